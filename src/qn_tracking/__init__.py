@@ -1,0 +1,43 @@
+"""Record, compare and reproduce episodic simulations.
+
+    from qn_tracking import track
+
+    with track({"gamma": 0.99}, seed=1) as run:
+        for ...:
+            run.episode(success=True, steps=12, reward=3.5)
+
+A plugin's author needs `hookimpl` from here. Each name is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qn_tracking.hookspecs import hookimpl as hookimpl
+    from qn_tracking.manager import make_manager as make_manager, track as track
+    from qn_tracking.model import (
+        Attachment as Attachment,
+        Config as Config,
+        Episode as Episode,
+        Experiment as Experiment,
+        RunInfo as RunInfo,
+        Subject as Subject,
+    )
+    from qn_tracking.recorder import Recorder as Recorder
+
+_HOME = {
+    "hookimpl": "hookspecs",
+    "make_manager": "manager",
+    "track": "manager",
+    "Recorder": "recorder",
+    **dict.fromkeys(
+        ("Attachment", "Config", "Episode", "Experiment", "RunInfo", "Subject"), "model"
+    ),
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"qn_tracking.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

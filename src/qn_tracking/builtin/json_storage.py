@@ -1,0 +1,101 @@
+"""The sink that keeps: `experiments/<id>.json` and the folder `experiments/runs/<id>/`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from os.path import dirname, isdir, join
+
+from qn_tracking.codec import document, plain
+from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.hookspecs import hookimpl
+from qn_tracking.model import Episode, Experiment, RunInfo
+from qn_tracking.store import paths
+from qn_tracking.store.journal import Journal
+from qn_tracking.store.write import create, make_folder, naming, publish, sync_file, sync_folder
+
+
+class JsonStorage:
+    """Files of one run.
+
+    Hears the start last, so that a refused run leaves nothing behind; an episode first, so that
+    no other sink keeps one from being kept; and the end first, so that the record is on disk
+    before any network sink may fail.
+    """
+
+    def __init__(self) -> None:
+        self._record = ""
+        self._folder = ""
+        self._journal: Journal
+        self._broken: StorageError | None = None
+
+    @hookimpl(trylast=True)
+    def run_start(self, run: RunInfo) -> None:
+        root = run.experiments_dir
+        if root is None:
+            raise UsageError("json_storage needs a folder for experiments")
+        self._record = paths.record(root, run.id)
+        self._folder = paths.run_folder(root, run.id)
+        _prepare(root, dirname(self._folder))
+        with naming(self._folder):
+            os.mkdir(self._folder)  # reserves the id
+        try:
+            # These become durable with the record: until then there is nothing to lose, and a
+            # kill takes nothing that was written.
+            with naming(self._folder):
+                create(join(self._folder, "config.yml"), run.config.text.encode())
+                about = {**plain(run), "host": os.uname().nodename, "pid": os.getpid()}
+                create(join(self._folder, "run.json"), document(about))
+            self._journal = Journal(join(self._folder, "episodes.jsonl"))
+        except BaseException:
+            import shutil
+
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    @hookimpl(tryfirst=True)
+    def episode_end(self, run: RunInfo, episode: Episode) -> None:
+        try:
+            self._journal.append(episode)
+        except StorageError as error:
+            self._broken = error
+            raise
+
+    @hookimpl(tryfirst=True)
+    def run_end(self, experiment: Experiment) -> None:
+        data = document(experiment)
+        try:
+            self._journal.sync()
+            with naming(self._folder):
+                for attachment in experiment.attachments:
+                    if attachment.name != "config.yml":
+                        create(join(self._folder, attachment.name), attachment.data)
+                    sync_file(join(self._folder, attachment.name))
+                sync_file(join(self._folder, "run.json"))
+                sync_folder(self._folder)
+                sync_folder(dirname(self._folder))
+            publish(self._record, data)
+        except StorageError as error:
+            error.hint = f"{error.hint or 'failed'}; the episodes are in {self._journal.path}"
+            raise
+        finally:
+            self._journal.close()
+            with suppress(OSError):
+                os.unlink(join(self._folder, "facts.json"))
+        if self._broken is not None:
+            raise self._broken
+
+
+def _prepare(root: str, runs: str) -> None:
+    """Makes the folders where they are missing; says now if nothing can be written there."""
+    if not isdir(root):
+        make_folder(root)
+        try:
+            publish(join(root, ".gitignore"), paths.IGNORED.encode())
+        except StorageError as error:
+            if error.hint != "EEXIST":  # another run was first
+                raise
+    make_folder(runs)
+    for folder in (root, runs):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError("permission denied", file=folder, hint="EACCES")

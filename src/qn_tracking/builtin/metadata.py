@@ -1,0 +1,169 @@
+"""The plugin that says where a run came from: git, code, packages, machine, resources.
+
+Reading git costs a hundred milliseconds, so a child process does it while the simulation runs
+(`snapshot.py`, started by `posix_spawn`, which holds up this thread for less than one). The child
+is in a process group of its own: a Ctrl-C is for the simulation, not for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from qn_tracking.codec import digest
+from qn_tracking.hookspecs import hookimpl
+from qn_tracking.model import Attachment, RunInfo
+from qn_tracking.store import paths
+
+SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.py")
+KEYS = ("git", "code", "packages", "system", "warnings")
+
+
+class Metadata:
+    """Facts of one run."""
+
+    def __init__(self) -> None:
+        self._cpu = 0.0
+        self._wall = 0.0
+
+    @hookimpl
+    def run_start(self, run: RunInfo) -> Mapping[str, Any]:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        child = _Child(_request(run))
+        return {key: _Part(child, key) for key in KEYS}
+
+    @hookimpl
+    def run_facts(self, run: RunInfo) -> Mapping[str, Any]:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "resources": {
+                "wall_seconds": time.perf_counter() - self._wall,
+                "cpu_seconds": time.process_time() - self._cpu,
+                # Kilobytes, but for macOS; of the whole process, so of all its runs so far.
+                "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+            },
+        }
+
+
+def _request(run: RunInfo) -> dict[str, Any]:
+    """What the child is asked."""
+    config = run.config.path
+    package = os.path.dirname(os.path.dirname(SNAPSHOT))
+    if config is not None and os.path.dirname(config) != os.path.join(package, "configs"):
+        place, name = os.path.split(config)
+    else:
+        place, name = os.getcwd(), ""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    sources = [(package, _folder(package)) for package in run.subject.packages]
+    if not sources and main:
+        sources = [("__main__", os.path.abspath(main))]
+    keep = None
+    if run.experiments_dir is not None:
+        keep = os.path.join(paths.run_folder(run.experiments_dir, run.id), "facts.json")
+    return {
+        "path": [os.path.abspath(entry) for entry in sys.path if entry] + [os.path.dirname(package)],
+        "folder": place,
+        "config": name,
+        "own": run.experiments_dir,
+        "sources": [source for source in sources if source[1]],
+        "keep": keep,
+    }
+
+
+def _folder(package: str) -> str | None:
+    found: str | None = getattr(sys.modules.get(package), "__file__", None)
+    if found is None:
+        return None
+    return os.path.dirname(found) if os.path.basename(found) == "__init__.py" else found
+
+
+class _Child:
+    """The process that reads, and its answer once there is one."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._answer: dict[str, Any] | None = None
+        self._out = _nameless()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", SNAPSHOT, orjson.dumps(request).decode()],
+                {**os.environ},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, null, 0),
+                    (os.POSIX_SPAWN_DUP2, self._out, 1),
+                    (os.POSIX_SPAWN_DUP2, null, 2),
+                ],
+                setpgroup=0,
+            )
+        except (OSError, ValueError, TypeError) as error:  # an embedded Python has no executable
+            self._answer = {"warnings": [f"git and system were not read: {error}"]}
+        finally:
+            os.close(null)
+
+    def answer(self, timeout: float | None) -> dict[str, Any]:
+        if self._answer is None:
+            self._answer = self._wait(timeout)
+            os.close(self._out)
+        return self._answer
+
+    def _wait(self, timeout: float | None) -> dict[str, Any]:
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = 0.0005
+        while True:
+            try:
+                done, _ = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:  # the host reaps children by itself
+                done = self._pid
+            if done:
+                break
+            if end is not None and time.monotonic() > end:
+                os.kill(self._pid, 9)
+                os.waitpid(self._pid, 0)
+                return {"warnings": [f"git and system took longer than {timeout:g} s"]}
+            time.sleep(pause)
+            pause = min(pause * 2, 0.01)
+        size = os.fstat(self._out).st_size
+        try:
+            answer = orjson.loads(os.pread(self._out, size, 0))
+        except ValueError:
+            return {"warnings": ["git and system could not be read"]}
+        for holder, field, name in (
+            ("git", "patch", "uncommitted.patch"),
+            ("packages", "list", "packages.txt"),
+        ):
+            text = (answer.get(holder) or {}).pop(field, None)
+            if text:
+                data = text.encode("latin-1")
+                attachment = Attachment(name=name, size=len(data), sha256=digest(data), data=data)
+                answer[holder][field] = attachment
+        return answer  # type: ignore[no-any-return]
+
+
+class _Part:
+    """One of the child's facts, as a Future would give it."""
+
+    def __init__(self, child: _Child, key: str) -> None:
+        self._child, self._key = child, key
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._child.answer(timeout).get(self._key) or (
+            [] if self._key == "warnings" else None
+        )
+
+
+def _nameless() -> int:
+    """A file without a name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("qn-tracking", os.MFD_CLOEXEC)
+    import tempfile  # not on Linux
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

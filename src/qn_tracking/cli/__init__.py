@@ -1,0 +1,1 @@
+"""The three programs. Thin: arguments, plain functions, printing."""

@@ -1,0 +1,413 @@
+"""`qn-run`: run a configuration, and track it if asked."""
+# PYTHON_ARGCOMPLETE_OK
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking.cli.command import Parser, Version, complete, print_json, run
+from qn_tracking.errors import QnError, UsageError, printable
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from qn_tracking.model import Config, Experiment, Simulation
+    from qn_tracking.recorder import Recorder
+
+RUNS = 50
+SLOW_SHARE = 0.05
+"""A plugin that takes a larger share of the run is named at its end."""
+
+EXAMPLES = """examples:
+  qn-run mlp_dynamic_small                      a shipped configuration, 50 episodes
+  qn-run my.yml --runs 200 --seed 7 --track-experiment
+  qn-run my.yml --set brain.config.gamma=0.95 --tag sweep=gamma --track-experiment
+  qn-run my.yml --plugins mysink:Sink           a plugin of your own, in mysink.py here
+  qn-run my.yml --dry-run                       check everything, run nothing
+
+exit codes: 0 done, 1 the simulation or a plugin failed, 2 usage or configuration,
+3 the record could not be written, 128 + signal when interrupted
+"""
+
+
+def parser() -> Parser:
+    """The command line."""
+    p = Parser(prog="qn-run", description="Run a simulation.", epilog=EXAMPLES)
+    p.add_argument(
+        "config",
+        nargs="?",
+        metavar="CONFIG",
+        help="a YAML file, or the name of a shipped configuration",
+    )
+    p.add_argument(
+        "--runs",
+        type=_positive,
+        metavar="N",
+        help=f"episodes (default: the configuration's, or {RUNS})",
+    )
+    p.add_argument(
+        "--seed",
+        type=_seed,
+        metavar="S",
+        help="session seed (default: the configuration's, or a random one)",
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="overrides",
+        help="override a field of the configuration; VALUE is YAML",
+    )
+    p.add_argument("--dry-run", action="store_true", help="check everything, run nothing")
+    tracking = p.add_argument_group("tracking")
+    tracking.add_argument(
+        "--track-experiment",
+        action="store_true",
+        help="record the run: --plugins metadata,json_storage",
+    )
+    tracking.add_argument(
+        "--plugins",
+        action="append",
+        default=[],
+        metavar="NAME[,NAME...]",
+        help="turn on built-in or installed plugins, or MODULE:ATTRIBUTE of this folder",
+    )
+    tracking.add_argument(
+        "--no-plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="block a plugin, wherever it is turned on",
+    )
+    tracking.add_argument(
+        "--experiments-dir", metavar="DIR", help="where records go (default: experiments)"
+    )
+    tracking.add_argument(
+        "--tag", action="append", default=[], metavar="KEY=VALUE", help="a label of the record"
+    )
+    tracking.add_argument("--notes", metavar="TEXT", help="a remark in the record")
+    output = p.add_argument_group("output")
+    output.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    output.add_argument("--json", action="store_true", help="the record as JSON on standard output")
+    output.add_argument(
+        "--traceback", action="store_true", help="show where a simulation or plugin failed"
+    )
+    output.add_argument("--list-configs", action="store_true", help="the shipped configurations")
+    output.add_argument(
+        "--list-plugins", action="store_true", help="the plugins: version, kind, hooks, on or off"
+    )
+    output.add_argument("--version", nargs=0, action=Version, help="print the version")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what the arguments say; returns the exit code."""
+    p = parser()
+    complete(p)
+    args = p.parse_args(argv)
+    if args.list_configs:
+        return _list_configs(args.json)
+    names = _names(args.plugins, "--plugins")
+    if args.track_experiment:
+        from qn_tracking.manager import TRACKER
+
+        names = [*TRACKER, *names]
+    blocked = _names(args.no_plugin, "--no-plugin")
+    if args.list_plugins:
+        return _list_plugins(args, names, blocked)
+    if args.config is None:
+        raise UsageError(
+            "no configuration given", hint="qn-run --list-configs names some; --help tells more"
+        )
+    try:
+        return _run(args, names, blocked)
+    except Exception as error:
+        if args.traceback:
+            import traceback
+
+            traceback.print_exception(error)
+        if isinstance(error, (QnError, OSError)):
+            raise
+        print(
+            f"error: simulation: {printable(type(error).__name__)}: {printable(error)}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
+    from qn_tracking import config as configuration, ids, runner
+    from qn_tracking.builtin.progress import Progress
+    from qn_tracking.manager import choose, make_manager, make_simulation, project
+    from qn_tracking.recorder import Recorder, warn_on_stderr
+
+    # Before anything imports a numeric library.
+    runner.pin_numeric_threads()
+    settings = project()
+    config = configuration.load(args.config, args.overrides)
+    wanted = choose(config, settings, names)
+    manager = make_manager(wanted, blocked=blocked, config=config)
+    simulation = make_simulation(config, manager)
+    runs = args.runs or config.settings.get("runs") or RUNS
+    given = config.settings.get("seed") if args.seed is None else args.seed
+    seed = ids.new_seed() if given is None else given
+    tags = _tags(args.tag)
+    experiments = args.experiments_dir or settings.experiments_dir or "experiments"
+    if args.dry_run:
+        return _dry_run(
+            args, config, simulation, [name for name in wanted if name not in blocked], runs, given
+        )
+    bar: Progress | None = None
+    if not args.quiet and not args.json and "progress" not in (*wanted, *blocked):
+        bar = Progress()
+        manager.register(bar, name="progress")
+
+    def warn(text: str) -> None:
+        if bar is not None:
+            bar.clear()
+        warn_on_stderr(text)
+
+    recorder = Recorder(
+        config,
+        manager=manager,
+        subject=simulation.subject,
+        seed=seed,
+        runs=runs,
+        tags=tags,
+        notes=args.notes,
+        experiments_dir=experiments,
+        warn=warn,
+    )
+    with _signals(recorder, warn) as stop:
+        try:
+            runner.run_session(simulation, recorder, runs=runs, seed=seed, stop=lambda: bool(stop))
+        except KeyboardInterrupt:
+            if recorder.experiment is None:
+                raise
+    experiment = recorder.experiment
+    assert experiment is not None
+    stored = manager.get_plugin("json_storage") is not None
+    path = _record_path(experiments, experiment.id) if stored else None
+    if args.json:
+        from qn_tracking.codec import plain
+
+        print_json({"path": path, **plain(experiment)})
+    elif not args.quiet:
+        _summary(experiment, config, path)
+    if stop:
+        return 128 + stop[0]
+    return 3 if any(f.plugin == "json_storage" for f in experiment.failures) else 0
+
+
+def _record_path(experiments: str, id: str) -> str:
+    from qn_tracking.store import paths
+
+    return paths.record(experiments, id)
+
+
+@contextmanager
+def _signals(recorder: Recorder, warn: Any) -> Iterator[list[int]]:
+    """The first signal ends the run after this episode, the second at once."""
+    received: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        busy = recorder.busy
+        if len(received) == 1 and (busy is None or busy[1] < 1.0):
+            name = signal.Signals(signum).name
+            warn(f"{name}: stopping after this episode (again to stop at once)")
+            return
+        # If saving hangs, too: the journal is whole after every line, so leaving is safe.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + received[0]))
+        signal.setitimer(signal.ITIMER_REAL, 0.8)
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield received
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+# ---------------------------------------------------------------------------------------- arguments
+
+
+def _names(given: Sequence[str], option: str) -> list[str]:
+    names = [name.strip() for text in given for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"{option}: expected a name", hint="qn-run --list-plugins names them")
+    return list(dict.fromkeys(names))
+
+
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    tags = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--tag {text}: expected KEY=VALUE")
+        if key in tags:
+            raise UsageError(f"--tag {key}: given twice")
+        tags[key] = value
+    return tags
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    from argparse import ArgumentTypeError
+
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) < 2**53:
+        raise ArgumentTypeError(f"expected a whole number from {least} to 2**53, got {text!r}")
+    return int(text)
+
+
+# ----------------------------------------------------------------------------------------- printing
+
+
+def _list_configs(as_json: bool) -> int:
+    from qn_tracking.config import shipped
+    from qn_tracking.render.text import rows
+
+    found = {name: _about(path) for name, path in shipped().items()}
+    if as_json:
+        print_json([{"name": name, "about": about} for name, about in found.items()])
+    else:
+        sys.stdout.write(rows(found.items(), ""))
+    return 0
+
+
+def _about(path: str) -> str:
+    with open(path, encoding="utf-8") as lines:
+        return next(lines, "").lstrip("# ").rstrip()
+
+
+def _list_plugins(args: Namespace, names: list[str], blocked: list[str]) -> int:
+    from qn_tracking import config as configuration
+    from qn_tracking.manager import choose, list_plugins, project, requests
+    from qn_tracking.model import EMPTY
+
+    settings = project()
+    if args.config is not None:
+        wanted = choose(configuration.load(args.config, args.overrides), settings, names)
+    else:
+        wanted = {**settings.plugins, **requests(names, "--plugins"), **dict.fromkeys(names, EMPTY)}
+    found = list_plugins(wanted, blocked)
+    if args.json:
+        print_json(list(found))
+        return 0
+    table = [("name", "version", "distribution", "kind", "state", "hooks")]
+    for row in found:
+        state = "error" if row.error else "on" if row.on else "off"
+        hooks = row.error or ", ".join(row.hooks)
+        table.append((row.name, row.version or "-", row.distribution, row.kind, state, hooks))
+    widths = [max(len(printable(cell)) for cell in column) for column in zip(*table, strict=True)]
+    for cells in table:
+        padded = (f"{printable(cell):<{width}}" for cell, width in zip(cells, widths, strict=True))
+        print("  ".join(padded).rstrip())
+    return 0
+
+
+def _dry_run(
+    args: Namespace,
+    config: Config,
+    simulation: Simulation,
+    plugins: list[str],
+    runs: int,
+    seed: int | None,
+) -> int:
+    about = {
+        "config": config.label,
+        "digest": config.digest,
+        "environment": simulation.subject.environment,
+        "brain": simulation.subject.brain,
+        "family": simulation.subject.family,
+        "runs": runs,
+        "seed": seed,
+        "plugins": plugins,
+        "warnings": list(simulation.warnings),
+    }
+    if args.json:
+        print_json(about)
+        return 0
+    from qn_tracking.recorder import warn_on_stderr
+    from qn_tracking.render.text import rows
+
+    for text in simulation.warnings:
+        warn_on_stderr(text)
+    shown = {
+        **about,
+        "seed": "random" if seed is None else seed,
+        "plugins": ", ".join(plugins) or "none",
+    }
+    del shown["warnings"]
+    sys.stdout.write("ok, nothing was run\n" + rows(shown.items()))
+    return 0
+
+
+def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
+    from qn_tracking.render.text import duration, rows, sparkline
+
+    subject, results = experiment.subject, experiment.results
+    about = " · ".join(
+        part for part in (subject.environment, subject.brain, subject.family) if part
+    )
+    speed = experiment.steps_per_second
+    done = f"{results.episodes} of {experiment.runs} in {duration(experiment.wall_seconds)}"
+    success = None
+    if results.success_rate is not None and results.final_success_rate is not None:
+        last = f"last {results.final_window}: {results.final_success_rate:.0%}"
+        success = f"{results.success_rate:.0%}  ({last})"
+    steps, reward = results.metrics.get("steps"), results.metrics.get("reward")
+    others = [
+        (name, f"{spread.mean:.4g}")
+        for name, spread in results.metrics.items()
+        if name not in ("steps", "reward")
+    ]
+    curve = None
+    if len(results.curve) > 1:
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        low, high = (0.0, 1.0) if results.curve_of == "success_rate" else (None, None)
+        curve = f"{sparkline(results.curve, low, high, unicode=unicode)}  {results.curve_of}"
+    shares = [
+        f"{use.name} {use.seconds / experiment.wall_seconds:.0%}"
+        for use in experiment.plugins
+        if experiment.wall_seconds
+        and use.seconds > SLOW_SHARE * experiment.wall_seconds
+        and use.seconds > 0.05
+    ]
+    lines: list[tuple[str, object]] = [
+        ("status", None if experiment.status == "completed" else experiment.status),
+        ("episodes", done + (f", {speed:,.0f} steps/s" if speed else "")),
+        ("success", success),
+        ("steps", None if steps is None else f"{steps.mean:.1f}"),
+        ("reward", None if reward is None else f"{reward.mean:.3f}"),
+        *others,
+        ("ended", ", ".join(f"{k} {v}" for k, v in sorted(results.terminations.items())) or None),
+        ("seed", experiment.seed),
+        ("slow plugins", ", ".join(shares) or None),
+    ]
+    sys.stdout.write(f"{printable(config.label)}  {printable(about)}\n" + rows(lines))
+    if curve:  # drawn by us, so not escaped
+        sys.stdout.write(f"  {curve}\n")
+    if path is not None:
+        sys.stdout.write(f"saved {printable(path)}\n")
+    sys.stdout.flush()
+
+
+def entry() -> None:
+    """The console script."""
+    run(main)

@@ -1,0 +1,361 @@
+"""YAML in: one configuration, checked before anything runs.
+
+The YAML is that of version 1.2's core schema, which is what people mean: `1e-8` is a number, `no`
+and `22:22` are text. Duplicate keys, merge keys, tags, aliases that explode and deep nesting are
+refused. The file is opened once; what runs is the text that was read then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from qn_tracking.codec import MAX_DEPTH, canonical, digest, scalar
+from qn_tracking.errors import ConfigError, UsageError
+from qn_tracking.model import MAX_INT, Config
+
+MAX_BYTES = 4 << 20
+MAX_NODES = 100_000
+SETTINGS = ("plugins", "seed", "runs", "simulation")
+"""Top-level keys that speak of the run and not of what is simulated."""
+
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_TRUE = frozenset(("true", "True", "TRUE"))
+_FALSE = frozenset(("false", "False", "FALSE"))
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def shipped() -> dict[str, str]:
+    """The paths of the configurations that come with the package, by name."""
+    folder = os.path.join(os.path.dirname(__file__), "configs")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".yml"))
+    return {name.removesuffix(".yml"): os.path.join(folder, name) for name in names}
+
+
+def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+    """A configuration from a file, or a shipped one by its name.
+
+    `overrides` are `dotted.field=VALUE` with VALUE in YAML. Raises ConfigError for what cannot be
+    read or parsed, UsageError for a malformed override.
+    """
+    given = os.fspath(source)
+    path = given
+    if os.sep not in given and not given.endswith((".yml", ".yaml")) and not os.path.exists(given):
+        path = shipped().get(given, given)
+    raw = _read(path, given)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+        raise ConfigError(f"encoding is {encoding}", file=given, hint="save it as UTF-8") from None
+    return _config(parse(text, given), given, text, digest(raw), os.path.realpath(path), overrides)
+
+
+def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """A configuration from a host's own mapping, kept as canonical JSON."""
+    label = "config"
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"expected a mapping, got {type(data).__name__}", file=label)
+    checked = _checked(data, label)
+    raw = canonical(checked)
+    return _config(checked, label, raw.decode(), digest(raw), None, overrides)
+
+
+def as_config(source: Config | Mapping[str, Any] | str | os.PathLike[str]) -> Config:
+    """A `Config` from whatever a host has: one already, a mapping, a path or a shipped name."""
+    if isinstance(source, Config):
+        return source
+    return from_mapping(source) if isinstance(source, Mapping) else load(source)
+
+
+def _config(
+    data: Any, label: str, text: str, sha256: str, path: str | None, overrides: Sequence[str]
+) -> Config:
+    if not isinstance(data, dict):
+        got = {type(None): "nothing", list: "a list"}.get(type(data), repr(data)[:40])
+        raise ConfigError(f"expected a mapping of sections, got {got}", file=label)
+    changes = dict(_override(text) for text in overrides)
+    for field, value in changes.items():
+        _set(data, field.split("."), value, field)
+    settings = {key: data.pop(key) for key in SETTINGS if key in data}
+    for key, least in (("seed", 0), ("runs", 1)):
+        value = settings.get(key)
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigError(
+                f"expected a whole number from {least}, got {value!r}", file=label, field=key
+            )
+    return Config(
+        label=label,
+        path=path,
+        text=text,
+        sha256=sha256,
+        data=data,
+        digest=digest(canonical(data)),
+        overrides=changes,
+        settings=settings,
+    )
+
+
+def _read(path: str, given: str) -> bytes:
+    """The bytes of a regular file; never waits on a FIFO, never reads a device."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO that nobody writes waits for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError):
+            raise ConfigError("not a file name", file=given) from None
+        hint = None
+        if error.errno == errno.ENOENT:
+            from difflib import get_close_matches
+
+            names = shipped()
+            near = get_close_matches(os.path.splitext(os.path.basename(given))[0], names, n=1, cutoff=0.5)
+            hint = f"shipped: {near[0] if near else ', '.join(names)}" if names else None
+        cause = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(cause, file=given, hint=hint) from None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+            kind = kinds.get(stat.S_IFMT(info.st_mode), "a device")
+            raise ConfigError(f"is {kind}, not a file", file=given)
+        if info.st_size > MAX_BYTES:
+            raise ConfigError(f"larger than {MAX_BYTES >> 20} MiB", file=given)
+        with open(fd, "rb", closefd=False) as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError((error.strerror or "cannot be read").lower(), file=given) from None
+    finally:
+        os.close(fd)
+
+
+# -------------------------------------------------------------------------------------- overrides
+
+
+def _override(text: str) -> tuple[str, Any]:
+    field, equals, value = text.partition("=")
+    field = field.strip()
+    if not equals or not all(field.split(".")):
+        raise UsageError(
+            f"--set {text}: expected FIELD=VALUE", hint="such as --set brain.config.gamma=0.95"
+        )
+    return field, parse(value, f"--set {field}")
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any, field: str) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{key} is not a section", file=f"--set {field}")
+    data[keys[-1]] = value
+
+
+# ------------------------------------------------------------------------------------------- YAML
+
+
+def parse(text: str, file: str) -> Any:
+    """Plain data (dict, list, str, int, float, bool, None) from one YAML document.
+
+    Raises ConfigError with line:column for bad syntax, and with the dotted field for a value that
+    a configuration cannot hold: NaN, infinity, an integer beyond 2**53, a key that is not text.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return _Builder(file).build(yaml.parse(text, Loader=loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{mark.line + 1}:{mark.column + 1}" if mark else None
+        cause = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        hint = "indent with spaces" if mark and _tab(text, mark.line) else None
+        raise ConfigError(f"YAML: {cause}", file=file, field=where, hint=hint) from None
+
+
+def _tab(text: str, line: int) -> bool:
+    lines = text.splitlines()
+    return line < len(lines) and "\t" in lines[line][: len(lines[line]) - len(lines[line].lstrip())]
+
+
+class _Builder:
+    """Builds data from parser events without recursion, counting what aliases would unfold."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.root: list[Any] = []
+        # (container, keys of the path so far, the pending key of a mapping, anchor)
+        self.stack: list[tuple[Any, str | None, str | None]] = []
+        self.path: list[str] = []
+        self.keys: list[Any] = []
+        self.anchors: dict[str, tuple[Any, int]] = {}
+        self.sizes: list[int] = []
+        self.nodes = 0
+
+    def fail(self, cause: str, mark: Any = None, hint: str | None = None) -> ConfigError:
+        place = ".".join(self.path) or (f"{mark.line + 1}:{mark.column + 1}" if mark else None)
+        return ConfigError(cause, file=self.file, field=place, hint=hint)
+
+    def build(self, events: Any) -> Any:
+        documents = 0
+        for event in events:
+            kind = type(event).__name__
+            if kind == "DocumentStartEvent":
+                documents += 1
+                if documents > 1:
+                    raise self.fail("more than one YAML document", event.start_mark)
+            elif kind == "ScalarEvent":
+                self.scalar(event)
+            elif kind == "AliasEvent":
+                if event.anchor not in self.anchors:
+                    raise self.fail(f"unknown alias *{event.anchor}", event.start_mark)
+                value, size = self.anchors[event.anchor]
+                self.count(size, event)
+                self.add(value, event)
+            elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+                self.tagged(event, ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"))
+                self.count(1, event)
+                if len(self.stack) >= MAX_DEPTH:
+                    raise self.fail(f"nested deeper than {MAX_DEPTH}", event.start_mark)
+                self.open({} if kind == "MappingStartEvent" else [], event)
+            elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+                self.close(event)
+        return self.root[0] if self.root else None
+
+    def count(self, size: int, event: Any) -> None:
+        self.nodes += size
+        if self.nodes > MAX_NODES:
+            raise self.fail(f"more than {MAX_NODES:,} values", event.start_mark)
+
+    def tagged(self, event: Any, known: tuple[str, ...]) -> None:
+        if event.tag not in (None, "!", *known):
+            raise self.fail(f"tag {event.tag} is not supported", event.start_mark)
+
+    def open(self, container: Any, event: Any) -> None:
+        pending = self.keys[-1] if self.keys else None
+        if isinstance(self.parent(), dict) and pending is None:
+            raise self.fail("a key must be text", event.start_mark)
+        self.stack.append((container, event.anchor, None))
+        self.sizes.append(self.nodes - 1)
+        self.keys.append(None)
+
+    def close(self, event: Any) -> None:
+        container, anchor, _ = self.stack.pop()
+        self.keys.pop()
+        size = self.nodes - self.sizes.pop()
+        if anchor:
+            self.anchors[anchor] = (container, size)
+        self.add(container, event)
+
+    def parent(self) -> Any:
+        return self.stack[-1][0] if self.stack else None
+
+    def add(self, value: Any, event: Any) -> None:
+        parent = self.parent()
+        if parent is None:
+            self.root.append(value)
+        elif isinstance(parent, list):
+            parent.append(value)
+        elif self.keys[-1] is None:
+            if type(value) is not str:
+                shown = repr(value) if not isinstance(value, (dict, list)) else "a collection"
+                raise self.fail(f"a key must be text, got {shown}", event.start_mark, "quote it")
+            if value in parent:
+                self.path.append(value)
+                raise self.fail(f"duplicate key, again in line {event.start_mark.line + 1}")
+            if value == "<<":
+                raise self.fail("merge keys (<<) are not supported", event.start_mark)
+            self.keys[-1] = value
+            self.path.append(value)
+        else:
+            # An alias shares its value; a copy keeps an override from changing both places.
+            shared = isinstance(value, (dict, list)) and type(event).__name__ == "AliasEvent"
+            parent[self.keys[-1]] = _copy(value) if shared else value
+            self.keys[-1] = None
+            self.path.pop()
+
+    def scalar(self, event: Any) -> None:
+        self.count(1, event)
+        prefix = "tag:yaml.org,2002:"
+        kinds = ("str", "int", "float", "bool", "null")
+        self.tagged(event, tuple(prefix + kind for kind in kinds))
+        if (event.tag in (None, "!") and not event.implicit[0]) or event.tag == prefix + "str":
+            value: Any = event.value
+        else:
+            value = self.resolve(event.value, event)
+        if event.anchor:
+            self.anchors[event.anchor] = (value, 1)
+        self.add(value, event)
+
+    def resolve(self, text: str, event: Any) -> Any:
+        if text in _NULL:
+            return None
+        if text in _TRUE or text in _FALSE:
+            return text in _TRUE
+        if _INT.fullmatch(text):
+            value = int(text, 0 if text[:2] in ("0o", "0x") else 10) if len(text) < 400 else MAX_INT
+            if not -MAX_INT < value < MAX_INT:
+                raise self.fail(f"{_short(text)} is beyond 2**53", event.start_mark)
+            return value
+        if _FLOAT.fullmatch(text):
+            number = float(text)
+            if not isfinite(number):
+                raise self.fail(f"{_short(text)} is not a finite number", event.start_mark)
+            return number
+        if _NOT_FINITE.fullmatch(text):
+            raise self.fail(f"{text} is not a finite number", event.start_mark)
+        return text
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+# --------------------------------------------------------------------------------- a host's mapping
+
+
+def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
+    """The mapping as plain data; the same bounds as a file, named by the same dotted fields."""
+
+    def fail(cause: str, hint: str | None = None) -> ConfigError:
+        return ConfigError(cause, file=file, field=path or None, hint=hint)
+
+    if depth > MAX_DEPTH:
+        raise fail(f"nested deeper than {MAX_DEPTH}")
+    if value is None or type(value) in (bool, str):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if type(key) is not str:
+                raise fail(f"a key must be text, got {key!r}")
+        return {
+            key: _checked(item, file, f"{path}.{key}".lstrip("."), depth + 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_checked(item, file, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    number = scalar(value)
+    if isinstance(number, bool):
+        return bool(number)
+    if isinstance(number, int):
+        if not -MAX_INT < number < MAX_INT:
+            raise fail(f"{_short(str(number))} is beyond 2**53")
+        return int(number)
+    if isinstance(number, float):
+        if not isfinite(number):
+            raise fail(f"{number} is not a finite number")
+        return float(number)
+    hint = "pass str(...)" if isinstance(value, os.PathLike) else None
+    raise fail(f"expected text, a number, a list or a mapping, got {type(value).__name__}", hint)

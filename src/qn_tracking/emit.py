@@ -1,0 +1,168 @@
+"""Calling hooks with failures isolated: loud at the start, quarantined in the middle, all reached
+at the end.
+
+pluggy stops at the first plugin that raises and does not say which; so the implementations are
+taken from it once per run and called one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+from attrs import define
+from pluggy import HookImpl, PluginManager
+
+from qn_tracking.errors import PluginError, PluginSetupError, QnError
+from qn_tracking.model import Episode, Experiment, Failure, PluginUse, RunInfo
+
+
+@define(eq=False)
+class _Listener:
+    name: str
+    call: Callable[..., Any]
+    seconds: float = 0.0
+
+
+class Emitter:
+    """The plugins of one run, in the order in which they are called.
+
+    `busy` is the listener that is being called now and `since` the `perf_counter` of its call, for
+    a watchdog in another thread. SystemExit raised by a plugin counts as its failure;
+    KeyboardInterrupt always passes.
+    """
+
+    def __init__(self, manager: PluginManager, warn: Callable[[str], None]) -> None:
+        self.failures: list[Failure] = []
+        self.busy: _Listener | None = None
+        self.since = 0.0
+        self._warn = warn
+        self._start = _listeners(manager, "run_start", ("run",))
+        self._episode = _listeners(manager, "episode_end", ("run", "episode"))
+        self._facts = _listeners(manager, "run_facts", ("run",))
+        self._end = _listeners(manager, "run_end", ("experiment",))
+        self._all = (*self._start, *self._episode, *self._facts, *self._end)
+
+    def run_start(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
+        """The facts of every plugin, by its name.
+
+        The first that raises stops the start: a QnError as it is, anything else as PluginError.
+        Only those that did start will hear the end.
+        """
+        facts: dict[str, Mapping[str, Any]] = {}
+        names = {listener.name for listener in self._start}
+        started = {listener.name for listener in self._end} - names
+        try:
+            for listener in self._start:
+                said = self._call(listener, run)
+                started.add(listener.name)
+                if said is not None:
+                    facts[listener.name] = _mapping(said, listener.name, "run_start")
+        except QnError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                _describe(error), file=f"plugin {listener.name}", field="run_start"
+            ) from error
+        finally:
+            self._end = [listener for listener in self._end if listener.name in started]
+        return facts
+
+    def episode_end(self, run: RunInfo, episode: Episode) -> None:
+        """Tells every plugin that is not quarantined."""
+        since = perf_counter()
+        for listener in self._episode:
+            self.busy = listener
+            self.since = since
+            try:
+                listener.call(run, episode)
+            except (Exception, SystemExit) as error:
+                self._quarantine(listener, "episode_end", error)
+            now = perf_counter()
+            listener.seconds += now - since
+            since = now
+        self.busy = None
+
+    def run_facts(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
+        """The last facts, by plugin; one that raises is warned of and left out."""
+        facts: dict[str, Mapping[str, Any]] = {}
+        for listener in self._facts:
+            try:
+                said = self._call(listener, run)
+                if said is not None:
+                    facts[listener.name] = _mapping(said, listener.name, "run_facts")
+            except (Exception, SystemExit) as error:
+                self._quarantine(listener, "run_facts", error)
+        return facts
+
+    def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
+        """Tells everyone who heard the start; returns the failures of this hook."""
+        failed: list[tuple[Failure, BaseException]] = []
+        for listener in self._end:
+            try:
+                self._call(listener, experiment)
+            except (Exception, SystemExit) as error:
+                failed.append(
+                    (Failure(plugin=listener.name, hook="run_end", error=_describe(error)), error)
+                )
+        return failed
+
+    def usage(self) -> tuple[PluginUse, ...]:
+        """Every plugin that listens, and the seconds that it took so far."""
+        seconds: dict[str, float] = {}
+        for listener in self._all:
+            seconds[listener.name] = seconds.get(listener.name, 0.0) + listener.seconds
+        return tuple(PluginUse(name=name, seconds=spent) for name, spent in seconds.items())
+
+    def _call(self, listener: _Listener, *args: Any) -> Any:
+        self.busy = listener
+        self.since = perf_counter()
+        try:
+            return listener.call(*args)
+        finally:
+            listener.seconds += perf_counter() - self.since
+            self.busy = None
+
+    def _quarantine(self, listener: _Listener, hook: str, error: BaseException) -> None:
+        self._episode = [other for other in self._episode if other.name != listener.name]
+        self._facts = [other for other in self._facts if other.name != listener.name]
+        failure = Failure(plugin=listener.name, hook=hook, error=_describe(error))
+        self.failures.append(failure)
+        self._warn(
+            f"plugin {failure.plugin}: {hook}: {failure.error} (off until the end of the run)"
+        )
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, QnError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _mapping(said: Any, name: str, hook: str) -> Mapping[str, Any]:
+    if not isinstance(said, Mapping):
+        raise PluginError(
+            f"returned {type(said).__name__}, expected a mapping", file=f"plugin {name}", field=hook
+        )
+    return said
+
+
+def _listeners(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list[_Listener]:
+    implementations = getattr(manager.hook, hook).get_hookimpls()
+    # pluggy keeps them in the reverse of the order in which it would call them.
+    return [_Listener(impl.plugin_name, _adapt(impl, params)) for impl in reversed(implementations)]
+
+
+def _adapt(impl: HookImpl, params: tuple[str, ...]) -> Callable[..., Any]:
+    """The implementation, taking all parameters of the hook by position."""
+    if impl.wrapper or impl.hookwrapper:
+        raise PluginSetupError("hook wrappers are not supported", file=f"plugin {impl.plugin_name}")
+    function = impl.function
+    if impl.argnames == params:
+        return function
+    places = [params.index(name) for name in impl.argnames]
+    if len(places) == 1:
+        place = places[0]
+        return lambda *args: function(args[place])
+    return lambda *args: function(*(args[place] for place in places))

@@ -1,0 +1,78 @@
+"""The hooks: where a plugin has a say.
+
+Two kinds of plugin. *Sinks* implement the hooks of a run and are on only when they are named.
+*Providers* implement `make_…`, are found by the name of their entry point (`brain.lstm`,
+`environment.maze`) and are imported only when a configuration asks for that name.
+
+A plugin takes those arguments of a hook that it wants, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pluggy
+
+from qn_tracking.model import Config, Episode, Experiment, RunInfo, Simulation
+
+PROJECT = "qn_tracking"
+"""Name of the pluggy project and of the entry point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def run_start(run: RunInfo) -> Mapping[str, Any] | None:
+    """The run is about to start; facts about it may be returned.
+
+    A value may be a Future, resolved before the record is sealed, or an Attachment. If a plugin
+    raises, the run does not start.
+    """
+
+
+@hookspec
+def episode_end(run: RunInfo, episode: Episode) -> None:
+    """An episode is over.
+
+    If a plugin raises, it is warned of once and hears no more of this run until `run_end`.
+    """
+
+
+@hookspec
+def run_facts(run: RunInfo) -> Mapping[str, Any] | None:
+    """The last episode is over and the record about to be sealed: last facts may be returned.
+
+    If a plugin raises, it is warned of once; the record is sealed without those facts.
+    """
+
+
+@hookspec
+def run_end(experiment: Experiment) -> None:
+    """The run is over, however it ended.
+
+    Everyone hears it, whoever else raises; the failures are reported together afterwards.
+    """
+
+
+@hookspec(firstresult=True)
+def make_simulation(config: Config, hook: Any) -> Simulation | None:
+    """The runner needs a simulation; None if this configuration is not yours.
+
+    `hook` is the way to the other providers: `hook.make_brain(config=config)`.
+    """
+
+
+@hookspec(firstresult=True)
+def make_environment(config: Config) -> Any:
+    """A simulation needs the environment that its configuration names; None if it is not yours."""
+
+
+@hookspec(firstresult=True)
+def make_brain(config: Config) -> Any:
+    """A simulation needs the brain that its configuration names; None if it is not yours."""
+
+
+RUN_HOOKS = ("run_start", "episode_end", "run_facts", "run_end")
+MAKE_HOOKS = ("make_simulation", "make_environment", "make_brain")

@@ -1,0 +1,37 @@
+"""Names of records, and the clock that they are made from."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from qn_tracking.errors import UsageError
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def new_id() -> str:
+    """UTC time and 32 random bits: sorts by start, and starts in one second do not meet."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+def check_id(text: str) -> str:
+    """The id, if it can be the name of a file and nothing else; UsageError otherwise."""
+    if not _ID.fullmatch(text):
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise UsageError(
+            f"{shown!r} is not an id", hint="letters, digits, dots, dashes; at most 128 of them"
+        )
+    return text
+
+
+def utc(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC with microseconds."""
+    whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"
+
+
+def new_seed() -> int:
+    """A random seed below 2**53, so that every reader of JSON keeps it whole."""
+    return int.from_bytes(os.urandom(7), "big") >> 3

@@ -1,0 +1,466 @@
+"""The plugins of a run: found, loaded, checked. The only file that names the built-in ones."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+from attrs import frozen
+
+from qn_tracking import config as configuration, hookspecs
+from qn_tracking.errors import ConfigError, PluginError, PluginSetupError, QnError, did_you_mean
+from qn_tracking.model import EMPTY, Config, Simulation
+from qn_tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+BUILTIN = {
+    "metadata": "qn_tracking.builtin.metadata:Metadata",
+    "json_storage": "qn_tracking.builtin.json_storage:JsonStorage",
+    "progress": "qn_tracking.builtin.progress:Progress",
+}
+TRACKER = ("metadata", "json_storage")
+"""What `--track-experiment` and `track()` load."""
+SIMULATION = ("nematode", "qn_tracking.nematode.plugin:Nematode")
+
+Requests = Mapping[str, Mapping[str, Any]]
+
+
+@frozen(kw_only=True)
+class Project:
+    """What `[tool.qn-tracking]` in the project's pyproject.toml says."""
+
+    file: str | None = None
+    plugins: Requests = EMPTY
+    experiments_dir: str | None = None
+
+
+def project(folder: str | None = None) -> Project:
+    """The settings of the nearest pyproject.toml, from this folder upward.
+
+    Raises ConfigError for settings that are wrong; other people's tables are not looked at.
+    """
+    place, below = os.path.abspath(folder or os.getcwd()), ""
+    while place != below:
+        path = os.path.join(place, "pyproject.toml")
+        try:
+            with open(path, "rb") as stream:
+                raw = stream.read()
+        except OSError:
+            place, below = os.path.dirname(place), place
+            continue
+        if b"qn-tracking" not in raw:
+            return Project()
+        import tomllib
+
+        try:
+            table = tomllib.loads(raw.decode()).get("tool", {}).get("qn-tracking", {})
+        except ValueError as error:
+            raise ConfigError(f"TOML: {error}", file=path) from None
+        known = ("plugins", "experiments_dir")
+        for key in table:
+            if key not in known:
+                field = f"tool.qn-tracking.{key}"
+                raise ConfigError(
+                    "unknown key", file=path, field=field, hint=did_you_mean(key, known)
+                )
+        folder_name = table.get("experiments_dir")
+        if folder_name is not None and (type(folder_name) is not str or not folder_name):
+            raise ConfigError("expected text", file=path, field="tool.qn-tracking.experiments_dir")
+        return Project(
+            file=path,
+            plugins=requests(table.get("plugins"), path, "tool.qn-tracking.plugins"),
+            experiments_dir=os.path.join(place, folder_name) if folder_name else None,
+        )
+    return Project()
+
+
+def requests(section: Any, file: str, field: str = "plugins") -> Requests:
+    """Names and options of a `plugins` section: a list of names, or a mapping to options."""
+    if section is None:
+        return {}
+    entries: Iterable[tuple[Any, Any]]
+    if isinstance(section, (list, tuple)):
+        entries = [(name, None) for name in section]
+    elif isinstance(section, Mapping):
+        entries = section.items()
+    else:
+        raise ConfigError("expected a list of names, or names with options", file=file, field=field)
+    out: dict[str, Mapping[str, Any]] = {}
+    for name, options in entries:
+        if type(name) is not str or not name:
+            raise ConfigError(f"expected a name, got {name!r}", file=file, field=field)
+        if options is not None and not isinstance(options, Mapping):
+            raise ConfigError("expected options, or nothing", file=file, field=f"{field}.{name}")
+        if name in out:
+            raise ConfigError("named twice", file=file, field=f"{field}.{name}")
+        out[name] = options or EMPTY
+    return out
+
+
+def make_manager(
+    plugins: Requests | Sequence[str] = (),
+    *,
+    blocked: Sequence[str] = (),
+    config: Config | None = None,
+) -> pluggy.PluginManager:
+    """A fresh manager with these sinks, and with the providers that the configuration asks for.
+
+    Nothing is shared between two managers. Raises PluginSetupError naming the plugin that is
+    unknown, cannot be imported, or does not fit the hooks.
+    """
+    wanted: Requests = (
+        plugins if isinstance(plugins, Mapping) else dict.fromkeys(plugins, EMPTY)
+    )
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    if config is not None:
+        for name, attribute in _providers(config, manager, blocked):
+            _register(manager, name, _made(name, attribute, EMPTY))
+    for name, options in wanted.items():
+        if name not in blocked:
+            _register(manager, name, _made(name, _found(name), options))
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise _misfit(manager.get_name(error.plugin) or "?", error) from None
+    return manager
+
+
+def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation:
+    """The simulation that a configuration describes, wholly validated.
+
+    Raises ConfigError if no provider knows it, and PluginError naming a provider that raised
+    something of its own.
+    """
+    try:
+        simulation = manager.hook.make_simulation(config=config, hook=manager.hook)
+    except QnError:
+        raise
+    except Exception as error:
+        name = _culprit(manager, error)
+        raise PluginError(
+            f"{type(error).__name__}: {error}", file=f"plugin {name}", field="make_simulation"
+        ) from error
+    if simulation is None:
+        missing = [name for name in ("environment", "brain") if name not in config.data]
+        cause = f"no section {missing[0]}" if missing else "no provider knows this simulation"
+        raise ConfigError(cause, file=config.label)
+    return simulation  # type: ignore[no-any-return]
+
+
+def track(
+    config: Config | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    plugins: Sequence[str] = (),
+    blocked: Sequence[str] = (),
+    experiments_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Recorder:
+    """A recorder with the default tracker and the plugins that configuration and project name.
+
+        with track({"gamma": 0.99}, seed=1) as run:
+            run.episode(success=True, steps=12, reward=3.5)
+
+    `options` are those of `Recorder`.
+    """
+    config = configuration.as_config(config)
+    settings = project()
+    named = choose(config, settings, [*TRACKER, *plugins])
+    return Recorder(
+        config,
+        manager=make_manager(named, blocked=blocked),
+        experiments_dir=experiments_dir or settings.experiments_dir or "experiments",
+        **options,
+    )
+
+
+def choose(config: Config, settings: Project, names: Sequence[str]) -> Requests:
+    """All plugins asked for, by the project, the configuration and by name, with their options."""
+    section = requests(config.settings.get("plugins"), config.label)
+    return {
+        **settings.plugins,
+        **section,
+        **{n: section.get(n, settings.plugins.get(n, EMPTY)) for n in names},
+    }
+
+
+# ---------------------------------------------------------------------------------------- finding
+
+
+def entry_points() -> dict[str, EntryPoint]:
+    """Installed plugins by name. Raises PluginSetupError if two distributions claim one name."""
+    from importlib.metadata import entry_points as installed
+
+    found: dict[str, EntryPoint] = {}
+    for entry in installed(group=hookspecs.PROJECT):
+        other = found.get(entry.name)
+        if other is not None and other.value != entry.value:
+            names = sorted(str(e.dist.name if e.dist else "?") for e in (entry, other))
+            raise PluginSetupError(
+                f"claimed by {' and '.join(names)}",
+                file=f"plugin {entry.name}",
+                hint="uninstall one",
+            )
+        found[entry.name] = entry
+    return found
+
+
+def _found(name: str) -> Any:
+    """The class, module or object that a name stands for."""
+    if name in BUILTIN:
+        module, _, attribute = BUILTIN[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    if ":" in name:
+        return _in_project(name)
+    installed = entry_points()
+    if name not in installed:
+        sinks = [*BUILTIN, *(known for known in installed if "." not in known)]
+        hint = did_you_mean(name, sinks) or f"known: {', '.join(sinks)}; or MODULE:ATTRIBUTE here"
+        raise PluginSetupError("unknown plugin", file=f"plugin {name}", hint=hint)
+    return _loaded(installed[name])
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginSetupError(
+            f"cannot be imported: {type(error).__name__}: {error}", file=f"plugin {entry.name}"
+        ) from error
+
+
+def _in_project(name: str) -> Any:
+    """`module:attribute` from the current folder, and from nowhere else.
+
+    A configuration may name plugins, and may come from a stranger: what it can reach is what the
+    user has put here, not `os:system`.
+    """
+    path, _, attribute = name.partition(":")
+    if not path.replace(".", "_").isidentifier() or not attribute.replace(".", "_").isidentifier():
+        raise PluginSetupError("expected MODULE:ATTRIBUTE", file=f"plugin {name}")
+    here = os.getcwd()
+    place = os.path.join(here, *path.split("."))
+    if not any(map(os.path.isfile, (f"{place}.py", os.path.join(place, "__init__.py")))):
+        raise PluginSetupError(f"no module {path} in this folder", file=f"plugin {name}")
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(path)
+        source = getattr(found, "__file__", None) or ""
+        if os.path.commonpath((os.path.abspath(source), here)) != here:
+            raise PluginSetupError(
+                f"{path} is the name of an installed module",
+                file=f"plugin {name}",
+                hint="rename it",
+            )
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (QnError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginSetupError(
+            f"cannot be imported: {type(error).__name__}: {error}", file=f"plugin {name}"
+        ) from error
+    return found
+
+
+def _providers(
+    config: Config, manager: pluggy.PluginManager, blocked: Sequence[str]
+) -> Iterable[tuple[str, Any]]:
+    """The built-in simulation, and installed providers of what the configuration names.
+
+    A provider's entry point is called after what it provides, `brain.lstm` for instance, so that
+    only those asked for are imported.
+    """
+    name, target = SIMULATION
+    if name not in blocked:
+        module, _, attribute = target.partition(":")
+        builtin = getattr(importlib.import_module(module), attribute)
+        yield name, builtin
+        known: frozenset[str] = frozenset(builtin.provides)
+    else:
+        known = frozenset()
+    asked = [
+        f"{kind}.{value}"
+        for kind, value in (
+            ("simulation", config.settings.get("simulation")),
+            ("environment", _named(config.data.get("environment"), "type")),
+            ("brain", _named(config.data.get("brain"), "name")),
+        )
+        if type(value) is str
+    ]
+    missing = [key for key in asked if key not in known and key not in blocked]
+    if missing:
+        installed = entry_points()
+        for key in missing:
+            if key in installed:
+                yield key, _loaded(installed[key])
+
+
+def _named(section: Any, key: str) -> Any:
+    return section.get(key) if isinstance(section, Mapping) else None
+
+
+# --------------------------------------------------------------------------------------- checking
+
+
+def _made(name: str, found: Any, options: Mapping[str, Any]) -> Any:
+    """A plugin object of this run: classes are made anew, modules and objects taken as they are."""
+    if not implemented(found):
+        raise PluginSetupError(
+            "implements no hook", file=f"plugin {name}", hint="mark its methods with @hookimpl"
+        )
+    if not inspect.isclass(found):
+        if options:
+            raise PluginSetupError("takes no options", file=f"plugin {name}")
+        return found
+    try:
+        return found(**options)
+    except (QnError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginSetupError(
+            f"cannot be made: {type(error).__name__}: {error}", file=f"plugin {name}"
+        ) from error
+
+
+def _marker(function: Any) -> Any:
+    return getattr(function, f"{hookspecs.PROJECT}_impl", None)
+
+
+def implemented(plugin: Any) -> tuple[str, ...]:
+    """The names of the hooks that a plugin marks, known ones or not."""
+    return tuple(name for name in dir(plugin) if _marker(inspect.getattr_static(plugin, name)))
+
+
+def _register(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
+    for hook in (*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS):
+        function = inspect.getattr_static(plugin, hook, None)
+        if callable(function) and not _marker(function):
+            raise PluginSetupError(
+                f"{hook} is not marked", file=f"plugin {name}", hint="put @hookimpl before it"
+            )
+    try:
+        manager.register(plugin, name=name)
+    except pluggy.PluginValidationError as error:
+        raise _misfit(name, error) from None
+    except ValueError as error:
+        raise PluginSetupError(f"loaded twice: {error}", file=f"plugin {name}") from None
+
+
+def _misfit(name: str, error: Exception) -> PluginSetupError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = "; ".join(lines)
+    if text.startswith("unknown hook"):
+        hook = text.split("'")[1]
+        hint = did_you_mean(hook, (*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS))
+        return PluginSetupError(f"unknown hook {hook}", file=f"plugin {name}", hint=hint)
+    cause = next((line for line in lines if "argument" in line.lower()), text)
+    return PluginSetupError(cause, file=f"plugin {name}", hint=_arguments(text))
+
+
+def _arguments(text: str) -> str | None:
+    for hook in (*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS):
+        if f"'{hook}'" in text or f"hook: {hook}" in text or f" {hook}(" in text:
+            names = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+            return f"{hook} takes {names}"
+    return None
+
+
+def _culprit(manager: pluggy.PluginManager, error: BaseException) -> str:
+    """The plugin in whose code an exception was raised, by its traceback."""
+    modules: dict[str, str] = {}
+    for name, plugin in manager.list_name_plugin():
+        module = (
+            plugin if isinstance(plugin, ModuleType) else sys.modules.get(type(plugin).__module__)
+        )
+        file = getattr(module, "__file__", None)
+        if file:
+            modules[file] = name
+    found, trace = "?", error.__traceback__
+    while trace is not None:
+        found = modules.get(trace.tb_frame.f_code.co_filename, found)
+        trace = trace.tb_next
+    return found
+
+
+# ---------------------------------------------------------------------------------------- listing
+
+
+@frozen(kw_only=True)
+class PluginRow:
+    """A plugin that could be used: a row of `--list-plugins`."""
+
+    name: str
+    version: str | None
+    distribution: str
+    kind: str
+    hooks: tuple[str, ...]
+    on: bool
+    error: str | None = None
+
+
+def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, ...]:
+    """Every built-in and installed plugin, and what else is named. One that cannot be imported
+    is a row with its error.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("qn-tracking")
+    except PackageNotFoundError:
+        own = None
+    sources: dict[str, tuple[str | None, str, Callable[[], Any]]] = {}
+    for name in BUILTIN:
+        sources[name] = (own, "qn-tracking", lambda name=name: _found(name))  # type: ignore[misc]
+    name, target = SIMULATION
+    module, _, attribute = target.partition(":")
+    sources[name] = (
+        own,
+        "qn-tracking",
+        lambda: getattr(importlib.import_module(module), attribute),
+    )
+    for name, entry in entry_points().items():
+        dist = entry.dist
+        sources[name] = (
+            dist.version if dist else None,
+            dist.name if dist else "?",
+            lambda entry=entry: _loaded(entry),  # type: ignore[misc]
+        )
+    for name in wanted:
+        if name not in sources:
+            where = "this folder" if ":" in name else "?"
+            sources[name] = (None, where, lambda name=name: _found(name))  # type: ignore[misc]
+    rows = []
+    for name, (version_text, distribution, find) in sources.items():
+        hooks: tuple[str, ...] = ()
+        problem = None
+        try:
+            hooks = implemented(find())
+        except PluginSetupError as error:
+            problem = str(error)
+        is_provider = "." in name or bool(set(hooks) & set(hookspecs.MAKE_HOOKS))
+        kind = "provider" if is_provider and ":" not in name else "sink"
+        rows.append(
+            PluginRow(
+                name=name,
+                version=version_text,
+                distribution=distribution,
+                kind=kind,
+                hooks=hooks,
+                on=(kind == "provider" or name in wanted) and name not in blocked and not problem,
+                error=problem,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,205 @@
+"""Pure functions over episodes. Memory does not grow with their number, but for one byte each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from itertools import chain
+from math import ceil, fsum, isfinite, nan, sqrt
+
+import orjson
+
+from qn_tracking.model import Digests, Episode, FrozenDict, Measure, Results, Spread
+
+CHUNK = 256
+CURVE_POINTS = 40
+
+
+def final_window(episodes: int) -> int:
+    """K = min(N, max(20, ⌈0.2·N⌉)): the last episodes, over which the final success rate is taken.
+
+    Fixed by the number of episodes alone, never chosen after the fact.
+    """
+    return min(episodes, max(20, -(-episodes // 5)))
+
+
+class Tally:
+    """Summary and digests of a stream of episodes, taken in chunks."""
+
+    def __init__(self) -> None:
+        self._chunk: list[Episode] = []
+        self._episodes = 0
+        self._steps = 0
+        self._outcomes = bytearray()
+        self._terminations: dict[str, int] = {}
+        self._series: dict[str, _Series] = {}
+        self._rewards = _Curve()
+        self._exact = sha256()
+        self._outcome = sha256()
+
+    def add(self, episode: Episode) -> None:
+        """One more episode, the next in order."""
+        self._chunk.append(episode)
+        if len(self._chunk) >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        chunk, self._chunk = self._chunk, []
+        self._episodes += len(chunk)
+        self._exact.update(b"".join([episode.exact + b"\n" for episode in chunk]))
+        self._outcome.update(b"".join([_outcome(episode) + b"\n" for episode in chunk]))
+        self._outcomes.extend([2 if e.success is None else e.success for e in chunk])
+        for end in [e.termination for e in chunk if e.termination is not None]:
+            self._terminations[end] = self._terminations.get(end, 0) + 1
+        steps = [e.steps for e in chunk if e.steps is not None]
+        rewards = [e.reward for e in chunk if e.reward is not None]
+        self._steps += sum(steps)
+        self._add("steps", steps)
+        self._add("reward", rewards)
+        self._rewards.extend(rewards)
+        for group in ([e.counts for e in chunk], [e.metrics for e in chunk]):
+            # In the order of first appearance, whatever the hash seed.
+            for key in dict.fromkeys(chain.from_iterable(group)):
+                self._add(key, [values[key] for values in group if key in values])
+
+    def _add(self, key: str, values: Sequence[float]) -> None:
+        if values:
+            self._series.setdefault(key, _Series()).extend(values)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all episodes so far."""
+        self._flush()
+        return self._steps
+
+    def digests(self) -> Digests:
+        """Of the episodes so far."""
+        self._flush()
+        return Digests(exact=self._exact.hexdigest(), outcome=self._outcome.hexdigest())
+
+    def results(self) -> Results:
+        """Of the episodes so far."""
+        self._flush()
+        known = [flag for flag in self._outcomes if flag != 2]
+        window = final_window(len(known))
+        spreads = {key: series.spread() for key, series in self._series.items()}
+        steps, reward = spreads.pop("steps", None), spreads.pop("reward", None)
+        curve = _means(known, CURVE_POINTS) if known else self._rewards.points()
+        return Results(
+            episodes=self._episodes,
+            success_rate=sum(known) / len(known) if known else None,
+            final_success_rate=sum(known[-window:]) / window if known else None,
+            final_window=window if known else None,
+            total_steps=self._steps if steps else None,
+            avg_steps=steps.mean if steps else None,
+            avg_reward=reward.mean if reward else None,
+            terminations=self._terminations,
+            metrics=FrozenDict(
+                {k: v for k, v in (("steps", steps), ("reward", reward)) if v} | spreads
+            ),
+            curve=tuple(Measure(point) for point in curve),
+            curve_of=("success_rate" if known else "reward") if curve else None,
+        )
+
+
+def _outcome(episode: Episode) -> bytes:
+    return orjson.dumps(
+        [episode.index, episode.success, episode.termination, episode.steps, episode.counts],
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+class _Series:
+    """Count, mean, variance and extremes, merged chunk by chunk (Chan, Golub, LeVeque 1979).
+
+    One NaN or infinity makes the mean what it makes of a sum, and the variance absent; the
+    extremes pass over NaN.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = 0.0
+        self.squares = 0.0
+        self.least = self.most = nan
+
+    def extend(self, values: Sequence[float]) -> None:
+        n = len(values)
+        mean = _mean(values)
+        squares = _squares(values, mean)
+        if self.n:
+            total = self.n + n
+            delta = mean - self.mean
+            # Weighted so that two large numbers of one sign do not overflow.
+            merged = self.mean * (self.n / total) + mean * (n / total)
+            self.squares += squares + delta * delta * (self.n * n / total)
+            self.mean = merged
+        else:
+            self.mean, self.squares = mean, squares
+        self.n += n
+        if mean != mean:
+            values = [value for value in values if value == value]
+        if values:
+            least, most = min(values), max(values)
+            self.least = least if self.least != self.least else min(self.least, least)
+            self.most = most if self.most != self.most else max(self.most, most)
+
+    def spread(self) -> Spread:
+        sd = sqrt(self.squares / (self.n - 1)) if self.n > 1 and isfinite(self.squares) else None
+        return Spread(
+            n=self.n,
+            mean=Measure(self.mean),
+            sd=None if sd is None else Measure(sd),
+            min=Measure(self.least),
+            max=Measure(self.most),
+        )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; of finite numbers a finite one, also where their sum overflows."""
+    n = len(values)
+    try:
+        return fsum(values) / n
+    except OverflowError:
+        return fsum(value / n for value in values)
+    except ValueError:  # infinities of both signs
+        return nan
+
+
+def _squares(values: Sequence[float], mean: float) -> float:
+    try:
+        return fsum([(value - mean) ** 2 for value in values])
+    except (OverflowError, ValueError):
+        return nan
+
+
+class _Curve:
+    """Means over equal stretches of a stream of unknown length: full, it joins neighbours."""
+
+    def __init__(self) -> None:
+        self.width = 1
+        self.bins: list[float] = []
+        self.open: list[float] = []
+
+    def extend(self, values: Iterable[float]) -> None:
+        for value in values:
+            self.open.append(value)
+            if len(self.open) == self.width:
+                self.bins.append(_mean(self.open))
+                self.open = []
+                if len(self.bins) == 2 * CURVE_POINTS:
+                    pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
+                    self.bins = [a / 2 + b / 2 for a, b in pairs]
+                    self.width *= 2
+
+    def points(self) -> list[float]:
+        bins = self.bins + ([_mean(self.open)] if self.open else [])
+        return _means(bins, CURVE_POINTS)
+
+
+def _means(values: list[float] | list[int], points: int) -> list[float]:
+    """At most `points` means over equal stretches of the values."""
+    n = len(values)
+    if n <= points:
+        return [float(value) for value in values]
+    width = ceil(n / points)
+    return [_mean([float(v) for v in values[i : i + width]]) for i in range(0, n, width)]

@@ -1,0 +1,1 @@
+"""Where records are: paths, the atomic write, the episode journal."""

@@ -1,0 +1,79 @@
+"""The episode journal: one line an episode, one write a line.
+
+A line is a JSON object: the episode's exact fields, its timing, and last `crc`, the CRC-32 of the
+bytes before `,"crc"`. It is committed only if its newline is there. A process that is killed loses
+nothing; a machine that loses power, at most the last seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from contextlib import suppress
+from errno import ENOSPC
+from functools import partial
+from time import monotonic
+from zlib import crc32
+
+import orjson
+
+from qn_tracking.model import Episode
+from qn_tracking.store.write import naming, storage_error
+
+SYNC_SECONDS = 5.0
+
+
+def line(episode: Episode) -> bytes:
+    """The journal's line of an episode, newline included."""
+    body = b'%b,"timing":%b' % (episode.exact[:-1], orjson.dumps(episode.timing))
+    return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+class Journal:
+    """The journal of a run that is going on; its lock tells that the writer is alive."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with naming(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o666)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._size = 0
+        self._synced = monotonic()
+        # A forked copy shares the lock: it lets go, or a crash of this process would go unseen.
+        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+
+    def append(self, episode: Episode) -> None:
+        """Commits an episode. Raises StorageError; what did not fit is cut off again."""
+        data = line(episode)
+        try:
+            if os.write(self._fd, data) != len(data):  # a short write is how a full disk begins
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            self._size += len(data)
+            now = monotonic()
+            if now - self._synced > SYNC_SECONDS:
+                self._synced = now
+                os.fdatasync(self._fd)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            raise storage_error(self.path, error) from None
+
+    def sync(self) -> None:
+        """Makes every episode so far durable."""
+        with naming(self.path):
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Ends the lock; once only."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
+
+
+def _let_go(reference: weakref.ref[Journal]) -> None:
+    journal = reference()
+    if journal is not None:
+        journal.close()

@@ -1,0 +1,32 @@
+"""Names of files and folders under `experiments/`.
+
+Plain strings: pathlib costs a tracked run five milliseconds of import.
+"""
+
+from __future__ import annotations
+
+from os.path import join
+
+from qn_tracking.ids import check_id
+
+DEFAULT = "experiments"
+
+IGNORED = "".join(
+    f"{line}\n"
+    for line in (
+        "# Records are for git; the texts that they name by digest, caches and the trash are not.",
+        "/runs/",
+        "/.index*",
+        "/.trash/",
+    )
+)
+
+
+def record(experiments: str, id: str) -> str:
+    """The record of an experiment."""
+    return join(experiments, f"{check_id(id)}.json")
+
+
+def run_folder(experiments: str, id: str) -> str:
+    """The folder of the texts of a run."""
+    return join(experiments, "runs", check_id(id))

@@ -1,0 +1,117 @@
+"""Writing a file so that it is there whole, or not at all.
+
+`publish`: a temporary file in the same directory, written in full, synced, linked to its final
+name, the directory synced. Only then may anybody say "saved". (A rename would overwrite; a link
+refuses to.)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from os.path import basename, dirname, isdir, join
+
+from qn_tracking.errors import StorageError
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# What file systems without hard links answer.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+
+
+def publish(path: str, data: bytes) -> None:
+    """Creates a file that must not exist yet; durable on return. Raises StorageError."""
+    with naming(path):
+        temporary = join(dirname(path), f".{basename(path)}.{os.urandom(4).hex()}.tmp")
+        try:
+            create(temporary, data, durable=True)
+            try:
+                os.link(temporary, path)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # Exclusive as well, though a crash may leave it torn; no better is to be had here.
+                create(path, data, durable=True)
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+        sync_folder(dirname(path))
+
+
+def create(path: str, data: bytes, *, durable: bool = False) -> None:
+    """Writes a new file under its own name, and removes it again if that fails. Raises OSError.
+
+    Not durable unless asked: for a folder of our own whose files are synced together later.
+    """
+    fd = os.open(path, _NEW, 0o666)
+    try:
+        write_all(fd, data)
+        if durable:
+            # A failed fsync is not retried: the kernel may have dropped the pages by then.
+            os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: str) -> None:
+    """Creates a folder and those above it, each of them durable. Raises StorageError."""
+    if isdir(path):
+        return
+    above = dirname(path)
+    if above not in ("", path):
+        make_folder(above)
+    with naming(path):
+        with suppress(FileExistsError):
+            os.mkdir(path)
+        if not isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        sync_folder(above or ".")
+
+
+def sync_file(path: str) -> None:
+    """Makes the content of a file durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Makes the names in a folder durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Every byte: a disk that is filling up takes some and says so only at the next call."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class naming:
+    """Turns an OSError inside into a StorageError that names the path and the errno."""
+
+    def __init__(self, path: object) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(self.path, error) from None
+
+
+def storage_error(path: object, error: OSError) -> StorageError:
+    """The one line for an OSError: `PATH: no space left on device (ENOSPC)`."""
+    name = errno.errorcode.get(error.errno or 0)
+    return StorageError((error.strerror or str(error)).lower(), file=path, hint=name)

@@ -1,0 +1,178 @@
+"""What tracking costs, beside what was recorded of other trackers on the same work.
+
+    python tests/speed/recorder.py [--json] [--repeat N]
+
+Every figure is the median of several runs in this invocation. The peers' figures are recorded ones,
+of another day on a similar machine: the order and the ratios count, not the absolute times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from time import perf_counter
+
+CONFIG = {f"section{i}": {f"key{j}": i * j / 7 for j in range(5)} for i in range(5)}
+METRICS = ("loss", "entropy", "kl", "value", "grad_norm", "lr")
+
+LOOP = """
+import sys, time
+t = time.perf_counter
+def work():
+    end = t() + 0.0003
+    while t() < end: pass
+metrics = {name: 0.1 + i for i, name in enumerate(%r)}
+config = %r
+""" % (METRICS, CONFIG)
+BARE = LOOP + """
+for i in range(1000): work()
+"""
+TRACKED = LOOP + """
+from qn_tracking import track
+with track(config, seed=1) as run:
+    for i in range(1000):
+        work()
+        run.episode(success=i % 2 == 0, steps=i, reward=0.5 * i, **metrics)
+"""
+
+IN_PROCESS = """
+import json, sys, time
+from time import perf_counter as t
+import statistics
+metrics = {name: 0.1 + i for i, name in enumerate(%r)}
+config = %r
+idle = int(sys.argv[1])
+t0 = t()
+from qn_tracking import track
+t1 = t()
+run = track(config, seed=1)
+from qn_tracking import hookimpl
+class Idle:
+    @hookimpl
+    def episode_end(self, episode): pass
+run.start(); t2 = t()
+# A second run in the same process, as a campaign would have it, so that the start is warm.
+run.episode(success=True, steps=1, reward=1.0, **metrics)
+time.sleep(.4)
+run.end()
+from qn_tracking.manager import make_manager
+from qn_tracking.recorder import Recorder
+manager = make_manager(("metadata", "json_storage"))
+for i in range(idle): manager.register(Idle(), name=f"idle{i}")
+t3 = t()
+run = Recorder(config, manager=manager, seed=1, experiments_dir="experiments")
+run.start()
+t4 = t()
+time.sleep(.4)  # the loop of a real run; git is read meanwhile
+each = []
+for i in range(5000):
+    a = t()
+    run.episode(success=i %% 2 == 0, steps=i, reward=0.5 * i, **metrics)
+    each.append(t() - a)
+t5 = t(); run.end(); t6 = t()
+def ms(x): return round(x * 1e3, 3)
+print(json.dumps({"import_ms": ms(t1 - t0), "first_start_ms": ms(t2 - t1), "start_ms": ms(t4 - t3),
+    "episode_us_median": ms(statistics.median(each)) * 1e3, "episode_us_mean": ms(statistics.mean(each)) * 1e3,
+    "episode_us_p99": ms(sorted(each)[-50]) * 1e3, "end_ms": ms(t6 - t5)}))
+""" % (METRICS, CONFIG)
+
+MEMORY = """
+import resource, sys
+from qn_tracking import track
+with track({"a": 1}, seed=1) as run:
+    for i in range(int(sys.argv[1])):
+        run.episode(success=True, steps=i, reward=0.5 * i, loss=0.25 * i)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+PEERS = (
+    ("exptrack 2.1", "66-73", "22-35", "1.6", "1 of 500"),
+    ("goodseed 0.4", "106-123", "6-7", "2.0", "500 of 500"),
+    ("Sacred 0.8.7, files", "11-15, in memory", "29-41", "2.3", "0 of 500"),
+    ("Trackio 0.43", "16-21, queued", "30-35", "3.2", "0 of 500"),
+    ("tensorboardX", "480", "5-7", "3.6", "475-495 of 500"),
+    ("W&B 0.31, offline", "115-374", "7-9", "5.5", "475-495 of 500"),
+    ("MLflow 3.17, files", "887-922", "2", "10.3", "500 of 500"),
+)
+
+
+def run(code: str, folder: str, *args: str) -> tuple[float, str]:
+    """Wall seconds and output of a Python program."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHONDONTWRITE")}
+    began = perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return perf_counter() - began, done.stdout
+
+
+def measure(repeat: int) -> dict[str, float]:
+    """All figures, each a median over `repeat` runs in a fresh git repository."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "init", "-q", folder], check=True)
+        run(TRACKED, folder)  # writes the byte code
+        bare, tracked, ratios = [], [], []
+        for _ in range(repeat):
+            bare.append(run(BARE, folder)[0])
+            tracked.append(run(TRACKED, folder)[0])
+            ratios.append(tracked[-1] / bare[-1])
+        inside = [json.loads(run(IN_PROCESS, folder, "0")[1]) for _ in range(repeat)]
+        idle = [json.loads(run(IN_PROCESS, folder, "10")[1]) for _ in range(repeat)]
+        small, large = (float(run(MEMORY, folder, n)[1]) for n in ("1000", "100000"))
+    median = statistics.median
+    figures = {key: median(one[key] for one in inside) for key in inside[0]}
+    more = median(one["episode_us_median"] for one in idle) - figures["episode_us_median"]
+    return {
+        **figures,
+        "idle_sink_us": more / 10,
+        "bare_process_ms": median(bare) * 1e3,
+        "tracked_process_ms": median(tracked) * 1e3,
+        "process_ratio": median(ratios),
+        "memory_1000_mb": small,
+        "memory_100000_mb": large,
+    }
+
+
+TARGETS = {
+    "import_ms": 60,
+    "start_ms": 5,
+    "episode_us_median": 10,
+    "end_ms": 15,
+    "idle_sink_us": 1,
+    "process_ratio": 1.3,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repeat", type=int, default=5)
+    args = parser.parse_args(argv)
+    figures = measure(args.repeat)
+    if args.json:
+        print(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        target = f"   to reach: {TARGETS[name]}" if name in TARGETS else ""
+        print(f"{name:22} {value:10.2f}{target}")
+    more = figures["memory_100000_mb"] - figures["memory_1000_mb"]
+    print(f"{'memory_growth_mb':22} {more:10.2f}   to reach: 30")
+    print("\nrecorded of others: us per episode, ms at the end, process x bare loop, kept after kill -9")
+    for peer in PEERS:
+        print("  {:22} {:18} {:8} {:6} {}".format(*peer))
+
+
+if __name__ == "__main__":
+    main()
