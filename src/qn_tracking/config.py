@@ -72,7 +72,7 @@ def as_config(source: Config | Mapping[str, Any] | str | os.PathLike[str]) -> Co
     """A `Config` from whatever a host has: one already, a mapping, a path or a shipped name."""
     if isinstance(source, Config):
         return source
-    return from_mapping(source) if isinstance(source, Mapping) else load(source)
+    return load(source) if isinstance(source, (str, os.PathLike)) else from_mapping(source)
 
 
 def _config(
@@ -116,7 +116,9 @@ def _read(path: str, given: str) -> bytes:
             from difflib import get_close_matches
 
             names = shipped()
-            near = get_close_matches(os.path.splitext(os.path.basename(given))[0], names, n=1, cutoff=0.5)
+            near = get_close_matches(
+                os.path.splitext(os.path.basename(given))[0], names, n=1, cutoff=0.5
+            )
             hint = f"shipped: {near[0] if near else ', '.join(names)}" if names else None
         cause = (error.strerror or type(error).__name__).lower()
         raise ConfigError(cause, file=given, hint=hint) from None

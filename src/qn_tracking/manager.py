@@ -117,9 +117,7 @@ def make_manager(
     Nothing is shared between two managers. Raises PluginSetupError naming the plugin that is
     unknown, cannot be imported, or does not fit the hooks.
     """
-    wanted: Requests = (
-        plugins if isinstance(plugins, Mapping) else dict.fromkeys(plugins, EMPTY)
-    )
+    wanted: Requests = plugins if isinstance(plugins, Mapping) else dict.fromkeys(plugins, EMPTY)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     if config is not None:

@@ -149,8 +149,8 @@ class _Series:
             n=self.n,
             mean=Measure(self.mean),
             sd=None if sd is None else Measure(sd),
-            min=Measure(self.least),
-            max=Measure(self.most),
+            min=Measure(float(self.least)),
+            max=Measure(float(self.most)),
         )
 
 

@@ -68,7 +68,8 @@ def _request(run: RunInfo) -> dict[str, Any]:
     if run.experiments_dir is not None:
         keep = os.path.join(paths.run_folder(run.experiments_dir, run.id), "facts.json")
     return {
-        "path": [os.path.abspath(entry) for entry in sys.path if entry] + [os.path.dirname(package)],
+        "path": [os.path.abspath(entry) for entry in sys.path if entry]
+        + [os.path.dirname(package)],
         "folder": place,
         "config": name,
         "own": run.experiments_dir,

@@ -16,6 +16,7 @@ from qn_tracking.errors import QnError, UsageError, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
     from qn_tracking.model import Config, Experiment, Simulation
     from qn_tracking.recorder import Recorder
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 import weakref
 from contextlib import suppress
-from errno import ENOSPC
 from functools import partial
 from time import monotonic
 from zlib import crc32
@@ -19,7 +18,7 @@ from zlib import crc32
 import orjson
 
 from qn_tracking.model import Episode
-from qn_tracking.store.write import naming, storage_error
+from qn_tracking.store.write import naming, storage_error, write_all
 
 SYNC_SECONDS = 5.0
 
@@ -48,8 +47,9 @@ class Journal:
         """Commits an episode. Raises StorageError; what did not fit is cut off again."""
         data = line(episode)
         try:
-            if os.write(self._fd, data) != len(data):  # a short write is how a full disk begins
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            written = os.write(self._fd, data)
+            if written != len(data):  # how a full disk begins; the next write says why
+                write_all(self._fd, data[written:])
             self._size += len(data)
             now = monotonic()
             if now - self._synced > SYNC_SECONDS:

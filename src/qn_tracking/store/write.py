@@ -35,7 +35,7 @@ def publish(path: str, data: bytes) -> None:
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
-        sync_folder(dirname(path))
+        sync_folder(dirname(path) or ".")
 
 
 def create(path: str, data: bytes, *, durable: bool = False) -> None:

@@ -1,0 +1,430 @@
+"""`qn-run` as its users meet it: the real program, real signals, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import BIN, Program
+
+QN_RUN = str(BIN / "qn-run")
+
+
+def records(folder: str = "experiments") -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def journal(folder: str = "experiments") -> list[dict[str, Any]]:
+    (path,) = Path(folder).glob("runs/*/episodes.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_tracked_run_is_a_record_and_a_journal_and_the_same_again(qn_run: Program) -> None:
+    args = ("small.yml", "--runs", "50", "--seed", "7", "--track-experiment")
+    first = qn_run(*args, "--tag", "a=b", "--notes", "[/nope] \x1b[31m", "--experiments-dir", "one")
+    assert first.returncode == 0, first.stderr
+    assert "\nsaved one/" in first.stdout
+    (one,) = records("one")
+    assert (one["status"], one["seed"], one["runs"], one["results"]["episodes"]) == (
+        "completed",
+        7,
+        50,
+        50,
+    )
+    assert (one["tags"], one["notes"]) == ({"a": "b"}, "[/nope] \x1b[31m")
+    assert one["subject"]["family"] == "classical"
+    assert len(journal("one")) == 50
+    folder = Path("one/runs") / one["id"]
+    assert (folder / "config.yml").read_text() == Path("small.yml").read_text()
+    assert not list(Path("one").rglob("*.tmp"))
+    second = qn_run(
+        *args, "--experiments-dir", "two", env={"PYTHONHASHSEED": "5", "TZ": "Asia/Tokyo"}
+    )
+    assert second.returncode == 0
+    assert records("two")[0]["digests"] == one["digests"]
+    untracked = qn_run("small.yml", "--runs", "50", "--seed", "7", "--json")
+    assert json.loads(untracked.stdout)["digests"] == one["digests"]
+    other = qn_run("small.yml", "--runs", "50", "--seed", "8", "--json")
+    assert json.loads(other.stdout)["digests"] != one["digests"]
+
+
+def test_without_the_flags_nothing_is_written(project: Path, qn_run: Program) -> None:
+    done = qn_run("small.yml", "--runs", "3")
+    assert done.returncode == 0
+    assert "saved" not in done.stdout
+    assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
+
+
+def test_a_random_seed_is_recorded_and_reproduces(qn_run: Program) -> None:
+    first = json.loads(qn_run("small.yml", "--runs", "5", "--json").stdout)
+    again = qn_run("small.yml", "--runs", "5", "--json", "--seed", str(first["seed"]))
+    assert json.loads(again.stdout)["digests"] == first["digests"]
+    other = json.loads(qn_run("small.yml", "--runs", "5", "--json").stdout)
+    assert other["seed"] != first["seed"]
+
+
+def test_settings_in_the_configuration(qn_run: Program) -> None:
+    with Path("small.yml").open("a") as config:
+        config.write("seed: 11\nruns: 3\n")
+    doc = json.loads(qn_run("small.yml", "--json").stdout)
+    assert (doc["seed"], doc["runs"], doc["results"]["episodes"]) == (11, 3, 3)
+    over = json.loads(qn_run("small.yml", "--json", "--runs", "2", "--seed", "0").stdout)
+    assert (over["seed"], over["runs"]) == (0, 2)
+
+
+def test_an_override_is_recorded(qn_run: Program) -> None:
+    doc = json.loads(
+        qn_run("small.yml", "--runs", "1", "--json", "--set", "brain.config.gamma=0.5").stdout
+    )
+    assert doc["config"]["overrides"] == {"brain.config.gamma": 0.5}
+    assert doc["config"]["data"]["brain"]["config"]["gamma"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["nope.yml"], "nope.yml: no such file or directory"),
+        (["."], ".: is a directory, not a file"),
+        (["small.yml", "--sed", "7"], "unknown option --sed (did you mean --seed?)"),
+        (["small.yml", "--run", "7"], "unknown option --run (did you mean --runs?)"),
+        (["small.yml", "extra"], "unexpected argument extra"),
+        ([], "no configuration given"),
+        (["small.yml", "--runs", "0"], "expected a whole number from 1"),
+        (["small.yml", "--runs", "x"], "expected a whole number from 1"),
+        (["small.yml", "--seed", "-1"], "--seed"),
+        (["small.yml", "--seed", "1e3"], "expected a whole number from 0"),
+        (["small.yml", "--seed", str(2**53)], "expected a whole number"),
+        (["small.yml", "--plugins", ""], "--plugins: expected a name"),
+        (["small.yml", "--plugins", "a,,b"], "--plugins: expected a name"),
+        (["small.yml", "--plugins", "nope"], "plugin nope: unknown plugin"),
+        (["small.yml", "--tag", "x"], "--tag x: expected KEY=VALUE"),
+        (
+            ["small.yml", "--set", "max_steps=no"],
+            "small.yml: max_steps: expected a whole number, got 'no'",
+        ),
+        (["small.yml", "--set", "max_steps=.nan"], "max_steps"),
+        (["small.yml", "--set", "sed=3"], "small.yml: unknown key 'sed'"),
+        (["small.yml", "--set", "brain.config.gama=3"], "did you mean gamma?"),
+        (["small.yml", "--set", "brain.name=nope"], "brain.name: unknown brain 'nope'"),
+        (["small.yml", "--set", "environment.static.grid_size=4"], "environment.static.grid_size"),
+        (["small.yml", "--set", "brain.config.hidden_dim=true"], "brain.config.hidden_dim"),
+        (["small.yml", "--set", "max_steps=-3"], "max_steps"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    project: Path, qn_run: Program, args: list[str], said: str
+) -> None:
+    for more in ([], ["--track-experiment"]):
+        done = qn_run(*args, *more)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert said in done.stderr
+    assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
+
+
+def test_a_plugin_named_twice_is_loaded_once(qn_run: Program) -> None:
+    done = qn_run(
+        "small.yml",
+        "--runs",
+        "2",
+        "--plugins",
+        "json_storage,json_storage",
+        "--plugins",
+        "json_storage",
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(journal()) == 2
+
+
+def test_dry_run_checks_everything_and_runs_nothing(project: Path, qn_run: Program) -> None:
+    done = qn_run("small.yml", "--dry-run", "--track-experiment", "--json")
+    assert done.returncode == 0
+    doc = json.loads(done.stdout)
+    assert (doc["runs"], doc["seed"], doc["plugins"]) == (50, None, ["metadata", "json_storage"])
+    assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
+    assert qn_run("small.yml", "--dry-run", "--set", "brain.config.gamma=high").returncode == 2
+
+
+def test_lists(qn_run: Program) -> None:
+    configs = json.loads(qn_run("--list-configs", "--json").stdout)
+    assert "mlp_dynamic_small" in [config["name"] for config in configs]
+    assert all(config["about"] for config in configs)
+    plugins = {row["name"]: row for row in json.loads(qn_run("--list-plugins", "--json").stdout)}
+    assert plugins["json_storage"]["hooks"] == ["episode_end", "run_end", "run_start"]
+    assert plugins["nematode"]["on"] is True
+    text = qn_run("--list-plugins", "--track-experiment").stdout
+    assert [line.split()[4] for line in text.splitlines() if line.startswith("metadata")] == ["on"]
+
+
+def test_help_has_examples_and_version_a_number(qn_run: Program) -> None:
+    assert "examples:" in qn_run("--help").stdout
+    assert qn_run("--version").stdout.startswith("qn-run 0.")
+
+
+@pytest.mark.parametrize("name", ["mlp_dynamic_small", "modular_simple_medium"])
+def test_shipped_configurations_run(qn_run: Program, name: str) -> None:
+    done = qn_run(name, "--runs", "2", "--seed", "1", "--track-experiment")
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------ plugins
+
+SINK = """\
+from qn_tracking import hookimpl
+
+class Sink:
+    @hookimpl
+    def run_start(self, run): self.write("start")
+    @hookimpl
+    def episode_end(self, episode): self.write(f"episode {episode.index}")
+    @hookimpl
+    def run_end(self, experiment): self.write("end")
+    def write(self, text): print(text, file=open("heard.txt", "a"))
+"""
+
+
+def test_a_plugin_of_ten_lines_hears_everything(qn_run: Program) -> None:
+    Path("mysink.py").write_text(SINK)
+    done = qn_run("small.yml", "--runs", "50", "--plugins", "mysink:Sink")
+    assert done.returncode == 0, done.stderr
+    heard = Path("heard.txt").read_text().splitlines()
+    assert heard == ["start", *(f"episode {i}" for i in range(50)), "end"]
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('boom')", "SystemExit(0)"])
+def test_one_that_raises_costs_neither_the_run_nor_the_record(qn_run: Program, error: str) -> None:
+    Path("bad.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n"
+        f"  @hookimpl\n  def episode_end(self, episode): raise {error}\n"
+    )
+    done = qn_run(
+        "small.yml", "--runs", "5", "--plugins", "bad:Sink", "--track-experiment", "--quiet"
+    )
+    assert done.returncode == 0
+    assert done.stderr.count("plugin bad:Sink: episode_end") == 1
+    (record,) = records()
+    assert record["results"]["episodes"] == 5
+    assert [f["plugin"] for f in record["failures"]] == ["bad:Sink"]
+    assert len(journal()) == 5
+
+
+@pytest.mark.parametrize(("hook", "left"), [("run_start", 0), ("run_end", 1)])
+def test_one_that_raises_at_start_or_end_is_exit_1(qn_run: Program, hook: str, left: int) -> None:
+    argument = "experiment" if hook == "run_end" else "run"
+    Path("bad.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n"
+        f"  @hookimpl\n  def {hook}(self, {argument}): raise SystemExit(0)\n"
+    )
+    done = qn_run("small.yml", "--runs", "5", "--plugins", "bad:Sink", "--track-experiment")
+    assert done.returncode == 1
+    assert "plugin bad:Sink" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(records()) == left
+
+
+def test_a_slow_plugin_is_named_with_its_share(qn_run: Program) -> None:
+    Path("slow.py").write_text(
+        "from qn_tracking import hookimpl\nimport time\nclass Sink:\n"
+        "  @hookimpl\n  def episode_end(self, episode): time.sleep(0.05)\n"
+    )
+    done = qn_run("small.yml", "--runs", "5", "--plugins", "slow:Sink")
+    assert "slow plugins" in done.stdout
+    assert "slow:Sink" in done.stdout
+
+
+def test_a_simulation_that_raises(qn_run: Program) -> None:
+    Path("bad.py").write_text("""
+from qn_tracking import hookimpl, Subject
+class Bad:
+    warnings = ()
+    subject = Subject(environment="bad")
+    def episodes(self, runs, seed):
+        yield {"success": True}
+        yield {"success": True}
+        raise RuntimeError("out of food\\nreally")
+class Sink:
+    @hookimpl
+    def make_simulation(self, config): return Bad()
+""")
+    done = qn_run(
+        "small.yml", "--runs", "5", "--plugins", "bad:Sink", "--track-experiment", "--quiet"
+    )
+    assert done.returncode == 1
+    assert "error: simulation: RuntimeError: out of food\\nreally" in done.stderr
+    assert "Traceback" not in done.stderr
+    (record,) = records()
+    assert (record["status"], record["results"]["episodes"]) == ("failed", 2)
+    assert record["error"]["type"] == "RuntimeError"
+    assert "in episodes" in record["error"]["traceback"]
+
+
+# ------------------------------------------------------------------------------------------ signals
+
+
+def endless(*more: str) -> subprocess.Popen[str]:
+    """A run that goes on until it is stopped; ready once some episodes are in its journal."""
+    process = subprocess.Popen(
+        [QN_RUN, "small.yml", "--runs", "1000000", "--track-experiment", "--quiet", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 20
+    while time.monotonic() < end and process.poll() is None:
+        if any(
+            path.stat().st_size > 2000 for path in Path("experiments").glob("runs/*/episodes.jsonl")
+        ):
+            return process
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_run_after_the_episode(project: Path, number: int, code: int) -> None:
+    process = endless()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "stopping after this episode" in said
+    (record,) = records()
+    assert record["status"] == "interrupted"
+    assert record["results"]["episodes"] == len(journal()) > 5
+
+
+def test_a_second_one_ends_it_at_once(project: Path) -> None:
+    Path("hang.py").write_text(
+        "from qn_tracking import hookimpl\nimport time\nclass Sink:\n"
+        "  @hookimpl\n  def episode_end(self, episode):\n"
+        "    if episode.index == 20: time.sleep(600)\n"
+    )
+    process = endless("--plugins", "hang:Sink")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130
+    assert [line["index"] for line in journal()] == list(range(21))
+    (record,) = records()
+    assert (record["status"], record["results"]["episodes"]) == ("interrupted", 21)
+
+
+def test_a_plugin_that_hangs_even_at_the_end_cannot_keep_us(project: Path) -> None:
+    Path("hang.py").write_text(
+        "from qn_tracking import hookimpl\nimport time\nclass Sink:\n"
+        "  @hookimpl\n  def run_end(self, experiment):\n"
+        "    while True:\n      try: time.sleep(600)\n      except BaseException: pass\n"
+    )
+    process = endless("--plugins", "hang:Sink")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    (record,) = records()  # the storage heard the end first
+    assert record["results"]["episodes"] == len(journal())
+
+
+def test_a_plugin_that_hangs_is_named(project: Path) -> None:
+    Path("hang.py").write_text(
+        "from qn_tracking import hookimpl, runner\nimport time\nrunner.HANG_SECONDS = 0.5\nclass Sink:\n"
+        "  @hookimpl\n  def episode_end(self, episode): time.sleep(3)\n"
+    )
+    done = subprocess.run(
+        [QN_RUN, "small.yml", "--runs", "1", "--quiet", "--plugins", "hang:Sink"],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "plugin hang:Sink has been busy for" in done.stderr
+
+
+def test_a_kill_loses_no_episode_that_was_acknowledged(project: Path) -> None:
+    Path("ack.py").write_text(
+        "from qn_tracking import hookimpl\nimport os\nclass Sink:\n"
+        "  @hookimpl\n  def episode_end(self, episode): os.write(1, b'%d\\n' % episode.index)\n"
+    )
+    process = endless("--plugins", "ack:Sink")
+    process.kill()
+    said, _ = process.communicate(timeout=20)
+    last = int(said.rpartition("\n")[0].splitlines()[-1])
+    assert records() == []
+    text = next(Path("experiments").glob("runs/*/episodes.jsonl")).read_text()
+    kept = [json.loads(line)["index"] for line in text.splitlines() if line.endswith("}")]
+    assert kept == list(range(len(kept)))
+    assert kept[-1] >= last
+
+
+def test_output_that_nobody_reads_any_more(project: Path) -> None:
+    command = f"{QN_RUN} small.yml --runs 2 --json | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_a_terminal_of_the_poorest_kind(qn_run: Program) -> None:
+    env = {
+        "LC_ALL": "C",
+        "LANG": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "COLUMNS": "20",
+    }
+    Path("käse.yml").write_text(Path("small.yml").read_text())
+    done = qn_run("käse.yml", "--runs", "3", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    done.stdout.encode("ascii")
+
+
+def test_sixteen_at_once(project: Path) -> None:
+    args = [QN_RUN, "small.yml", "--runs", "3", "--track-experiment", "--quiet"]
+    processes = [subprocess.Popen(args, stderr=subprocess.PIPE, text=True) for _ in range(16)]
+    for process in processes:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    assert len({record["id"] for record in records()}) == 16
+
+
+def test_progress_is_plain_lines_without_a_terminal_and_a_bar_on_one(project: Path) -> None:
+    import pty
+
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [QN_RUN, "mlp_dynamic_small", "--runs", "60", "--seed", "1"],
+        stdout=subprocess.DEVNULL, stderr=slave,
+    )  # fmt: skip
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    os.close(master)
+    assert process.wait(timeout=30) == 0
+    assert b"/60  success" in seen
+    assert b"left" in seen
+
+
+def test_the_module_can_be_run_without_the_script(project: Path) -> None:
+    program = "from qn_tracking.cli.run import entry; entry()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "nope.yml"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

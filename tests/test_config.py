@@ -1,0 +1,202 @@
+"""A configuration is read once, checked before anything runs, and blamed by its field."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, strategies as st
+
+from qn_tracking.config import as_config, from_mapping, load, parse, shipped
+from qn_tracking.errors import ConfigError, QnError, UsageError
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
+)
+MERGE_BOMB = "a0: &a0 {k: v}\n" + "".join(
+    f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 20)
+)
+
+
+def test_yaml_means_what_people_mean() -> None:
+    text = (
+        "a: 1e-8\nb: no\nc: 22:22\nd: 1_000\nθ_rx1_0: -2.4\ne: .5\nf: 0x10\ng: ~\nh: 2025-01-01\n"
+    )
+    assert parse(text, "f") == {
+        "a": 1e-8, "b": "no", "c": "22:22", "d": "1_000", "θ_rx1_0": -2.4, "e": 0.5, "f": 16,
+        "g": None, "h": "2025-01-01",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "c.yml: expected a mapping of sections, got nothing"),
+        ("~", "c.yml: expected a mapping of sections, got nothing"),
+        ("[1]", "c.yml: expected a mapping of sections, got a list"),
+        ("3", "c.yml: expected a mapping of sections, got 3"),
+        ("a:\n\tb: 1", "c.yml: 2:1: YAML: "),
+        ("a: {b", "c.yml: 2:1: YAML: "),
+        ("a: 1\nb: 2\na: 3", "c.yml: a: duplicate key, again in line 3"),
+        ("x: {y: .nan}", "c.yml: x.y: .nan is not a finite number"),
+        ("x: -.inf", "c.yml: x: -.inf is not a finite number"),
+        ("x: 1e999", "c.yml: x: 1e999 is not a finite number"),
+        (f"x: {2**70}", f"c.yml: x: {2**70} is beyond 2**53"),
+        ("x: " + "9" * 5000, "c.yml: x: 99999"),
+        ("x: !!binary aGk=", "is not supported"),
+        ("x: !!set {a}", "is not supported"),
+        ("x: !!timestamp 2025-01-01", "is not supported"),
+        ("1: x", "c.yml: 1:1: a key must be text, got 1 (quote it)"),
+        ("? [a]\n: 1", "a key must be text"),
+        ("x: !!python/object/apply:os.system ['touch pwned']", "is not supported"),
+        ("x: *nope", "unknown alias"),
+        ("x: &x [*x]", "unknown alias"),
+        ("a: 1\n--- \nb: 2", "more than one YAML document"),
+        (BOMB, "more than 100,000 values"),
+        (MERGE_BOMB, "merge keys"),
+        ("x: " + "[" * 3000, "nested deeper than 64"),
+        ("seed: -1", "c.yml: seed: expected a whole number from 0, got -1"),
+        ("seed: true", "c.yml: seed: expected a whole number from 0, got True"),
+        ("runs: 0", "c.yml: runs: expected a whole number from 1, got 0"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(project: Path, text: str, said: str) -> None:
+    Path("c.yml").write_text(text, encoding="utf-8")
+    began = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        load("c.yml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 5
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"a: \xff\xfe", "encoding is not UTF-8"),
+        ("a: 1".encode("utf-16"), "encoding is UTF-16"),
+        (b"a: \x00", "control characters"),
+        (b'a: "\\ud800"', "c.yml"),
+    ],
+)
+def test_bytes_that_are_no_text(project: Path, raw: bytes, said: str) -> None:
+    Path("c.yml").write_bytes(raw)
+    with pytest.raises(ConfigError, match=said):
+        load("c.yml")
+
+
+def test_a_byte_order_mark_is_no_harm(project: Path) -> None:
+    Path("c.yml").write_bytes(b"\xef\xbb\xbfa: 1\n")
+    assert load("c.yml").data == {"a": 1}
+
+
+def test_what_is_no_file(project: Path) -> None:
+    os.mkfifo("fifo.yml")
+    Path("loop.yml").symlink_to("loop.yml")
+    for name, said in (
+        (".", "is a directory"),
+        ("fifo.yml", "is a FIFO"),
+        ("/dev/zero", "is a device"),
+        ("loop.yml", "too many levels of symbolic links"),
+        ("nope.yml", "no such file or directory"),
+        ("a\0b", "not a file name"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load(name)
+
+
+def test_a_shipped_one_by_name_and_the_near_one_for_a_typo(project: Path) -> None:
+    assert load("mlp_dynamic_small").path == shipped()["mlp_dynamic_small"]
+    with pytest.raises(ConfigError, match=r"\(shipped: mlp_dynamic_small\)"):
+        load("mlp_dynamic_smal")
+
+
+def test_overrides_are_yaml_recorded_and_in_the_digest(project: Path) -> None:
+    plain, changed = (
+        load("small.yml"),
+        load("small.yml", ["brain.config.gamma=0.5", "new.x=[1, a]"]),
+    )
+    assert changed.overrides == {"brain.config.gamma": 0.5, "new.x": (1, "a")}
+    assert changed.data["brain"]["config"]["gamma"] == 0.5
+    assert changed.sha256 == plain.sha256
+    assert changed.digest != plain.digest
+
+
+@pytest.mark.parametrize("text", ["gamma", "=1", "a..b=1", "max_steps.x=1", "a={", "a=.nan"])
+def test_an_override_that_makes_no_sense(project: Path, text: str) -> None:
+    with pytest.raises(QnError) as caught:
+        load("small.yml", [text])
+    assert caught.value.exit_code == 2
+
+
+def test_an_override_of_an_alias_changes_one_place(project: Path) -> None:
+    Path("c.yml").write_text("a: &x {k: 1}\nb: *x\n", encoding="utf-8")
+    assert load("c.yml", ["b.k=2"]).data == {"a": {"k": 1}, "b": {"k": 2}}
+
+
+def test_the_digest_is_of_the_meaning(project: Path) -> None:
+    Path("a.yml").write_text("# one\nx: 1\ny: {z: 2.0}\n", encoding="utf-8")
+    Path("b.yml").write_text(
+        "y:\n  z: 2.0\nx: 0x1\nplugins: [progress]\nseed: 3\n", encoding="utf-8"
+    )
+    one, other = load("a.yml"), load("b.yml")
+    assert one.digest == other.digest
+    assert one.sha256 != other.sha256
+    assert other.settings == {"plugins": ("progress",), "seed": 3}
+
+
+def test_a_hosts_mapping_has_the_same_bounds() -> None:
+    for bad in (float("nan"), 2**70, b"x", {1, 2}, Path("x"), {1: 2}, object()):
+        with pytest.raises(ConfigError, match=r"^config: a\.b: "):
+            from_mapping({"a": {"b": bad}})
+    with pytest.raises(ConfigError):
+        as_config([1])  # type: ignore[arg-type]
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = from_mapping({"a": {"b": [1, {"c": 2}]}})
+    with pytest.raises(TypeError, match="cannot be changed"):
+        config.data["a"]["b"] = 3
+    with pytest.raises(TypeError):
+        config.data["a"]["b"][1]["c"] = 3
+    with pytest.raises(AttributeError):
+        config.digest = ""  # type: ignore[misc]
+
+
+keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).filter(
+    lambda key: key != "<<"
+)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(keys, values))
+def test_what_a_mapping_says_is_read_back_from_its_text(data: dict[str, object]) -> None:
+    config = from_mapping({"x": data})
+    assert parse(config.text, "again")["x"] == data
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    try:
+        parse(text, "f.yml")
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    except yaml.YAMLError:
+        pytest.fail("an error of the library came through")
+
+
+def test_usage_errors_are_usage_errors(project: Path) -> None:
+    with pytest.raises(UsageError, match="expected FIELD=VALUE"):
+        load("small.yml", ["x"])

@@ -1,0 +1,296 @@
+"""Plugins are found, loaded and checked by name; what does not fit is said before the run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Program
+from qn_tracking import make_manager, track
+from qn_tracking.config import from_mapping, load
+from qn_tracking.errors import ConfigError, PluginSetupError, QnError
+from qn_tracking.manager import BUILTIN, choose, list_plugins, make_simulation, project as settings
+
+SINK = '''
+from qn_tracking import hookimpl
+
+class Sink:
+    """Writes down what it hears."""
+
+    def __init__(self, file="heard.txt"):
+        self.file = file
+
+    @hookimpl
+    def run_start(self, run):
+        self.say("run_start")
+
+    @hookimpl
+    def episode_end(self, episode):
+        self.say(f"episode_end {episode.index}")
+
+    @hookimpl
+    def run_end(self, experiment):
+        self.say(f"run_end {experiment.status}")
+
+    def say(self, text):
+        with open(self.file, "a") as out:
+            print(text, file=out)
+'''
+
+
+@pytest.fixture(autouse=True)
+def _fresh_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("mysink", "broken", "pack"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def install(
+    folder: Path, name: str, entries: str, modules: dict[str, str], version: str = "1.2"
+) -> None:
+    """A distribution as an installer leaves it."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[qn_tracking]\n{entries}\n")
+    for module, text in modules.items():
+        (folder / f"{module}.py").write_text(text)
+
+
+def test_a_class_of_this_folder_is_made_for_each_run(project: Path) -> None:
+    Path("mysink.py").write_text(SINK)
+    for _ in range(2):
+        with track({"a": 1}, plugins=["mysink:Sink"]) as run:
+            run.episode()
+    assert Path("heard.txt").read_text().split("\n")[:-1] == [
+        "run_start", "episode_end 0", "run_end completed",
+    ] * 2  # fmt: skip
+
+
+def test_a_module_is_a_plugin_too(project: Path) -> None:
+    Path("mysink.py").write_text(
+        "from qn_tracking import hookimpl\nimport sys\nheard = []\n"
+        "@hookimpl\ndef episode_end(run, episode): heard.append(episode.index)\n"
+        "me = sys.modules[__name__]\n"
+    )
+    with track({"a": 1}, plugins=["mysink:me"]) as run:
+        run.episode()
+        run.episode()
+    assert sys.modules["mysink"].heard == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "said"),
+    [
+        (SINK, "mysink:Nope", "cannot be imported: AttributeError"),
+        (SINK, "nope:Sink", "no module nope in this folder"),
+        (SINK, "os:system", "no module os in this folder"),
+        (SINK, "mysink:", "expected MODULE:ATTRIBUTE"),
+        (SINK, "../mysink:Sink", "expected MODULE:ATTRIBUTE"),
+        (SINK, "json_storag", "unknown plugin (did you mean json_storage?)"),
+        (SINK, "zzz", "unknown plugin (known: metadata, json_storage, progress"),
+        ("1/0", "mysink:Sink", "cannot be imported: ZeroDivisionError"),
+        ("raise SystemExit(0)", "mysink:Sink", "cannot be imported: SystemExit"),
+        ("class Sink: pass", "mysink:Sink", "implements no hook"),
+        ("class Sink:\n  def run_start(self, run): pass", "mysink:Sink", "implements no hook"),
+        (
+            SINK + "\n    def run_facts(self, run): return {}",
+            "mysink:Sink",
+            "run_facts is not marked (put @hookimpl before it)",
+        ),
+        (
+            SINK.replace("episode_end(self, episode)", "episode_end(self, epsiode)"),
+            "mysink:Sink",
+            "(episode_end takes run, episode)",
+        ),
+        (
+            SINK.replace("def episode_end", "def episode_ends"),
+            "mysink:Sink",
+            "unknown hook episode_ends (did you mean episode_end?)",
+        ),
+        (SINK.replace('file="heard.txt"', "file"), "mysink:Sink", "cannot be made: TypeError"),
+    ],
+)
+def test_a_plugin_that_does_not_fit_is_said_at_once(
+    project: Path, body: str, name: str, said: str
+) -> None:
+    Path("mysink.py").write_text(body)
+    with pytest.raises(PluginSetupError) as caught:
+        make_manager([name])
+    assert str(caught.value).startswith(f"plugin {name}: ")
+    assert said in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_wrapper_is_refused(project: Path) -> None:
+    Path("mysink.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n"
+        "  @hookimpl(wrapper=True)\n  def episode_end(self, episode): return (yield)\n"
+    )
+    with pytest.raises(PluginSetupError, match="wrappers are not supported"):
+        track({"a": 1}, plugins=["mysink:Sink"])
+
+
+def test_installed_plugins_by_entry_point(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", "qn-x", "remote = mysink:Sink\nbad = nowhere:X", {"mysink": SINK})
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with track({"plugins": {"remote": {"file": "other.txt"}}}) as run:
+        run.episode()
+    assert Path("other.txt").read_text().startswith("run_start\n")
+    rows = {row.name: row for row in list_plugins({"remote": {}}, ())}
+    assert (rows["remote"].version, rows["remote"].distribution) == ("1.2", "qn-x")
+    assert rows["remote"].hooks == ("episode_end", "run_end", "run_start")
+    assert (rows["remote"].kind, rows["remote"].on) == ("sink", True)
+    assert rows["bad"].error is not None
+    assert not rows["json_storage"].on
+    assert rows["nematode"].kind == "provider"
+    with pytest.raises(
+        PluginSetupError, match="plugin bad: cannot be imported: ModuleNotFoundError"
+    ):
+        make_manager(["bad"])
+
+
+def test_two_distributions_with_one_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "one", "qn-one", "remote = mysink:Sink", {"mysink": SINK})
+    install(tmp_path / "two", "qn-two", "remote = other:Sink", {"other": SINK})
+    monkeypatch.syspath_prepend(str(tmp_path / "one"))
+    monkeypatch.syspath_prepend(str(tmp_path / "two"))
+    with pytest.raises(PluginSetupError, match="claimed by qn-one and qn-two"):
+        make_manager(["remote"])
+
+
+PROVIDER = """
+from qn_tracking import hookimpl, Subject
+
+class Corridor:
+    @hookimpl
+    def make_simulation(self, config):
+        if config.data["environment"]["type"] != "corridor":
+            return None
+        if "length" not in config.data["environment"]:
+            raise {error}
+        return Walk(config.data["environment"]["length"])
+
+class Walk:
+    warnings = ()
+    subject = Subject(environment="corridor", brain="feet", packages=("corridor",))
+
+    def __init__(self, length):
+        self.length = length
+
+    def episodes(self, runs, seed):
+        for i in range(runs):
+            yield {{"success": True, "steps": self.length, "reward": 1.0}}
+"""
+
+
+def test_a_provider_serves_without_being_named_and_is_imported_only_when_asked_for(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PROVIDER.format(error="ValueError('no length')")
+    entries = "environment.corridor = corridor:Corridor\nbrain.never = never:X"
+    install(tmp_path / "site", "qn-c", entries, {"corridor": text, "never": "1/0"})
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    config = from_mapping({"environment": {"type": "corridor", "length": 4}})
+    simulation = make_simulation(config, make_manager(config=config))
+    assert simulation.subject.environment == "corridor"
+    assert [e["steps"] for e in simulation.episodes(2, 0)] == [4, 4]
+    bad = from_mapping({"environment": {"type": "corridor"}})
+    with pytest.raises(QnError, match="plugin environment.corridor: make_simulation: ValueError"):
+        make_simulation(bad, make_manager(config=bad))
+    blocked = make_manager(config=config, blocked=("environment.corridor",))
+    with pytest.raises(ConfigError):
+        make_simulation(config, blocked)
+
+
+def test_a_brain_of_a_third_party_enters_by_the_same_hook(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brain = '''
+from qn_tracking import hookimpl
+
+class Provider:
+    @hookimpl
+    def make_brain(self, config):
+        return Still() if config.data["brain"]["name"] == "still" else None
+
+class Still:
+    """Never moves."""
+    name = "still"
+    family = "classical"
+    def reset(self, seed): pass
+    def begin(self): pass
+    def act(self, strength, angle): return 3
+    def learn(self, reward, done): pass
+    def end(self): return {"calm": 1.0}
+'''
+    install(tmp_path / "site", "qn-still", "brain.still = still:Provider", {"still": brain})
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    text = Path("small.yml").read_text().replace("name: mlp", "name: still")
+    Path("still.yml").write_text(
+        text.replace("  config: {hidden_dim: 8, num_hidden_layers: 1}\n", "")
+    )
+    config = load("still.yml")
+    simulation = make_simulation(config, make_manager(config=config))
+    (episode,) = simulation.episodes(1, 0)
+    assert (episode["success"], episode["steps"]) == (False, 30)
+    assert episode["metrics"]["calm"] == 1.0
+    assert simulation.subject.brain == "still"
+    assert "still" in simulation.subject.packages
+
+
+def test_where_plugins_are_switched(project: Path, qn_run: Program) -> None:
+    Path("mysink.py").write_text(SINK)
+    Path("pyproject.toml").write_text(
+        '[tool.qn-tracking]\nplugins = ["json_storage"]\nexperiments_dir = "kept"\n'
+    )
+    Path("c.yml").write_text(
+        Path("small.yml").read_text() + 'plugins: {"mysink:Sink": {file: h.txt}, metadata: }\n'
+    )
+    done = qn_run("c.yml", "--runs", "2", "--quiet", "--no-plugin", "metadata")
+    assert done.returncode == 0, done.stderr
+    assert len(list(Path("kept").glob("*.json"))) == 1
+    assert Path("h.txt").read_text().count("episode_end") == 2
+    sub = project / "deep" / "er"
+    sub.mkdir(parents=True)
+    assert settings(str(sub)).experiments_dir == str(project / "kept")
+    rows = json.loads(qn_run("--list-plugins", "c.yml", "--json").stdout)
+    assert {row["name"]: row["on"] for row in rows} == {
+        "metadata": True, "json_storage": True, "progress": False, "nematode": True,
+        "mysink:Sink": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool.qn-tracking]\nplugin = []", "unknown key (did you mean plugins?)"),
+        ("[tool.qn-tracking]\nplugins = 3", "expected a list of names"),
+        ("[tool.qn-tracking]\nexperiments_dir = 3", "expected text"),
+        ("[tool.qn-tracking\n", "TOML"),
+    ],
+)
+def test_settings_of_the_project_that_are_wrong(project: Path, text: str, said: str) -> None:
+    Path("pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        settings()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["3", "[1]", "[progress, progress]", "{progress: 3}", "['']"])
+def test_a_plugins_section_that_is_wrong(project: Path, section: str) -> None:
+    Path("c.yml").write_text(f"plugins: {section}\n")
+    with pytest.raises(ConfigError, match="c.yml: plugins"):
+        choose(load("c.yml"), settings(), ())
+
+
+def test_managers_share_nothing() -> None:
+    one, other = make_manager(list(BUILTIN)), make_manager(list(BUILTIN))
+    assert one.get_plugin("json_storage") is not other.get_plugin("json_storage")

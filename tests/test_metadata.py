@@ -1,0 +1,279 @@
+"""Where a run came from: whatever state git is in, the run goes on and the record says it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qn_tracking import Experiment, track
+
+Git = Callable[..., str]
+
+
+@pytest.fixture
+def repository(project: Path, git: Git) -> Path:
+    """A repository with one commit that holds `small.yml`."""
+    git("init", "-q", ".")
+    (project / ".gitignore").write_text("gitconfig\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    return project
+
+
+def run(config: Any = "small.yml", **options: Any) -> Experiment:
+    said: list[str] = []
+    with track(config, seed=1, warn=said.append, **options) as recorder:
+        recorder.episode(success=True)
+    assert recorder.experiment is not None
+    assert not recorder.experiment.failures
+    return recorder.experiment
+
+
+def facts(config: Any = "small.yml") -> tuple[Any, tuple[str, ...]]:
+    experiment = run(config)
+    return experiment.facts["metadata"]["git"], experiment.warnings
+
+
+def test_a_clean_commit(repository: Path, git: Git) -> None:
+    git("remote", "add", "origin", "https://me:hunter2@example.org/r.git?token=x")
+    found, warnings = facts()
+    assert warnings == ()
+    assert found["commit"] == git("rev-parse", "HEAD")
+    assert (found["branch"], found["dirty"], found["untracked"]) == ("main", False, ())
+    assert found["remote"] == "https://example.org/r.git"
+    assert (found["config_file"], found["config_tracked"]) == ("small.yml", True)
+    assert "patch" not in found
+    # Its own output is there now, and still nothing is dirty.
+    again, _ = facts()
+    assert (again["dirty"], again["untracked"]) == (False, ())
+
+
+def test_changes_are_kept_as_a_patch_that_applies(repository: Path, git: Git) -> None:
+    config = repository / "small.yml"
+    config.write_bytes(config.read_bytes() + b"# caf\xe9\n".replace(b"\xe9", "é".encode()))
+    (repository / "latin.txt").write_bytes(b"caf\xe9\n")
+    (repository / "gone.txt").write_text("x")
+    git("add", "latin.txt", "gone.txt")
+    (repository / "gone.txt").unlink()
+    (repository / "new.txt").write_text("x")
+    experiment = run()
+    found = experiment.facts["metadata"]["git"]
+    assert (found["dirty"], found["untracked"]) == (True, ("new.txt",))
+    assert found["patch_redacted"] is False
+    patch = repository / "experiments" / "runs" / experiment.id / "uncommitted.patch"
+    assert found["patch"]["size"] == patch.stat().st_size
+    git("clone", "-q", ".", "elsewhere")
+    git("apply", "--check", str(patch), cwd=repository / "elsewhere")
+    git("apply", str(patch), cwd=repository / "elsewhere")
+    assert (repository / "elsewhere" / "latin.txt").read_bytes() == b"caf\xe9\n"
+    assert (repository / "elsewhere" / "small.yml").read_bytes() == config.read_bytes()
+
+
+def test_untracked_files_alone_are_not_dirty(repository: Path) -> None:
+    (repository / "näw.txt").write_text("x")
+    found, _ = facts()
+    assert (found["dirty"], found["untracked"]) == (False, ("näw.txt",))
+
+
+def test_a_secret_in_the_patch_is_taken_out_and_said(repository: Path) -> None:
+    with (repository / "small.yml").open("a") as config:
+        config.write('# password = "hunter2"\n')
+    experiment = run()
+    assert experiment.facts["metadata"]["git"]["patch_redacted"] is True
+    for path in (repository / "experiments").rglob("*"):
+        assert path.is_dir() or b"hunter2" not in path.read_bytes()
+
+
+def test_no_repository(project: Path) -> None:
+    found, warnings = facts()
+    assert found is None
+    assert len(warnings) == 1
+    assert "no repository" in warnings[0]
+
+
+def test_no_commits(project: Path, git: Git) -> None:
+    git("init", "-q", ".")
+    git("add", "small.yml")
+    found, warnings = facts()
+    assert (found["commit"], found["branch"], found["dirty"]) == (None, "main", True)
+    assert found["patch"]["size"] > 0
+    assert warnings == ()
+
+
+def test_a_detached_head(repository: Path, git: Git) -> None:
+    git("checkout", "-q", "--detach")
+    found, warnings = facts()
+    assert (found["branch"], len(found["commit"])) == (None, 40)
+    assert warnings == ()
+
+
+def test_a_bare_repository(project: Path, git: Git) -> None:
+    git("init", "-q", "--bare", "bare.git")
+    shutil.copy("small.yml", "bare.git/small.yml")
+    found, _ = facts("bare.git/small.yml")
+    assert (found["commit"], found["dirty"]) == (None, None)
+
+
+def test_a_submodule_and_a_worktree_have_their_own_commit(repository: Path, git: Git) -> None:
+    git("worktree", "add", "-q", "-b", "side", "../side")
+    side = repository.parent / "side"
+    (side / "x").write_text("x")
+    git("add", "x", cwd=side)
+    git("commit", "-qm", "side", cwd=side)
+    found, _ = facts(str(side / "small.yml"))
+    assert (found["branch"], found["commit"]) == ("side", git("rev-parse", "HEAD", cwd=side))
+    git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(side), "sub")
+    git("commit", "-qm", "sub")
+    assert facts()[0]["dirty"] is False
+    (repository / "sub" / "x").write_text("changed")
+    assert facts()[0]["dirty"] is True
+    found, _ = facts("sub/small.yml")
+    assert found["commit"] == git("rev-parse", "HEAD", cwd=side)
+    shutil.rmtree(side)
+
+
+def test_git_is_not_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "empty").mkdir()
+    monkeypatch.setenv("PATH", str(repository / "empty"))
+    found, warnings = facts()
+    assert found is None
+    assert len(warnings) == 1
+    assert "not installed" in warnings[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to somebody else")
+def test_a_directory_that_git_refuses(repository: Path) -> None:
+    before = (repository / "gitconfig").read_text()
+    for path in (repository, *repository.rglob("*")):
+        os.lchown(path, 1234, 1234)
+    found, warnings = facts()
+    assert found is None
+    assert "dubious ownership" in warnings[0]
+    assert (repository / "gitconfig").read_text() == before
+
+
+@pytest.mark.parametrize("damage", ["objects", "index", "config", "HEAD"])
+def test_a_damaged_repository_is_warned_of(repository: Path, damage: str) -> None:
+    place = repository / ".git" / damage
+    if place.is_dir():
+        shutil.rmtree(place)
+        place.mkdir()
+    else:
+        place.chmod(0o644)
+        place.write_bytes(b"\0broken")
+    found, warnings = facts()
+    assert warnings
+    assert found is None or found["commit"] is None or found["dirty"] is None
+
+
+def test_a_stale_lock_is_no_hindrance(repository: Path) -> None:
+    (repository / ".git" / "index.lock").write_text("")
+    found, warnings = facts()
+    assert (found["dirty"], warnings) == (False, ())
+    assert (repository / ".git" / "index.lock").exists()
+
+
+def test_a_file_name_that_is_not_utf8(repository: Path) -> None:
+    Path(os.fsdecode(bytes(repository) + b"/caf\xe9.txt")).write_text("x")
+    found, _ = facts()
+    assert found["untracked"] == ("caf\\xe9.txt",)
+
+
+def test_nothing_that_the_repository_names_is_run(repository: Path, git: Git) -> None:
+    trap = repository / "trap.sh"
+    trap.write_text(f"#!/bin/sh\ntouch {repository / 'sprung'}\n")
+    trap.chmod(trap.stat().st_mode | stat.S_IXUSR)
+    (repository / ".gitattributes").write_text("* diff=trap\n")
+    git("add", ".")
+    git("commit", "-qm", "traps")
+    for key in ("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command"):
+        git("config", key, str(trap))
+    hooks = repository / ".git" / "hooks"
+    hooks.mkdir(exist_ok=True)
+    shutil.copy(trap, hooks / "post-index-change")
+    with (repository / "small.yml").open("a") as config:
+        config.write("# changed\n")
+    (repository / "sprung").unlink(missing_ok=True)
+    found, _ = facts()
+    assert found["dirty"] is True
+    assert not (repository / "sprung").exists()
+
+
+def test_a_git_that_hangs_is_given_up(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    real = shutil.which("git")
+    (slow / "git").write_text(
+        f'#!/bin/sh\ncase "$1" in status) sleep 60;; esac\nexec {real} "$@"\n'
+    )
+    (slow / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow}{os.pathsep}{os.environ['PATH']}")
+    began = time.monotonic()
+    found, warnings = facts()
+    assert time.monotonic() - began < 12
+    assert found["dirty"] == "unknown"
+    assert len(found["commit"]) == 40
+    assert any("took longer than 5 s" in text for text in warnings)
+
+
+def test_git_variables_of_a_hook_do_not_lead_elsewhere(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, git: Git
+) -> None:
+    commit = git("rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert facts()[0]["commit"] == commit
+
+
+def test_code_packages_and_machine(project: Path) -> None:
+    experiment = run(config={"a": 1})
+    found = experiment.facts["metadata"]
+    assert found["system"]["python"] == sys.version.split()[0]
+    assert found["system"]["memory_bytes"] > 1 << 20
+    assert found["resources"]["peak_memory_bytes"] > 1 << 20
+    folder = project / "experiments" / "runs" / experiment.id
+    packages = (folder / "packages.txt").read_text()
+    assert "\npytest==" in packages
+    assert "\npluggy==" in packages
+    assert found["packages"]["count"] == len(packages.splitlines())
+    assert found["code"][0]["name"] == "__main__"
+    assert len(found["code"][0]["digest"]) == 64
+    for attachment in experiment.attachments:
+        assert (folder / attachment.name).stat().st_size == attachment.size
+
+
+def test_the_simulations_code_is_named_with_version_and_digest(project: Path) -> None:
+    program = """
+from qn_tracking import track, Subject
+import qn_tracking
+with track({"a": 1}, subject=Subject(packages=("qn_tracking",))) as run: run.episode()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    (record,) = Path("experiments").glob("*.json")
+    (code,) = json.loads(record.read_text())["facts"]["metadata"]["code"]
+    assert (code["name"], code["distribution"]) == ("qn_tracking", "qn-tracking")
+    assert code["version"]
+    assert len(code["digest"]) == 64
+
+
+def test_git_is_read_while_the_loop_runs(repository: Path) -> None:
+    recorder = track("small.yml", seed=1, warn=lambda text: None)
+    recorder.start()
+    keep = repository / "experiments" / "runs" / recorder.id / "facts.json"
+    end = time.monotonic() + 20
+    while not (keep.exists() and keep.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert json.loads(keep.read_text())["git"]["branch"] == "main"
+    recorder.end()
+    assert not keep.exists()

@@ -1,0 +1,397 @@
+"""The recorder turns any loop into hooks and a record."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qn_tracking import Episode, Experiment, Recorder, RunInfo, hookimpl, make_manager, track
+from qn_tracking.errors import PluginError, StorageError, UsageError
+
+
+class Listener:
+    """Hears everything."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.episodes: list[Episode] = []
+        self.experiment: Experiment | None = None
+
+    @hookimpl
+    def run_start(self, run: RunInfo) -> dict[str, Any]:
+        self.heard.append("run_start")
+        return {"seen": run.seed}
+
+    @hookimpl
+    def episode_end(self, episode: Episode) -> None:
+        self.heard.append("episode_end")
+        self.episodes.append(episode)
+
+    @hookimpl
+    def run_end(self, experiment: Experiment) -> None:
+        self.heard.append("run_end")
+        self.experiment = experiment
+
+
+def recorder(*plugins: object, **options: Any) -> Recorder:
+    manager = make_manager()
+    for i, plugin in enumerate(plugins):
+        manager.register(plugin, name=f"p{i}")
+    options.setdefault("warn", lambda text: None)
+    return Recorder({"a": 1}, manager=manager, **options)
+
+
+def test_a_loop_becomes_hooks_and_a_record() -> None:
+    listener = Listener()
+    with recorder(listener, seed=3, tags={"k": "v"}, notes="n") as run:
+        for i in range(3):
+            run.episode(success=i > 0, steps=i, reward=i / 2, termination="end", loss=0.25)
+    assert listener.heard == ["run_start", *["episode_end"] * 3, "run_end"]
+    assert [e.index for e in listener.episodes] == [0, 1, 2]
+    record = listener.experiment
+    assert record is run.experiment
+    assert record is not None
+    assert (record.status, record.seed, record.results.episodes) == ("completed", 3, 3)
+    assert record.facts["p0"] == {"seen": 3}
+    assert record.tags == {"k": "v"}
+    assert record.results.metrics["loss"].mean == 0.25
+    assert record.wall_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("boom"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(0), "completed"),
+        (SystemExit(None), "completed"),
+        (SystemExit(1), "failed"),
+        (SystemExit(143), "interrupted"),
+        (SystemExit("said"), "failed"),
+    ],
+)
+def test_the_end_has_a_status_and_the_error_passes(error: BaseException, status: str) -> None:
+    listener = Listener()
+    with pytest.raises(type(error)) as caught, recorder(listener) as run:
+        run.episode(success=True)
+        raise error
+    assert caught.value is error
+    assert listener.experiment is not None
+    assert listener.experiment.status == status
+    assert listener.experiment.results.episodes == 1
+    if status == "failed":
+        assert listener.experiment.error is not None
+        assert listener.experiment.error.type == type(error).__name__
+        assert "test_recorder" in listener.experiment.error.traceback
+
+
+def test_secrets_in_an_error_are_not_stored() -> None:
+    listener = Listener()
+    with pytest.raises(RuntimeError), recorder(listener):
+        raise RuntimeError("no access to https://me:hunter2@example.org")
+    assert listener.experiment is not None
+    assert listener.experiment.error is not None
+    assert "hunter2" not in listener.experiment.error.message
+    assert "hunter2" not in listener.experiment.error.traceback
+
+
+def test_numbers_of_other_libraries_are_the_numbers_they_hold() -> None:
+    class Tensor:
+        ndim = 0
+
+        def item(self) -> float:
+            return 0.5
+
+    listener = Listener()
+    with recorder(listener) as run:
+        run.episode(
+            success=np.bool_(True), steps=np.int64(7), reward=np.float32(0.1), seed=np.uint32(5),
+            counts={"foods": np.int8(2)}, metrics={"a": np.array(1.5), "b": Tensor(), "c": 2},
+        )  # fmt: skip
+    one = listener.episodes[0]
+    assert (one.success, one.steps, one.seed, one.counts["foods"]) == (True, 7, 5, 2)
+    assert one.reward == float(np.float32(0.1))
+    assert one.metrics == {"a": 1.5, "b": 0.5, "c": 2.0}
+    assert all(type(value) is float for value in one.metrics.values())
+    assert json.loads(one.exact)["reward"] == one.reward
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "named"),
+    [
+        ({"loss": "0.5"}, TypeError, "loss"),
+        ({"loss": None}, TypeError, "loss"),
+        ({"loss": np.zeros(2)}, TypeError, "loss"),
+        ({"loss": 2**60}, OverflowError, "loss"),
+        ({"loss": 1j}, TypeError, "loss"),
+        ({"reward": "1"}, TypeError, "reward"),
+        ({"steps": 1.5}, TypeError, "steps"),
+        ({"steps": True}, TypeError, "steps"),
+        ({"steps": -1}, ValueError, "steps"),
+        ({"steps": 2**53}, OverflowError, "steps"),
+        ({"seed": "7"}, TypeError, "seed"),
+        ({"success": 1}, TypeError, "success"),
+        ({"termination": 3}, TypeError, "termination"),
+        ({"counts": {"foods": 1.0}}, TypeError, "foods"),
+        ({"counts": {"foods": 2**60}}, OverflowError, "foods"),
+        ({"termination": "\ud800"}, TypeError, "episode 0"),
+    ],
+)
+def test_what_cannot_be_recorded_is_named_and_not_counted(
+    fields: dict[str, Any], error: type[Exception], named: str
+) -> None:
+    listener = Listener()
+    with recorder(listener) as run:
+        with pytest.raises(error, match=named):
+            run.episode(**fields)
+        run.episode(success=True)
+    assert [e.index for e in listener.episodes] == [0]
+
+
+def test_numbers_that_are_not_finite_are_kept_as_text_with_one_warning() -> None:
+    said: list[str] = []
+    listener = Listener()
+    with recorder(listener, warn=said.append) as run:
+        run.episode(reward=float("nan"), loss=math.inf)
+        run.episode(reward=-math.inf)
+    assert len(said) == 1
+    first = json.loads(listener.episodes[0].exact)
+    assert (first["reward"], first["metrics"]["loss"]) == ("NaN", "Infinity")
+    assert json.loads(listener.episodes[1].exact)["reward"] == "-Infinity"
+    assert math.isnan(listener.episodes[0].reward or 0)
+
+
+def test_an_episode_outside_of_a_run_is_a_mistake() -> None:
+    run = recorder()
+    with pytest.raises(UsageError, match="between start"):
+        run.episode()
+    run.start()
+    with pytest.raises(UsageError, match="started before"):
+        run.start()
+    run.end()
+    with pytest.raises(UsageError):
+        run.episode()
+    assert run.end() is run.experiment
+
+
+def test_a_record_cannot_be_changed_by_a_sink() -> None:
+    problems: list[type[Exception]] = []
+
+    class Vandal:
+        @hookimpl
+        def episode_end(self, episode: Episode) -> None:
+            for change in (
+                lambda: setattr(episode, "reward", 100.0),
+                lambda: episode.metrics.update(loss=0),  # type: ignore[attr-defined]
+                lambda: episode.counts.__setitem__("foods", 9),  # type: ignore[attr-defined]
+            ):
+                try:
+                    change()
+                except (TypeError, AttributeError) as error:
+                    problems.append(type(error))
+
+    listener = Listener()
+    with recorder(Vandal(), listener) as run:
+        run.episode(reward=1.0, loss=0.5, counts={"foods": 1})
+    assert len(problems) == 3
+    assert listener.episodes[0].metrics == {"loss": 0.5}
+
+
+def test_the_callers_own_mapping_stays_the_callers() -> None:
+    listener = Listener()
+    with recorder(listener) as run:
+        metrics = {"loss": 1.0}
+        run.episode(metrics=metrics)
+        metrics["loss"] = 2.0
+    assert listener.episodes[0].metrics == {"loss": 1.0}
+
+
+def test_the_digest_does_not_see_clocks_paths_or_hosts(tmp_path: Path) -> None:
+    def digests(folder: Path, pause: float) -> Any:
+        folder.mkdir()
+        with track({"x": 1}, seed=1, experiments_dir=folder) as run:
+            for i in range(3):
+                run.episode(success=True, steps=i, reward=i / 3, timing={"wall": pause})
+        assert run.experiment is not None
+        return run.experiment.digests
+
+    assert digests(tmp_path / "a", 0.1) == digests(tmp_path / "b", 0.2)
+
+
+class Raises:
+    """Raises in one hook."""
+
+    def __init__(self, hook: str, error: BaseException) -> None:
+        self.heard: list[str] = []
+        self._hook, self._error = hook, error
+
+    def _hear(self, hook: str) -> None:
+        self.heard.append(hook)
+        if hook == self._hook:
+            raise self._error
+
+    @hookimpl
+    def run_start(self) -> None:
+        self._hear("run_start")
+
+    @hookimpl
+    def episode_end(self) -> None:
+        self._hear("episode_end")
+
+    @hookimpl
+    def run_facts(self) -> None:
+        self._hear("run_facts")
+
+    @hookimpl
+    def run_end(self) -> None:
+        self._hear("run_end")
+
+
+BOOM = (RuntimeError("boom"), SystemExit(0))
+
+
+@pytest.mark.parametrize("error", BOOM)
+def test_a_plugin_that_raises_at_the_start_stops_the_run(error: BaseException) -> None:
+    # p2 is called first: pluggy calls the latest first.
+    bad, listener = Raises("run_start", error), Listener()
+    with pytest.raises(PluginError, match=r"^plugin p0: run_start: "), recorder(bad, listener):
+        pytest.fail("the run went on")
+    assert listener.heard == ["run_start", "run_end"]
+    assert listener.experiment is not None
+    assert listener.experiment.status == "failed"
+    assert bad.heard == ["run_start"]
+
+
+@pytest.mark.parametrize("error", BOOM)
+def test_a_plugin_that_raises_in_the_middle_is_quarantined(error: BaseException) -> None:
+    said: list[str] = []
+    bad, listener = Raises("episode_end", error), Listener()
+    with recorder(bad, listener, warn=said.append) as run:
+        for _ in range(3):
+            run.episode(success=True)
+    assert bad.heard == ["run_start", "episode_end", "run_end"]
+    assert len(said) == 1
+    assert said[0].startswith("plugin p0: episode_end: ")
+    assert listener.experiment is not None
+    assert [(f.plugin, f.hook) for f in listener.experiment.failures] == [("p0", "episode_end")]
+    assert listener.experiment.results.episodes == 3
+
+
+def test_a_plugin_that_raises_for_facts_costs_its_facts_only() -> None:
+    bad, listener = Raises("run_facts", RuntimeError("boom")), Listener()
+    with recorder(bad, listener) as run:
+        run.episode()
+    assert listener.experiment is not None
+    assert listener.experiment.failures[0].hook == "run_facts"
+
+
+@pytest.mark.parametrize("error", BOOM)
+def test_everyone_hears_the_end_and_the_failures_come_together(error: BaseException) -> None:
+    one, two, listener = Raises("run_end", error), Raises("run_end", error), Listener()
+    with pytest.raises(PluginError) as caught, recorder(one, listener, two):
+        pass
+    assert "plugin p0" in str(caught.value)
+    assert "plugin p2" in str(caught.value)
+    assert listener.heard[-1] == "run_end"
+
+
+def test_a_failure_at_the_end_never_masks_the_simulations_own() -> None:
+    said: list[str] = []
+    with (
+        pytest.raises(ZeroDivisionError),
+        recorder(Raises("run_end", RuntimeError("boom")), warn=said.append),
+    ):
+        raise ZeroDivisionError
+    assert said == ["plugin p0: run_end: RuntimeError: boom"]
+
+
+def test_facts_may_be_futures_and_warnings(tmp_path: Path) -> None:
+    from concurrent.futures import Future
+
+    good: Future[Any] = Future()
+    good.set_result({"x": (1, 2)})
+    bad: Future[Any] = Future()
+    bad.set_exception(OSError("gone"))
+    said: list[str] = []
+
+    class Facts:
+        @hookimpl
+        def run_start(self) -> dict[str, Any]:
+            return {"good": good, "bad": bad, "warnings": ["look out"], "worse": object()}
+
+    with recorder(Facts(), warn=said.append) as run:
+        run.episode()
+    assert run.experiment is not None
+    assert run.experiment.facts["p0"] == {"good": {"x": (1, 2)}, "bad": None, "worse": None}
+    assert "look out" in said
+    assert "look out" in run.experiment.warnings
+    assert len(run.experiment.failures) == 2
+
+
+def test_a_fork_does_not_record_twice(project: Path) -> None:
+    program = """
+import os, sys
+from qn_tracking import track
+with track({"a": 1}, seed=1) as run:
+    run.episode(success=True)
+    pid = os.fork()
+    run.episode(success=True)
+    if pid == 0:
+        sys.exit(3)
+    os.waitpid(pid, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (record,) = Path("experiments").glob("*.json")
+    assert json.loads(record.read_text())["results"]["episodes"] == 2
+    (journal,) = Path("experiments/runs").glob("*/episodes.jsonl")
+    assert [json.loads(line)["index"] for line in journal.read_text().splitlines()] == [0, 1]
+
+
+def test_threads_take_turns(project: Path) -> None:
+    with track({"a": 1}, seed=1) as run:
+
+        def work() -> None:
+            for _ in range(200):
+                run.episode(success=True)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    (journal,) = Path("experiments/runs").glob("*/episodes.jsonl")
+    assert [json.loads(line)["index"] for line in journal.read_text().splitlines()] == list(
+        range(800)
+    )
+
+
+def test_an_artifact_is_named_by_its_digest(project: Path) -> None:
+    Path("out.csv").write_bytes(b"a,b\n")
+    with track({"a": 1}) as run:
+        found = run.artifact("out.csv")
+        with pytest.raises(StorageError, match="nope.csv: no such file"):
+            run.artifact("nope.csv")
+    assert (found.size, found.sha256[:8]) == (4, "5be08c96")
+    (record,) = Path("experiments").glob("*.json")
+    assert json.loads(record.read_text())["artifacts"] == [
+        {"path": "out.csv", "size": 4, "sha256": found.sha256}
+    ]
+
+
+def test_a_host_that_changes_directory_still_finds_its_record(project: Path) -> None:
+    Path("elsewhere").mkdir()
+    with track({"a": 1}) as run:
+        os.chdir("elsewhere")
+        run.episode()
+    assert (project / "experiments" / f"{run.id}.json").exists()
+    assert list((project / "elsewhere").iterdir()) == []

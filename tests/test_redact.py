@@ -1,0 +1,101 @@
+"""Secrets are taken out by name and by shape; what only looks like one stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from qn_tracking.config import from_mapping
+from qn_tracking.redact import (
+    is_secret,
+    redact_arguments,
+    redact_config,
+    redact_text,
+    redact_value,
+    strip_url,
+)
+
+GITHUB = "ghp_" + "a1B2" * 9
+DIGEST = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["password", "api_key", "apiKey", "AWS_SECRET_ACCESS_KEY", "auth.token", "hf_token", "dsn"],
+)
+def test_names_of_secrets(key: str) -> None:
+    assert is_secret(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["max_tokens_total", "use_cls_token_id", "key", "tokenizer", "digest", "keyboard", "path"],
+)
+def test_names_of_no_secrets(key: str) -> None:
+    assert not is_secret(key)
+
+
+def test_numbers_and_booleans_are_no_secrets() -> None:
+    data = {"max_tokens": 512, "use_cls_token": True, "token": None, "sha256": DIGEST, "lr": 1e-3}
+    assert redact_value(data) == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"pushed with {GITHUB}",
+        'password = "hunter2"',
+        "api_key: 'abc'",
+        "+  token: a8f5f167f44f4964e6c998dee827110c",
+        '{"secret": "xyzzy"}',
+        "Authorization: Bearer abcDEF123456789",
+        "https://me:hunter2@example.org/x.git",
+        "https://example.org/x?access_token=hunter2&y=1",
+        "AKIA" + "A1B2" * 4,
+        "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
+        "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2",
+    ],
+)
+def test_secrets_in_text(text: str) -> None:
+    clean = redact_text(text)
+    assert "[redacted]" in clean
+    for secret in ("hunter2", GITHUB, "xyzzy", "abcDEF", "a8f5f1", "A1B2A1B2", "'abc'", "SflKx"):
+        assert secret not in clean
+    assert redact_text(clean) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"commit {DIGEST}",
+        "def f(token: str, max_tokens: int = 512) -> None:",
+        "token = tokenizer.next()",
+        "max_tokens: 512",
+        "use_cls_token: true",
+        "https://example.org/a/b?page=2#x",
+        "mail me@example.org",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact_text(text) == text
+
+
+def test_the_command_line() -> None:
+    given = ["qn-run", "c.yml", "--token", "abc", "--api-key=abc", "--set", "a.password=abc", "--x"]
+    clean = redact_arguments(given)
+    assert "abc" not in " ".join(clean)
+    assert clean[:2] == ("qn-run", "c.yml")
+    assert clean[-1] == "--x"
+
+
+def test_a_remote_loses_user_and_query() -> None:
+    assert strip_url(f"https://x:{GITHUB}@h.org/r.git?token=1") == "https://h.org/r.git"
+    assert strip_url("git@h.org:r.git") == "git@h.org:r.git"
+
+
+def test_a_configuration_is_stored_without_its_secrets_under_its_own_digest() -> None:
+    config = from_mapping({"db": {"password": "swordfish"}, "user": {"name": "swordfish-fan"}})
+    clean = redact_config(config)
+    assert "swordfish" not in clean.text
+    assert clean.data["db"]["password"] == "[redacted]"
+    assert clean.digest == config.digest
+    assert clean.sha256 == config.sha256

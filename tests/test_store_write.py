@@ -1,0 +1,153 @@
+"""What is written is there whole or not at all, and never over something else."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from qn_tracking import track
+from qn_tracking.errors import StorageError
+from qn_tracking.model import Episode, FrozenDict
+from qn_tracking.store import write
+from qn_tracking.store.journal import Journal
+
+
+def test_a_record_is_never_overwritten(project: Path) -> None:
+    write.publish("a.json", b"one")
+    with pytest.raises(StorageError, match=r"^a\.json: file exists \(EEXIST\)$"):
+        write.publish("a.json", b"two")
+    assert Path("a.json").read_bytes() == b"one"
+    assert sorted(os.listdir()) == ["a.json", "gitconfig", "small.yml"]
+
+
+def test_where_links_are_not_supported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write.publish("a.json", b"one")
+    with pytest.raises(StorageError, match="EEXIST"):
+        write.publish("a.json", b"two")
+    assert Path("a.json").read_bytes() == b"one"
+    assert sorted(os.listdir()) == ["a.json", "gitconfig", "small.yml"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_failure_leaves_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StorageError, match=errno.errorcode[number]):
+        write.publish("a.json", b"one")
+    monkeypatch.undo()
+    assert "a.json" not in os.listdir(project)
+    assert not [name for name in os.listdir(project) if name.endswith(".tmp")]
+
+
+def test_short_writes_are_finished(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:3]))
+    write.publish("a.json", b"0123456789")
+    assert Path("a.json").read_bytes() == b"0123456789"
+
+
+def episode(index: int) -> Episode:
+    exact = b'{"index":%d,"reward":0.5}' % index
+    return Episode(index=index, reward=0.5, exact=exact, timing=FrozenDict(at=1.5))  # type: ignore[arg-type]
+
+
+def test_a_line_of_the_journal(project: Path) -> None:
+    journal = Journal("j")
+    journal.append(episode(0))
+    journal.append(episode(1))
+    journal.close()
+    lines = Path("j").read_bytes().splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        doc = json.loads(line)
+        assert (doc["index"], doc["timing"], list(doc)[-1]) == (i, {"at": 1.5}, "crc")
+        assert doc["crc"] == f"{crc32(line.rpartition(b',')[0]):08x}"
+
+
+def test_the_lock_is_held_as_long_as_the_writer_lives(project: Path) -> None:
+    journal = Journal("j")
+    with Path("j").open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    pid = os.fork()
+    if pid == 0:  # a forked copy that outlives the writer does not keep it
+        os.execv("/bin/sleep", ["sleep", "30"])
+    journal.close()
+    try:
+        with Path("j").open() as other:
+            for _ in range(200):  # until the copy has come to run at all
+                with suppress(BlockingIOError):
+                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail("the copy keeps the lock")
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+
+def test_a_line_that_does_not_fit_is_cut_off_and_the_run_goes_on(project: Path) -> None:
+    said: list[str] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run = track({"a": 1}, seed=1, warn=said.append, blocked=("metadata",)).start()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        for i in range(50):
+            run.episode(success=True, steps=i)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(StorageError, match="EFBIG"):
+        run.end()
+    assert len(said) == 2  # quarantined once, and the end
+    assert "json_storage" in said[0]
+    journal = project / "experiments" / "runs" / run.id / "episodes.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert 0 < len(lines) < 50
+    assert all(line.endswith(b"}\n") and json.loads(line) for line in lines)
+    record = json.loads((project / "experiments" / f"{run.id}.json").read_text())
+    assert record["results"]["episodes"] == 50
+    assert record["failures"][0]["plugin"] == "json_storage"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_episode(project: Path) -> None:
+    Path("experiments").mkdir(mode=0o500)
+    with pytest.raises(StorageError, match="permission denied"):
+        track({"a": 1}).start()
+
+
+def test_a_file_in_the_place_of_the_folder(project: Path) -> None:
+    Path("experiments").write_text("")
+    with pytest.raises(StorageError, match=r"experiments.*ENOTDIR|not a directory"):
+        track({"a": 1}).start()
+
+
+def test_a_refused_start_leaves_nothing(project: Path) -> None:
+    Path("mysink.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n"
+        "  @hookimpl\n  def run_start(self, run): raise OSError('no server')\n"
+    )
+    program = "from qn_tracking import track\ntrack({'a': 1}, plugins=['mysink:Sink']).start()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "plugin mysink:Sink: run_start: OSError: no server" in done.stderr
+    assert not Path("experiments").exists()
