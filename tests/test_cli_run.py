@@ -341,7 +341,8 @@ def test_a_plugin_that_hangs_even_at_the_end_cannot_keep_us(project: Path) -> No
 
 def test_a_plugin_that_hangs_is_named(project: Path) -> None:
     Path("hang.py").write_text(
-        "from qn_tracking import hookimpl, runner\nimport time\nrunner.HANG_SECONDS = 0.5\nclass Sink:\n"
+        "from qn_tracking import hookimpl, runner\nimport time\n"
+        "runner.HANG_SECONDS = 0.5\nclass Sink:\n"
         "  @hookimpl\n  def episode_end(self, episode): time.sleep(3)\n"
     )
     done = subprocess.run(

@@ -256,13 +256,13 @@ def test_code_packages_and_machine(project: Path) -> None:
 def test_the_simulations_code_is_named_with_version_and_digest(project: Path) -> None:
     program = """
 from qn_tracking import track, Subject
-import qn_tracking
-with track({"a": 1}, subject=Subject(packages=("qn_tracking",))) as run: run.episode()
+import qn_tracking.store
+with track({"a": 1}, subject=Subject(packages=("qn_tracking.store",))) as run: run.episode()
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     (record,) = Path("experiments").glob("*.json")
     (code,) = json.loads(record.read_text())["facts"]["metadata"]["code"]
-    assert (code["name"], code["distribution"]) == ("qn_tracking", "qn-tracking")
+    assert (code["name"], code["distribution"]) == ("qn_tracking.store", "qn-tracking")
     assert code["version"]
     assert len(code["digest"]) == 64
 

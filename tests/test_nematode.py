@@ -696,7 +696,7 @@ def test_a_session_can_be_closed_between_episodes() -> None:
 def test_the_subject_names_what_runs() -> None:
     subject = build(MODULAR).subject
     assert (subject.environment, subject.brain, subject.family) == ("static", "modular", "quantum")
-    assert (subject.device, subject.packages) == ("cpu", ("qn_tracking",))
+    assert (subject.device, subject.packages) == ("cpu", ("qn_tracking.nematode",))
     assert subject.backend == "statevector"
     assert build(DYNAMIC).subject.family == "classical"
 
@@ -855,7 +855,10 @@ def test_a_plugin_brings_its_own_brain_and_environment() -> None:
         "brain": {"name": "spinner", "config": {"speed": 3}},
     }
     simulation = build(data, Plugin())
-    assert simulation.subject.packages == ("qn_tracking", __name__.partition(".")[0])
+    assert simulation.subject.packages == (
+        "qn_tracking.nematode",
+        __name__.rpartition(".")[0] or __name__,
+    )
     episode = next(simulation.episodes(1, 0))
     assert (episode["steps"], episode["reward"], episode["success"]) == (3, 1.5, True)
     assert episode["metrics"] == {"turns": 1.0}

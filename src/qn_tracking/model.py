@@ -64,8 +64,8 @@ class Config:
     """
 
     label: str
-    sha256: str
-    digest: str
+    sha256: str | None = None
+    digest: str | None = None
     path: str | None = field(default=None, metadata={"stored": False})
     overrides: Mapping[str, Any] = _frozen_mapping()
     settings: Mapping[str, Any] = _frozen_mapping()
@@ -79,7 +79,7 @@ class Subject:
 
     `family` is `quantum`, `classical` or empty where that means nothing; `device` is `cpu`, `gpu`
     or `qpu`; `backend` names the QPU or its simulator. `packages` are the import names of the
-    packages that provided simulation, environment and brain.
+    packages, or modules, that provided simulation, environment and brain.
     """
 
     environment: str = ""
@@ -134,8 +134,8 @@ class Spread:
     n: int
     mean: Measure
     sd: Measure | None = None
-    min: Measure
-    max: Measure
+    min: Measure | None = None
+    max: Measure | None = None
 
 
 @frozen(kw_only=True)
@@ -213,10 +213,29 @@ class ErrorInfo:
 
 
 @frozen(kw_only=True)
-class Experiment:
-    """A run that is over: `status` is `completed`, `failed` or `interrupted`.
+class Origin:
+    """Where a record came from, if not from a run that was tracked here.
 
-    `facts` holds what each plugin said of the run, under the plugin's name.
+    `kind` is `import` or `rerun`; `id` names the other record, `sha256` is of its file as it was,
+    `format` the program and generation that wrote it. `original` holds its fields, unchanged, and
+    `notes` says what they mean differently.
+    """
+
+    kind: str
+    id: str
+    format: str | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+    original: Mapping[str, Any] | None = field(default=None, converter=freeze)
+
+
+@frozen(kw_only=True)
+class Experiment:
+    """A run that is over.
+
+    `status` is `completed`, `failed` or `interrupted`; `crashed` for one that was put together from
+    its journal; `imported` for one of another program. `facts` holds what each plugin said of the
+    run, under the plugin's name.
     """
 
     schema: int = SCHEMA
@@ -230,7 +249,7 @@ class Experiment:
     runs: int | None = None
     subject: Subject = Subject()
     results: Results = Results()
-    digests: Digests
+    digests: Digests | None = None
     tags: Mapping[str, str] = _frozen_mapping()
     notes: str | None = None
     config: Config
@@ -241,6 +260,7 @@ class Experiment:
     plugins: tuple[PluginUse, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    origin: Origin | None = None
     facts: Mapping[str, Any] = _frozen_mapping()
 
 

@@ -90,10 +90,13 @@ def redact_value(value: Any, key: str = "") -> Any:
 
 
 def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line with its secrets replaced, `--token X` and `--set a.password=x` included."""
-    out: list[str] = []
+    """A command line with its secrets replaced, `--token X` and `--set a.password=x` included.
+
+    Of the program only its name is kept: where it is installed is nobody's business.
+    """
+    out = [program.rpartition("/")[2] for program in arguments[:1]]
     secret_next = False
-    for argument in arguments:
+    for argument in arguments[1:]:
         name, equals, value = argument.partition("=")
         if secret_next and not argument.startswith("-"):
             out.append(MARK)

@@ -21,66 +21,73 @@ from time import perf_counter
 CONFIG = {f"section{i}": {f"key{j}": i * j / 7 for j in range(5)} for i in range(5)}
 METRICS = ("loss", "entropy", "kl", "value", "grad_norm", "lr")
 
-LOOP = """
+LOOP = f"""
 import sys, time
 t = time.perf_counter
 def work():
     end = t() + 0.0003
     while t() < end: pass
-metrics = {name: 0.1 + i for i, name in enumerate(%r)}
-config = %r
-""" % (METRICS, CONFIG)
-BARE = LOOP + """
-for i in range(1000): work()
+metrics = {{name: 0.1 + i for i, name in enumerate({METRICS})}}
+config = {CONFIG}
 """
-TRACKED = LOOP + """
+BARE = LOOP + "for i in range(1000): work()\n"
+TRACKED = (
+    LOOP
+    + """
 from qn_tracking import track
 with track(config, seed=1) as run:
     for i in range(1000):
         work()
         run.episode(success=i % 2 == 0, steps=i, reward=0.5 * i, **metrics)
 """
+)
 
-IN_PROCESS = """
-import json, sys, time
-from time import perf_counter as t
-import statistics
-metrics = {name: 0.1 + i for i, name in enumerate(%r)}
-config = %r
-idle = int(sys.argv[1])
+# The first run warms up; the second is timed, as the next one of a campaign would be.
+IN_PROCESS = (
+    LOOP
+    + """
+import json, statistics
 t0 = t()
-from qn_tracking import track
+from qn_tracking import hookimpl, make_manager, Recorder, track
 t1 = t()
 run = track(config, seed=1)
-from qn_tracking import hookimpl
+run.start()
+t2 = t()
+run.episode(success=True, steps=1, reward=1.0, **metrics)
+time.sleep(0.4)
+run.end()
+
 class Idle:
     @hookimpl
     def episode_end(self, episode): pass
-run.start(); t2 = t()
-# A second run in the same process, as a campaign would have it, so that the start is warm.
-run.episode(success=True, steps=1, reward=1.0, **metrics)
-time.sleep(.4)
-run.end()
-from qn_tracking.manager import make_manager
-from qn_tracking.recorder import Recorder
+
 manager = make_manager(("metadata", "json_storage"))
-for i in range(idle): manager.register(Idle(), name=f"idle{i}")
+for i in range(int(sys.argv[1])):
+    manager.register(Idle(), name=f"idle{i}")
 t3 = t()
 run = Recorder(config, manager=manager, seed=1, experiments_dir="experiments")
 run.start()
 t4 = t()
-time.sleep(.4)  # the loop of a real run; git is read meanwhile
+time.sleep(0.4)  # the loop of a real run; git is read meanwhile
 each = []
 for i in range(5000):
-    a = t()
-    run.episode(success=i %% 2 == 0, steps=i, reward=0.5 * i, **metrics)
-    each.append(t() - a)
-t5 = t(); run.end(); t6 = t()
-def ms(x): return round(x * 1e3, 3)
-print(json.dumps({"import_ms": ms(t1 - t0), "first_start_ms": ms(t2 - t1), "start_ms": ms(t4 - t3),
-    "episode_us_median": ms(statistics.median(each)) * 1e3, "episode_us_mean": ms(statistics.mean(each)) * 1e3,
-    "episode_us_p99": ms(sorted(each)[-50]) * 1e3, "end_ms": ms(t6 - t5)}))
-""" % (METRICS, CONFIG)
+    began = t()
+    run.episode(success=i % 2 == 0, steps=i, reward=0.5 * i, **metrics)
+    each.append((t() - began) * 1e6)
+t5 = t()
+run.end()
+t6 = t()
+print(json.dumps({
+    "import_ms": (t1 - t0) * 1e3,
+    "first_start_ms": (t2 - t1) * 1e3,
+    "start_ms": (t4 - t3) * 1e3,
+    "episode_us_median": statistics.median(each),
+    "episode_us_mean": statistics.mean(each),
+    "episode_us_p99": sorted(each)[-50],
+    "end_ms": (t6 - t5) * 1e3,
+}))
+"""
+)
 
 MEMORY = """
 import resource, sys
@@ -169,7 +176,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name:22} {value:10.2f}{target}")
     more = figures["memory_100000_mb"] - figures["memory_1000_mb"]
     print(f"{'memory_growth_mb':22} {more:10.2f}   to reach: 30")
-    print("\nrecorded of others: us per episode, ms at the end, process x bare loop, kept after kill -9")
+    print(
+        "\nrecorded of others: us per episode, ms at the end, process x bare loop, kept after kill -9"
+    )
     for peer in PEERS:
         print("  {:22} {:18} {:8} {:6} {}".format(*peer))
 

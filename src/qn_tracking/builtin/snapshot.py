@@ -256,7 +256,7 @@ def code_facts(sources: Sequence[Sequence[str]], path: Sequence[str]) -> list[di
     from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder
 
     owners: dict[str, Distribution] = {}
-    wanted = {name for name, _ in sources}
+    wanted = {name.partition(".")[0] for name, _ in sources}
     context = DistributionFinder.Context(path=list(path))
     for distribution in MetadataPathFinder.find_distributions(context):
         top = (distribution.read_text("top_level.txt") or "").split()
@@ -265,7 +265,7 @@ def code_facts(sources: Sequence[Sequence[str]], path: Sequence[str]) -> list[di
             owners.setdefault(name, distribution)
     out = []
     for name, place in sources:
-        owner = owners.get(name)
+        owner = owners.get(name.partition(".")[0])
         facts: dict[str, Any] = {
             "name": name,
             "distribution": owner.metadata["Name"] if owner else None,

@@ -21,7 +21,8 @@ class NematodeSimulation:
     ) -> None:
         self._environment, self._brain = environment, brain
         self.warnings = warnings
-        makers = [type(part).__module__.partition(".")[0] for part in (self, environment, brain)]
+        modules = [type(part).__module__ for part in (self, environment, brain)]
+        makers = [module.rpartition(".")[0] or module for module in modules]
         self.subject = Subject(
             environment=environment.name,
             brain=brain.name,

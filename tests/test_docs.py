@@ -1,0 +1,89 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from argparse import Action
+from pathlib import Path
+
+import attrs
+import pytest
+
+from conftest import BIN
+from qn_tracking import hookspecs, model
+from qn_tracking.cli import run as qn_run_program
+from qn_tracking.config import shipped
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOOKS = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+RECORDS = (ROOT / "docs" / "records.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def block(text: str, name: str) -> str:
+    """The fenced block that follows a marker."""
+    found = re.search(rf"<!-- {re.escape(name)} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert found, f"no block {name}"
+    return found[1]
+
+
+@pytest.mark.parametrize("hook", [*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS])
+def test_every_hook_is_told_with_its_arguments(hook: str) -> None:
+    names = list(inspect.signature(getattr(hookspecs, hook)).parameters)
+    row = f"| `{hook}` | {', '.join(f'`{name}`' for name in names)} |"
+    assert row in HOOKS
+
+
+def test_there_are_no_other_hooks() -> None:
+    specs = {name for name, value in vars(hookspecs).items() if hasattr(value, "qn_tracking_spec")}
+    assert specs == {*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS}
+
+
+@pytest.mark.parametrize("action", qn_run_program.parser()._actions, ids=lambda a: a.dest)
+def test_every_option_is_told(action: Action) -> None:
+    for option in action.option_strings:
+        if option not in ("-h", "--help"):
+            assert f"`{option}" in COMMANDS
+            assert action.help
+
+
+@pytest.mark.parametrize("record", [model.Experiment, model.Results, model.Spread, model.Digests])
+def test_every_field_of_a_record_is_told(record: type) -> None:
+    for field in attrs.fields(record):
+        assert f"`{field.name}`" in RECORDS, field.name
+
+
+def test_the_hook_of_ten_lines_works(project: Path) -> None:
+    code = block(CONTRIBUTING, "tested: mysink.py")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (project / "mysink.py").write_text(code)
+    program, *args = shlex.split(block(CONTRIBUTING, "tested: command"))
+    done = subprocess.run([str(BIN / program), *args], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "episode 0: starved after" in done.stdout
+
+
+def test_the_loop_of_the_readme_works(project: Path) -> None:
+    (project / "loop.py").write_text(block(README, "tested: loop.py"))
+    done = subprocess.run([sys.executable, "loop.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (project / "experiments" / f"{done.stdout.strip()}.json").exists()
+
+
+def test_the_readme_has_one_command_each() -> None:
+    for name in ("run", "test"):
+        command = block(README, name).strip()
+        assert "\n" not in command
+        assert command.startswith("python3 -m venv .venv && ")
+
+
+def test_shipped_configurations_say_what_they_are() -> None:
+    for path in shipped().values():
+        with Path(path).open(encoding="utf-8") as lines:
+            assert next(lines).startswith("# ")
