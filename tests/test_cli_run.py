@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def test_settings_in_the_configuration(qn_run: Program) -> None:
     assert (doc["seed"], doc["runs"], doc["results"]["episodes"]) == (11, 3, 3)
     over = json.loads(qn_run("small.yml", "--json", "--runs", "2", "--seed", "0").stdout)
     assert (over["seed"], over["runs"]) == (0, 2)
+
+
+def test_a_file_that_is_edited_during_the_run_is_recorded_as_it_was_read(qn_run: Program) -> None:
+    Path("edit.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n"
+        "  def run_start(self, run): open('small.yml', 'a').write('# edited\\n')\n"
+    )
+    before = Path("small.yml").read_bytes()
+    done = qn_run("small.yml", "--runs", "2", "--plugins", "edit:Sink", "--track-experiment")
+    assert done.returncode == 0, done.stderr
+    assert Path("small.yml").read_bytes() != before
+    (record,) = records()
+    assert record["config"]["sha256"] == sha256(before).hexdigest()
+    assert (Path("experiments/runs") / record["id"] / "config.yml").read_bytes() == before
 
 
 def test_an_override_is_recorded(qn_run: Program) -> None:

@@ -176,9 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name:22} {value:10.2f}{target}")
     more = figures["memory_100000_mb"] - figures["memory_1000_mb"]
     print(f"{'memory_growth_mb':22} {more:10.2f}   to reach: 30")
-    print(
-        "\nrecorded of others: us per episode, ms at the end, process x bare loop, kept after kill -9"
-    )
+    print("\nrecorded of others: us per episode, ms at the end, x bare loop, after kill -9")
     for peer in PEERS:
         print("  {:22} {:18} {:8} {:6} {}".format(*peer))
 
