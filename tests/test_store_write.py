@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_first_episode(projec
     # root may write everywhere, unless it gives up that privilege
     prefix = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
     done = subprocess.run([*prefix, sys.executable, "-c", program], capture_output=True, text=True)
-    assert "experiments: permission denied (EACCES)" in done.stderr
+    assert "permission denied (EACCES)" in done.stderr
     assert done.stdout == ""
     Path("experiments").chmod(0o700)
 
