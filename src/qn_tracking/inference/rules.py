@@ -1,0 +1,74 @@
+"""The constants of the statistics; a protocol fills them under its version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, inf
+from typing import Any
+
+from attrs import Attribute, field, frozen
+
+
+def _within(low: float, high: float) -> Callable[[Any, Attribute[Any], Any], None]:
+    def check(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"{attribute.name}: expected {low:g} to {high:g}, got {value!r}")
+
+    return check
+
+
+def _number(default: float, low: float, high: float) -> Any:
+    return field(default=default, validator=_within(low, high))
+
+
+_TINY = 1e-6
+
+
+@frozen(kw_only=True)
+class Rules:
+    """The constants of every definition. A number out of range is a ValueError naming it.
+
+    margin, min_sessions, alpha: what "better" asks for, beside a test that could say it.
+    confidence, power: of every interval; of the number of sessions that a conclusion needs.
+    final_least, final_share: K = min(N, max(final_least, ⌈final_share·N⌉)).
+    threshold, threshold_window: the rate and the stretch of "time to 80%".
+    worst_share, trim: of CVaR (the worst sessions) and of the IQM (cut on each side).
+    resamples, small_sample: of the bootstrap; below small_sample it under-covers.
+    exact_limit, draws: a permutation test is exact up to exact_limit arrangements, else sampled
+    with at least draws·m/alpha of them for a family of m comparisons.
+    plateau_episodes, plateau_margin, plateau_confidence: fewer episodes are not assessed; ±δ.
+    replication_confidence, simulations: one-sided; sessions drawn to know the rule's power.
+    """
+
+    margin: float = _number(0.02, 0, inf)
+    min_sessions: int = _number(5, 2, 10**6)
+    alpha: float = _number(0.05, _TINY, 0.5)
+    confidence: float = _number(0.95, 0.5, 1 - _TINY)
+    power: float = _number(0.8, 0.5, 1 - _TINY)
+    final_least: int = _number(20, 1, 10**9)
+    final_share: float = _number(0.2, 0, 1)
+    threshold: float = _number(0.8, 0, 1)
+    threshold_window: int = _number(20, 1, 10**9)
+    worst_share: float = _number(0.2, _TINY, 1)
+    trim: float = _number(0.25, 0, 0.499)
+    resamples: int = _number(9_999, 99, 10**7)
+    small_sample: int = _number(20, 0, 10**6)
+    exact_limit: int = _number(200_000, 0, 10**7)
+    draws: int = _number(20, 1, 10**6)
+    plateau_episodes: int = _number(100, 8, 10**9)
+    plateau_margin: float = _number(0.1, 0, 1)
+    plateau_confidence: float = _number(0.9, 0.5, 1 - _TINY)
+    replication_confidence: float = _number(0.95, 0.5, 1 - _TINY)
+    simulations: int = _number(20_000, 100, 10**7)
+
+    def final_window(self, episodes: int) -> int:
+        """K: how many of the last episodes the final success rate is over."""
+        return min(episodes, max(self.final_least, share_of(self.final_share, episodes)))
+
+
+def share_of(share: float, n: int) -> int:
+    """⌈share·n⌉, where 0.28·25 is 7 whatever binary fractions make of it."""
+    return ceil(share * n - 1e-9)
+
+
+RULES = Rules()

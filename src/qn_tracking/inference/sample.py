@@ -1,0 +1,50 @@
+"""A sample: finite numbers, one a session, their mean and standard deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import frexp, fsum, ldexp, sqrt
+from numbers import Real
+
+LARGEST = 1e300
+"""Beyond it the difference of two numbers begins to overflow."""
+
+
+def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
+    """The values as Python floats. ValueError: none, NaN, infinite, beyond 1e300, no number."""
+    out: list[float] = []
+    for value in values:
+        if not isinstance(value, Real) or not abs(value) <= LARGEST:
+            raise ValueError(f"{name}: expected finite numbers, got {value!r}")
+        out.append(float(value))
+    if not out:
+        raise ValueError(f"{name}: expected at least one number")
+    return tuple(out)
+
+
+def checked_flags(success: Iterable[bool]) -> tuple[int, ...]:
+    """The outcomes of a session's episodes as 0 and 1. ValueError: none, or anything else."""
+    out: list[int] = []
+    for flag in success:
+        if flag not in (0, 1):
+            raise ValueError(f"success: expected true or false, got {flag!r}")
+        out.append(int(flag))
+    if not out:
+        raise ValueError("success: expected at least one episode")
+    return tuple(out)
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (ddof = 1; 0 for one value) at any scale.
+
+    Equal values have exactly their mean and a deviation of exactly 0.
+    """
+    least, most = min(values), max(values)
+    if least == most:
+        return values[0], 0.0
+    n = len(values)
+    _, exponent = frexp(max(-least, most))
+    scaled = [ldexp(value, -exponent) for value in values]  # a power of two: without rounding
+    mean = fsum(scaled) / n
+    sd = sqrt(fsum([(value - mean) ** 2 for value in scaled]) / (n - 1))
+    return ldexp(mean, exponent), ldexp(sd, exponent)
