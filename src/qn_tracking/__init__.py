@@ -9,10 +9,14 @@
 A plugin's author needs `hookimpl` from here. Each name is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from qn_tracking.hookspecs import hookimpl as hookimpl
     from qn_tracking.manager import make_manager as make_manager, track as track
     from qn_tracking.model import (

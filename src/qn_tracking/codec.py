@@ -6,7 +6,7 @@ Writing needs attrs and orjson only; cattrs is imported by the first `structure`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from math import isfinite
@@ -94,10 +94,34 @@ def not_finite(value: float) -> str:
 
 
 def document(record: Any) -> bytes:
-    """A record as indented JSON with a final newline, in the order of its fields; re-parsed."""
-    data = orjson.dumps(plain(record), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    """A record as indented JSON with a final newline, in the order of its fields; re-parsed.
+
+    A list of numbers or texts stays on one line: columns of a thousand lines help nobody's diff.
+    """
+    out: list[bytes] = []
+    _indented(plain(record), b"\n", out)
+    out.append(b"\n")
+    data = b"".join(out)
     orjson.loads(data)
     return data
+
+
+def _indented(value: Any, line: bytes, out: list[bytes]) -> None:
+    is_mapping = type(value) is dict
+    nested = is_mapping or (
+        type(value) is list and any(type(item) in (dict, list) for item in value)
+    )
+    if not nested or not value:
+        out.append(orjson.dumps(value))
+        return
+    deeper = line + b"  "
+    for i, item in enumerate(value):
+        out.append((b"," if i else b"{" if is_mapping else b"[") + deeper)
+        if is_mapping:
+            out.append(orjson.dumps(item) + b": ")
+            item = value[item]
+        _indented(item, deeper, out)
+    out.append(line + (b"}" if is_mapping else b"]"))
 
 
 def canonical(value: Any) -> bytes:
@@ -144,17 +168,22 @@ def structure(
     file: str,
     field: str = "",
     error: type[QnError] = ConfigError,
+    also: Sequence[str] = (),
 ) -> T:
     """An attrs class from plain data: exact types, unknown keys refused.
 
     An int is taken for a float, nothing else for anything else. Raises `error` with the file, the
-    dotted field of the first problem, its cause and, for a mistyped key, the near ones.
+    dotted field of the first problem, its cause and, for a mistyped key, the near ones; `also` are
+    keys beside those of the class that may have been meant.
     """
     try:
         return _converter().structure(data, cls)  # type: ignore[no-any-return]
     except _Problem as problem:
         path = _dotted([*([field] if field else []), *reversed(problem.path)])
-        raise error(problem.cause, file=file, field=path or None, hint=problem.hint) from None
+        hint = problem.hint
+        if not problem.path and problem.unknown is not None:
+            hint = did_you_mean(problem.unknown, also) or hint
+        raise error(problem.cause, file=file, field=path or None, hint=hint) from None
     except QnError as raised:  # the outermost class's own check across its fields
         path = _dotted([part for part in (field, raised.field) if part])
         raise error(raised.cause, file=file, field=path or None, hint=raised.hint) from None
@@ -163,9 +192,9 @@ def structure(
 class _Problem(Exception):
     """What is wrong with plain data; `path` grows from the inside out."""
 
-    def __init__(self, cause: str, hint: str | None = None) -> None:
+    def __init__(self, cause: str, hint: str | None = None, unknown: str | None = None) -> None:
         super().__init__(cause)
-        self.cause, self.hint = cause, hint
+        self.cause, self.hint, self.unknown = cause, hint, unknown
         self.path: list[str | int] = []
 
 
@@ -253,7 +282,7 @@ def _converter() -> Any:
             for key in given:
                 if key not in names:
                     hint = did_you_mean(str(key), names) or f"known: {', '.join(names)}"
-                    raise _Problem(f"unknown key {key!r}", hint)
+                    raise _Problem(f"unknown key {key!r}", hint, str(key))
             kwargs = {}
             for a in fields:
                 if a.name in given:

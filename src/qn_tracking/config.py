@@ -55,7 +55,16 @@ def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Confi
     except UnicodeDecodeError:
         encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise ConfigError(f"encoding is {encoding}", file=given, hint="save it as UTF-8") from None
-    return _config(parse(text, given), given, text, digest(raw), os.path.realpath(path), overrides)
+    changes = dict(_override(text) for text in overrides)
+    return _config(parse(text, given), given, text, digest(raw), os.path.realpath(path), changes)
+
+
+def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:
+    """A configuration from the text and the overrides that a record holds.
+
+    Raises ConfigError; one that was redacted has another SHA-256 than the record says.
+    """
+    return _config(parse(text, label), label, text, digest(text.encode()), None, overrides)
 
 
 def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -65,7 +74,8 @@ def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Conf
         raise ConfigError(f"expected a mapping, got {type(data).__name__}", file=label)
     checked = _checked(data, label)
     raw = canonical(checked)
-    return _config(checked, label, raw.decode(), digest(raw), None, overrides)
+    changes = dict(_override(text) for text in overrides)
+    return _config(checked, label, raw.decode(), digest(raw), None, changes)
 
 
 def as_config(source: Config | Mapping[str, Any] | str | os.PathLike[str]) -> Config:
@@ -76,15 +86,17 @@ def as_config(source: Config | Mapping[str, Any] | str | os.PathLike[str]) -> Co
 
 
 def _config(
-    data: Any, label: str, text: str, sha256: str, path: str | None, overrides: Sequence[str]
+    data: Any, label: str, text: str, sha256: str, path: str | None, changes: Mapping[str, Any]
 ) -> Config:
     if not isinstance(data, dict):
         got = {type(None): "nothing", list: "a list"}.get(type(data), repr(data)[:40])
         raise ConfigError(f"expected a mapping of sections, got {got}", file=label)
-    changes = dict(_override(text) for text in overrides)
     for field, value in changes.items():
         _set(data, field.split("."), value, field)
     settings = {key: data.pop(key) for key in SETTINGS if key in data}
+    simulation = settings.get("simulation")
+    if simulation is not None and type(simulation) is not str:
+        raise ConfigError(f"expected text, got {simulation!r}", file=label, field="simulation")
     for key, least in (("seed", 0), ("runs", 1)):
         value = settings.get(key)
         if value is not None and (type(value) is not int or value < least):
@@ -192,8 +204,7 @@ class _Builder:
     def __init__(self, file: str) -> None:
         self.file = file
         self.root: list[Any] = []
-        # (container, keys of the path so far, the pending key of a mapping, anchor)
-        self.stack: list[tuple[Any, str | None, str | None]] = []
+        self.stack: list[tuple[Any, str | None]] = []  # container, anchor
         self.path: list[str] = []
         self.keys: list[Any] = []
         self.anchors: dict[str, tuple[Any, int]] = {}
@@ -219,6 +230,8 @@ class _Builder:
                     raise self.fail(f"unknown alias *{event.anchor}", event.start_mark)
                 value, size = self.anchors[event.anchor]
                 self.count(size, event)
+                if len(self.stack) + _depth(value) > MAX_DEPTH:
+                    raise self.fail(f"nested deeper than {MAX_DEPTH}", event.start_mark)
                 self.add(value, event)
             elif kind in ("MappingStartEvent", "SequenceStartEvent"):
                 self.tagged(event, ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"))
@@ -243,12 +256,12 @@ class _Builder:
         pending = self.keys[-1] if self.keys else None
         if isinstance(self.parent(), dict) and pending is None:
             raise self.fail("a key must be text", event.start_mark)
-        self.stack.append((container, event.anchor, None))
+        self.stack.append((container, event.anchor))
         self.sizes.append(self.nodes - 1)
         self.keys.append(None)
 
     def close(self, event: Any) -> None:
-        container, anchor, _ = self.stack.pop()
+        container, anchor = self.stack.pop()
         self.keys.pop()
         size = self.nodes - self.sizes.pop()
         if anchor:
@@ -317,6 +330,20 @@ class _Builder:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _depth(value: Any) -> int:
+    """How many collections are inside one another; at most one more than is allowed."""
+    deepest, level = 0, [value]
+    while level and deepest <= MAX_DEPTH:
+        inner: list[Any] = []
+        for item in level:
+            inner.extend(
+                item.values() if isinstance(item, dict) else item if type(item) is list else ()
+            )
+        deepest += any(isinstance(item, (dict, list)) for item in level)
+        level = [item for item in inner if isinstance(item, (dict, list))]
+    return deepest
 
 
 def _copy(value: Any) -> Any:

@@ -7,14 +7,16 @@ taken from it once per run and called one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import iscoroutinefunction, isgeneratorfunction
 from time import perf_counter
 from typing import Any
 
 from attrs import define
 from pluggy import HookImpl, PluginManager
 
-from qn_tracking.errors import PluginError, PluginSetupError, QnError
+from qn_tracking.errors import PluginError, PluginSetupError, QnError, describe
 from qn_tracking.model import Episode, Experiment, Failure, PluginUse, RunInfo
 
 
@@ -63,7 +65,7 @@ class Emitter:
             raise
         except (Exception, SystemExit) as error:
             raise PluginError(
-                _describe(error), file=f"plugin {listener.name}", field="run_start"
+                describe(error), file=f"plugin {listener.name}", field="run_start"
             ) from error
         finally:
             self._end = [listener for listener in self._end if listener.name in started]
@@ -97,16 +99,32 @@ class Emitter:
         return facts
 
     def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
-        """Tells everyone who heard the start; returns the failures of this hook."""
+        """Tells everyone who heard the start; returns the failures of this hook.
+
+        Also where somebody interrupts one of them: the interrupt passes after the last.
+        """
+        interrupt: KeyboardInterrupt | None = None
         failed: list[tuple[Failure, BaseException]] = []
         for listener in self._end:
             try:
                 self._call(listener, experiment)
             except (Exception, SystemExit) as error:
-                failed.append(
-                    (Failure(plugin=listener.name, hook="run_end", error=_describe(error)), error)
-                )
+                failure = Failure(plugin=listener.name, hook="run_end", error=describe(error))
+                failed.append((failure, error))
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
         return failed
+
+    @contextmanager
+    def waiting_for(self, name: str) -> Iterator[None]:
+        """Says that a plugin is at work, while its pending facts are waited for."""
+        self.busy, self.since = _Listener(name, print), perf_counter()
+        try:
+            yield
+        finally:
+            self.busy = None
 
     def usage(self) -> tuple[PluginUse, ...]:
         """Every plugin that listens, and the seconds that it took so far."""
@@ -127,17 +145,11 @@ class Emitter:
     def _quarantine(self, listener: _Listener, hook: str, error: BaseException) -> None:
         self._episode = [other for other in self._episode if other.name != listener.name]
         self._facts = [other for other in self._facts if other.name != listener.name]
-        failure = Failure(plugin=listener.name, hook=hook, error=_describe(error))
+        failure = Failure(plugin=listener.name, hook=hook, error=describe(error))
         self.failures.append(failure)
         self._warn(
             f"plugin {failure.plugin}: {hook}: {failure.error} (off until the end of the run)"
         )
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, QnError):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _mapping(said: Any, name: str, hook: str) -> Mapping[str, Any]:
@@ -159,6 +171,11 @@ def _adapt(impl: HookImpl, params: tuple[str, ...]) -> Callable[..., Any]:
     if impl.wrapper or impl.hookwrapper:
         raise PluginSetupError("hook wrappers are not supported", file=f"plugin {impl.plugin_name}")
     function = impl.function
+    if isgeneratorfunction(function) or iscoroutinefunction(function):
+        raise PluginSetupError(
+            f"{impl.function.__name__} is a generator or a coroutine and would never run",
+            file=f"plugin {impl.plugin_name}",
+        )
     if impl.argnames == params:
         return function
     places = [params.index(name) for name in impl.argnames]

@@ -39,6 +39,22 @@ def printable(text: object) -> str:
     return str(text).translate(_escapes())
 
 
+def storable(text: object) -> str:
+    """The text as UTF-8 can hold it; bytes that are no text, of a file name say, are escaped."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, whatever its own text does."""
+    if isinstance(error, QnError):
+        return str(error)
+    try:
+        text = storable(error)
+    except Exception:
+        text = "its text cannot be had"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str | None:
     """A hint that names the option nearest to a mistyped word, or None."""
     import difflib  # only a mistake needs it

@@ -9,12 +9,16 @@ A plugin takes those arguments of a hook that it wants, by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from qn_tracking.model import Config, Episode, Experiment, RunInfo, Simulation
+
+if TYPE_CHECKING:
+    # A tracked run has no use for them, and they take milliseconds.
+    from qn_tracking.submission import Benchmark, Category, Finding
 
 PROJECT = "qn_tracking"
 """Name of the pluggy project and of the entry point group."""
@@ -74,5 +78,28 @@ def make_brain(config: Config) -> Any:
     """A simulation needs the brain that its configuration names; None if it is not yours."""
 
 
+@hookspec(firstresult=True)
+def categorize(config: Config, rules: Mapping[str, Any], hook: Any) -> Category | None:
+    """A benchmark needs the category of its configuration; None if this one is not yours.
+
+    `rules` is the protocol's version as data. It is asked of whoever provided the simulation, and
+    looks at nothing but the configuration: what a submission says of itself does not count.
+    """
+
+
+@hookspec
+def check_benchmark(
+    benchmark: Benchmark, others: Sequence[Benchmark], rules: Mapping[str, Any]
+) -> Sequence[Finding]:
+    """A benchmark is about to be submitted, or is validated or verified: what is wrong with it?
+
+    `others` are the entries that are there already. If a plugin raises, that is an error of the
+    benchmark: a judge that crashed never passes anybody.
+    """
+    return ()
+
+
 RUN_HOOKS = ("run_start", "episode_end", "run_facts", "run_end")
-MAKE_HOOKS = ("make_simulation", "make_environment", "make_brain")
+MAKE_HOOKS = ("make_simulation", "make_environment", "make_brain", "categorize")
+JUDGE_HOOKS = ("check_benchmark",)
+HOOKS = (*RUN_HOOKS, *MAKE_HOOKS, *JUDGE_HOOKS)

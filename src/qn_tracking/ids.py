@@ -16,9 +16,14 @@ def new_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
 
 
+def is_id(text: str) -> bool:
+    """Whether it can be the name of a file and nothing else."""
+    return _ID.fullmatch(text) is not None
+
+
 def check_id(text: str) -> str:
     """The id, if it can be the name of a file and nothing else; UsageError otherwise."""
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         shown = text if len(text) <= 60 else text[:57] + "..."
         raise UsageError(
             f"{shown!r} is not an id", hint="letters, digits, dots, dashes; at most 128 of them"
@@ -30,6 +35,18 @@ def utc(seconds: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC with microseconds."""
     whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"
+
+
+def session_seed(digest: str, campaign_seed: int, index: int) -> int:
+    """The seed of a session of a campaign, below 2**53.
+
+    From the digest of the resolved configuration, the campaign's seed and the number of the
+    session: two people with `--seed 1` meet only if they run the same thing.
+    """
+    from hashlib import sha256  # a listing has no use for it
+
+    text = f"{digest}:{campaign_seed}:{index}"
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 11
 
 
 def new_seed() -> int:

@@ -6,8 +6,10 @@ import importlib
 import importlib.util
 import inspect
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,14 @@ import pluggy
 from attrs import frozen
 
 from qn_tracking import config as configuration, hookspecs
-from qn_tracking.errors import ConfigError, PluginError, PluginSetupError, QnError, did_you_mean
+from qn_tracking.errors import (
+    ConfigError,
+    PluginError,
+    PluginSetupError,
+    QnError,
+    describe,
+    did_you_mean,
+)
 from qn_tracking.model import EMPTY, Config, Simulation
 from qn_tracking.recorder import Recorder
 
@@ -26,9 +35,11 @@ BUILTIN = {
     "metadata": "qn_tracking.builtin.metadata:Metadata",
     "json_storage": "qn_tracking.builtin.json_storage:JsonStorage",
     "progress": "qn_tracking.builtin.progress:Progress",
+    "benchmark_validation": "qn_tracking.builtin.benchmark_validation:BenchmarkValidation",
 }
 TRACKER = ("metadata", "json_storage")
 """What `--track-experiment` and `track()` load."""
+JUDGES = ("benchmark_validation",)
 SIMULATION = ("nematode", "qn_tracking.nematode.plugin:Nematode")
 
 Requests = Mapping[str, Mapping[str, Any]]
@@ -52,8 +63,7 @@ def project(folder: str | None = None) -> Project:
     while place != below:
         path = os.path.join(place, "pyproject.toml")
         try:
-            with open(path, "rb") as stream:
-                raw = stream.read()
+            raw = _small_file(path)
         except OSError:
             place, below = os.path.dirname(place), place
             continue
@@ -62,9 +72,12 @@ def project(folder: str | None = None) -> Project:
         import tomllib
 
         try:
-            table = tomllib.loads(raw.decode()).get("tool", {}).get("qn-tracking", {})
+            tool = tomllib.loads(raw.decode()).get("tool")
+            table = tool.get("qn-tracking", {}) if isinstance(tool, dict) else {}
         except ValueError as error:
             raise ConfigError(f"TOML: {error}", file=path) from None
+        if not isinstance(table, dict):
+            raise ConfigError("expected a table", file=path, field="tool.qn-tracking")
         known = ("plugins", "experiments_dir")
         for key in table:
             if key not in known:
@@ -81,6 +94,15 @@ def project(folder: str | None = None) -> Project:
             experiments_dir=os.path.join(place, folder_name) if folder_name else None,
         )
     return Project()
+
+
+def _small_file(path: str) -> bytes:
+    """The bytes of a regular file; never waits on a FIFO."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(path)
+        return stream.read()
 
 
 def requests(section: Any, file: str, field: str = "plugins") -> Requests:
@@ -120,6 +142,7 @@ def make_manager(
     wanted: Requests = plugins if isinstance(plugins, Mapping) else dict.fromkeys(plugins, EMPTY)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    _check_blocked(blocked, wanted)
     if config is not None:
         for name, attribute in _providers(config, manager, blocked):
             _register(manager, name, _made(name, attribute, EMPTY))
@@ -133,6 +156,16 @@ def make_manager(
     return manager
 
 
+def _check_blocked(blocked: Sequence[str], wanted: Requests) -> None:
+    """A typing error in what is to be blocked would leave it on."""
+    for name in blocked:
+        if name not in BUILTIN and name not in wanted and name != SIMULATION[0]:
+            known = {*BUILTIN, SIMULATION[0], *wanted}
+            if name not in entry_points():
+                hint = did_you_mean(name, known)
+                raise PluginSetupError("unknown plugin", file=f"plugin {name}", hint=hint)
+
+
 def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation:
     """The simulation that a configuration describes, wholly validated.
 
@@ -143,10 +176,10 @@ def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation
         simulation = manager.hook.make_simulation(config=config, hook=manager.hook)
     except QnError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         name = _culprit(manager, error)
         raise PluginError(
-            f"{type(error).__name__}: {error}", file=f"plugin {name}", field="make_simulation"
+            describe(error), file=f"plugin {name}", field="make_simulation"
         ) from error
     if simulation is None:
         missing = [name for name in ("environment", "brain") if name not in config.data]
@@ -255,6 +288,9 @@ def _in_project(name: str) -> Any:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(path)
+        with suppress(ModuleNotFoundError):
+            if not hasattr(found, attribute.partition(".")[0]):
+                importlib.import_module(f"{path}.{attribute.partition('.')[0]}")
         source = getattr(found, "__file__", None) or ""
         if os.path.commonpath((os.path.abspath(source), here)) != here:
             raise PluginSetupError(
@@ -304,6 +340,14 @@ def _providers(
         for key in missing:
             if key in installed:
                 yield key, _loaded(installed[key])
+            elif key.startswith("simulation.") and key != f"simulation.{SIMULATION[0]}":
+                names = [n.partition(".")[2] for n in installed if n.startswith("simulation.")]
+                raise ConfigError(
+                    f"unknown simulation {key.partition('.')[2]!r}",
+                    file=config.label,
+                    field="simulation",
+                    hint=f"known: {', '.join([SIMULATION[0], *names])}",
+                )
 
 
 def _named(section: Any, key: str) -> Any:
@@ -343,7 +387,7 @@ def implemented(plugin: Any) -> tuple[str, ...]:
 
 
 def _register(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
-    for hook in (*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS):
+    for hook in hookspecs.HOOKS:
         function = inspect.getattr_static(plugin, hook, None)
         if callable(function) and not _marker(function):
             raise PluginSetupError(
@@ -362,14 +406,14 @@ def _misfit(name: str, error: Exception) -> PluginSetupError:
     text = "; ".join(lines)
     if text.startswith("unknown hook"):
         hook = text.split("'")[1]
-        hint = did_you_mean(hook, (*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS))
+        hint = did_you_mean(hook, hookspecs.HOOKS)
         return PluginSetupError(f"unknown hook {hook}", file=f"plugin {name}", hint=hint)
     cause = next((line for line in lines if "argument" in line.lower()), text)
     return PluginSetupError(cause, file=f"plugin {name}", hint=_arguments(text))
 
 
 def _arguments(text: str) -> str | None:
-    for hook in (*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS):
+    for hook in hookspecs.HOOKS:
         if f"'{hook}'" in text or f"hook: {hook}" in text or f" {hook}(" in text:
             names = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
             return f"{hook} takes {names}"
@@ -450,6 +494,8 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
             problem = str(error)
         is_provider = "." in name or bool(set(hooks) & set(hookspecs.MAKE_HOOKS))
         kind = "provider" if is_provider and ":" not in name else "sink"
+        if hooks and set(hooks) <= set(hookspecs.JUDGE_HOOKS):
+            kind = "judge"
         rows.append(
             PluginRow(
                 name=name,
@@ -457,7 +503,9 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
                 distribution=distribution,
                 kind=kind,
                 hooks=hooks,
-                on=(kind == "provider" or name in wanted) and name not in blocked and not problem,
+                on=(kind == "provider" or name in (*wanted, *JUDGES))
+                and name not in blocked
+                and not problem,
                 error=problem,
             )
         )

@@ -91,6 +91,15 @@ class Subject:
 
 
 @frozen(kw_only=True)
+class Membership:
+    """The campaign that a run is a session of; `attempt` counts those that crashed before it."""
+
+    id: str
+    index: int
+    attempt: int = 0
+
+
+@frozen(kw_only=True)
 class RunInfo:
     """A run that is about to start; its configuration and command line without secrets."""
 
@@ -103,6 +112,7 @@ class RunInfo:
     tags: Mapping[str, str] = _frozen_mapping()
     notes: str | None = None
     command: tuple[str, ...] = ()
+    campaign: Membership | None = None
     experiments_dir: str | None = field(default=None, metadata={"stored": False})
 
 
@@ -129,9 +139,12 @@ class Episode:
 
 @frozen(kw_only=True)
 class Spread:
-    """A metric over the episodes that have it: how many, mean, standard deviation, extremes."""
+    """A metric over the episodes that have it: how many, mean, standard deviation, extremes.
 
-    n: int
+    `n` is None where another program did not say how many.
+    """
+
+    n: int | None
     mean: Measure
     sd: Measure | None = None
     min: Measure | None = None
@@ -243,7 +256,7 @@ class Experiment:
     status: str
     started: str
     ended: str
-    wall_seconds: float = 0.0
+    wall_seconds: float | None = None
     steps_per_second: float | None = None
     seed: int | None = None
     runs: int | None = None
@@ -254,6 +267,7 @@ class Experiment:
     notes: str | None = None
     config: Config
     command: tuple[str, ...] = ()
+    campaign: Membership | None = None
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -292,10 +306,3 @@ class Simulation(Protocol):
 
     def episodes(self, runs: int, seed: int) -> Iterator[EpisodeFields]:
         """A fresh session of `runs` episodes; the same seed yields the same ones."""
-
-
-class Pending(Protocol):
-    """A fact that is still being found out; any `concurrent.futures.Future` is one."""
-
-    def result(self, timeout: float | None = None) -> Any:
-        """The fact, waiting for at most `timeout` seconds (TimeoutError after that)."""

@@ -13,19 +13,29 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
+from attrs import evolve
 from pluggy import PluginManager
 
 from qn_tracking import codec, config as configuration, ids
 from qn_tracking.emit import Emitter
-from qn_tracking.errors import PluginError, QnError, StorageError, UsageError, printable
+from qn_tracking.errors import (
+    PluginError,
+    QnError,
+    StorageError,
+    UsageError,
+    describe,
+    printable,
+    storable,
+)
 from qn_tracking.model import (
     EMPTY,
     MAX_INT,
@@ -37,21 +47,26 @@ from qn_tracking.model import (
     Experiment,
     Failure,
     FrozenDict,
+    Membership,
     RunInfo,
     Subject,
     freeze,
 )
-from qn_tracking.redact import redact_arguments, redact_config, redact_text
+from qn_tracking.redact import redact_arguments, redact_config, redact_text, redact_value
 from qn_tracking.stats import Tally
 
 NO_SUBJECT = Subject()
+RESERVED = frozenset(("run.json", "episodes.jsonl", "facts.json", "labels.json"))
+"""Files of a run's folder that no attachment may be called after."""
+STATUSES = ("completed", "failed", "interrupted")
 FACTS_TIMEOUT = 15.0
 """Seconds that the end of a run waits for facts that are still being found out."""
 
 
 def warn_on_stderr(text: str) -> None:
-    """One line, `warning: …`, on standard error."""
-    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
+    """One line, `warning: …`, on standard error; that nobody reads it ends no run."""
+    with suppress(OSError, ValueError):
+        print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Recorder:
@@ -77,30 +92,41 @@ class Recorder:
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
         command: Sequence[str] | None = None,
+        id: str | None = None,
+        campaign: Membership | None = None,
         warn: Callable[[str], None] = warn_on_stderr,
     ) -> None:
         config = configuration.as_config(config)
         for name, number in (("seed", seed), ("runs", runs)):
-            if number is not None and not 0 <= number <= MAX_INT:
-                raise UsageError(f"{name} {number} is not between 0 and 2**53")
+            if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
+                raise UsageError(f"{name}: expected a whole number below 2**53, got {number!r}")
+        if not all(type(text) is str for pair in dict(tags).items() for text in pair):
+            raise UsageError("tags: expected texts by name")
+        if notes is not None and type(notes) is not str:
+            raise UsageError(f"notes: expected text, got {type(notes).__name__}")
         self.warnings: list[str] = []
         self.experiment: Experiment | None = None
         self._show = warn
+        self._manager = manager
         self._emitter = Emitter(manager, self.warn)
         self.run = RunInfo(
-            id=ids.new_id(),
+            id=ids.new_id() if id is None else ids.check_id(id),
             started=ids.utc(time.time()),
             config=redact_config(config),
             subject=subject,
             seed=config.settings.get("seed") if seed is None else seed,
             runs=runs,
-            tags=tags,
-            notes=notes,
-            command=redact_arguments(sys.argv if command is None else command),
+            tags={storable(key): storable(redact_value(value, key)) for key, value in tags.items()},
+            notes=None if notes is None else redact_text(storable(notes)),
+            command=tuple(
+                map(storable, redact_arguments(sys.argv if command is None else command))
+            ),
+            campaign=campaign,
             # Absolute now: the host may change its directory before the end.
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
         self._tally = Tally()
+        self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._count = 0
@@ -110,6 +136,7 @@ class Recorder:
         # One writer: a forked copy of this process keeps silent, threads take turns.
         self._pid = os.getpid()
         self._lock = allocate_lock()
+        self._holder = 0
 
     @property
     def id(self) -> str:
@@ -124,9 +151,10 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Says a warning and keeps it for the record."""
-        text = redact_text(text)
+        text = redact_text(storable(text))
         self.warnings.append(text)
-        self._show(text)
+        with suppress(OSError, ValueError):
+            self._show(text)
 
     # ------------------------------------------------------------------------------------- start
 
@@ -134,6 +162,11 @@ class Recorder:
         """Tells the plugins; a plugin that cannot start stops the run here."""
         if self._state != "new":
             raise UsageError(f"run {self.id} was started before")
+        if getattr(self._manager, "qn_run", None) is not None:
+            raise UsageError(
+                "this manager is still at another run", hint="make a manager for each run"
+            )
+        self._manager.qn_run = self.id  # type: ignore[attr-defined]
         self._began = perf_counter()
         try:
             self._facts = self._emitter.run_start(self.run)
@@ -200,10 +233,17 @@ class Recorder:
                     finite = False
                 checked[key] = value
             metrics = FrozenDict(checked)
+            if "steps" in checked or "reward" in checked or not checked.keys().isdisjoint(counts):
+                raise ValueError(f"metrics: a name is taken: {', '.join(checked)}")
+        if timing:
+            timing = {key: _seconds(key, value) for key, value in timing.items()}
+        # Before the lock, which in a forked copy may be held by a thread that is not there.
+        if self._state != "running" or self._pid != os.getpid():
+            self._not_running()
+            return
+        if self._holder == get_ident():
+            raise UsageError("episode inside of episode_end")
         with self._lock:
-            if self._state != "running" or self._pid != os.getpid():
-                self._not_running()
-                return
             at = perf_counter() - self._began
             fields: dict[str, Any] = {
                 "counts": counts,
@@ -236,7 +276,11 @@ class Recorder:
             )
             self._count += 1
             self._tally.add(episode)
-            self._emitter.episode_end(self.run, episode)
+            self._holder = get_ident()
+            try:
+                self._emitter.episode_end(self.run, episode)
+            finally:
+                self._holder = 0
 
     def _not_running(self) -> None:
         if self._pid != os.getpid():
@@ -255,7 +299,9 @@ class Recorder:
         """
         from hashlib import sha256
 
-        name = os.fspath(path)
+        if self._state == "over":
+            raise UsageError("artifact after the end of the run")
+        name = os.fsdecode(path)
         try:
             with open(name, "rb") as stream:
                 seen, size = sha256(), 0
@@ -264,7 +310,7 @@ class Recorder:
                     size += len(block)
         except OSError as error:
             raise StorageError((error.strerror or str(error)).lower(), file=name) from None
-        found = Artifact(path=name, size=size, sha256=seen.hexdigest())
+        found = Artifact(path=storable(name), size=size, sha256=seen.hexdigest())
         self._artifacts.append(found)
         return found
 
@@ -276,16 +322,30 @@ class Recorder:
         """Seals the record and tells the plugins; None in a forked copy of the process.
 
         Raises the failure of a plugin at the end, unless `error` is given: the simulation's own
-        error is never masked.
+        error is never masked. An interrupt meanwhile passes, after everyone has heard the end.
         """
+        if status not in STATUSES:
+            raise UsageError(f"status {status!r}", hint=f"one of {', '.join(STATUSES)}")
+        if error is not None and not isinstance(error, BaseException):
+            raise UsageError(f"error: expected an exception, got {type(error).__name__}")
+        if self._pid != os.getpid():
+            return None
         with self._lock:
-            if self._pid != os.getpid() or self._state == "over":
+            if self._state == "over":
                 return self.experiment
             if self._state == "new":
                 raise UsageError(f"run {self.id} was not started")
             self._state = "over"
-        self.experiment = self._seal(status, error)
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            self.experiment = self._seal(status, error)
+        except KeyboardInterrupt as raised:  # while facts were waited for: then without them
+            interrupt = raised
+            self._patience = 0.0
+            self.experiment = self._seal("interrupted", error or raised)
         failed = self._tell_end(self.experiment)
+        if interrupt is not None and error is None:
+            raise interrupt
         if failed and error is None:
             raise _together(failed)
         return self.experiment
@@ -300,9 +360,14 @@ class Recorder:
         self.end(status, error)
 
     def _tell_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
-        failed = self._emitter.run_end(experiment)
+        try:
+            failed = self._emitter.run_end(experiment)
+        finally:
+            self._manager.qn_run = None  # type: ignore[attr-defined]
         for failure, _ in failed:
-            self._show(f"plugin {failure.plugin}: {failure.hook}: {failure.error}")
+            with suppress(OSError, ValueError):
+                text = f"plugin {failure.plugin}: {failure.hook}: {failure.error}"
+                self._show(redact_text(text))
         return failed
 
     def _seal(
@@ -310,7 +375,7 @@ class Recorder:
     ) -> Experiment:
         seconds = perf_counter() - self._began
         facts = {name: dict(said) for name, said in self._facts.items()}
-        if started:
+        if started and self._patience:
             for name, said in self._emitter.run_facts(self.run).items():
                 facts.setdefault(name, {}).update(said)
         attachments = [_attachment("config.yml", self.run.config.text.encode())]
@@ -333,9 +398,13 @@ class Recorder:
             notes=run.notes,
             config=run.config,
             command=run.command,
+            campaign=run.campaign,
             error=None if error is None else _error_info(error),
             warnings=tuple(self.warnings),
-            failures=tuple(self._emitter.failures),
+            failures=tuple(
+                evolve(failure, error=redact_text(failure.error))
+                for failure in self._emitter.failures
+            ),
             plugins=self._emitter.usage(),
             artifacts=tuple(self._artifacts),
             attachments=tuple(attachments),
@@ -349,16 +418,20 @@ class Recorder:
         out: dict[str, Any] = {}
         for key, value in said.items():
             try:
+                if type(key) is not str:
+                    raise TypeError(f"key {key!r} is not text")
                 if hasattr(value, "result"):
-                    value = value.result(FACTS_TIMEOUT)
+                    with self._emitter.waiting_for(name):
+                        value = value.result(self._patience)
                 if key == "warnings":
                     for text in value:
                         self.warn(text)
                     continue
                 out[key] = codec.plain(_detach(value, attachments), key)
             except (Exception, SystemExit) as error:
+                key = storable(key)
                 out[key] = None
-                cause = f"{type(error).__name__}: {error}"
+                cause = redact_text(describe(error))
                 self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
                 self.warn(f"plugin {name}: {key}: {cause}")
         return FrozenDict(freeze(out))
@@ -366,6 +439,9 @@ class Recorder:
 
 def _detach(value: Any, attachments: list[Attachment]) -> Any:
     if isinstance(value, Attachment):
+        ids.check_id(value.name)
+        if value.name in {*RESERVED, *(other.name for other in attachments)}:
+            raise ValueError(f"attachment {value.name}: the name is taken")
         attachments.append(value)
         return {"file": value.name, "size": value.size, "sha256": value.sha256}
     if isinstance(value, Mapping):
@@ -396,15 +472,10 @@ def _error_info(error: BaseException) -> ErrorInfo:
     import traceback
 
     text = "".join(traceback.format_exception(error))
-    return ErrorInfo(
-        type=type(error).__name__,
-        message=redact_text(_storable(str(error))),
-        traceback=redact_text(_storable(text)),
-    )
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    name, _, message = describe(error).partition(": ")
+    if isinstance(error, QnError):
+        name, message = type(error).__name__, str(error)
+    return ErrorInfo(type=name, message=redact_text(message), traceback=redact_text(storable(text)))
 
 
 def _together(failed: list[tuple[Failure, BaseException]]) -> QnError:
@@ -444,6 +515,13 @@ def _whole(key: str, value: Any) -> int:
     if not -MAX_INT < item < MAX_INT:
         raise OverflowError(f"{key}: {item} is beyond 2**53 and would be rounded")
     return item
+
+
+def _seconds(key: str, value: Any) -> float:
+    number = _number(f"timing.{key}", value)
+    if not isfinite(number):
+        raise ValueError(f"timing.{key}: {number} is no time")
+    return number
 
 
 def _count(key: str, value: Any) -> int:

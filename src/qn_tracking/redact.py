@@ -11,16 +11,21 @@ from typing import Any
 
 from attrs import evolve
 
+from qn_tracking.errors import storable
 from qn_tracking.model import Config
 
 MARK = "[redacted]"
 
 _WORDS = (
-    r"(?:api|access|private|secret|signing|encryption|account)[-_]?key|passw(?:or)?d|passphrase"
+    r"(?:api|access|private|secret|signing|encryption|account|ssh)[-_]?key"
+    r"|(?:pg)?passw(?:or)?d|passphrase|pwd"
     r"|secret|credentials?|authorization|(?:auth|access|refresh|bearer|session|api|id)[-_]?token"
-    r"|token|pat|dsn"
+    r"|(?<!pad.)(?<!eos.)(?<!bos.)(?<!cls.)(?<!sep.)(?<!unk.)(?<!mask.)(?<!special.)token"
+    r"|pat|dsn|jwt"
 )
-_KEY = re.compile(rf"(?:^|[-_. ])(?:{_WORDS})s?$", re.IGNORECASE)
+_KEY = re.compile(rf"(?:^|[-_. ])(?:{_WORDS})$", re.IGNORECASE)
+# Of these even a number is a secret.
+_PASSWORD = re.compile(r"(?:passw(?:or)?d|passphrase|pwd)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 # Text that is a secret wherever it stands.
@@ -28,26 +33,33 @@ _SHAPES = re.compile(
     r"""
       \bgh[pousr]_[A-Za-z0-9]{20,}\b | \bgithub_pat_[A-Za-z0-9_]{20,}\b | \bglpat-[\w-]{16,}
     | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b | \bxox[abeprs]-[A-Za-z0-9-]{10,} | \bhf_[A-Za-z0-9]{20,}\b
-    | \bsk-[A-Za-z0-9_-]{20,} | \bpypi-[A-Za-z0-9_-]{20,} | \bAIza[0-9A-Za-z_-]{30,}
+    | \bsk-(?:proj-|ant-[\w-]*)?[A-Za-z0-9_]{20,} | \b[rs]k_(?:live|test)_[A-Za-z0-9]{10,}
+    | \bnpm_[A-Za-z0-9]{20,}\b | \bpypi-[A-Za-z0-9_-]{20,} | \bAIza[0-9A-Za-z_-]{30,}
     | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
     | -----BEGIN[ A-Z]*PRIVATE[ ]KEY-----.*?(?:-----END[ A-Z]*PRIVATE[ ]KEY-----|\Z)
     """,
     re.VERBOSE | re.DOTALL,
 )
-_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"<>]+@")
+# Up to the last @ where there is a colon before it, which is no port: a password may hold both.
+_USERINFO = re.compile(
+    r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s@:'\"<>]*:(?!\d+/)[^\s'\"<>]*|[^/\s@'\"<>]+)@"
+)
 _QUERY = re.compile(
-    r"([?&](?:[\w.-]*(?:token|key|secret|password|signature|credential)|sig|auth|code)=)"
+    r"([?&](?:[\w.-]*(?:token|key|secret|password|signature|credential)|sig|auth)=)"
     r"[^&#\s'\"<>]+",
     re.IGNORECASE,
 )
-# KEY = "value", "key": "value", key: v4lue99, `Authorization: Bearer …`, and --key value. An
-# unquoted value counts if letters and digits mix in it, so that code such as `token: str` stays.
+_BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{6,}")
+_VARIABLE = re.compile(
+    r"(\b[A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD)=)(?!\s)[^\s'\"]+"
+)
+# KEY = "value", "key": "value", key: v4lue99. An unquoted value counts if letters and digits mix in
+# it, so that code such as `token: str` stays.
 _ASSIGNED = re.compile(
     rf"""
-    (?P<head>(?<![A-Za-z0-9])(?:\w*[-_.])?(?:{_WORDS})s?["']?\s*(?:[:=]|\s(?=["']))\s*
-        (?:(?:Bearer|Basic|Token)\s+)?)
+    (?P<head>(?<![A-Za-z0-9])(?:\w*[-_.])?(?:{_WORDS})["']?\s*(?:[:=]|\s(?=["']))\s*)
     (?: (?P<quote>["'])(?P<quoted>[^"'\n]{{3,}})(?P=quote)
-      | (?P<bare>(?=[^\s"',;)]*[A-Za-z])(?=[^\s"',;)]*[0-9])[^\s"',;()\[\]{{}}]{{6,}}) )
+      | (?P<bare>(?=[^\s"',;)]*[A-Za-z])(?=[^\s"',;)]*[0-9])[^\s"',;()\[\]{{}}<>]{{6,}}) )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -62,7 +74,8 @@ def redact_text(text: str) -> str:
     """Free text (an error, a patch, an argument) with its secrets replaced."""
     text = _SHAPES.sub(MARK, text)
     text = _USERINFO.sub(rf"\1{MARK}@", text)
-    text = _QUERY.sub(rf"\1{MARK}", text)
+    for pattern in (_QUERY, _BEARER, _VARIABLE):
+        text = pattern.sub(rf"\1{MARK}", text)
 
     def mask(match: re.Match[str]) -> str:
         quote = match["quote"] or ""
@@ -79,14 +92,20 @@ def strip_url(url: str) -> str:
 
 
 def redact_value(value: Any, key: str = "") -> Any:
-    """Plain data with secret texts replaced; numbers and booleans are never secrets."""
+    """Plain data with secret texts replaced; numbers and booleans are none, but as a password."""
     if isinstance(value, Mapping):
         return {k: redact_value(item, k) for k, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact_value(item, key) for item in value]
     if isinstance(value, str):
         return MARK if value and is_secret(key) else redact_text(value)
-    return value
+    return MARK if _is_secret_value(value, key) else value
+
+
+def _is_secret_value(value: Any, key: str) -> bool:
+    if isinstance(value, str):
+        return bool(value) and is_secret(key)
+    return type(value) in (int, float) and bool(_PASSWORD.search(key))
 
 
 def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -97,28 +116,31 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     out = [program.rpartition("/")[2] for program in arguments[:1]]
     secret_next = False
     for argument in arguments[1:]:
-        name, equals, value = argument.partition("=")
-        if secret_next and not argument.startswith("-"):
+        parts = argument.split("=")
+        # --token=x, a.password=x, --set=a.password=x
+        at = next((i for i, part in enumerate(parts[:-1]) if is_secret(part.lstrip("-"))), None)
+        if secret_next and not argument.startswith("--"):
             out.append(MARK)
-        elif equals and value and is_secret(name.lstrip("-")):
-            out.append(f"{name}={MARK}")
+        elif at is not None and any(parts[at + 1 :]):
+            out.append("=".join([*parts[: at + 1], MARK]))
         else:
             out.append(redact_text(argument))
-        secret_next = argument.startswith("-") and not equals and is_secret(argument.lstrip("-"))
+        secret_next = (
+            argument.startswith("-") and len(parts) == 1 and is_secret(argument.lstrip("-"))
+        )
     return tuple(out)
 
 
 def redact_config(config: Config) -> Config:
     """The configuration as it may be stored; its digests stay those of the original."""
-    secrets: set[str] = set()
-    _collect(config.data, "", secrets)
-    _collect(config.settings, "", secrets)
-    text = redact_text(config.text)
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, MARK)
+    text = config.text
+    if _holds_secret(config.data) or _holds_secret(config.settings):
+        for start, end in reversed(_secret_spans(text)):
+            text = f"{text[:start]}'{MARK}'{text[end:]}"
     return evolve(
         config,
-        text=text,
+        label=storable(config.label),
+        text=redact_text(text),
         data=redact_value(config.data),
         settings=redact_value(config.settings),
         overrides={
@@ -128,12 +150,45 @@ def redact_config(config: Config) -> Config:
     )
 
 
-def _collect(value: Any, key: str, secrets: set[str]) -> None:
+def _holds_secret(value: Any, key: str = "") -> bool:
     if isinstance(value, Mapping):
-        for name, item in value.items():
-            _collect(item, name, secrets)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _collect(item, key, secrets)
-    elif isinstance(value, str) and value and is_secret(key):
-        secrets.add(value)
+        return any(_holds_secret(item, name) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_secret(item, key) for item in value)
+    return _is_secret_value(value, key)
+
+
+def _secret_spans(text: str) -> list[tuple[int, int]]:
+    """Where in a YAML text the values of secret fields stand, from first to last."""
+    import yaml
+
+    spans: list[tuple[int, int]] = []
+    # Of each open collection: whether it is a mapping, and the key that is waiting for its value.
+    stack: list[list[Any]] = []
+
+    def key_of(level: int) -> str:
+        while level >= 0 and not stack[level][0]:
+            level -= 1  # the items of a list are those of its key
+        return (stack[level][1] or "") if level >= 0 else ""
+
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.ScalarEvent):
+            if stack and stack[-1][0] and stack[-1][1] is None:
+                stack[-1][1] = event.value
+                continue
+            number = event.implicit[0] and event.value[:1].isdigit()
+            value: Any = 1 if number else event.value
+            if _is_secret_value(value, key_of(len(stack) - 1)):
+                assert event.start_mark is not None
+                assert event.end_mark is not None
+                spans.append((event.start_mark.index, event.end_mark.index))
+        elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            stack.append([isinstance(event, yaml.MappingStartEvent), None])
+            continue
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            stack.pop()
+        elif not isinstance(event, yaml.AliasEvent):
+            continue
+        if stack and stack[-1][0]:
+            stack[-1][1] = None
+    return spans

@@ -1,13 +1,28 @@
-"""Runs a session of a simulation: its episodes, one after the other, into a recorder."""
+"""Runs sessions of a simulation: one here, or many on an executor.
+
+A session is one learning run with one seed. Sessions of a campaign share nothing, so that their
+results do not depend on how many run side by side, nor on which worker.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from qn_tracking.model import Experiment, Simulation
+from attrs import evolve, frozen
+
+from qn_tracking.errors import QnError
+from qn_tracking.hookspecs import hookimpl
+from qn_tracking.manager import make_manager, make_simulation
+from qn_tracking.model import Config, Episode, Experiment, Membership, Simulation
 from qn_tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from multiprocessing.synchronize import Event
 
 HANG_SECONDS = 10.0
 _THREAD_VARIABLES = (
@@ -43,17 +58,21 @@ def run_session(
     """
     for text in simulation.warnings:
         recorder.warn(text)
-    with recorder, _watchdog(recorder):
-        episodes = simulation.episodes(runs, seed)
-        for episode in episodes:
-            recorder.episode(**episode)
-            if stop():
-                recorder.end("interrupted")
-                break
-        close = getattr(episodes, "close", None)
-        if close is not None:
-            close()
-    assert recorder.experiment is not None
+    with _watchdog(recorder), recorder:
+        try:
+            episodes = simulation.episodes(runs, seed)
+            for episode in episodes:
+                recorder.episode(**episode)
+                if stop():
+                    recorder.end("interrupted")
+                    break
+            close = getattr(episodes, "close", None)
+            if close is not None:
+                close()
+        except SystemExit as error:  # it is no simulation's to end the program
+            raise RuntimeError(f"sys.exit({error.code!r}) in the simulation") from error
+    if recorder.experiment is None:  # a forked copy of the simulation has come back
+        raise SystemExit(0)
     return recorder.experiment
 
 
@@ -79,3 +98,241 @@ def _watchdog(recorder: Recorder) -> Iterator[None]:
     finally:
         over.set()
         thread.join(2.0)
+
+
+# --------------------------------------------------------------------------------------- campaigns
+
+
+@frozen(kw_only=True)
+class Task:
+    """A session as a worker gets it."""
+
+    id: str
+    config: Config
+    runs: int
+    seed: int
+    plugins: Mapping[str, Mapping[str, Any]]
+    blocked: tuple[str, ...]
+    experiments_dir: str
+    tags: Mapping[str, str]
+    notes: str | None
+    command: tuple[str, ...]
+    membership: Membership
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What became of a session: the `status` of its record, or `failed` with an error."""
+
+    index: int
+    id: str
+    status: str
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class _Worker:
+    """What a worker process shares with its parent: a flag to stop, and how far each session is.
+
+    `done` holds two numbers for each session: episodes, and those that succeeded.
+    """
+
+    stop: Event | None = None
+    done: Any = None
+    orphan = False
+    busy = False
+
+    @classmethod
+    def must_stop(cls) -> bool:
+        """Whether this session is to end after its episode."""
+        return cls.orphan or (cls.stop is not None and cls.stop.is_set())
+
+
+def start_worker(stop: Event, done: Any) -> None:
+    """Prepares a worker process: the parent alone hears signals, and tells by `stop`.
+
+    But for SIGTERM, by which a pool ends its workers when one of them has died.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(_Worker, "orphan", True))
+    pin_numeric_threads()
+    _Worker.stop, _Worker.done = stop, done
+    from threading import Thread
+
+    Thread(target=_outlive, name="qn-tracking-parent", daemon=True).start()
+
+
+def _outlive() -> None:
+    """A parent that was killed cannot say stop: its workers end by themselves."""
+    from multiprocessing import parent_process
+    from time import sleep
+
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    _Worker.orphan = True
+    while _Worker.busy:
+        sleep(0.05)
+    os._exit(1)
+
+
+class _Count:
+    """Tells the parent how far this session is."""
+
+    def __init__(self, index: int) -> None:
+        self._place = 2 * index
+
+    @hookimpl
+    def episode_end(self, episode: Episode) -> None:
+        done = _Worker.done
+        done[self._place] = episode.index + 1
+        if episode.success:
+            done[self._place + 1] += 1
+
+
+def run_task(task: Task) -> Outcome:
+    """Runs one session in this process and keeps its record; never raises what a session may."""
+    warnings: list[str] = []
+
+    def outcome(status: str, error: str | None = None) -> Outcome:
+        return Outcome(
+            index=task.membership.index,
+            id=task.id,
+            status=status,
+            error=error,
+            warnings=tuple(warnings),
+        )
+
+    if _Worker.must_stop():
+        return outcome("missing")
+    _Worker.busy = True
+    try:
+        manager = make_manager(task.plugins, blocked=task.blocked, config=task.config)
+        if _Worker.done is not None:
+            manager.register(_Count(task.membership.index), name="progress")
+        simulation = make_simulation(task.config, manager)
+        recorder = Recorder(
+            task.config,
+            manager=manager,
+            subject=simulation.subject,
+            seed=task.seed,
+            runs=task.runs,
+            tags=task.tags,
+            notes=task.notes,
+            experiments_dir=task.experiments_dir,
+            command=task.command,
+            id=task.id,
+            campaign=task.membership,
+            warn=warnings.append,
+        )
+        experiment = run_session(
+            simulation,
+            recorder,
+            runs=task.runs,
+            seed=task.seed,
+            stop=_Worker.must_stop,
+        )
+    except QnError as error:
+        return outcome("failed", str(error))
+    except (Exception, SystemExit) as error:
+        return outcome("failed", f"{type(error).__name__}: {error}")
+    finally:
+        _Worker.busy = False
+    return outcome(experiment.status)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    jobs: int,
+    *,
+    sessions: int,
+    tick: Callable[[Sequence[int]], bool],
+    retry: Callable[[Task], Task | None],
+) -> list[Outcome]:
+    """Runs sessions on local processes, `jobs` side by side.
+
+    `tick` is called several times a second with the state of `_Worker.done`; once it returns True,
+    sessions end after their episode. A session whose worker died is tried once more, by itself,
+    as the task that `retry` makes of it (None if it was finished after all); dead again, it is
+    `crashed`.
+    """
+    outcomes: dict[int, Outcome] = {}
+    first = _on_pool(tasks, jobs, sessions, tick, outcomes)
+    for task in first:
+        # One by one: whoever dies now did it by itself.
+        again = retry(task)
+        if again is not None and _on_pool([again], 1, sessions, tick, outcomes):
+            outcomes[task.membership.index] = Outcome(
+                index=task.membership.index,
+                id=again.id,
+                status="crashed",
+                error="the worker died, twice",
+            )
+    return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]
+
+
+def _on_pool(
+    tasks: Sequence[Task],
+    jobs: int,
+    sessions: int,
+    tick: Callable[[Sequence[int]], bool],
+    outcomes: dict[int, Outcome],
+) -> list[Task]:
+    """Runs tasks on one pool after another; returns those during which a worker died."""
+    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    # Not fork: a plugin may have started threads in this process.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["qn_tracking.runner", "numpy", "cattrs"])
+    stop = context.Event()
+    done = context.RawArray("q", 2 * sessions)
+    suspects: list[Task] = []
+    waiting = list(tasks)
+    while waiting:
+        pool = ProcessPoolExecutor(
+            min(jobs, len(waiting)), context, initializer=start_worker, initargs=(stop, done)
+        )
+        with pool:
+            # No more at a time than there are workers, so that those that ran when one died are
+            # known, and no other is a suspect.
+            running: dict[Future[Outcome], Task] = {}
+            broken = False
+            while (waiting or running) and not (broken and not running):
+                while waiting and len(running) < jobs and not broken:
+                    task = waiting.pop(0)
+                    try:
+                        running[pool.submit(run_task, task)] = task
+                    except BrokenProcessPool:
+                        waiting.insert(0, task)
+                        broken = True
+                ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    task = running.pop(future)
+                    try:
+                        outcomes[task.membership.index] = future.result()
+                    except BrokenProcessPool:
+                        suspects.append(task)
+                        broken = True
+                if tick(done):
+                    stop.set()
+                    waiting.clear()
+    return suspects
+
+
+def kill_workers() -> None:
+    """Ends every worker of this process at once; their journals are whole."""
+    from multiprocessing import active_children
+
+    for child in active_children():
+        child.kill()
+
+
+def with_snapshot(task: Task, snapshot: Mapping[str, Any], jobs: int) -> Task:
+    """The task with what was read of git and machine once for the whole campaign."""
+    if "metadata" not in task.plugins:
+        return task
+    options = {**task.plugins["metadata"], "snapshot": snapshot, "jobs": jobs}
+    return evolve(task, plugins={**task.plugins, "metadata": options})

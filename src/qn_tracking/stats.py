@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import chain
 from math import ceil, fsum, isfinite, nan, sqrt
+from sys import float_info
 
 import orjson
 
@@ -13,6 +14,7 @@ from qn_tracking.model import Digests, Episode, FrozenDict, Measure, Results, Sp
 
 CHUNK = 256
 CURVE_POINTS = 40
+_HALF = float_info.max / 2
 
 
 def final_window(episodes: int) -> int:
@@ -65,12 +67,6 @@ class Tally:
     def _add(self, key: str, values: Sequence[float]) -> None:
         if values:
             self._series.setdefault(key, _Series()).extend(values)
-
-    @property
-    def steps(self) -> int:
-        """Steps of all episodes so far."""
-        self._flush()
-        return self._steps
 
     def digests(self) -> Digests:
         """Of the episodes so far."""
@@ -160,7 +156,8 @@ def _mean(values: Sequence[float]) -> float:
     try:
         return fsum(values) / n
     except OverflowError:
-        return fsum(value / n for value in values)
+        half = fsum([value / n / 2 for value in values])
+        return max(-_HALF, min(_HALF, half)) * 2
     except ValueError:  # infinities of both signs
         return nan
 

@@ -27,7 +27,8 @@ class JsonStorage:
         self._record = ""
         self._folder = ""
         self._journal: Journal
-        self._broken: StorageError | None = None
+        self._broken: Exception | None = None
+        self.saved = False
 
     @hookimpl(trylast=True)
     def run_start(self, run: RunInfo) -> None:
@@ -57,15 +58,17 @@ class JsonStorage:
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
         try:
             self._journal.append(episode)
-        except StorageError as error:
+        except Exception as error:
             self._broken = error
             raise
 
     @hookimpl(tryfirst=True)
     def run_end(self, experiment: Experiment) -> None:
-        data = document(experiment)
         try:
             self._journal.sync()
+            if experiment.error is not None:
+                experiment = self._as_in_the_journal(experiment)
+            data = document(experiment)
             with naming(self._folder):
                 for attachment in experiment.attachments:
                     if attachment.name != "config.yml":
@@ -75,6 +78,7 @@ class JsonStorage:
                 sync_folder(self._folder)
                 sync_folder(dirname(self._folder))
             publish(self._record, data)
+            self.saved = True
         except StorageError as error:
             error.hint = f"{error.hint or 'failed'}; the episodes are in {self._journal.path}"
             raise
@@ -84,6 +88,26 @@ class JsonStorage:
                 os.unlink(join(self._folder, "facts.json"))
         if self._broken is not None:
             raise self._broken
+
+    @property
+    def journal(self) -> str:
+        """Where the episodes are."""
+        return self._journal.path
+
+    def _as_in_the_journal(self, experiment: Experiment) -> Experiment:
+        """An error, Ctrl-C above all, may strike between two lines of whoever counts episodes.
+
+        Then the journal is what happened.
+        """
+        from attrs import evolve
+
+        from qn_tracking.stats import Tally
+        from qn_tracking.store.read import Lines
+
+        tally = Tally()
+        for episode in Lines(self._journal.path):
+            tally.add(episode)
+        return evolve(experiment, results=tally.results(), digests=tally.digests())
 
 
 def _prepare(root: str, runs: str) -> None:

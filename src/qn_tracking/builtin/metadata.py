@@ -25,15 +25,23 @@ KEYS = ("git", "code", "packages", "system", "warnings")
 
 
 class Metadata:
-    """Facts of one run."""
+    """Facts of one run.
 
-    def __init__(self) -> None:
+    For the sessions of a campaign, `snapshot` is what was read when it began, since that is the
+    code that they run; `jobs` is how many run side by side.
+    """
+
+    def __init__(self, snapshot: Mapping[str, Any] | None = None, jobs: int | None = None) -> None:
+        self._snapshot = snapshot
+        self._jobs = jobs
         self._cpu = 0.0
         self._wall = 0.0
 
     @hookimpl
     def run_start(self, run: RunInfo) -> Mapping[str, Any]:
         self._cpu, self._wall = time.process_time(), time.perf_counter()
+        if self._snapshot is not None:
+            return self._snapshot
         child = _Child(_request(run))
         return {key: _Part(child, key) for key in KEYS}
 
@@ -48,8 +56,15 @@ class Metadata:
                 "cpu_seconds": time.process_time() - self._cpu,
                 # Kilobytes, but for macOS; of the whole process, so of all its runs so far.
                 "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+                **({} if self._jobs is None else {"jobs": self._jobs}),
             },
         }
+
+
+def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
+    """Git, code, packages and system as they are now, for all sessions of a campaign."""
+    child = _Child(_request(run))
+    return {key: _Part(child, key).result(timeout) for key in KEYS}
 
 
 def _request(run: RunInfo) -> dict[str, Any]:
@@ -95,7 +110,7 @@ class _Child:
         try:
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", SNAPSHOT, orjson.dumps(request).decode()],
+                [sys.executable, "-I", SNAPSHOT, _json(request)],
                 {**os.environ},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, null, 0),
@@ -146,6 +161,15 @@ class _Child:
                 attachment = Attachment(name=name, size=len(data), sha256=digest(data), data=data)
                 answer[holder][field] = attachment
         return answer  # type: ignore[no-any-return]
+
+
+def _json(request: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(request).decode()
+    except TypeError:  # the name of a folder is not UTF-8
+        import json
+
+        return json.dumps(request)
 
 
 class _Part:

@@ -29,6 +29,7 @@ _SAFE = {
     "diff.mnemonicPrefix": "false",
     "color.ui": "false",
     "submodule.recurse": "false",
+    "protocol.allow": "never",
 }
 
 
@@ -49,10 +50,15 @@ def _environment() -> dict[str, str]:
         if name in os.environ:
             keep[name] = os.environ[name]
     keep |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": ""}
-    keep["GIT_CONFIG_COUNT"] = str(len(_SAFE))
-    for i, (key, value) in enumerate(_SAFE.items()):
-        keep[f"GIT_CONFIG_KEY_{i}"], keep[f"GIT_CONFIG_VALUE_{i}"] = key, value
-    return keep
+    # Nothing is fetched, also not what a partial clone lacks.
+    return keep | {"GIT_NO_LAZY_FETCH": "1"} | _settings(_SAFE)
+
+
+def _settings(values: dict[str, str]) -> dict[str, str]:
+    out = {"GIT_CONFIG_COUNT": str(len(values))}
+    for i, (key, value) in enumerate(values.items()):
+        out[f"GIT_CONFIG_KEY_{i}"], out[f"GIT_CONFIG_VALUE_{i}"] = key, value
+    return out
 
 
 class Repository:
@@ -67,6 +73,7 @@ class Repository:
         self._env = _environment()
         self.bare = self.git("rev-parse", "--is-bare-repository").strip() == "true"
         self.top = None if self.bare else self.git("rev-parse", "--show-toplevel").rstrip("\n")
+        self._env |= _settings({**_SAFE, **self._filters()})
 
     def git(self, *arguments: str, codes: Sequence[int] = (0,)) -> str:
         """What a git command prints. Raises GitError, FileNotFoundError, TimeoutError."""
@@ -87,6 +94,21 @@ class Repository:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise GitError(said[0] if said else f"git {arguments[0]} exited {done.returncode}")
         return done.stdout.decode("utf-8", "surrogateescape")
+
+    def _filters(self) -> dict[str, str]:
+        """Settings that turn off the programs by which the repository would convert files.
+
+        Those of the user and the machine stay: that is how git-lfs is installed.
+        """
+        said = self.git(
+            "config", "--local", "--name-only", "--get-regexp", r"^filter\.", codes=(0, 1)
+        )
+        names = {key.rpartition(".")[0] for key in said.split()}
+        return {
+            f"{name}.{key}": "false" if key == "required" else ""
+            for name in names
+            for key in ("clean", "smudge", "process", "required")
+        }
 
     def commit(self) -> str | None:
         """The full hash of the commit; None before the first."""
@@ -146,11 +168,11 @@ class Repository:
 
 
 def git_facts(
-    folder: str, config: str, own: str | None, warnings: list[str]
+    folder: str, config: str, own: str | None, warnings: list[str], seconds: float = GIT_SECONDS
 ) -> dict[str, Any] | None:
     """State of the repository around the configuration; None with a warning where there is none."""
     try:
-        repository = Repository(folder)
+        repository = Repository(folder, seconds)
     except FileNotFoundError:
         warnings.append("git: the program is not installed; commit and changes are not recorded")
         return None
@@ -185,7 +207,8 @@ def git_facts(
             return None
 
     facts["commit"] = read("commit", repository.commit)
-    facts["branch"] = read("branch", repository.branch)
+    branch = read("branch", repository.branch)
+    facts["branch"] = None if branch is None else _text(branch)
     remote = read("remote", repository.remote)
     if remote is not None:
         from qn_tracking.redact import strip_url
@@ -224,6 +247,15 @@ def git_facts(
     return facts
 
 
+def _clean(value: Any) -> Any:
+    """The answer with every text as UTF-8 can hold it."""
+    if isinstance(value, dict):
+        return {_text(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    return _text(value) if isinstance(value, str) else value
+
+
 def _text(text: str) -> str:
     """Bytes that are not UTF-8, in a file name for instance, shown as escapes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -251,7 +283,9 @@ def source_digest(place: str) -> str:
     return seen.hexdigest()
 
 
-def code_facts(sources: Sequence[Sequence[str]], path: Sequence[str]) -> list[dict[str, Any]]:
+def code_facts(
+    sources: Sequence[Sequence[str]], path: Sequence[str], seconds: float = GIT_SECONDS
+) -> list[dict[str, Any]]:
     """Name, version, digest and, where it is a checkout, commit of whatever ran."""
     from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder
 
@@ -277,11 +311,12 @@ def code_facts(sources: Sequence[Sequence[str]], path: Sequence[str]) -> list[di
         try:
             facts["digest"] = source_digest(place)
             if "site-packages" not in place:  # installed editable, or a script
-                repository = Repository(place if os.path.isdir(place) else os.path.dirname(place))
+                inside = place if os.path.isdir(place) else os.path.dirname(place)
+                repository = Repository(inside, seconds)
                 if repository.git("ls-files", "--", place):
                     facts["commit"] = repository.commit()
                     facts["dirty"] = bool(repository.git("status", "--porcelain", "--", place))
-        except (GitError, OSError):
+        except (GitError, OSError, TimeoutError):
             pass
         out.append(facts)
     return out
@@ -348,11 +383,16 @@ def _processor() -> str | None:
 
 def snapshot(request: dict[str, Any]) -> dict[str, Any]:
     """All of it."""
+    import time
+
     warnings: list[str] = []
+    end = time.monotonic() + GIT_SECONDS
     answer: dict[str, Any] = {"warnings": warnings}
     parts = {
         "git": lambda: git_facts(request["folder"], request["config"], request["own"], warnings),
-        "code": lambda: code_facts(request["sources"], request["path"]),
+        "code": lambda: code_facts(
+            request["sources"], request["path"], max(0.5, end - time.monotonic())
+        ),
         "packages": lambda: package_facts(request["path"]),
         "system": system_facts,
     }
@@ -371,7 +411,7 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     sys.path[:] = request["path"]
     os.chdir("/")  # nothing is found or imported by where we happen to stand
-    data = json.dumps(snapshot(request)).encode()
+    data = json.dumps(_clean(snapshot(request))).encode()
     with open(1, "wb", closefd=False) as out:
         out.write(data)
     if request["keep"]:

@@ -1,23 +1,112 @@
-"""`qn-bench`: curated benchmarks and their leaderboard. It has no commands yet."""
+"""`qn-bench`: submissions and their leaderboard. Every command is in a module beside this one."""
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from qn_tracking.cli.command import Parser, Version, run
-from qn_tracking.errors import UsageError
+from qn_tracking.cli.command import dispatch, run
+from qn_tracking.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from qn_tracking.benchmark.files import Entry
+    from qn_tracking.benchmark.protocol import Rulebook
+    from qn_tracking.benchmark.ranking import Cache, Summary
+    from qn_tracking.model import Config
+    from qn_tracking.submission import Finding
+
+ABOUT = "Benchmarks made of tracked sessions, their rules and their leaderboard."
+COMMANDS = {
+    "leaderboard": ("bench_board", "who leads, by category, with ranks as intervals"),
+    "list": ("bench_board", "every submission"),
+    "contributor": ("bench_board", "what somebody submitted, and their best in each category"),
+    "show": ("bench_show", "everything about one submission"),
+    "compare": ("bench_compare", "two submissions, or quantum against classical"),
+    "submit": ("bench_submit", "make a submission of tracked experiments or a campaign"),
+    "validate": ("bench_validate", "judge submissions by the rules"),
+    "regenerate": ("bench_regenerate", "write the leaderboard into README.md and BENCHMARKS.md"),
+}
+FOOT = """
+qn-bench COMMAND --help tells the options of a command.
+
+  qn-run mlp_dynamic_small --save-benchmark --contributor Ada --benchmark-notes baseline
+  qn-bench leaderboard dynamic_small
+  qn-bench validate benchmarks
+  qn-bench compare --quantum-vs-classical dynamic_small
+
+exit codes: 0 done, 1 a submission is not valid or a page is stale, 2 usage, 3 data or storage
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answers `--help` and `--version`; everything else is a usage error."""
-    p = Parser(
-        prog="qn-bench",
-        description="Benchmarks and their leaderboard. This version has no commands yet: "
-        "it tracks experiments (qn-run, qn-exp) but does not rank them.",
+    """Runs the command that the arguments name; returns the exit code."""
+    return dispatch("qn-bench", ABOUT, COMMANDS, FOOT, common, argv)
+
+
+def common(parser: ArgumentParser) -> None:
+    """The options that every command has."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--benchmarks-dir",
+        metavar="DIR",
+        default="benchmarks",
+        help="where the submissions are (default: benchmarks)",
     )
-    p.add_argument("--version", nargs=0, action=Version, help="print the version")
-    p.parse_args(argv)
-    raise UsageError("no commands yet", hint="see qn-bench --help")
+
+
+# ------------------------------------------------------------------------------ what commands share
+
+
+def judges(config: Config) -> pluggy.PluginManager:
+    """A manager with the judge that comes along, and the providers that a configuration needs."""
+    from qn_tracking.manager import JUDGES, make_manager
+
+    return make_manager(JUDGES, config=config)
+
+
+def survey(args: Namespace) -> tuple[list[Summary], Rulebook, Cache]:
+    """Every submission that is valid by itself, the rules, and the cache, to be saved.
+
+    What cannot be read, or has errors, is a warning: it never hides the others.
+    """
+    from qn_tracking.benchmark import judge, ranking
+    from qn_tracking.benchmark.protocol import rulebook
+
+    book = rulebook(args.benchmarks_dir)
+    cache = ranking.Cache(args.benchmarks_dir)
+
+    def check(entry: Entry) -> tuple[Finding, ...]:
+        return judge.judge(entry.benchmark, (), book=book, make_manager=judges, place=entry.path)
+
+    found, problems = ranking.survey(args.benchmarks_dir, book, check, cache)
+    for problem in problems:
+        warn(str(problem))
+    for entry in found:
+        if entry.errors:
+            more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
+            warn(f"{entry.path}: is not valid, left out: {entry.errors[0]}{more}")
+    return [entry for entry in found if not entry.errors], book, cache
+
+
+def pick(entries: Sequence[Summary], text: str) -> Summary:
+    """The submission of this id, or of the only one that begins so. Raises UsageError."""
+    found = [entry for entry in entries if entry.id == text]
+    found = found or [entry for entry in entries if entry.id.startswith(text)]
+    if len(found) != 1:
+        names = ", ".join(entry.id for entry in (found or entries)[:5]) or "there are none"
+        cause = "is ambiguous" if found else "no such submission"
+        raise UsageError(f"{text}: {cause}", hint=names)
+    return found[0]
+
+
+def warn(text: str) -> None:
+    """One line, `warning: …`, on standard error."""
+    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def entry() -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
 
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
+
+TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+    from typing import Any, NoReturn
+
+    Table = Mapping[str, tuple[str, str]]
+    """Commands of a program: the module here that has `arguments` and `run`, and its help."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,6 +24,20 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """One that knows its width: else every option asks `shutil`, whose import alone costs a
+        fifth of a command.
+        """
+        columns = os.environ.get("COLUMNS", "")
+        if columns.isascii() and columns.isdigit() and int(columns) > 0:
+            width = int(columns)
+        else:
+            try:
+                width = os.get_terminal_size(1).columns
+            except (OSError, ValueError):
+                width = 80
+        return self.formatter_class(prog=self.prog, width=width - 2)  # type: ignore[call-arg]
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError instead of printing the usage."""
@@ -39,6 +60,69 @@ class Version(argparse.Action):
 
         print(f"{parser.prog} {version('qn-tracking')}")
         parser.exit()
+
+
+def dispatch(
+    prog: str,
+    about: str,
+    commands: Table,
+    foot: str,
+    common: Callable[[argparse.ArgumentParser], None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Runs the command that the arguments name, importing that one only; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        complete(whole_parser(prog, about, commands, common))
+    if not words:
+        raise UsageError("no command given", hint=f"{prog} --help lists them")
+    name = words[0]
+    if name in ("-h", "--help"):
+        wide = max(map(len, commands))
+        lines = [f"  {name:<{wide}}  {help}\n" for name, (_, help) in commands.items()]
+        sys.stdout.write(f"usage: {prog} COMMAND …\n\n{about}\n\n{''.join(lines)}{foot}")
+        return 0
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"{prog} {version('qn-tracking')}")
+        return 0
+    if name not in commands:
+        if name.startswith("-"):
+            raise UsageError(f"unknown option {name}", hint="options come after the command")
+        hint = did_you_mean(name, commands) or f"known: {', '.join(commands)}"
+        raise UsageError(f"unknown command {name}", hint=hint)
+    module = _module(commands, name)
+    parser = Parser(prog=f"{prog} {name}", description=_sentence(commands[name][1]))
+    module.arguments(parser, name)
+    common(parser)
+    args = parser.parse_args(words[1:])
+    args.command = name
+    code: int = module.run(args)
+    return code
+
+
+def whole_parser(
+    prog: str, about: str, commands: Table, common: Callable[[argparse.ArgumentParser], None]
+) -> Parser:
+    """All commands in one parser: for completion, and for the tests of the documentation."""
+    parser = Parser(prog=prog, description=about)
+    below = parser.add_subparsers(dest="command")
+    for name, (_, help) in commands.items():
+        one = below.add_parser(name, help=help, description=_sentence(help))
+        _module(commands, name).arguments(one, name)
+        common(one)
+    return parser
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _module(commands: Table, name: str) -> ModuleType:
+    from importlib import import_module
+
+    return import_module(f"qn_tracking.cli.{commands[name][0]}")
 
 
 def print_json(value: Any) -> None:
@@ -76,6 +160,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         code = 0
     except KeyboardInterrupt:
         code = 130
+    except SystemExit:
+        raise
     except OSError as error:
         where = f"{printable(error.filename)}: " if error.filename else ""
         print(f"error: {where}{printable(error.strerror or error)}", file=sys.stderr)

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli.command import Parser, Version, complete, print_json, run
-from qn_tracking.errors import QnError, UsageError, printable
+from qn_tracking.errors import QnError, UsageError, describe, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -29,6 +29,8 @@ EXAMPLES = """examples:
   qn-run my.yml --runs 200 --seed 7 --track-experiment
   qn-run my.yml --set brain.config.gamma=0.95 --tag sweep=gamma --track-experiment
   qn-run my.yml --plugins mysink:Sink           a plugin of your own, in mysink.py here
+  qn-run my.yml --sessions 10 --jobs 2          independent sessions, each tracked
+  qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing
 
 exit codes: 0 done, 1 the simulation or a plugin failed, 2 usage or configuration,
@@ -93,6 +95,36 @@ def parser() -> Parser:
         "--tag", action="append", default=[], metavar="KEY=VALUE", help="a label of the record"
     )
     tracking.add_argument("--notes", metavar="TEXT", help="a remark in the record")
+    sessions = p.add_argument_group("sessions and benchmarks (these track, too)")
+    sessions.add_argument(
+        "--sessions",
+        type=_positive,
+        metavar="N",
+        help="independent sessions, each with a seed of its own, as one campaign",
+    )
+    sessions.add_argument(
+        "--jobs", type=_positive, metavar="N", help="sessions side by side (default: 1)"
+    )
+    sessions.add_argument("--resume", metavar="ID", help="run the sessions that a campaign lacks")
+    sessions.add_argument(
+        "--save-benchmark",
+        action="store_true",
+        help="make a benchmark of the sessions; as many as the protocol asks for unless given",
+    )
+    sessions.add_argument("--contributor", metavar="NAME", help="who submits the benchmark")
+    sessions.add_argument("--github", metavar="ACCOUNT", help="the contributor's GitHub account")
+    sessions.add_argument(
+        "--benchmark-notes", metavar="TEXT", help="what the contributor says about it"
+    )
+    sessions.add_argument(
+        "--benchmarks-dir",
+        metavar="DIR",
+        default="benchmarks",
+        help="where benchmarks go (default: benchmarks)",
+    )
+    sessions.add_argument(
+        "--yes", action="store_true", help="save a benchmark in spite of warnings, without asking"
+    )
     output = p.add_argument_group("output")
     output.add_argument("--quiet", action="store_true", help="no progress, no summary")
     output.add_argument("--json", action="store_true", help="the record as JSON on standard output")
@@ -122,24 +154,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     blocked = _names(args.no_plugin, "--no-plugin")
     if args.list_plugins:
         return _list_plugins(args, names, blocked)
-    if args.config is None:
+    many = args.sessions or args.save_benchmark or args.resume
+    if args.resume is not None and (args.config or args.sessions or args.save_benchmark):
+        raise UsageError("--resume goes with no configuration and no --sessions: it knows its own")
+    if args.jobs and not many:
+        raise UsageError("--jobs goes with --sessions")
+    if args.config is None and args.resume is None:
         raise UsageError(
             "no configuration given", hint="qn-run --list-configs names some; --help tells more"
         )
     try:
+        if many:
+            from qn_tracking.cli.campaign import main as run_campaign
+
+            return run_campaign(args, names, blocked, _tags(args.tag))
         return _run(args, names, blocked)
     except Exception as error:
         if args.traceback:
             import traceback
 
             traceback.print_exception(error)
-        if isinstance(error, (QnError, OSError)):
-            raise
-        print(
-            f"error: simulation: {printable(type(error).__name__)}: {printable(error)}",
-            file=sys.stderr,
-        )
-        return 1
+        raise
 
 
 def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
@@ -189,12 +224,24 @@ def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
         try:
             runner.run_session(simulation, recorder, runs=runs, seed=seed, stop=lambda: bool(stop))
         except KeyboardInterrupt:
+            stop.append(signal.SIGINT)
             if recorder.experiment is None:
                 raise
+        except QnError:
+            raise
+        except Exception as error:
+            if args.traceback:
+                raise
+            print(f"error: simulation: {printable(describe(error))}", file=sys.stderr)
+            return 1
     experiment = recorder.experiment
     assert experiment is not None
-    stored = manager.get_plugin("json_storage") is not None
-    path = _record_path(experiments, experiment.id) if stored else None
+    storage = manager.get_plugin("json_storage")
+    path = None
+    if storage is not None and storage.saved:
+        path = _record_path(experiments, experiment.id)
+    elif storage is not None:
+        warn(f"no record was saved; the episodes are in {storage.journal}")
     if args.json:
         from qn_tracking.codec import plain
 
@@ -229,7 +276,10 @@ def _signals(recorder: Recorder, warn: Any) -> Iterator[list[int]]:
         signal.setitimer(signal.ITIMER_REAL, 0.8)
         raise KeyboardInterrupt
 
-    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored, by nohup for instance, stays ignored.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield received
     finally:
@@ -367,7 +417,8 @@ def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
         part for part in (subject.environment, subject.brain, subject.family) if part
     )
     speed = experiment.steps_per_second
-    done = f"{results.episodes} of {experiment.runs} in {duration(experiment.wall_seconds)}"
+    wall = experiment.wall_seconds or 0.0
+    done = f"{results.episodes} of {experiment.runs} in {duration(wall)}"
     success = None
     if results.success_rate is not None and results.final_success_rate is not None:
         last = f"last {results.final_window}: {results.final_success_rate:.0%}"
@@ -384,11 +435,9 @@ def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
         low, high = (0.0, 1.0) if results.curve_of == "success_rate" else (None, None)
         curve = f"{sparkline(results.curve, low, high, unicode=unicode)}  {results.curve_of}"
     shares = [
-        f"{use.name} {use.seconds / experiment.wall_seconds:.0%}"
+        f"{use.name} {use.seconds / wall:.0%}"
         for use in experiment.plugins
-        if experiment.wall_seconds
-        and use.seconds > SLOW_SHARE * experiment.wall_seconds
-        and use.seconds > 0.05
+        if wall and use.seconds > SLOW_SHARE * wall and use.seconds > 0.05
     ]
     lines: list[tuple[str, object]] = [
         ("status", None if experiment.status == "completed" else experiment.status),

@@ -51,7 +51,7 @@ class Circuit:
     def __init__(self, qubits: int, layers: int) -> None:
         size = 1 << qubits
         self.size = size
-        self._qubits, self._layers = qubits, layers
+        self._qubits = qubits
         self._start: State = [complex(1 / sqrt(size))] * size
         # The indices that differ in one qubit only, for each qubit.
         self._pairs = [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qn_tracking.nematode.schema import Document, ModularSection
     from qn_tracking.nematode.simulation import NematodeSimulation
     from qn_tracking.nematode.world import DynamicEnvironment, StaticEnvironment
+    from qn_tracking.submission import Category
 
 ENVIRONMENTS = ("static", "dynamic")
 BRAINS = ("mlp", "modular")
@@ -62,6 +63,30 @@ class Nematode:
             raise _unknown(config, "brain", "brain.name", BRAINS)
         _check_rate(config, document)
         return NematodeSimulation(environment, brain, warnings=_warnings(config.data))
+
+    @hookimpl
+    def categorize(self, config: Config, rules: Mapping[str, Any], hook: Any) -> Category | None:
+        """`static_maze`, or `dynamic_small`, `_medium`, `_large` by the size of the grid."""
+        from qn_tracking.codec import structure
+        from qn_tracking.nematode.schema import EnvironmentSection
+        from qn_tracking.submission import Category
+
+        if not {"environment", "brain"} <= config.data.keys():
+            return None
+        kind = _named(config, "environment")
+        if kind == "static":
+            environment = "static_maze"
+        elif kind == "dynamic":
+            given = _document(config).environment
+            section = structure(given, EnvironmentSection, file=config.label, field="environment")
+            size = section.dynamic.grid_size
+            small, medium = rules["small_grid"], rules["medium_grid"]
+            name = "small" if size <= small else "medium" if size <= medium else "large"
+            environment = f"dynamic_{name}"
+        else:
+            return None
+        brain = hook.make_brain(config=config)
+        return None if brain is None else Category(environment=environment, family=brain.family)
 
     @hookimpl
     def make_environment(self, config: Config) -> StaticEnvironment | DynamicEnvironment | None:
@@ -111,9 +136,10 @@ class Nematode:
 
 def _document(config: Config) -> Document:
     from qn_tracking.codec import structure
+    from qn_tracking.config import SETTINGS
     from qn_tracking.nematode.schema import Document
 
-    return structure(config.data, Document, file=config.label)
+    return structure(config.data, Document, file=config.label, also=SETTINGS)
 
 
 def _named(config: Config, section: str) -> object:

@@ -16,6 +16,35 @@ def clip(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "~"
 
 
+def width(text: str) -> int:
+    """Columns that a terminal gives to a text: two for wide characters, none for combining ones."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    return sum(
+        0 if category(c) in ("Mn", "Me", "Cf") else 2 if east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def fit(text: str, columns: int, *, right: bool = False) -> str:
+    """The text in exactly so many columns: cut with a tilde, or filled with spaces."""
+    if text.isascii():
+        text = clip(text, columns)
+        return text.rjust(columns) if right else text.ljust(columns)
+    if width(text) > columns:
+        kept, used = [], 0
+        for c in text:
+            used += width(c)
+            if used > columns - 1:
+                break
+            kept.append(c)
+        text = clip("".join(kept) + "~", max(columns, 0))
+    fill = " " * (columns - width(text))
+    return fill + text if right else text + fill
+
+
 def duration(seconds: float) -> str:
     """`0.4s`, `12s`, `3m20s`, `2h05m`."""
     if seconds < 10:
@@ -53,8 +82,17 @@ def sparkline(
     return "".join(map(block, values))
 
 
+def means(values: Sequence[float], points: int) -> list[float]:
+    """At most so many means over stretches of (nearly) equal length."""
+    n = len(values)
+    if n <= points:
+        return list(values)
+    cuts = [i * n // points for i in range(points + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
 def rows(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> str:
     """`name  value` lines, aligned; values are made printable, None is left out."""
-    kept = [(name, printable(value)) for name, value in pairs if value is not None]
-    width = max((len(name) for name, _ in kept), default=0)
-    return "".join(f"{indent}{name:<{width}}  {value}\n" for name, value in kept)
+    kept = [(printable(name), printable(value)) for name, value in pairs if value is not None]
+    wide = max((width(name) for name, _ in kept), default=0)
+    return "".join(f"{indent}{fit(name, wide)}  {value}\n" for name, value in kept)

@@ -37,7 +37,8 @@ class Journal:
         with naming(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o666)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Nobody else writes here; a listing that asks whether we live has it for an instant.
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
         self._size = 0
         self._synced = monotonic()
         # A forked copy shares the lock: it lets go, or a crash of this process would go unseen.

@@ -9,8 +9,6 @@ from os.path import join
 
 from qn_tracking.ids import check_id
 
-DEFAULT = "experiments"
-
 IGNORED = "".join(
     f"{line}\n"
     for line in (

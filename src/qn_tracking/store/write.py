@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from os.path import basename, dirname, isdir, join
+from typing import TYPE_CHECKING
 
 from qn_tracking.errors import StorageError
+
+if TYPE_CHECKING:
+    from io import BufferedRandom
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What file systems without hard links answer.
@@ -36,6 +41,44 @@ def publish(path: str, data: bytes) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
         sync_folder(dirname(path) or ".")
+
+
+@contextmanager
+def published(path: str, *, replace: bool = False) -> Iterator[BufferedRandom]:
+    """A stream to write to; its file is there, whole and durable, once the block has ended well.
+
+    Until then, and if the block raises, nothing has changed under that name. Raises StorageError,
+    also if there is such a file already and it is not meant to be replaced.
+    """
+    temporary = join(dirname(path), f".{basename(path)[:100]}.{os.urandom(4).hex()}.tmp")
+    with naming(path):
+        fd = os.open(temporary, (_NEW & ~os.O_WRONLY) | os.O_RDWR, 0o666)
+        try:
+            with open(fd, "w+b") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(fd)
+            if replace:
+                os.replace(temporary, path)
+            else:
+                _name(temporary, path)
+            sync_folder(dirname(path) or ".")
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _name(temporary: str, path: str) -> None:
+    """Gives a file its final name, which must be free. Raises OSError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links nothing is both exclusive and atomic: the name is taken first, and then
+        # replaced. A crash in between leaves an empty file.
+        os.close(os.open(path, _NEW, 0o666))
+        os.replace(temporary, path)
 
 
 def create(path: str, data: bytes, *, durable: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: the protocol, submissions made of sessions, their judges, their ranking."""

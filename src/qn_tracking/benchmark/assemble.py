@@ -1,0 +1,111 @@
+"""A benchmark made of tracked experiments: one way, from records and journals to a submission."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import fields
+
+from qn_tracking import ids
+from qn_tracking.benchmark.aggregate import aggregate, columns
+from qn_tracking.errors import UsageError
+from qn_tracking.model import Episode, Experiment
+from qn_tracking.submission import (
+    Benchmark,
+    Campaign,
+    Category,
+    Contribution,
+    Declared,
+    Session,
+    Source,
+)
+
+if TYPE_CHECKING:
+    from qn_tracking.benchmark.protocol import Protocol
+
+FINISHED = "completed"
+
+
+def assemble(
+    runs: Sequence[tuple[Experiment, Sequence[Episode]]],
+    *,
+    text: str,
+    category: Category,
+    contribution: Contribution,
+    protocol: Protocol,
+    campaign: Campaign | None = None,
+    statuses: Sequence[str] = (),
+) -> Benchmark:
+    """A submission of finished experiments of one configuration, in the order given.
+
+    `statuses` are those of all sessions that the campaign declared. Raises UsageError for
+    experiments that do not belong together.
+    """
+    if not runs:
+        raise UsageError("no finished session to make a benchmark of")
+    first = runs[0][0]
+    for experiment, episodes in runs:
+        if experiment.status != FINISHED:
+            raise UsageError(f"{experiment.id} is {experiment.status}, not {FINISHED}")
+        if experiment.config.digest != first.config.digest:
+            raise UsageError(f"{experiment.id} has another configuration than {first.id}")
+        if experiment.seed is None or experiment.digests is None:
+            raise UsageError(f"{experiment.id} has no seed and no digests")
+        if not episodes or experiment.wall_seconds is None:
+            raise UsageError(f"{experiment.id} has no episodes")
+    sessions = tuple(_session(experiment, episodes) for experiment, episodes in runs)
+    facts = first.facts.get("metadata") or {}
+    git = facts.get("git") or {}
+    return Benchmark(
+        id=ids.new_id(),
+        protocol=protocol.version,
+        created=ids.utc(time.time()),
+        category=category,
+        contribution=contribution,
+        subject=first.subject,
+        config=first.config,
+        text=text,
+        runs=len(runs[0][1]),
+        campaign=None if campaign is None else _declared(campaign, statuses),
+        source=Source(**{a.name: git.get(a.name) for a in fields(Source)}),
+        code=tuple(facts.get("code") or ()),
+        packages=(facts.get("packages") or {}).get("sha256"),
+        system=facts.get("system") or {},
+        aggregates=aggregate(sessions, protocol),
+        sessions=sessions,
+    )
+
+
+def _session(experiment: Experiment, episodes: Sequence[Episode]) -> Session:
+    assert experiment.seed is not None
+    assert experiment.digests is not None
+    assert experiment.wall_seconds is not None
+    metadata: Mapping[str, Any] = experiment.facts.get("metadata") or {}
+    resources = metadata.get("resources") or {}
+    return Session(
+        id=experiment.id,
+        seed=experiment.seed,
+        started=experiment.started,
+        digests=experiment.digests,
+        wall_seconds=experiment.wall_seconds,
+        cpu_seconds=resources.get("cpu_seconds"),
+        peak_memory_bytes=resources.get("peak_memory_bytes"),
+        steps_per_second=experiment.steps_per_second,
+        jobs=resources.get("jobs"),
+        episodes=columns(episodes),
+    )
+
+
+def _declared(campaign: Campaign, statuses: Sequence[str]) -> Declared:
+    finished = sum(status == FINISHED for status in statuses)
+    failed = sum(status in ("failed", "crashed") for status in statuses)
+    return Declared(
+        id=campaign.id,
+        sessions=campaign.sessions,
+        seed=campaign.seed,
+        finished=finished,
+        failed=failed,
+        aborted=len(statuses) - finished - failed,
+    )

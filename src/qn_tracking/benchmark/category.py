@@ -1,0 +1,34 @@
+"""Where a configuration competes: asked of whoever provided the simulation, never declared."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from qn_tracking.codec import plain
+from qn_tracking.errors import ConfigError
+from qn_tracking.model import Config
+from qn_tracking.submission import Category
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from qn_tracking.benchmark.protocol import Protocol
+
+# It becomes the name of a folder.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def categorize(config: Config, protocol: Protocol, manager: pluggy.PluginManager) -> Category:
+    """The category of a configuration. Raises ConfigError if no provider knows one."""
+    found = manager.hook.categorize(config=config, rules=plain(protocol), hook=manager.hook)
+    if found is None:
+        raise ConfigError(
+            "no provider knows the category of this configuration",
+            file=config.label,
+            hint="see the hook categorize",
+        )
+    for name in (found.environment, found.family):
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name of a category", file=config.label)
+    return found  # type: ignore[no-any-return]

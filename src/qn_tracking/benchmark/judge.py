@@ -1,0 +1,94 @@
+"""What all judges say of a submission, and what no judge may leave out: category and protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking import config as configuration
+from qn_tracking.benchmark import files
+from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.protocol import Rulebook
+from qn_tracking.codec import plain
+from qn_tracking.errors import QnError
+from qn_tracking.model import Config
+from qn_tracking.submission import Benchmark, Finding
+
+if TYPE_CHECKING:
+    import pluggy
+
+MakeManager = Callable[[Config], "pluggy.PluginManager"]
+"""A manager with the judges, and with the providers that a configuration asks for."""
+
+
+def judge(
+    benchmark: Benchmark,
+    others: Sequence[Benchmark],
+    *,
+    book: Rulebook,
+    make_manager: MakeManager,
+    place: str | None = None,
+) -> tuple[Finding, ...]:
+    """All findings, errors first. `place` is the path of the file, whose folder is the category."""
+    try:
+        protocol = book.version(benchmark.protocol)
+    except QnError as error:
+        return (_error("protocol", error.cause, "protocol"),)
+    found: list[Finding] = []
+    if place is not None:
+        found += _place(benchmark, place)
+    try:
+        config = configuration.from_text(
+            benchmark.text, benchmark.config.label, benchmark.config.overrides
+        )
+        manager = make_manager(config)
+    except QnError as error:
+        return (*found, _error("configuration", str(error), "text"))
+    try:
+        category = categorize(config, protocol, manager)
+        if category != benchmark.category:
+            found.append(
+                _error("category", f"is {benchmark.category}, derived is {category}", "category")
+            )
+    except QnError as error:
+        found.append(_error("category", error.cause, "category"))
+    if benchmark.subject.family and benchmark.subject.family != benchmark.category.family:
+        found.append(_error("category", "is not the subject's family", "category.family"))
+    given: dict[str, Any] = {
+        "benchmark": benchmark,
+        "others": others,
+        "rules": plain(protocol),
+    }
+    for judge in manager.hook.check_benchmark.get_hookimpls():
+        try:
+            said: Any = judge.function(*(given[name] for name in judge.argnames))
+            found += [finding for finding in said if isinstance(finding, Finding)]
+            if any(not isinstance(finding, Finding) for finding in said):
+                raise TypeError("expected findings")
+        except (Exception, SystemExit) as error:
+            cause = f"plugin {judge.plugin_name} raised {type(error).__name__}: {error}"
+            found.append(_error("judge", cause))
+    return tuple(sorted(found, key=lambda finding: finding.level != "error"))
+
+
+def passes(findings: Sequence[Finding]) -> bool:
+    """Whether nothing keeps the submission out."""
+    return not any(finding.level == "error" for finding in findings)
+
+
+def _place(benchmark: Benchmark, place: str) -> list[Finding]:
+    found = []
+    folder = os.path.dirname(os.path.abspath(place))
+    here = "/".join(folder.split(os.sep)[-2:])
+    if os.path.basename(place) != f"{benchmark.id}.json":
+        found.append(_error("place", "is not the name of the file", "id"))
+    # A file elsewhere, to be looked at before it is submitted, has no category to be in.
+    at_home = os.path.exists(os.path.join(folder, "..", "..", files.PROTOCOL))
+    if at_home and here != str(benchmark.category):
+        found.append(_error("place", f"the file is in {here}", "category"))
+    return found
+
+
+def _error(rule: str, message: str, field: str | None = None) -> Finding:
+    return Finding(rule=rule, level="error", message=message, field=field)

@@ -1,0 +1,111 @@
+"""The rules in force, as data: `benchmarks/protocol.yml`, or the same file as it was shipped."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from os.path import dirname, join
+from typing import Any
+
+from attrs import field, frozen
+
+from qn_tracking import config as configuration
+from qn_tracking.codec import structure
+from qn_tracking.errors import ConfigError, UsageError
+
+FILE = "protocol.yml"
+
+
+def _positive(instance: object, attribute: object, value: Any) -> None:
+    if value <= 0:
+        raise ValueError(f"must be positive, got {value}")
+
+
+def _share(instance: object, attribute: object, value: Any) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"must be between 0 and 1, got {value}")
+
+
+@frozen(kw_only=True)
+class Protocol:
+    """One version of the rules; the file says what each is for."""
+
+    version: int = field(validator=_positive)
+    minimum_sessions: int = field(validator=_positive)
+    minimum_episodes: int = field(validator=_positive)
+    final_episodes: int = field(validator=_positive)
+    final_fraction: float = field(validator=_share)
+    time_threshold: float = field(validator=_share)
+    time_window: int = field(validator=_positive)
+    time_minimum_episodes: int = field(validator=_positive)
+    plateau_delta: float = field(validator=_share)
+    plateau_minimum_episodes: int = field(validator=_positive)
+    alpha: float = field(validator=_share)
+    margin: float = field(validator=_share)
+    minimum_to_compare: int = field(validator=_positive)
+    low_success: float = field(validator=_share)
+    unusual_spread: float = field(validator=_positive)
+    outlier_deviations: float = field(validator=_positive)
+    maximum_name: int = field(validator=_positive)
+    maximum_notes: int = field(validator=_positive)
+    small_grid: int = field(validator=_positive)
+    medium_grid: int = field(validator=_positive)
+
+    def check_plan(self, sessions: int, runs: int) -> None:
+        """Refuses a benchmark that could not be valid. Raises UsageError before anything runs."""
+        for asked, least, option in (
+            (sessions, self.minimum_sessions, "--sessions"),
+            (runs, self.minimum_episodes, "--runs"),
+        ):
+            if asked < least:
+                raise UsageError(
+                    f"{option} {asked}: a benchmark needs at least {least}",
+                    hint=f"protocol version {self.version}",
+                )
+
+
+@frozen(kw_only=True)
+class Rulebook:
+    """All versions of the protocol."""
+
+    current: int
+    versions: tuple[Protocol, ...]
+
+    @property
+    def now(self) -> Protocol:
+        """The version that new submissions declare."""
+        return self.version(self.current)
+
+    def version(self, number: int) -> Protocol:
+        """A version. Raises UsageError for one that there is not."""
+        for protocol in self.versions:
+            if protocol.version == number:
+                return protocol
+        known = ", ".join(str(protocol.version) for protocol in self.versions)
+        raise UsageError(f"no protocol version {number}", hint=f"known: {known}")
+
+
+def rulebook(benchmarks: str | None = None) -> Rulebook:
+    """The rules of a folder of benchmarks, or those that come with the package.
+
+    Raises ConfigError.
+    """
+    own = join(benchmarks, FILE) if benchmarks else None
+    return _read(own if own is not None and os.path.exists(own) else _shipped())
+
+
+def _shipped() -> str:
+    return join(dirname(__file__), FILE)
+
+
+@cache
+def _read(path: str) -> Rulebook:
+    with open(path, encoding="utf-8") as stream:
+        text = stream.read()
+    book = structure(configuration.parse(text, path), Rulebook, file=path)
+    numbers = [protocol.version for protocol in book.versions]
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError("a version is there twice", file=path, field="versions")
+    if book.current not in numbers:
+        raise ConfigError(f"no version {book.current}", file=path, field="current")
+    return book

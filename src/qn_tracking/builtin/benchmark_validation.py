@@ -1,0 +1,260 @@
+"""The judge that comes along: whether a submission is what its own episodes make of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import attrs
+
+from qn_tracking import config as configuration, ids
+from qn_tracking.benchmark import aggregate
+from qn_tracking.benchmark.protocol import Protocol
+from qn_tracking.codec import structure
+from qn_tracking.errors import QnError, printable
+from qn_tracking.hookspecs import hookimpl
+from qn_tracking.submission import Benchmark, Finding, Session
+
+_GITHUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
+
+
+class BenchmarkValidation:
+    """Every rule speaks, so that a contributor sees all that is wrong at once."""
+
+    @hookimpl
+    def check_benchmark(
+        self, benchmark: Benchmark, others: Sequence[Benchmark], rules: Mapping[str, Any]
+    ) -> tuple[Finding, ...]:
+        protocol = structure(rules, Protocol, file="protocol")
+        return tuple(_findings(benchmark, others, protocol))
+
+
+def _error(rule: str, message: str, field: str | None = None) -> Finding:
+    return Finding(rule=rule, level="error", message=message, field=field)
+
+
+def _warning(rule: str, message: str, field: str | None = None) -> Finding:
+    return Finding(rule=rule, level="warning", message=message, field=field)
+
+
+def _findings(
+    benchmark: Benchmark, others: Sequence[Benchmark], protocol: Protocol
+) -> Iterator[Finding]:
+    others = [other for other in others if other.id != benchmark.id]
+    yield from _contribution(benchmark, protocol)
+    yield from _size(benchmark, protocol)
+    yield from _configuration(benchmark)
+    yield from _seeds(benchmark, others)
+    yield from _duplicates(benchmark, others)
+    broken = list(_columns(benchmark))
+    yield from broken
+    yield from _source(benchmark)
+    # Of columns that are broken nothing can be recomputed.
+    if not broken and benchmark.sessions:
+        yield from _digests(benchmark)
+        yield from _aggregates(benchmark, protocol)
+        yield from _unusual(benchmark, protocol)
+
+
+def _contribution(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
+    by = benchmark.contribution
+    for name, text, longest in (
+        ("contributor", by.contributor, protocol.maximum_name),
+        ("notes", by.notes or "", protocol.maximum_notes),
+    ):
+        if len(text) > longest:
+            yield _error("contributor-text", f"longer than {longest}", f"contribution.{name}")
+        if printable(text) != text.replace("\n", "\\n"):
+            yield _warning("contributor-text", "holds invisible characters", f"contribution.{name}")
+    if not by.contributor.strip():
+        yield _error("contributor-text", "is empty", "contribution.contributor")
+    if by.github is not None and not _GITHUB.fullmatch(by.github):
+        yield _error("contributor-text", "is no account name", "contribution.github")
+
+
+def _size(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
+    n = len(benchmark.sessions)
+    if n < protocol.minimum_sessions:
+        yield _error(
+            "sessions", f"{n}, at least {protocol.minimum_sessions} are needed", "sessions"
+        )
+    if benchmark.runs < protocol.minimum_episodes:
+        yield _error(
+            "episodes", f"{benchmark.runs}, at least {protocol.minimum_episodes} are needed", "runs"
+        )
+    for i, session in enumerate(benchmark.sessions):
+        found = len(session.episodes.success)
+        if found != benchmark.runs:
+            yield _error(
+                "episodes", f"{found}, declared are {benchmark.runs}", f"sessions[{i}].episodes"
+            )
+    declared = benchmark.campaign
+    if declared is None:
+        yield _warning(
+            "declared", "no campaign: the number of sessions was not declared before", "campaign"
+        )
+        return
+    if declared.finished != n or min(declared.failed, declared.aborted) < 0:
+        yield _error("declared", f"{declared.finished} finished, {n} are here", "campaign.finished")
+    if declared.finished + declared.failed + declared.aborted != declared.sessions:
+        yield _error("declared", "finished, failed and aborted do not add up", "campaign.sessions")
+    elif declared.finished < declared.sessions:
+        yield _warning(
+            "declared",
+            f"{declared.sessions} sessions were declared: {declared.finished} finished, "
+            f"{declared.failed} failed, {declared.aborted} aborted",
+            "campaign",
+        )
+
+
+def _configuration(benchmark: Benchmark) -> Iterator[Finding]:
+    config = benchmark.config
+    try:
+        again = configuration.from_text(benchmark.text, config.label, config.overrides)
+    except QnError as error:
+        yield _error("configuration", f"cannot be read: {error.cause}", "text")
+        return
+    if again.digest != config.digest:
+        yield _error("configuration", "is not what its text and overrides make", "config.digest")
+    if again.data != config.data:
+        yield _error("configuration", "is not what its text and overrides make", "config.data")
+
+
+def _seeds(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Finding]:
+    seen: dict[int, int] = {}
+    for i, session in enumerate(benchmark.sessions):
+        if session.seed in seen:
+            yield _error(
+                "seeds", f"the seed of session {seen[session.seed]} again", f"sessions[{i}].seed"
+            )
+        seen.setdefault(session.seed, i)
+    for other in others:
+        if other.config.digest == benchmark.config.digest:
+            taken = {session.seed for session in other.sessions} & seen.keys()
+            if taken:
+                yield _error("seeds", f"{len(taken)} are those of {other.id}", "sessions")
+    declared = benchmark.campaign
+    if declared is not None and benchmark.config.digest is not None:
+        derived = {
+            ids.session_seed(benchmark.config.digest, declared.seed, i)
+            for i in range(min(declared.sessions, 10_000))
+        }
+        strange = [i for i, session in enumerate(benchmark.sessions) if session.seed not in derived]
+        if strange:
+            yield _error(
+                "seeds",
+                "is not one that the campaign declared",
+                f"sessions[{strange[0]}].seed",
+            )
+
+
+def _duplicates(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for i, session in enumerate(benchmark.sessions):
+        exact = session.digests.exact
+        if exact in seen:
+            yield _error("duplicate", f"session {seen[exact]} again", f"sessions[{i}]")
+        seen.setdefault(exact, i)
+    for other in others:
+        same = {session.digests.exact for session in other.sessions} & seen.keys()
+        if same:
+            yield _error("duplicate", f"{len(same)} are those of {other.id}", "sessions")
+
+
+def _columns(benchmark: Benchmark) -> Iterator[Finding]:
+    for i, session in enumerate(benchmark.sessions):
+        where = f"sessions[{i}].episodes"
+        if len(aggregate.lengths(session.episodes)) != 1:
+            yield _error("columns", "are not of one length", where)
+            continue
+        if not session.episodes.success:
+            yield _error("episodes", "none", where)
+        for name, column in _numbers(session):
+            for at, value in enumerate(column):
+                if value is not None and not math.isfinite(value):
+                    yield _error("finite", "is not a finite number", f"{where}.{name}[{at}]")
+                    break
+        for name in aggregate.EFFICIENCIES:
+            efficiency = session.episodes.metrics.get(name, ())
+            if any(value is not None and not 0 <= value <= 1 for value in efficiency):
+                yield _error("range", "is not in 0 to 1", f"{where}.metrics.{name}")
+        if any(value is not None and value < 0 for value in session.episodes.steps):
+            yield _error("range", "is below 0", f"{where}.steps")
+        for name in ("wall_seconds", "cpu_seconds", "steps_per_second", "peak_memory_bytes"):
+            value = getattr(session, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                yield _error("range", "is below 0 or not finite", f"sessions[{i}].{name}")
+
+
+def _numbers(session: Session) -> Iterator[tuple[str, Sequence[float | None]]]:
+    episodes = session.episodes
+    yield "reward", episodes.reward
+    for group in ("counts", "metrics"):
+        for name, column in getattr(episodes, group).items():
+            yield f"{group}.{name}", column
+
+
+def _source(benchmark: Benchmark) -> Iterator[Finding]:
+    source = benchmark.source
+    if source.commit is None:
+        yield _warning("source", "no commit is known", "source.commit")
+    if source.dirty:
+        yield _warning("source", "not all that ran was committed", "source.dirty")
+    if source.config_tracked is False:
+        yield _warning("source", "the configuration is not in git", "source.config_tracked")
+    for i, code in enumerate(benchmark.code):
+        if code.get("dirty"):
+            yield _warning(
+                "source", f"{code.get('name')} was not all committed", f"code[{i}].dirty"
+            )
+
+
+def _digests(benchmark: Benchmark) -> Iterator[Finding]:
+    for i, session in enumerate(benchmark.sessions):
+        found = aggregate.digests(session.episodes)
+        for name in ("exact", "outcome"):
+            if getattr(found, name) != getattr(session.digests, name):
+                yield _error(
+                    "digest", "is not that of its episodes", f"sessions[{i}].digests.{name}"
+                )
+
+
+def _aggregates(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
+    found = aggregate.aggregate(benchmark.sessions, protocol)
+    for field, claimed, recomputed in _differences("aggregates", benchmark.aggregates, found):
+        yield _error("aggregate", f"is {claimed}, its episodes give {recomputed}", field)
+
+
+def _differences(field: str, claimed: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
+    if attrs.has(type(claimed)) and type(claimed) is type(found):
+        for a in attrs.fields(type(claimed)):
+            name = f"{field}.{a.name}"
+            yield from _differences(name, getattr(claimed, a.name), getattr(found, a.name))
+    elif type(claimed) in (int, float) and type(found) in (int, float):
+        if not math.isclose(claimed, found, rel_tol=1e-9, abs_tol=1e-12):
+            yield field, claimed, found
+    elif claimed != found:
+        yield field, claimed, found
+
+
+def _unusual(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
+    rules = aggregate.rules_of(protocol)
+    final = [rate.value for rate in aggregate.final_rates(benchmark.sessions, rules)]
+    claim = benchmark.aggregates.success_rate
+    if sum(final) / len(final) < protocol.low_success:
+        yield _warning(
+            "low-success", f"below {protocol.low_success:.0%}", "aggregates.success_rate"
+        )
+    if claim.sd is not None and claim.sd > protocol.unusual_spread:
+        yield _warning(
+            "spread", f"sessions differ by {claim.sd:.2f} (sd)", "aggregates.success_rate"
+        )
+    middle = median(final)
+    # The median absolute deviation, scaled to a normal's sd; a floor of one episode of K.
+    scale = max(1.4826 * median(abs(value - middle) for value in final), 0.05)
+    for i, value in enumerate(final):
+        if abs(value - middle) > protocol.outlier_deviations * scale:
+            yield _warning("outlier", f"{value:.0%}, the median is {middle:.0%}", f"sessions[{i}]")

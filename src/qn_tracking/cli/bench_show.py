@@ -1,0 +1,99 @@
+"""`qn-bench show`: everything about one submission, recomputed from its episodes."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from os.path import join
+
+from qn_tracking.benchmark import files, judge
+from qn_tracking.cli.bench import judges, pick, survey
+from qn_tracking.cli.bench_validate import show
+from qn_tracking.cli.command import print_json
+from qn_tracking.codec import plain
+from qn_tracking.errors import printable
+from qn_tracking.render.board import command, estimate
+from qn_tracking.render.text import duration, rows, sparkline
+
+
+def arguments(parser: ArgumentParser, command: str) -> None:
+    """The options of `show`."""
+    parser.add_argument("id", metavar="ID", help="of a submission, or the beginning of it")
+    parser.add_argument("--config", action="store_true", help="print the configuration as it was")
+
+
+def run(args: Namespace) -> int:
+    """Prints it."""
+    entries, book, cache = survey(args)
+    cache.save()
+    entry = pick(entries, args.id)
+    loaded = files.load(join(args.benchmarks_dir, entry.path))
+    benchmark = loaded.benchmark
+    if args.config:
+        sys.stdout.write(benchmark.text)
+        return 0
+    findings = judge.judge(benchmark, (), book=book, make_manager=judges, place=loaded.path)
+    if args.json:
+        print_json(
+            {
+                "path": loaded.path,
+                "sha256": loaded.sha256,
+                "findings": [*findings, *loaded.findings],
+                "command": command(plain(entry)),
+                "benchmark": benchmark,
+            }
+        )
+        return 0
+    found, by, source = entry.aggregates, entry.contribution, entry.source
+    print(f"{entry.id}  {entry.category}  {printable(entry.brain)}")
+    told = entry.campaign
+    sys.stdout.write(
+        rows(
+            [
+                ("contributor", by.contributor + (f" ({by.github})" if by.github else "")),
+                ("notes", by.notes),
+                ("created", entry.created),
+                ("protocol", entry.protocol),
+                ("configuration", entry.config),
+                ("commit", source.commit and source.commit + (" (dirty)" if source.dirty else "")),
+                ("remote", source.remote),
+                (
+                    "declared",
+                    told
+                    and f"{told.sessions} sessions: {told.finished} finished, {told.failed} failed,"
+                    f" {told.aborted} aborted",
+                ),
+                ("final success", estimate(plain(found.success_rate))),
+                ("IQM", f"{found.success_rate.iqm:.3f}"),
+                ("worst sessions", f"{found.success_rate.worst:.3f}"),
+                ("all episodes", estimate(plain(found.sample_efficiency))),
+                ("path efficiency", estimate(plain(found.path_efficiency), rate=False)),
+                ("reward", estimate(plain(found.reward), rate=False)),
+                ("steps", estimate(plain(found.steps), rate=False)),
+                (
+                    "episodes to 80%",
+                    None
+                    if found.time_to_threshold is None
+                    else f"{found.time_to_threshold:.1f}, reached by {found.reached_threshold:.0%}",
+                ),
+                (
+                    "stability",
+                    None if found.stability is None else f"{found.stability:.3f} (net sd)",
+                ),
+                ("learning", found.plateau),
+                ("cpu a session", found.cpu_seconds and duration(found.cpu_seconds)),
+                ("again", command(plain(entry))),
+            ]
+        )
+    )
+    print("\nsessions")
+    for i, session in enumerate(benchmark.sessions):
+        outcomes = [float(success is True) for success in session.episodes.success]
+        width = max(1, len(outcomes) // 25)
+        chunks = [outcomes[at : at + width] for at in range(0, len(outcomes), width)]
+        line = sparkline([sum(chunk) / len(chunk) for chunk in chunks], 0, 1)
+        print(f"  {i:>3}  {entry.values['success_rate'][i]:>6.1%}  {line}  seed {session.seed}")
+    if findings or loaded.findings:
+        print()
+        show(loaded.path, [*findings, *loaded.findings])
+    return 0

@@ -1,0 +1,186 @@
+"""`qn-bench submit`: a submission of tracked experiments or of a campaign."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import fields
+
+from qn_tracking.benchmark import files, judge
+from qn_tracking.benchmark.assemble import FINISHED, assemble
+from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench_validate import show
+from qn_tracking.cli.command import print_json
+from qn_tracking.errors import StorageError, UsageError, printable
+from qn_tracking.store import campaigns, paths, read
+from qn_tracking.submission import Benchmark, Campaign, Contribution
+
+if TYPE_CHECKING:
+    from qn_tracking.model import Episode, Experiment
+
+
+def arguments(parser: ArgumentParser, command: str) -> None:
+    """The options of `submit`."""
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="a campaign, or experiments of one configuration"
+    )
+    parser.add_argument("--contributor", required=True, metavar="NAME", help="who submits")
+    parser.add_argument("--github", metavar="ACCOUNT", help="their GitHub account")
+    parser.add_argument("--benchmark-notes", metavar="TEXT", help="what they say about it")
+    parser.add_argument("--experiments-dir", metavar="DIR", default="experiments")
+    parser.add_argument(
+        "--yes", action="store_true", help="save it in spite of warnings, without asking"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Makes, judges and saves a submission; 1 if it is not valid, and nothing is written."""
+    by = Contribution(contributor=args.contributor, github=args.github, notes=args.benchmark_notes)
+    campaign = None
+    ids = list(args.ids)
+    if len(ids) == 1:
+        try:
+            campaign = campaigns.load(args.experiments_dir, ids[0])
+        except UsageError:
+            campaign = None
+    if campaign is not None:
+        ids = []
+    return submit(
+        args.experiments_dir,
+        args.benchmarks_dir,
+        by,
+        campaign=campaign,
+        ids=ids,
+        as_json=args.json,
+        assume_yes=args.yes,
+    )
+
+
+def submit_campaign(
+    experiments: str, benchmarks: str, campaign: Campaign, *, as_json: bool, assume_yes: bool
+) -> int:
+    """What `qn-run --save-benchmark` ends with."""
+    assert campaign.contribution is not None
+    return submit(
+        experiments,
+        benchmarks,
+        campaign.contribution,
+        campaign=campaign,
+        ids=(),
+        as_json=as_json,
+        assume_yes=assume_yes,
+    )
+
+
+def submit(
+    experiments: str,
+    benchmarks: str,
+    by: Contribution,
+    *,
+    campaign: Campaign | None,
+    ids: Sequence[str],
+    as_json: bool,
+    assume_yes: bool,
+) -> int:
+    """Makes, judges and saves a submission; returns the exit code."""
+    statuses: list[str] = []
+    if campaign is not None:
+        states = campaigns.states(experiments, campaign)
+        statuses = [state.status for state in states]
+        ids = [state.id for state in states if state.status == FINISHED]
+    runs = [_load(experiments, id) for id in ids]
+    book = rulebook(benchmarks)
+    from qn_tracking import config as configuration
+
+    if not runs:
+        raise UsageError("no finished session to make a benchmark of")
+    text = _text(experiments, runs[0][0])
+    first = runs[0][0].config
+    config = configuration.from_text(text, first.label, first.overrides)
+    category = categorize(config, book.now, judges(config))
+    benchmark = assemble(
+        runs,
+        text=text,
+        category=category,
+        contribution=by,
+        protocol=book.now,
+        campaign=campaign,
+        statuses=statuses,
+    )
+    others = [entry.benchmark for entry in files.load_all(benchmarks)[0]]
+    findings = judge.judge(benchmark, others, book=book, make_manager=judges)
+    name = files.path(benchmarks, category, benchmark.id)
+    if not as_json:
+        show(name, findings)
+    valid = judge.passes(findings)
+    warnings = [finding for finding in findings if finding.level == "warning"]
+    saved = valid and (not warnings or assume_yes or _go_on(warnings))
+    if saved:
+        files.save(benchmarks, benchmark)
+    if as_json:
+        print_json(
+            {
+                "path": name if saved else None,
+                "valid": valid,
+                "findings": list(findings),
+                "benchmark": _brief(benchmark),
+            }
+        )
+    elif saved:
+        claim = benchmark.aggregates.success_rate
+        print(f"final success {claim.mean:.1%} over {claim.n} sessions, category {category}")
+        print(f"saved {printable(name)}")
+        print(
+            "To have it on the leaderboard: commit this file on a branch, and open a pull request;"
+            " CONTRIBUTING.md tells how."
+        )
+    else:
+        print("nothing was saved", file=sys.stderr)
+    return 0 if saved else 1
+
+
+def _brief(benchmark: Benchmark) -> dict[str, object]:
+    names = [a.name for a in fields(Benchmark) if a.name not in ("sessions", "text")]
+    return {name: getattr(benchmark, name) for name in names}
+
+
+def _load(experiments: str, id: str) -> tuple[Experiment, list[Episode]]:
+    from qn_tracking.ids import check_id
+
+    try:
+        experiment = read.experiment(paths.record(experiments, check_id(id)))
+    except FileNotFoundError:
+        raise UsageError(f"no experiment {id}", hint=f"looked in {experiments}") from None
+    journal = f"{paths.run_folder(experiments, id)}/episodes.jsonl"
+    try:
+        return experiment, list(read.Lines(journal))
+    except FileNotFoundError:
+        raise StorageError("its episodes are not here", file=journal) from None
+
+
+def _text(experiments: str, experiment: Experiment) -> str:
+    name = f"{paths.run_folder(experiments, experiment.id)}/config.yml"
+    try:
+        data, _ = read.load(name)
+    except FileNotFoundError:
+        raise StorageError("the configuration is not here", file=name) from None
+    return data.decode("utf-8-sig")
+
+
+def _go_on(warnings: Sequence[object]) -> bool:
+    """Asks whether to save in spite of warnings; where nobody can answer, they are marks enough."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    n = len(warnings)
+    print(
+        f"{n} warning{'s' * (n > 1)}: save it all the same? [y/N] ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

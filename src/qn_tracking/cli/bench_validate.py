@@ -1,0 +1,76 @@
+"""`qn-bench validate`: judges submissions by the rules, for contributors and for CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from qn_tracking.benchmark import files, judge
+from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.cli.bench import judges
+from qn_tracking.cli.command import print_json
+from qn_tracking.errors import printable
+from qn_tracking.submission import Finding
+
+
+def arguments(parser: ArgumentParser, command: str) -> None:
+    """The options of `validate`."""
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files or folders (default: all benchmarks)"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Judges each against all others; 1 if one has an error, 3 if one cannot be read."""
+    book = rulebook(args.benchmarks_dir)
+    everyone, _ = files.load_all(args.benchmarks_dir)
+    report = []
+    unreadable = False
+    for place in args.paths or [args.benchmarks_dir]:
+        entries, problems = files.load_all(place)
+        for entry in entries:
+            # The file itself is no other, but a copy of it under another name is one.
+            rest = [e.benchmark for e in everyone if not _same(e.path, entry.path)]
+            findings = (
+                *judge.judge(
+                    entry.benchmark, rest, book=book, make_manager=judges, place=entry.path
+                ),
+                *entry.findings,
+            )
+            report.append((entry.path, findings))
+        for problem in problems:
+            unreadable = True
+            found = Finding(
+                rule="schema", level="error", field=problem.field, message=problem.cause
+            )
+            report.append((problem.file or place, (found,)))
+    bad = sum(not judge.passes(findings) for _, findings in report)
+    if args.json:
+        print_json(
+            [
+                {"path": path, "valid": judge.passes(findings), "findings": list(findings)}
+                for path, findings in report
+            ]
+        )
+    else:
+        for path, findings in report:
+            show(path, findings)
+        warned = sum(bool(findings) for _, findings in report) - bad
+        good = len(report) - bad
+        print(f"{len(report)} submissions: {good} valid, {bad} not; {warned} with warnings")
+    return 3 if unreadable and not bad else 1 if bad else 0
+
+
+def show(path: str, findings: Sequence[Finding]) -> None:
+    """The findings on a submission, a line each, errors on standard error."""
+    for finding in findings:
+        where = f"{finding.field}: " if finding.field else ""
+        text = f"{finding.level}: {path}: {where}{finding.message} [{finding.rule}]"
+        stream = sys.stderr if finding.level == "error" else sys.stdout
+        print(printable(text), file=stream)
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)

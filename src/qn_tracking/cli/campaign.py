@@ -1,0 +1,421 @@
+"""`qn-run --sessions`: a campaign of independent sessions, and the benchmark that is made of it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from qn_tracking import config as configuration, ids, runner
+from qn_tracking.cli.command import print_json
+from qn_tracking.codec import canonical
+from qn_tracking.errors import UnsupportedError, UsageError, printable
+from qn_tracking.manager import TRACKER, choose, make_manager, make_simulation, project
+from qn_tracking.model import Config, Membership, RunInfo, Simulation
+from qn_tracking.recorder import FACTS_TIMEOUT, warn_on_stderr
+from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
+from qn_tracking.render.text import clip, duration, rows
+from qn_tracking.store import campaigns
+from qn_tracking.submission import Campaign, Contribution
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    import pluggy
+
+    from qn_tracking.store.campaigns import SessionState
+
+RUNS = 50
+BENCHMARKS = "benchmarks"
+
+
+def main(
+    args: Namespace, names: Sequence[str], blocked: Sequence[str], tags: Mapping[str, str]
+) -> int:
+    """Runs or resumes a campaign as the arguments of `qn-run` say; returns the exit code."""
+    runner.pin_numeric_threads()
+    settings = project()
+    experiments = args.experiments_dir or settings.experiments_dir or "experiments"
+    if args.resume is not None:
+        campaign = campaigns.load(experiments, args.resume)
+        config = _config_of(campaign)
+        wanted: Mapping[str, Mapping[str, Any]] = campaign.plugins
+        if MARK in canonical(wanted).decode():
+            raise _redacted(campaign)
+        blocked = campaign.blocked
+    else:
+        config = configuration.load(args.config, args.overrides)
+        wanted = choose(config, settings, [*TRACKER, *names])
+    manager = make_manager(wanted, blocked=blocked, config=config)
+    simulation = make_simulation(config, manager)
+    if args.resume is None:
+        campaign = _campaign(args, config, simulation, wanted, blocked, tags, manager)
+        if args.dry_run:
+            return _dry_run(args, campaign)
+        campaigns.declare(experiments, campaign)
+        if not args.quiet and not args.json:
+            print(f"campaign {campaign.id}: {campaign.sessions} sessions declared", file=sys.stderr)
+    elif args.dry_run:
+        return _dry_run(args, campaign)
+    jobs = args.jobs or 1
+    for text in simulation.warnings:
+        warn_on_stderr(text)
+    before = campaigns.states(experiments, campaign)
+    tasks = _tasks(experiments, campaign, config, wanted, before)
+    began = time.perf_counter()
+    with _signals() as received:
+        snapshot = _snapshot(experiments, campaign, config, simulation) if tasks else {}
+        tasks = [runner.with_snapshot(task, snapshot, jobs) for task in tasks]
+        display = _Display(campaign, before, args.quiet or args.json)
+        outcomes = runner.run_tasks(
+            tasks,
+            jobs,
+            sessions=campaign.sessions,
+            tick=lambda done: display(done) or bool(received),
+            retry=lambda task: _again(experiments, task),
+        )
+        display.clear()
+    seconds = time.perf_counter() - began
+    told: set[str] = set()
+    for outcome in outcomes:
+        for text in (
+            *outcome.warnings,
+            *([f"session {outcome.index}: {outcome.error}"] if outcome.error else []),
+        ):
+            if text not in told and text not in simulation.warnings:
+                told.add(text)
+                warn_on_stderr(text)
+    after = campaigns.states(experiments, campaign)
+    finished = sum(state.status == "completed" for state in after)
+    if args.json and campaign.contribution is None:
+        print_json({"campaign": campaign.id, "sessions": list(after), "finished": finished})
+    elif not args.json and not args.quiet:
+        _summary(experiments, campaign, after, seconds)
+    if received:
+        if not args.quiet:
+            print(f"go on with: qn-run --resume {campaign.id}", file=sys.stderr)
+        return 128 + received[0]
+    if finished < campaign.sessions:
+        if not args.quiet:
+            print(f"try again with: qn-run --resume {campaign.id}", file=sys.stderr)
+        return 1
+    if campaign.contribution is not None:
+        from qn_tracking.cli.bench_submit import submit_campaign
+
+        return submit_campaign(
+            experiments, args.benchmarks_dir, campaign, as_json=args.json, assume_yes=args.yes
+        )
+    return 0
+
+
+# ---------------------------------------------------------------------------------------- declaring
+
+
+def _campaign(
+    args: Namespace,
+    config: Config,
+    simulation: Simulation,
+    wanted: Mapping[str, Mapping[str, Any]],
+    blocked: Sequence[str],
+    tags: Mapping[str, str],
+    manager: pluggy.PluginManager,
+) -> Campaign:
+    """What the arguments declare. Raises UsageError for what the protocol forbids."""
+    sessions, runs = args.sessions, args.runs or config.settings.get("runs")
+    contribution = None
+    if args.save_benchmark:
+        from qn_tracking.benchmark.category import categorize
+        from qn_tracking.benchmark.protocol import rulebook
+
+        protocol = rulebook(args.benchmarks_dir).now
+        sessions = sessions or protocol.minimum_sessions
+        runs = runs or max(RUNS, protocol.minimum_episodes)
+        protocol.check_plan(sessions, runs)
+        if "json_storage" in blocked or "metadata" in blocked:
+            raise UsageError("--save-benchmark needs the plugins metadata and json_storage")
+        categorize(config, protocol, manager)
+        contribution = _contribution(args, protocol.maximum_name)
+    given = config.settings.get("seed") if args.seed is None else args.seed
+    seed = ids.new_seed() if given is None else given
+    assert config.digest is not None
+    sessions, runs = sessions or 1, runs or RUNS
+    if sessions > 999:
+        raise UsageError(f"--sessions {sessions}: at most 999")
+    clean = redact_config(config)
+    return Campaign(
+        id=ids.new_id(),
+        created=ids.utc(time.time()),
+        sessions=sessions,
+        runs=runs,
+        seed=seed,
+        seeds=tuple(ids.session_seed(config.digest, seed, i) for i in range(sessions)),
+        config=clean,
+        text=clean.text,
+        subject=simulation.subject,
+        plugins=redact_value(wanted),
+        blocked=tuple(blocked),
+        tags=tags,
+        notes=args.notes,
+        command=redact_arguments(sys.argv),
+        contribution=contribution,
+    )
+
+
+def _contribution(args: Namespace, longest: int) -> Contribution:
+    """Name, account and notes: from the options, or asked for where somebody can answer."""
+    name, github, notes = args.contributor, args.github, args.benchmark_notes
+    if name is None or notes is None:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            missing = "--contributor" if name is None else "--benchmark-notes"
+            raise UsageError(f"--save-benchmark needs {missing}", hint="no terminal to ask on")
+        if name is None:
+            default = _git_name()
+            name = _ask("contributor", default)
+            if github is None:
+                github = _ask("GitHub account (may be empty)", "") or None
+        if notes is None:
+            notes = _ask("notes", "")
+    if not name.strip():
+        raise UsageError("--contributor: expected a name")
+    if len(name) > longest:
+        raise UsageError(f"--contributor: longer than {longest} characters")
+    return Contribution(contributor=name, github=github, notes=notes or None)
+
+
+def _ask(what: str, default: str) -> str:
+    print(
+        f"{what}{f' [{printable(default)}]' if default else ''}: ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    return sys.stdin.readline().strip() or default
+
+
+def _git_name() -> str:
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["git", "config", "user.name"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def _config_of(campaign: Campaign) -> Config:
+    """The configuration of a campaign that goes on. Raises UnsupportedError if it was redacted."""
+    config = configuration.from_text(
+        campaign.text, campaign.config.label, campaign.config.overrides
+    )
+    if config.digest != campaign.config.digest:
+        raise _redacted(campaign)
+    # What is recorded is what was read then.
+    return evolve(config, sha256=campaign.config.sha256)
+
+
+def _redacted(campaign: Campaign) -> UnsupportedError:
+    return UnsupportedError(
+        "its configuration held secrets, which are not stored",
+        file=f"campaign {campaign.id}",
+        hint="start a new one",
+    )
+
+
+# ------------------------------------------------------------------------------------------ running
+
+
+def _tasks(
+    experiments: str,
+    campaign: Campaign,
+    config: Config,
+    wanted: Mapping[str, Mapping[str, Any]],
+    states: Sequence[SessionState],
+) -> list[runner.Task]:
+    """The sessions that a campaign lacks; those that another process is at are left to it."""
+    tasks = []
+    for state in states:
+        if state.status == "completed":
+            continue
+        if state.status == "running":
+            warn_on_stderr(f"session {state.index} is being run by another process")
+            continue
+        attempt = state.attempt + (state.status != "missing")
+        tasks.append(
+            runner.Task(
+                id=campaigns.session_id(campaign.id, state.index, attempt),
+                config=config,
+                runs=campaign.runs,
+                seed=campaign.seeds[state.index],
+                plugins=wanted,
+                blocked=campaign.blocked,
+                experiments_dir=experiments,
+                tags=campaign.tags,
+                notes=campaign.notes,
+                command=campaign.command,
+                membership=Membership(id=campaign.id, index=state.index, attempt=attempt),
+            )
+        )
+    return tasks
+
+
+def _again(experiments: str, task: runner.Task) -> runner.Task | None:
+    if campaigns.status(experiments, task.id) == "completed":
+        return None  # beside the one that died, and just done
+    member = evolve(task.membership, attempt=task.membership.attempt + 1)
+    id = campaigns.session_id(member.id, member.index, member.attempt)
+    warn_on_stderr(f"session {member.index}: its worker died; once more, by itself")
+    return evolve(task, id=id, membership=member)
+
+
+def _snapshot(
+    experiments: str, campaign: Campaign, config: Config, simulation: Simulation
+) -> Mapping[str, Any]:
+    from os.path import abspath
+
+    from qn_tracking.builtin.metadata import take_snapshot
+
+    about = RunInfo(
+        id=campaign.id,
+        started=campaign.created,
+        config=config,
+        subject=simulation.subject,
+        experiments_dir=abspath(experiments),
+    )
+    return take_snapshot(about, FACTS_TIMEOUT)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The first signal ends every session after its episode, the second at once."""
+    received: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            name = signal.Signals(signum).name
+            warn_on_stderr(f"{name}: stopping after these episodes (again to stop at once)")
+            return
+        runner.kill_workers()
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class _Display:
+    """One line for all sessions: episodes and sessions done, success so far, time left."""
+
+    def __init__(self, campaign: Campaign, before: Sequence[SessionState], silent: bool) -> None:
+        self._campaign = campaign
+        self._kept = sum(state.status == "completed" for state in before)
+        self._silent = silent
+        self._live = sys.stderr.isatty()
+        self._began = time.perf_counter()
+        self._next = self._began + (0.0 if self._live else 10.0)
+
+    def __call__(self, done: Sequence[int]) -> bool:
+        now = time.perf_counter()
+        if self._silent or now < self._next:
+            return False
+        self._next = now + (0.1 if self._live else 10.0)
+        line = self.line(done, now - self._began)
+        if self._live:
+            import shutil
+
+            width = shutil.get_terminal_size().columns
+            sys.stderr.write("\r\x1b[K" + clip(line, max(width - 1, 1)))
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+        return False
+
+    def line(self, done: Sequence[int], elapsed: float) -> str:
+        """The state in one line, without a line end."""
+        campaign = self._campaign
+        episodes, good = sum(done[::2]), sum(done[1::2])
+        over = self._kept + sum(count >= campaign.runs for count in done[::2])
+        total = (campaign.sessions - self._kept) * campaign.runs
+        parts = [f"sessions {over}/{campaign.sessions}", f"episodes {episodes}/{total}"]
+        if episodes:
+            left = duration(elapsed / episodes * (total - episodes))
+            parts += [f"success {good / episodes:.0%}", f"{left} left"]
+        return "  ".join(parts)
+
+    def clear(self) -> None:
+        """Takes the line away."""
+        if self._live and not self._silent:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+# ----------------------------------------------------------------------------------------- printing
+
+
+def _dry_run(args: Namespace, campaign: Campaign) -> int:
+    about = {
+        "config": campaign.config.label,
+        "digest": campaign.config.digest,
+        "environment": campaign.subject.environment,
+        "brain": campaign.subject.brain,
+        "family": campaign.subject.family,
+        "sessions": campaign.sessions,
+        "runs": campaign.runs,
+        "seed": campaign.seed,
+        "plugins": [name for name in campaign.plugins if name not in campaign.blocked],
+    }
+    if args.json:
+        print_json(about)
+    else:
+        shown = {**about, "plugins": ", ".join(campaign.plugins)}
+        sys.stdout.write("ok, nothing was run\n" + rows(shown.items()))
+    return 0
+
+
+def _summary(
+    experiments: str, campaign: Campaign, states: Sequence[SessionState], seconds: float
+) -> None:
+    from qn_tracking.store import paths, read
+
+    counts: dict[str, int] = {}
+    for state in states:
+        counts[state.status] = counts.get(state.status, 0) + 1
+    done = [
+        read.experiment(paths.record(experiments, state.id)).results
+        for state in states
+        if state.status == "completed"
+    ]
+    final = [r.final_success_rate for r in done if r.final_success_rate is not None]
+    about = campaign.subject
+    what = " · ".join(part for part in (about.environment, about.brain, about.family) if part)
+    sys.stdout.write(
+        f"{printable(campaign.config.label)}  {printable(what)}\n"
+        + rows(
+            [
+                ("campaign", campaign.id),
+                ("sessions", ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))),
+                ("episodes", f"{campaign.runs} each, in {duration(seconds)}"),
+                (
+                    "final success",
+                    f"mean {sum(final) / len(final):.1%}, {min(final):.0%} to {max(final):.0%}"
+                    if final
+                    else None,
+                ),
+                ("seed", campaign.seed),
+            ]
+        )
+    )
+    sys.stdout.flush()

@@ -1,0 +1,199 @@
+"""The leaderboard as Markdown: a summary for README.md, everything for BENCHMARKS.md.
+
+Every text that a submission brings is somebody's: it is escaped for a table cell of Markdown, where
+it can make neither a link nor a mention, nor HTML, nor a second row, nor one of our markers.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qn_tracking.errors import printable
+from qn_tracking.render.text import duration
+
+BEGIN = "<!-- qn:leaderboard -->"
+END = "<!-- /qn:leaderboard -->"
+
+# An underscore between letters is none of emphasis; a dot matters to Markdown after `www` only.
+_SPECIAL = re.compile(
+    r"[\\`*{}\[\]()<>#!|~:&@$^\"']|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=www)\.", re.IGNORECASE
+)
+
+
+def cell(text: object) -> str:
+    """Somebody's text as plain text in a cell: what Markdown or HTML would read is escaped."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", printable(text))
+
+
+def code(text: str) -> str:
+    """Somebody's text as code in a cell."""
+    return "<code>" + cell(text) + "</code>"
+
+
+def splice(page: str, block: str, name: str) -> str:
+    """The page with what stands between the markers replaced, all else byte for byte as it was.
+
+    Raises ValueError naming the page unless it has each marker once, in order.
+    """
+    for marker in (BEGIN, END):
+        if page.count(marker) != 1:
+            raise ValueError(f"{name}: expected {marker} once, found it {page.count(marker)} times")
+    start = page.index(BEGIN) + len(BEGIN)
+    end = page.index(END)
+    if end < start:
+        raise ValueError(f"{name}: {END} stands before {BEGIN}")
+    return page[:start] + "\n" + block + page[end:]
+
+
+def percent(value: float | None) -> str:
+    """`97.5%`, or a dash."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
+    """`97.5% [94.1, 100.0]`; `pooled` where the sessions do not differ."""
+    if found is None:
+        return "–"
+    mean = percent(found["mean"]) if rate else f"{found['mean']:.3g}"
+    if found["low"] is None:
+        return mean
+    scale, digits = (100, 1) if rate else (1, 3)
+    low, high = (f"{found[side] * scale:.{digits}f}" for side in ("low", "high"))
+    return f"{mean} [{low}, {high}]" + (" pooled" if found["pooled"] else "")
+
+
+def ranks(low: int, high: int) -> str:
+    """`1`, or `1–3` where the sessions cannot tell."""
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
+    """The table of README.md: the first of each category, quantum and classical apart.
+
+    A board has `category` {environment, family}, `rows` and, where it is empty, `command`.
+    """
+    out = ["\n| category | rank | brain | final success, 95% | sessions | contributor | marks |\n"]
+    out.append("|---|---|---|---|---|---|---|\n")
+    for board in boards:
+        where = f"{board['category']['environment']} {board['category']['family']}"
+        for row in board["rows"][:top]:
+            entry = row["entry"]
+            rank = ranks(row["rank_low"], row["rank_high"])
+            cells = (
+                cell(where),
+                rank,
+                cell(entry["brain"]),
+                estimate(entry["aggregates"]["success_rate"]),
+                str(entry["aggregates"]["sessions"]),
+                cell(entry["contribution"]["contributor"]),
+                cell(", ".join(row["marks"])),
+            )
+            out.append(f"| {' | '.join(cells)} |\n")
+        if not board["rows"]:
+            out.append(f"| {cell(where)} | – | {code(board['command'])} | | | | |\n")
+    out.append("\nRanks are intervals: `1–2` says that the sessions cannot tell the two apart. ")
+    out.append("[BENCHMARKS.md](BENCHMARKS.md) has all entries and how to reproduce them.\n\n")
+    return "".join(out)
+
+
+def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> str:
+    """The text of BENCHMARKS.md: every entry with its figures, its source and its command."""
+    out = [
+        f"\nProtocol version {protocol['version']}: at least {protocol['minimum_sessions']}"
+        f" sessions of {protocol['minimum_episodes']} episodes. The final success rate of a session is that"
+        f" of its last episodes, K = min(N, max({protocol['final_episodes']},"
+        f" {protocol['final_fraction']:g}·N)). Intervals are 95% t-intervals over sessions; a rank"
+        " is the interval of places that the sessions leave open.\n"
+    ]
+    for board in boards:
+        category = board["category"]
+        out.append(f"\n## {cell(category['environment'])}, {cell(category['family'])}\n")
+        if not board["rows"]:
+            out.append(f"\nNo entry yet. {code(board['command'])} would make one.\n")
+            continue
+        out.append(
+            "\n| rank | entry | brain | final success, 95% | IQM | path efficiency"
+            " | episodes to 80% | CPU per session | sessions | contributor | date | marks |\n"
+        )
+        out.append("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+        for row in board["rows"]:
+            entry, found = row["entry"], row["entry"]["aggregates"]
+            cpu = found["cpu_seconds"]
+            path = found["path_efficiency"]
+            cells = (
+                ranks(row["rank_low"], row["rank_high"]),
+                cell(entry["id"]),
+                cell(entry["brain"]),
+                estimate(found["success_rate"]),
+                percent(found["success_rate"]["iqm"]),
+                estimate(path, rate=False),
+                _time(found),
+                "–" if cpu is None else duration(cpu),
+                f"{found['sessions']} × {entry['runs']}",
+                cell(entry["contribution"]["contributor"]),
+                cell(entry["created"][:10]),
+                cell(", ".join(row["marks"])),
+            )
+            out.append(f"| {' | '.join(cells)} |\n")
+        for row in board["rows"]:
+            out.append(_entry(row["entry"]))
+    return "".join(out) + "\n"
+
+
+def _time(found: Mapping[str, Any]) -> str:
+    if found["time_to_threshold"] is None:
+        return "–"
+    return f"{found['time_to_threshold']:.1f}, {found['reached_threshold']:.0%} did"
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    source, by = entry["source"], entry["contribution"]
+    lines = [f"\n### {cell(entry['id'])}\n\n"]
+    github = f" ({cell(by['github'])} on GitHub)" if by["github"] else ""
+    lines.append(f"- by {cell(by['contributor'])}{github}\n")
+    lines.append(
+        f"- configuration {code(entry['config'])}, digest {code(entry['config_digest'])}\n"
+    )
+    commit = source["commit"]
+    if commit:
+        lines.append(f"- commit {_commit(source['remote'], commit)}\n")
+    if by["notes"]:
+        lines.append(f"- notes: {cell(by['notes'])}\n")
+    if entry["campaign"]:
+        told = entry["campaign"]
+        lines.append(
+            f"- {told['sessions']} sessions declared: {told['finished']} finished,"
+            f" {told['failed']} failed, {told['aborted']} aborted\n"
+        )
+    lines.append(f"- again: {code(command(entry))}\n")
+    lines.append(f"- submission: {code('benchmarks/' + entry['path'])}\n")
+    return "".join(lines)
+
+
+_REMOTE = re.compile(r"https://[A-Za-z0-9.-]+/[A-Za-z0-9._/-]+")
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def _commit(remote: str | None, commit: str) -> str:
+    """The commit, as a link only where remote and hash are of the plainest form."""
+    if remote and _REMOTE.fullmatch(remote) and _HASH.fullmatch(commit):
+        return f"[{commit[:12]}]({remote.removesuffix('.git')}/commit/{commit})"
+    return code(commit)
+
+
+def command(entry: Mapping[str, Any]) -> str:
+    """The command that runs the same sessions again."""
+    words = ["qn-run", entry["config"], "--sessions", str(entry["aggregates"]["sessions"])]
+    if entry["campaign"]:
+        words[3] = str(entry["campaign"]["sessions"])
+    words += ["--runs", str(entry["runs"])]
+    if entry["seed"] is not None:
+        words += ["--seed", str(entry["seed"])]
+    for field, value in entry["overrides"].items():
+        import json
+
+        words += ["--set", f"{field}={json.dumps(value)}"]
+    return shlex.join(words)

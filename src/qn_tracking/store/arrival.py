@@ -1,0 +1,321 @@
+"""Records from elsewhere: bundles, folders and loose files of ours, and those of another program.
+
+Each arrives whole or not at all. The files of its run are staged in a folder of our own and checked
+against the record; the record is published; the staged folder gets its name. A kill in between
+leaves a record without its run, which is what git brings, too, and the next import completes it.
+What is here already is never changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from hashlib import sha256
+from os.path import basename, dirname, isdir, join, lexists
+from typing import Any
+
+from attrs import frozen
+
+from qn_tracking.codec import document, structure
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.ids import is_id
+from qn_tracking.model import Experiment
+from qn_tracking.stats import Tally
+from qn_tracking.store import bundle, foreign, paths, read
+from qn_tracking.store.write import make_folder, naming, publish, sync_folder
+
+IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
+"""New; its record was here, but files of its run were missing; all of it was here."""
+
+_STAGE = ".import-"
+
+Warn = Callable[[str], None]
+
+
+@frozen(kw_only=True)
+class Arrived:
+    """What became of one experiment."""
+
+    source: str
+    id: str
+    outcome: str
+    format: str | None = None
+    origin_id: str | None = None
+
+
+@frozen(kw_only=True)
+class Refused:
+    """One that was not taken in, and why."""
+
+    source: str
+    error: QnError
+
+
+def take_in(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
+    """Imports what a path holds: a bundle, a record, or a folder of experiments."""
+    try:
+        if isdir(source):
+            yield from _folder(experiments, source.rstrip("/") or "/", warn)
+            return
+        with bundle.opened(source) as stream:
+            zipped = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+        if zipped:
+            yield from _bundle(experiments, source)
+        else:
+            yield _file(experiments, source, warn)
+    except QnError as error:
+        yield Refused(source=source, error=error)
+
+
+def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
+    with naming(source):
+        names = sorted(name for name in os.listdir(source) if name.endswith(".json"))
+    if not names:
+        raise StorageError("no records in this folder", file=source)
+    for name in names:
+        path = join(source, name)
+        try:
+            yield _file(experiments, path, warn)
+        except QnError as error:
+            yield Refused(source=path, error=error)
+
+
+def _file(experiments: str, path: str, warn: Warn) -> Arrived:
+    """A record by itself; if it is one of ours, with the folder of its run beside it."""
+    try:
+        data, _ = read.load(path)
+    except FileNotFoundError:
+        raise StorageError("no such file", file=path) from None
+    doc = read.parse(data, path)
+    if "schema" in doc and "config" in doc:
+        record = _ours(doc, path)
+        folder = join(dirname(path), "runs", record.id)
+        beside = isdir(folder) and basename(path) == f"{record.id}.json"
+        if not beside or _same_place(folder, paths.run_folder(experiments, record.id)):
+            return _admit(experiments, path, record, data, None)
+        with _staging(experiments) as stage:
+            return _admit(experiments, path, record, data, _copied(folder, stage, warn))
+    if foreign.recognise(doc):
+        record = foreign.experiment(doc, sha256(data).hexdigest(), path)
+        try:
+            ours = document(record)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StorageError(str(error), file=path) from None
+        return _admit(experiments, path, record, ours, None)
+    raise StorageError("neither a record of qn-tracking nor one of Quantum Nematode", file=path)
+
+
+def _ours(doc: dict[str, Any], path: str) -> Experiment:
+    record = structure(read.current(doc, path), Experiment, file=path, error=StorageError)
+    if not is_id(record.id):
+        raise StorageError(f"{record.id[:60]!r} is not an id", file=path, field="id")
+    return record
+
+
+def _bundle(experiments: str, source: str) -> Iterator[Arrived | Refused]:
+    with bundle.opened(source) as stream:
+        found = bundle.Bundle(source, stream)
+        for id in sorted(found.members):
+            try:
+                data = found.record(id)
+                name = join(source, f"{id}.json")
+                doc = read.parse(data, name)
+                record = _ours(doc, name)
+                read.same_id(doc, id, name)
+                if found.members[id][1]:
+                    with _staging(experiments) as stage:
+                        found.unpack(id, stage)
+                        arrived = _admit(experiments, name, record, data, stage)
+                else:
+                    arrived = _admit(experiments, name, record, data, None)
+                yield arrived
+            except QnError as error:
+                yield Refused(source=source, error=error)
+
+
+# ----------------------------------------------------------------------------------------- staging
+
+
+@contextmanager
+def _staging(experiments: str) -> Iterator[str]:
+    """An empty folder beside those of the runs, gone afterwards; its lock says it is in use."""
+    _prepare(experiments)
+    runs = join(experiments, "runs")
+    stage = join(runs, f"{_STAGE}{os.urandom(4).hex()}")
+    with naming(stage):
+        os.mkdir(stage)
+        lock = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with naming(stage):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep(experiments: str) -> None:
+    """Removes what an import that was killed has left behind."""
+    runs = join(experiments, "runs")
+    with suppress(OSError):
+        for name in os.listdir(runs):
+            # One that was made this instant may not have its lock yet.
+            if not name.startswith(_STAGE) or time.time() - os.stat(join(runs, name)).st_mtime < 60:
+                continue
+            fd = os.open(join(runs, name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(join(runs, name), ignore_errors=True)
+            finally:
+                os.close(fd)
+
+
+def _prepare(experiments: str) -> None:
+    if not isdir(experiments):
+        make_folder(experiments)
+        try:
+            publish(join(experiments, ".gitignore"), paths.IGNORED.encode())
+        except StorageError as error:
+            if error.hint != "EEXIST":  # somebody else was first
+                raise
+    make_folder(join(experiments, "runs"))
+
+
+def _copied(folder: str, stage: str, warn: Warn) -> str:
+    for name in bundle.files(folder, warn):
+        with bundle.opened(join(folder, name)) as stream:
+            bundle.place(stage, name, iter(partial(stream.read, bundle.CHUNK), b""))
+    return stage
+
+
+def _same_place(one: str, other: str) -> bool:
+    with suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+# -------------------------------------------------------------------------------------- publishing
+
+
+def _admit(
+    experiments: str, source: str, record: Experiment, data: bytes, staged: str | None
+) -> Arrived:
+    """Publishes a record and the folder of its run. Raises StorageError if anything contradicts."""
+    if staged is not None:
+        _agree(record, staged, source)
+    path = paths.record(experiments, record.id)
+    folder = paths.run_folder(experiments, record.id)
+    _prepare(experiments)
+    new = not _here(path, data, source)
+    if new:
+        if lexists(join(folder, "episodes.jsonl")) and not _same_journal(record, folder):
+            raise StorageError(
+                "a run of this id is here, without its record",
+                file=source,
+                field=record.id,
+                hint=f"qn-exp recover {record.id}",
+            )
+        try:
+            publish(path, data)
+        except StorageError as error:
+            # Somebody imports the same at the same time.
+            if error.hint != "EEXIST" or not _here(path, data, source):
+                raise
+            new = False
+    added = staged is not None and _join(staged, folder)
+    origin = record.origin
+    return Arrived(
+        source=source,
+        id=record.id,
+        outcome=IMPORTED if new else COMPLETED if added else HERE,
+        format=origin.format if origin else None,
+        origin_id=origin.id if origin else None,
+    )
+
+
+def _here(path: str, data: bytes, source: str) -> bool:
+    """Whether this very record is here. Raises StorageError if another one of its name is.
+
+    Compared as data: git may have changed the ends of lines. Of an import, the original decides.
+    """
+    try:
+        there, _ = read.load(path)
+    except FileNotFoundError:
+        return False
+    if there == data:
+        return True
+    mine, other = read.parse(there, path), read.parse(data, source)
+    original = (other.get("origin") or {}).get("sha256")
+    here = mine.get("origin")
+    if original and type(here) is dict and here.get("sha256") == original:
+        return True
+    if mine != other:
+        raise StorageError("another record of this id is here", file=source, field=path)
+    return True
+
+
+def _agree(record: Experiment, folder: str, source: str) -> None:
+    """Raises StorageError unless the files of a run are those that its record names."""
+    for attachment in record.attachments:
+        path = join(folder, attachment.name)
+        if "/" in attachment.name or not lexists(path):
+            continue
+        if _digest(path) != attachment.sha256:
+            raise StorageError(
+                "is not the file that the record names", file=source, field=attachment.name
+            )
+    if lexists(join(folder, "episodes.jsonl")) and not _same_journal(record, folder):
+        raise StorageError(
+            "does not hold the episodes of the record", file=source, field="episodes.jsonl"
+        )
+
+
+def _digest(path: str) -> str:
+    total = sha256()
+    with bundle.opened(path) as stream:
+        while part := stream.read(bundle.CHUNK):
+            total.update(part)
+    return total.hexdigest()
+
+
+def _same_journal(record: Experiment, folder: str) -> bool:
+    """Whether the journal gives the digests of the record, as far as it should: a record without
+    digests cannot tell, and the disk of one whose journal failed was full.
+    """
+    if record.digests is None or any(f.plugin == "json_storage" for f in record.failures):
+        return True
+    tally = Tally()
+    try:
+        for episode in read.Lines(join(folder, "episodes.jsonl")):
+            tally.add(episode)
+    except StorageError:
+        return False
+    return tally.digests() == record.digests
+
+
+def _join(staged: str, folder: str) -> bool:
+    """Gives the staged folder its name, or its files to the folder that is there; True if any was
+    new. A file that is there stays as it is.
+    """
+    with naming(folder):
+        for below, _, _ in os.walk(staged, topdown=False):
+            sync_folder(below)
+        if not lexists(folder):
+            os.rename(staged, folder)
+            sync_folder(dirname(folder))
+            return True
+        added = False
+        for below, _, names in os.walk(staged):
+            target = join(folder, os.path.relpath(below, staged))
+            os.makedirs(target, exist_ok=True)
+            for name in names:
+                if not lexists(join(target, name)):
+                    os.rename(join(below, name), join(target, name))
+                    added = True
+            sync_folder(target)
+        return added

@@ -1,0 +1,251 @@
+"""Experiments in one file, for another machine: a zip of records and the folders of their runs.
+
+It is laid out as the folder of experiments is, so that it may be unpacked there by hand. The same
+experiments make the same bytes. What is read is somebody else's: names that would leave the folder,
+links, devices, names that come twice, and more bytes than such a file can honestly hold are refused
+before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from qn_tracking.errors import StorageError
+from qn_tracking.ids import is_id
+from qn_tracking.store import paths
+from qn_tracking.store.read import LIMIT, kind_of, load
+from qn_tracking.store.write import naming, storage_error
+
+VERSION = 1
+COMMENT = b"qn-tracking bundle "
+RATIO = 200
+"""Text that was written by runs does not shrink further; a bomb does."""
+ALLOWED = 64 << 20
+"""Bytes that any bundle may unpack to, whatever its own size."""
+CHUNK = 1 << 20
+
+
+def write(
+    stream: IO[bytes], experiments: str, ids: Iterable[str], warn: Callable[[str], None]
+) -> int:
+    """Writes the records and the folders of their runs; returns how many. Raises StorageError."""
+    count = 0
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.comment = COMMENT + str(VERSION).encode()
+        for id in ids:
+            record = paths.record(experiments, id)
+            try:
+                data, _ = load(record)
+            except FileNotFoundError:
+                raise StorageError("vanished", file=record) from None
+            bundle.writestr(_info(f"{id}.json"), data)
+            for name in files(paths.run_folder(experiments, id), warn):
+                _add(bundle, experiments, f"runs/{id}/{name}")
+            count += 1
+    return count
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    """A member without a clock or a user in it."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    info.create_system = 3
+    return info
+
+
+def _add(bundle: zipfile.ZipFile, experiments: str, name: str) -> None:
+    path = os.path.join(experiments, name)
+    with opened(path) as source:
+        # A size from now on keeps a journal that still grows from being torn in the bundle.
+        left = os.fstat(source.fileno()).st_size
+        info = _info(name)
+        info.file_size = left
+        with bundle.open(info, "w", force_zip64=left >= zipfile.ZIP64_LIMIT // 2) as member:
+            while left and (part := _read(source, min(left, CHUNK), path)):
+                member.write(part)
+                left -= len(part)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A regular file, open for reading; never waits on a FIFO. Raises StorageError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise storage_error(path, error) from None
+    with open(fd, "rb") as stream:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise StorageError(f"is {kind_of(mode)}, not a file", file=path)
+        yield stream
+
+
+def _read(source: IO[bytes], size: int, path: str) -> bytes:
+    with naming(path):
+        return source.read(size)
+
+
+def files(folder: str, warn: Callable[[str], None]) -> list[str]:
+    """The files below a folder of a run, by their names in it, sorted; none if there is no folder.
+
+    What is no file, or has a name that no bundle may hold, is left out with a warning; temporary
+    files silently.
+    """
+    out: list[str] = []
+
+    def visit(below: str) -> None:
+        try:
+            entries = sorted(os.scandir(os.path.join(folder, below)), key=lambda e: e.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise storage_error(os.path.join(folder, below), error) from None
+        for entry in entries:
+            name = f"{below}{entry.name}"
+            if entry.name.endswith(".tmp") and entry.name.startswith("."):
+                continue
+            if not _fit(name.split("/")):
+                warn(f"{entry.path}: not in the bundle: a name that is not portable")
+            elif entry.is_dir(follow_symlinks=False):
+                visit(f"{name}/")
+            elif entry.is_file(follow_symlinks=False):
+                out.append(name)
+            else:
+                warn(f"{entry.path}: not in the bundle: not a file")
+
+    visit("")
+    return out
+
+
+def _fit(parts: list[str]) -> bool:
+    """Whether these are names of files and nothing else, on any machine of ours."""
+    return all(
+        part not in ("", ".", "..")
+        and part.isprintable()
+        and "\\" not in part
+        and len(part.encode()) <= 255
+        for part in parts
+    )
+
+
+class Bundle:
+    """A bundle that was opened and whose names were checked. Raises StorageError for a hostile one.
+
+    `members` are, for each id, the name of its record, or None, and the files of its run.
+    """
+
+    def __init__(self, path: str, stream: IO[bytes]) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(stream)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+            raise self.wrong(f"not a whole zip file: {error}") from None
+        self._version()
+        size = os.fstat(stream.fileno()).st_size
+        self.members: dict[str, tuple[zipfile.ZipInfo | None, dict[str, zipfile.ZipInfo]]] = {}
+        seen: set[str] = set()
+        total = 0
+        for info in self._zip.infolist():
+            self._check(info)
+            total += info.file_size
+            if info.filename in seen:
+                raise self.wrong("a name that comes twice", info.filename)
+            seen.add(info.filename)
+            if not info.is_dir():
+                self._sort(info)
+        if total > ALLOWED + RATIO * size:
+            raise self.wrong(f"would unpack {size:,} bytes to {total:,}: refused as a bomb")
+        for name in seen:
+            parts = name.split("/")
+            if any("/".join(parts[:n]) in seen for n in range(1, len(parts))):
+                raise self.wrong("a file below a file", name)
+
+    def wrong(self, cause: str, name: str | None = None) -> StorageError:
+        """The error that names the bundle, and where known the member."""
+        return StorageError(cause, file=self.path, field=None if name is None else repr(name)[1:-1])
+
+    def _version(self) -> None:
+        comment = self._zip.comment
+        if comment.startswith(COMMENT):
+            version = comment.removeprefix(COMMENT)
+            if version.isdigit() and int(version[:9]) > VERSION:
+                raise StorageError(
+                    f"bundle version {int(version[:9])} is newer than this program's {VERSION}",
+                    file=self.path,
+                    hint="upgrade qn-tracking",
+                )
+
+    def _check(self, info: zipfile.ZipInfo) -> None:
+        name = info.orig_filename
+        mode = info.external_attr >> 16
+        if info.flag_bits & 0x1:
+            raise self.wrong("is encrypted", name)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self.wrong("an unknown compression", name)
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise self.wrong(f"is {kind_of(mode)}, not a file", name)
+        if name.startswith("/") or ".." in name.split("/"):
+            raise self.wrong("a name that leads out of the folder", name)
+        # Zip cuts names at a NUL: what was checked would not be what is written.
+        if info.filename != name or not _fit(name.removesuffix("/").split("/")):
+            raise self.wrong("a name that is not portable", name)
+
+    def _sort(self, info: zipfile.ZipInfo) -> None:
+        name = info.filename
+        id = name.removesuffix(".json")
+        if id != name and is_id(id):
+            if info.file_size > LIMIT:
+                raise self.wrong(f"larger than {LIMIT >> 20} MiB", name)
+            self.members[id] = (info, self.members.get(id, (None, {}))[1])
+            return
+        top, _, rest = name.partition("/")
+        id, _, file = rest.partition("/")
+        if top != "runs" or not is_id(id) or not file:
+            raise self.wrong("neither a record nor a file of a run", name)
+        self.members.setdefault(id, (None, {}))[1][file] = info
+
+    def record(self, id: str) -> bytes:
+        """The bytes of a record. Raises StorageError if there is none, or it is damaged."""
+        info = self.members[id][0]
+        if info is None:
+            raise self.wrong("files of a run without its record", f"runs/{id}")
+        return b"".join(self._parts(info))
+
+    def unpack(self, id: str, folder: str) -> None:
+        """Writes the files of a run into an empty folder. Raises StorageError."""
+        for name, info in self.members[id][1].items():
+            place(folder, name, self._parts(info))
+
+    def _parts(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+        try:
+            with self._zip.open(info) as member:
+                left = info.file_size
+                while part := member.read(CHUNK):
+                    left -= len(part)
+                    yield part
+                if left:
+                    raise self.wrong("truncated", info.filename)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise self.wrong(f"damaged: {error}", info.filename) from None
+        except OSError as error:
+            raise storage_error(self.path, error) from None
+
+
+def place(folder: str, name: str, parts: Iterable[bytes]) -> None:
+    """Writes a new file below a folder of ours, durably. Raises StorageError."""
+    path = os.path.join(folder, name)
+    with naming(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(path, flags, 0o666), "wb") as stream:
+            for part in parts:
+                stream.write(part)
+            stream.flush()
+            os.fsync(stream.fileno())

@@ -1,0 +1,271 @@
+"""`fsck`: whether every file says what it should, and the same as the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from os.path import exists, isdir, join
+from typing import Any
+
+from attrs import frozen
+
+from qn_tracking import codec
+from qn_tracking.errors import QnError, StorageError, printable
+from qn_tracking.ids import is_id
+from qn_tracking.model import Config, Experiment
+from qn_tracking.redact import MARK
+from qn_tracking.stats import Tally
+from qn_tracking.store import labels, paths, read, unfinished
+
+FAULT, NOTE = "fault", "note"
+STATUSES = ("completed", "failed", "interrupted", "crashed", "imported")
+
+
+@frozen(kw_only=True)
+class Finding:
+    """What a check found: a fault, or a note on what is unusual and no fault."""
+
+    level: str
+    file: str
+    field: str | None = None
+    cause: str
+
+    def __str__(self) -> str:
+        where = [part for part in (self.file, self.field) if part]
+        return printable(": ".join([*where, self.cause]))
+
+
+@frozen(kw_only=True)
+class Report:
+    """What was checked, and everything that was found."""
+
+    records: int
+    journals: int
+    episodes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> int:
+        return sum(finding.level == FAULT for finding in self.findings)
+
+
+def check(
+    experiments: str,
+    ids: Iterable[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Checks all experiments, or those given. Raises StorageError if the folder cannot be listed."""
+    chosen = list(ids)
+    try:
+        files = sorted(os.listdir(experiments))
+    except OSError as error:
+        raise StorageError((error.strerror or str(error)).lower(), file=experiments) from None
+    findings: list[Finding] = []
+    records = [name[:-5] for name in files if name.endswith(".json") and name[0] != "."]
+    if chosen:
+        records = [name for name in records if name in set(chosen)]
+    else:
+        for name in files:
+            if name.endswith(".tmp"):
+                cause = "left by a writing that was interrupted; may be deleted"
+                findings.append(Finding(level=NOTE, file=join(experiments, name), cause=cause))
+    count = _Count()
+    for done, name in enumerate(records):
+        if progress is not None:
+            progress(done, len(records))
+        findings.extend(_record(experiments, name, count))
+    findings.extend(_folders(experiments, chosen, set(records), count))
+    if progress is not None:
+        progress(len(records), len(records))
+    return Report(
+        records=len(records),
+        journals=count.journals,
+        episodes=count.episodes,
+        findings=tuple(findings),
+    )
+
+
+class _Count:
+    """How much was checked."""
+
+    journals = 0
+    episodes = 0
+
+
+def _fault(file: str, cause: str, field: str | None = None) -> Finding:
+    return Finding(level=FAULT, file=file, field=field, cause=cause)
+
+
+def _of(error: QnError) -> Finding:
+    cause = error.cause + (f" ({error.hint})" if error.hint else "")
+    return _fault(error.file or "", cause, error.field)
+
+
+def _record(experiments: str, name: str, count: _Count) -> Iterator[Finding]:
+    path = join(experiments, f"{name}.json")
+    if not is_id(name):
+        yield _fault(path, "its name is not an id")
+        return
+    try:
+        experiment = read.experiment(path)
+    except FileNotFoundError:
+        return
+    except QnError as error:
+        yield _of(error)
+        return
+    if experiment.status not in STATUSES:
+        cause = f"expected one of {', '.join(STATUSES)}, got {experiment.status!r}"
+        yield _fault(path, cause, "status")
+    yield from _itself(path, experiment)
+    folder = paths.run_folder(experiments, name)
+    if not isdir(folder):
+        return  # it came by git, without its texts
+    yield from _labels(experiments, name)
+    yield from _attachments(folder, experiment)
+    yield from _journal(path, join(folder, "episodes.jsonl"), experiment, count)
+
+
+def _itself(path: str, experiment: Experiment) -> Iterator[Finding]:
+    """What a record says about itself twice."""
+    config = experiment.config
+    # A record of another program names no digest where that had none.
+    digest = codec.digest(codec.canonical(config.data))
+    if (
+        config.digest != digest
+        and (config.digest or not experiment.origin)
+        and not _redacted(config)
+    ):
+        yield _fault(path, "the configuration has another digest", "config.digest")
+    results = experiment.results
+    for field in ("success_rate", "final_success_rate"):
+        rate = getattr(results, field)
+        if rate is not None and not 0 <= rate <= 1:
+            yield _fault(path, f"{rate} is no share", f"results.{field}")
+
+
+def _redacted(config: Config) -> bool:
+    """Whether something was taken out of what the digest is of."""
+
+    def inside(value: Any) -> bool:
+        if isinstance(value, str):
+            return MARK in value
+        if isinstance(value, Mapping):
+            return any(map(inside, value.values()))
+        return isinstance(value, tuple) and any(map(inside, value))
+
+    return inside(config.data)
+
+
+def _labels(experiments: str, name: str) -> Iterator[Finding]:
+    try:
+        labels.read(experiments, name)
+    except QnError as error:
+        yield _of(error)
+
+
+def _attachments(folder: str, experiment: Experiment) -> Iterator[Finding]:
+    for i, attachment in enumerate(experiment.attachments):
+        file = join(folder, attachment.name)
+        field = f"attachments[{i}]"
+        if "/" in attachment.name or attachment.name in (".", ".."):
+            yield _fault(file, "the record names a file outside of its folder", f"{field}.name")
+            continue
+        try:
+            data, _ = read.load(file, max(read.LIMIT, attachment.size))
+        except FileNotFoundError:
+            # Labels are all that is here of an experiment that came by git.
+            if exists(join(folder, "run.json")):
+                yield _fault(file, "missing")
+            continue
+        except QnError as error:
+            yield _of(error)
+            continue
+        if len(data) != attachment.size or sha256(data).hexdigest() != attachment.sha256:
+            yield _fault(file, "is not what the record names by digest", f"{field}.sha256")
+
+
+def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> Iterator[Finding]:
+    """Recomputes what the record says of the episodes."""
+    if not exists(journal):
+        if exists(join(os.path.dirname(journal), "run.json")):
+            yield _fault(journal, "missing")
+        return
+    tally, lines = Tally(), read.Lines(journal)
+    try:
+        for episode in lines:
+            tally.add(episode)
+    except QnError as error:
+        yield _of(error)
+        return
+    count.journals += 1
+    count.episodes += lines.count
+    if lines.torn:
+        yield _fault(journal, f"a torn last line of {lines.torn} bytes", f"line {lines.count + 1}")
+    recorded, found = experiment.results, tally.results()
+    if found.episodes < recorded.episodes and any(
+        failure.plugin == "json_storage" and failure.hook == "episode_end"
+        for failure in experiment.failures
+    ):
+        cause = f"holds {found.episodes} of {recorded.episodes} episodes, as the record says"
+        yield Finding(level=NOTE, file=journal, cause=cause)
+        return
+    differing = list(_differences(codec.plain(recorded), codec.plain(found), "results"))
+    digests = list(
+        _differences(codec.plain(experiment.digests), codec.plain(tally.digests()), "digests")
+    )
+    for field, said, computed in (*differing, *digests):
+        yield _fault(path, f"{_short(said)}, but its episodes give {_short(computed)}", field)
+
+
+def _differences(said: Any, computed: Any, field: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(said, Mapping) and isinstance(computed, Mapping):
+        for key in (*said, *(key for key in computed if key not in said)):
+            yield from _differences(said.get(key), computed.get(key), f"{field}.{key}")
+    elif isinstance(said, list) and isinstance(computed, list) and len(said) == len(computed):
+        for i, (a, b) in enumerate(zip(said, computed, strict=True)):
+            yield from _differences(a, b, f"{field}[{i}]")
+    elif said != computed:
+        yield field, said, computed
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _folders(
+    experiments: str, chosen: list[str], recorded: set[str], count: _Count
+) -> Iterator[Finding]:
+    """Runs without a record: their journals must be whole, too."""
+    runs = join(experiments, "runs")
+    try:
+        names = sorted(os.listdir(runs))
+    except OSError:
+        return
+    for name in names:
+        if name in recorded or (chosen and name not in chosen) or not is_id(name):
+            continue
+        found = unfinished.survey(experiments, name)
+        if found is None:
+            continue
+        folder = join(runs, name)
+        if found.status == unfinished.CRASHED:
+            hint = f"crashed; qn-exp recover {name}"
+        else:
+            hint = found.status
+        yield Finding(level=NOTE, file=folder, cause=f"has no record: {hint}")
+        yield from _labels(experiments, name)
+        journal = join(folder, "episodes.jsonl")
+        if exists(journal):
+            lines = read.Lines(journal)
+            try:
+                for _ in lines:
+                    count.episodes += 1
+            except QnError as error:
+                yield _of(error)
+                continue
+            count.journals += 1
+            if lines.torn and found.status == unfinished.CRASHED:
+                cause = f"a torn last line of {lines.torn} bytes: recover drops it"
+                yield Finding(level=NOTE, file=journal, cause=cause)

@@ -1,0 +1,85 @@
+"""Tags and notes that are added later: `experiments/runs/<id>/labels.json`.
+
+Records are never rewritten. Two who add at once wait for each other: the lock is on the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from os.path import join
+
+from qn_tracking.errors import StorageError
+from qn_tracking.store import paths
+from qn_tracking.store.read import load, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+SCHEMA = 1
+
+
+def path(experiments: str, id: str) -> str:
+    """The file of an experiment's labels."""
+    return join(paths.run_folder(experiments, id), "labels.json")
+
+
+def read(experiments: str, id: str) -> dict[str, Any]:
+    """`tags`, a mapping of text, and `notes`, a list of `at` and `text`; both empty without a file.
+
+    Raises StorageError.
+    """
+    file = path(experiments, id)
+    try:
+        doc = parse(load(file)[0], file)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"tags": {}, "notes": []}
+    if doc.get("schema") != SCHEMA:
+        raise StorageError(f"expected {SCHEMA}", file=file, field="schema")
+    tags, notes = doc.get("tags", {}), doc.get("notes", [])
+    if type(tags) is not dict or not all(type(value) is str for value in tags.values()):
+        raise StorageError("expected a mapping of text", file=file, field="tags")
+    if type(notes) is not list or not all(
+        type(note) is dict and type(note.get("text")) is str and type(note.get("at")) is str
+        for note in notes
+    ):
+        raise StorageError("expected a list of notes", file=file, field="notes")
+    return {"tags": tags, "notes": notes}
+
+
+def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Applies an edit to the labels, durably; returns them. Raises StorageError."""
+    import fcntl
+    import json
+
+    from qn_tracking.store.write import create, make_folder, naming, sync_folder
+
+    file = path(experiments, id)
+    folder = paths.run_folder(experiments, id)
+    make_folder(folder)
+    with naming(folder):
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with naming(folder):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        labels = read(experiments, id)
+        edit(labels)
+        text = json.dumps({"schema": SCHEMA, **labels}, indent=2, ensure_ascii=False) + "\n"
+        with naming(file):
+            temporary = join(folder, f".labels.json.{os.urandom(4).hex()}.tmp")
+            create(temporary, text.encode(), durable=True)
+            try:
+                os.replace(temporary, file)
+            except OSError:
+                os.unlink(temporary)
+                raise
+            sync_folder(folder)
+        return labels
+    finally:
+        os.close(lock)
+
+
+def merged(tags: dict[str, Any], labels: dict[str, Any]) -> dict[str, Any]:
+    """The tags of a record with those that were added later; a later one wins."""
+    return {**tags, **labels["tags"]}

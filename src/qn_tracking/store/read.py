@@ -1,0 +1,303 @@
+"""Reading what is stored: records, and the episodes of a journal.
+
+A file is refused with its cause, never read halfway: what it holds instead of a record, its
+encoding, its size, a duplicate key, a schema from the future. Nothing heavy is imported before it
+is needed: the index reads new records with this in a listing that takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from zlib import crc32
+
+from qn_tracking.errors import StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, NoReturn
+
+    from qn_tracking.model import Episode, Experiment
+
+LIMIT = 64 << 20
+"""Bytes of the largest record, and of the longest line of a journal."""
+SCHEMA = 1
+"""`qn_tracking.model.SCHEMA`, whose module costs a listing more than the listing itself."""
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From each older schema, the step to the next."""
+
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_LFS = b"version https://git-lfs.github.com/spec/"
+_BOMS = (
+    (b"\xef\xbb\xbf", "UTF-8 with a byte order mark"),
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
+def load(path: str, limit: int = LIMIT) -> tuple[bytes, os.stat_result]:
+    """The bytes of a regular file, and its stat when it was read; never waits on a FIFO.
+
+    Raises FileNotFoundError if there is none, StorageError for anything else.
+    """
+    try:
+        fd = os.open(path, _OPEN)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise StorageError("is a link to nothing", file=path) from None
+        raise
+    except OSError as error:
+        raise _storage_error(path, error) from None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise StorageError(f"is {kind_of(info.st_mode)}, not a file", file=path)
+        if info.st_size > limit:
+            raise StorageError(f"larger than {limit >> 20} MiB", file=path)
+        parts = []
+        while part := os.read(fd, max(info.st_size + 1, 1 << 16)):
+            parts.append(part)
+        return b"".join(parts), info
+    except OSError as error:
+        raise _storage_error(path, error) from None
+    finally:
+        os.close(fd)
+
+
+def kind_of(mode: int) -> str:
+    """`a directory`, `a FIFO`, …: what is there in place of a file."""
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    kinds[stat.S_IFLNK] = "a link"
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _storage_error(path: str, error: OSError) -> StorageError:
+    from qn_tracking.store.write import storage_error
+
+    return storage_error(path, error)
+
+
+# ----------------------------------------------------------------------------------------- records
+
+
+def parse(data: bytes, file: str) -> dict[str, Any]:
+    """The object in the bytes of a JSON file. Raises StorageError with the cause."""
+    import json
+
+    text = _text(data, file)
+    try:
+        doc = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        if "\\u" in text:  # an escaped half of a character is no text
+            json.dumps(doc, ensure_ascii=False).encode()
+    except _DuplicateKeyError as error:
+        raise StorageError(f"duplicate key {error.args[0]!r}", file=file) from None
+    except RecursionError:
+        raise StorageError("nested too deep", file=file) from None
+    except UnicodeEncodeError:
+        raise StorageError("text that is not valid Unicode", file=file) from None
+    except json.JSONDecodeError as error:
+        raise _not_json(error, text, file) from None
+    except ValueError as error:
+        raise StorageError(f"not valid JSON: {error}", file=file) from None
+    if type(doc) is not dict:
+        raise StorageError("expected a JSON object", file=file)
+    return doc
+
+
+def _not_json(error: Any, text: str, file: str) -> StorageError:
+    if text.startswith("<<<<<<< ") or "\n<<<<<<< " in text:
+        return StorageError("holds an unresolved git merge conflict", file=file)
+    # What begins an object and breaks off at the very end was once whole.
+    cut = text.lstrip()[:1] == "{" and (
+        error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+    )
+    kind = "truncated" if cut else "not valid JSON"
+    where = f"line {error.lineno} column {error.colno}"
+    return StorageError(f"{kind}: {error.msg[:1].lower()}{error.msg[1:]}: {where}", file=file)
+
+
+def _text(data: bytes, file: str) -> str:
+    if not data.strip():
+        raise StorageError("empty", file=file)
+    if data.startswith(_LFS):
+        raise StorageError("is a git-LFS pointer, not the record", file=file, hint="git lfs pull")
+    for mark, name in _BOMS:
+        if data.startswith(mark):
+            raise StorageError(f"encoding is {name}", file=file, hint="save it as UTF-8")
+    if b"\x00" in data[:4]:
+        raise StorageError("encoding is UTF-16 or UTF-32", file=file, hint="save it as UTF-8")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        cause = f"encoding is not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
+        raise StorageError(cause, file=file, hint="save it as UTF-8") from None
+
+
+class _DuplicateKeyError(Exception):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return out
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def current(doc: dict[str, Any], file: str) -> dict[str, Any]:
+    """The document in today's schema; an older one is upgraded stepwise, a newer one refused."""
+    schema = doc.get("schema")
+    if type(schema) is not int or schema < 1:
+        shown = "nothing" if schema is None else repr(schema)[:40]
+        raise StorageError(f"expected a schema number, got {shown}", file=file, field="schema")
+    if schema > SCHEMA:
+        raise StorageError(
+            f"schema {schema} is newer than this program's {SCHEMA}",
+            file=file,
+            field="schema",
+            hint="upgrade qn-tracking",
+        )
+    while schema < SCHEMA:
+        doc = UPGRADES[schema](doc)
+        schema = doc["schema"]
+    return doc
+
+
+def same_id(doc: dict[str, Any], name: str, file: str) -> None:
+    """Raises StorageError if a document is not what the name of its file says."""
+    if doc.get("id") != name:
+        shown = repr(doc.get("id"))
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        raise StorageError(f"{shown} is not the name of the file", file=file, field="id")
+
+
+def document(path: str) -> dict[str, Any]:
+    """A record as plain data in today's schema. Raises StorageError, FileNotFoundError."""
+    data, _ = load(path)
+    doc = current(parse(data, path), path)
+    same_id(doc, os.path.basename(path).removesuffix(".json"), path)
+    return doc
+
+
+def experiment(path: str) -> Experiment:
+    """A record, every field of it checked. Raises StorageError, FileNotFoundError."""
+    from qn_tracking.codec import structure
+    from qn_tracking.model import Experiment
+
+    return structure(document(path), Experiment, file=path, error=StorageError)
+
+
+# ----------------------------------------------------------------------------------------- journal
+
+
+class Lines:
+    """The committed lines of a journal, from an offset on, checked: their checksum, their number.
+
+    Iterate once; then `count` is how many there were, `committed` the bytes up to the last
+    newline, and `torn` the bytes after it. Raises StorageError naming the first bad line.
+    """
+
+    def __init__(self, path: str, offset: int = 0, count: int = 0) -> None:
+        self.path = path
+        self.count = count
+        self.committed = offset
+        self.torn = 0
+
+    def __iter__(self) -> Iterator[Episode]:
+        for line in self.raw():
+            yield self._episode(line)
+            self.count += 1
+            self.committed += len(line)
+
+    def raw(self) -> Iterator[bytes]:
+        """The committed lines as bytes; whoever takes them keeps count."""
+        try:
+            fd = os.open(self.path, _OPEN)
+            with open(fd, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise StorageError("is not a file", file=self.path)
+                stream.seek(self.committed)
+                while line := stream.readline(LIMIT):
+                    if line[-1:] != b"\n":
+                        if len(line) == LIMIT:
+                            raise self._bad("longer than a line can be")
+                        self.torn = len(line)
+                        return
+                    yield line
+        except OSError as error:
+            raise _storage_error(self.path, error) from None
+
+    def _bad(self, cause: str) -> StorageError:
+        return StorageError(cause, file=self.path, field=f"line {self.count + 1}")
+
+    def _episode(self, line: bytes) -> Episode:
+        body, mark, crc = line.rpartition(b',"crc":"')
+        if not mark or crc[8:] != b'"}\n' or crc[:8] != b"%08x" % crc32(body):
+            raise self._bad("checksum does not match")
+        try:
+            episode = _episode(body)
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._bad(f"not an episode: {error}") from None
+        if episode.index != self.count:
+            raise self._bad(f"expected episode {self.count}, got {episode.index}")
+        return episode
+
+
+_FIELDS = {"index", "seed", "success", "termination", "steps", "reward", "counts", "metrics"}
+_TEXT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+
+
+def _episode(body: bytes) -> Episode:
+    """From a line without its checksum; the journal's bytes are the episode's canonical ones."""
+    import orjson
+
+    from qn_tracking.model import Episode, FrozenDict, Measure
+
+    # Inside of text the quotes would be escaped, and no number is a mapping: it stands there once.
+    exact, mark, _ = body.rpartition(b',"timing":{')
+    if not mark:
+        raise ValueError("no timing")
+    doc = orjson.loads(body + b"}")
+    timing = doc.pop("timing")
+    if doc.keys() != _FIELDS:
+        wrong = sorted(doc.keys() ^ _FIELDS)
+        raise ValueError(f"fields {', '.join(wrong)}")
+
+    def number(key: str, value: Any) -> Measure:
+        if type(value) is float or type(value) is int or value in _TEXT_NUMBERS:
+            return Measure(float(value))
+        raise ValueError(f"{key}: expected a number")
+
+    def either(key: str, kind: type) -> Any:
+        if doc[key] is None or type(doc[key]) is kind:
+            return doc[key]
+        raise ValueError(f"{key}: unexpected {type(doc[key]).__name__}")
+
+    if type(doc["index"]) is not int:
+        raise ValueError("index: expected a whole number")
+    for key, value in doc["counts"].items():
+        if type(value) is not int:
+            raise ValueError(f"counts.{key}: expected a whole number")
+    return Episode(
+        index=doc["index"],
+        seed=either("seed", int),
+        success=either("success", bool),
+        termination=either("termination", str),
+        steps=either("steps", int),
+        reward=None if doc["reward"] is None else number("reward", doc["reward"]),
+        counts=FrozenDict(doc["counts"]),
+        metrics=FrozenDict({k: number(k, v) for k, v in doc["metrics"].items()}),
+        timing=FrozenDict({k: float(v) for k, v in timing.items()}),
+        exact=exact + b"}",
+    )

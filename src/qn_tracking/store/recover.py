@@ -1,0 +1,204 @@
+"""From the folder of a run that died to its record, status `crashed`.
+
+What the folder does not tell is left out; nothing is invented. The end of the run is the time of
+its last episode.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from os.path import join, lexists
+from typing import Any
+
+from qn_tracking import codec
+from qn_tracking.errors import QnError, StorageError, UsageError
+from qn_tracking.ids import utc
+from qn_tracking.model import EMPTY, Attachment, Experiment, RunInfo, freeze
+from qn_tracking.stats import Tally
+from qn_tracking.store import paths, unfinished
+from qn_tracking.store.index import microseconds
+from qn_tracking.store.read import Lines, load, parse
+from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
+
+# Where the child that reads git puts texts that belong into files of their own.
+_TEXTS = (("git", "patch", "uncommitted.patch"), ("packages", "list", "packages.txt"))
+
+
+def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
+    """Makes the record, durably. Raises UsageError for a run that is not known to be dead, unless
+    `force`d for one of another host, and StorageError for what its folder does not hold.
+    """
+    folder = paths.run_folder(experiments, id)
+    record = paths.record(experiments, id)
+    if lexists(record):
+        raise UsageError("has a record already", file=id)
+    status = unfinished.status_now(experiments, id)
+    if status == unfinished.RUNNING:
+        raise UsageError("is still running", file=id, hint=f"qn-exp tail {id}")
+    if status == unfinished.UNKNOWN and not force:
+        host = unfinished.host_of(experiments, id)
+        raise UsageError(
+            f"was started on {host} and may be running there", file=id, hint="--force if it is not"
+        )
+    run = _run(folder, id)
+    journal = join(folder, "episodes.jsonl")
+    lock = _locked(journal, id)
+    try:
+        warnings: list[str] = []
+        tally, last = _tally(journal, lock, warnings)
+        facts, attachments = _facts(folder, warnings)
+        experiment = _sealed(run, tally, last, facts, attachments, warnings)
+        data = codec.document(experiment)
+        with naming(folder):
+            for name in sorted(os.listdir(folder)):
+                if not name.startswith(".") and os.path.isfile(join(folder, name)):
+                    sync_file(join(folder, name))
+            sync_folder(folder)
+        publish(record, data)
+        with suppress(OSError):
+            os.unlink(join(folder, "facts.json"))
+        return experiment
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _run(folder: str, id: str) -> RunInfo:
+    """What was known before episode 0."""
+    path = join(folder, "run.json")
+    try:
+        doc = parse(load(path)[0], path)
+    except FileNotFoundError:
+        raise StorageError(
+            "missing: the run died before it was told what it is", file=path, hint=f"qn-exp rm {id}"
+        ) from None
+    for key in ("host", "pid"):
+        doc.pop(key, None)
+    run = codec.structure(doc, RunInfo, file=path, error=StorageError)
+    if run.id != id:
+        raise StorageError(f"{run.id!r} is not the name of the folder", file=path, field="id")
+    return run
+
+
+def _locked(journal: str, id: str) -> int:
+    """The journal, locked by us; -1 if there is none."""
+    try:
+        fd = os.open(journal, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        with naming(journal):
+            raise error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise UsageError("is in use", file=id, hint="by its run, or by another qn-exp") from None
+    return fd
+
+
+def _tally(journal: str, lock: int, warnings: list[str]) -> tuple[Tally, float]:
+    tally, last = Tally(), 0.0
+    if lock < 0:
+        return tally, last
+    lines = Lines(journal)
+    for episode in lines:
+        tally.add(episode)
+        last = episode.timing.get("at", last)
+    if lines.torn:
+        warnings.append(
+            f"journal: dropped a torn last line of {lines.torn} bytes after episode {lines.count}"
+        )
+        with naming(journal):
+            os.ftruncate(lock, lines.committed)
+    return tally, last
+
+
+def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attachment]]:
+    """The facts that the metadata's child left behind, and the texts of the run."""
+    attachments = []
+    config = join(folder, "config.yml")
+    try:
+        attachments.append(_attachment("config.yml", load(config)[0]))
+    except FileNotFoundError:
+        raise StorageError("missing", file=config) from None
+    path = join(folder, "facts.json")
+    try:
+        doc = parse(load(path)[0], path)
+    except FileNotFoundError:
+        warnings.append("git, packages and system were not known yet when the run died")
+        return {}, attachments
+    except QnError as error:
+        # The child died as well, in the middle of writing.
+        warnings.append(f"git, packages and system could not be read: {error.cause}")
+        return {}, attachments
+    said = doc.pop("warnings", None) or []
+    warnings.extend(str(text) for text in said)
+    for holder, field, name in _TEXTS:
+        section = doc.get(holder)
+        text = section.pop(field, None) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or not isinstance(text, str) or not text:
+            continue
+        attachment = _attachment(name, text.encode("latin-1"))
+        _keep(join(folder, name), attachment.data)
+        attachments.append(attachment)
+        section[field] = {
+            "file": name,
+            "size": attachment.size,
+            "sha256": attachment.sha256,
+        }
+    return {"metadata": doc}, attachments
+
+
+def _attachment(name: str, data: bytes) -> Attachment:
+    return Attachment(name=name, size=len(data), sha256=codec.digest(data), data=data)
+
+
+def _keep(path: str, data: bytes) -> None:
+    """Writes a text of the run, whole; an earlier attempt may have left a part of it."""
+    with naming(path):
+        temporary = f"{path}.{os.urandom(4).hex()}.tmp"
+        create(temporary, data, durable=True)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+
+
+def _sealed(
+    run: RunInfo,
+    tally: Tally,
+    last: float,
+    facts: dict[str, Any],
+    attachments: list[Attachment],
+    warnings: list[str],
+) -> Experiment:
+    results = tally.results()
+    try:
+        ended = utc(microseconds(run.started) / 1_000_000 + last)
+    except (ValueError, OverflowError):
+        ended = run.started
+    return Experiment(
+        id=run.id,
+        status=unfinished.CRASHED,
+        started=run.started,
+        ended=ended,
+        wall_seconds=last,
+        steps_per_second=results.total_steps / last if results.total_steps and last else None,
+        seed=run.seed,
+        runs=run.runs,
+        subject=run.subject,
+        results=results,
+        digests=tally.digests(),
+        tags=run.tags,
+        notes=run.notes,
+        config=run.config,
+        command=run.command,
+        campaign=run.campaign,
+        warnings=tuple(warnings),
+        attachments=tuple(attachments),
+        facts=freeze(facts) if facts else EMPTY,
+    )

@@ -1,0 +1,250 @@
+"""Runs without a record: going on, died, or not ours to say.
+
+The writer of a journal holds its lock. A run without a record whose lock is free has crashed, at
+once and for good; one that another host started is unknown, for its lock may not reach here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from os.path import exists, join
+
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.store import paths
+from qn_tracking.store.read import load, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+RUNNING, CRASHED, UNKNOWN = "running", "crashed", "unknown"
+GLANCE = 32 << 20
+"""Bytes of the largest journal that a listing reads; of a larger one it reads the end."""
+STARTING_SECONDS = 60.0
+"""A run that has said what it is may take so long to its journal, while its process lives."""
+RESERVED_SECONDS = 5.0
+"""And so long from its folder to saying what it is."""
+_CURVE_POINTS = 40
+
+# The end of every line that the recorder wrote, up to its success. Inside of text the quotes would
+# be escaped, and no metric is true or false: it cannot stand anywhere else.
+_LINE = re.compile(
+    rb'"reward":([^,{}]+),"seed":[^,{}]+,"steps":([^,{}]+),"success":(true|false|null),'
+)
+_INDEX = re.compile(rb'[{,]"index":([0-9]+),"metrics":\{')
+
+
+class Unfinished:
+    """What the folder of a run without a record says. `doc` has the fields of a record."""
+
+    __slots__ = ("doc", "final", "problem", "signature", "status")
+
+    def __init__(
+        self, status: str, doc: dict[str, Any], signature: int, final: bool, problem: str | None
+    ) -> None:
+        self.status = status
+        self.doc = doc
+        self.signature = signature
+        self.final = final
+        self.problem = problem
+
+
+def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | None:
+    """How a run stands and what its journal holds; None if it has a record, or is no run at all.
+
+    With the signature of an earlier survey, and nothing changed since: one without a `doc`.
+    """
+    folder = paths.run_folder(experiments, id)
+    try:
+        info = os.stat(join(folder, "episodes.jsonl"))
+        size, stamp = info.st_size, info.st_mtime_ns
+    except OSError:
+        size = stamp = -1
+    about, problem = _about(folder, id)
+    if about is None and size < 0:
+        # Reserved an instant ago, or never a run: labels of a record that came from elsewhere.
+        if not _young(folder) or exists(join(folder, "labels.json")):
+            return None
+        about = {}
+    status = _status(folder, about or {}, size)
+    # A run publishes its record before it lets go of the lock, so that this order misses none.
+    if exists(paths.record(experiments, id)):
+        return None
+    signature = _signature(status, size, stamp)
+    final = status == CRASHED
+    if known == signature:
+        return Unfinished(status, {}, signature, final, problem)
+    try:
+        results = _results(join(folder, "episodes.jsonl"), size)
+    except StorageError as error:
+        problem, results = problem or str(error), {"episodes": 0}
+    about = about or {}
+    doc = {
+        "schema": 1,
+        "id": id,
+        "status": status,
+        "started": about.get("started") or _when(id, folder),
+        "ended": None,
+        **{key: about.get(key) for key in ("seed", "runs")},
+        "subject": about.get("subject") or {},
+        "results": results,
+        "tags": about.get("tags") or {},
+        "notes": about.get("notes"),
+        "config": about.get("config") or {},
+        "command": about.get("command") or [],
+        "campaign": about.get("campaign"),
+        "facts": {},
+    }
+    return Unfinished(status, doc, signature, final, problem)
+
+
+def signature(experiments: str, id: str, status: str) -> int:
+    """What changes when the status or the journal does."""
+    try:
+        info = os.stat(f"{experiments}/runs/{id}/episodes.jsonl")
+    except OSError:
+        return _signature(status, -1, -1)
+    return _signature(status, info.st_size, info.st_mtime_ns)
+
+
+def _signature(status: str, size: int, stamp: int) -> int:
+    return hash(((RUNNING, CRASHED, UNKNOWN).index(status), size, stamp))
+
+
+def status_now(experiments: str, id: str) -> str | None:
+    """`running`, `crashed` or `unknown`; None if the run has a record or does not exist."""
+    found = survey(experiments, id)
+    return None if found is None else found.status
+
+
+def host_of(experiments: str, id: str) -> str | None:
+    """The host that started a run, as far as its folder tells."""
+    about, _ = _about(paths.run_folder(experiments, id), id)
+    return None if about is None else about.get("host")
+
+
+def _about(folder: str, id: str) -> tuple[dict[str, Any] | None, str | None]:
+    path = join(folder, "run.json")
+    try:
+        doc = parse(load(path)[0], path)
+    except FileNotFoundError:
+        return None, None
+    except QnError as error:
+        return {}, str(error)
+    for key, kind in (("started", str), ("subject", dict), ("config", dict), ("tags", dict)):
+        if type(doc.get(key)) is not kind:
+            return {}, f"{path}: {key}: not what a run would say"
+    return doc, None
+
+
+def _status(folder: str, about: dict[str, Any], size: int) -> str:
+    locked = False
+    if size >= 0:
+        try:
+            fd = os.open(join(folder, "episodes.jsonl"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            pass
+        else:
+            try:
+                # Shared, so that two who ask do not take each other for the writer.
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked = True
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+    if locked:
+        return RUNNING
+    host = about.get("host")
+    if host is not None and host != os.uname().nodename:
+        return UNKNOWN
+    # Between the making of its folder and the locking of its journal, a run is starting.
+    if size <= 0 and (
+        _young(folder, STARTING_SECONDS) and _alive(about.get("pid")) if about else _young(folder)
+    ):
+        return RUNNING
+    return CRASHED
+
+
+def _young(folder: str, seconds: float = RESERVED_SECONDS) -> bool:
+    try:
+        return os.path.isdir(folder) and time.time() - os.stat(folder).st_ctime < seconds
+    except OSError:
+        return False
+
+
+def _alive(pid: object) -> bool:
+    if type(pid) is not int or not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _when(id: str, folder: str) -> str:
+    """The start that an id tells, or else its folder."""
+    found = re.match(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", id)
+    if found:
+        return "{}-{}-{}T{}:{}:{}.000000Z".format(*found.groups())
+    from qn_tracking.ids import utc
+
+    try:
+        return utc(os.stat(folder).st_mtime)
+    except OSError:
+        return utc(0)
+
+
+def _results(path: str, size: int) -> dict[str, Any]:
+    """What a glance at a journal tells; `show` and `recover` read it line by line."""
+    if size <= 0:
+        return {"episodes": 0}
+    if size > GLANCE:
+        return {"episodes": _last_index(path, size) + 1}
+    try:
+        data, _ = load(path, GLANCE + (8 << 20))
+    except FileNotFoundError:
+        return {"episodes": 0}
+    data = data[: data.rfind(b"\n") + 1]
+    episodes = data.count(b"\n")
+    found = _LINE.findall(data)
+    out: dict[str, Any] = {"episodes": episodes}
+    if len(found) != episodes:
+        raise StorageError("holds a damaged line", file=path, hint="qn-exp fsck names it")
+    flags = [flag == b"true" for _, _, flag in found if flag != b"null"]
+    rewards = [float(reward.strip(b'"')) for reward, _, _ in found if reward != b"null"]
+    steps = [int(count) for _, count, _ in found if count != b"null"]
+    if flags:
+        out["success_rate"] = sum(flags) / len(flags)
+    if steps:
+        out["total_steps"] = sum(steps)
+        out["avg_steps"] = sum(steps) / len(steps)
+    if rewards:
+        mean = sum(rewards) / len(rewards)
+        if mean == mean and abs(mean) != float("inf"):
+            out["avg_reward"] = mean
+    curve = flags or [r for r in rewards if r == r and abs(r) != float("inf")]
+    if curve:
+        wide = -(-len(curve) // _CURVE_POINTS)
+        stretches = [curve[i : i + wide] for i in range(0, len(curve), wide)]
+        out["curve"] = [sum(part) / len(part) for part in stretches]
+        out["curve_of"] = "success_rate" if flags else "reward"
+    return out
+
+
+def _last_index(path: str, size: int) -> int:
+    """The number of the last committed episode."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        tail = os.pread(fd, 1 << 20, max(0, size - (1 << 20)))
+    finally:
+        os.close(fd)
+    found = _INDEX.findall(tail[: tail.rfind(b"\n") + 1])
+    return int(found[-1]) if found else -1

@@ -1,0 +1,190 @@
+"""The records of the second tier: a campaign of sessions, a benchmark of it, what a judge finds.
+
+A benchmark is self-contained: it holds every number of every episode, in columns, so that whatever
+it claims is recomputed from it and never trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+from qn_tracking.model import Config, Digests, FrozenDict, Measure, Subject, freeze
+
+SCHEMA = 1
+
+
+@frozen(kw_only=True)
+class Contribution:
+    """Who submits, and what they say about it."""
+
+    contributor: str
+    github: str | None = None
+    notes: str | None = None
+
+
+@frozen(kw_only=True)
+class Campaign:
+    """Sessions declared before the first one starts; never rewritten.
+
+    `text` is the configuration as it was read. What became of each session is in the records, which
+    are called `<id>.s<index>`, and `<id>.s<index>.r<n>` for the n-th time it was tried again.
+    """
+
+    schema: int = SCHEMA
+    id: str
+    created: str
+    sessions: int
+    runs: int
+    seed: int
+    seeds: tuple[int, ...]
+    config: Config
+    text: str = field(repr=False)
+    subject: Subject
+    plugins: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
+    blocked: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
+    notes: str | None = None
+    command: tuple[str, ...] = ()
+    contribution: Contribution | None = None
+
+
+@frozen(kw_only=True)
+class Category:
+    """Where a benchmark competes: derived from its configuration, never declared."""
+
+    environment: str
+    family: str
+
+    def __str__(self) -> str:
+        """`dynamic_small/quantum`, also the folder below `benchmarks/`."""
+        return f"{self.environment}/{self.family}"
+
+
+@frozen(kw_only=True)
+class Columns:
+    """The episodes of a session, a tuple of equal length for each field."""
+
+    seed: tuple[int | None, ...]
+    success: tuple[bool | None, ...]
+    termination: tuple[str | None, ...]
+    steps: tuple[int | None, ...]
+    reward: tuple[Measure | None, ...]
+    counts: Mapping[str, tuple[int | None, ...]] = field(factory=FrozenDict, converter=FrozenDict)
+    metrics: Mapping[str, tuple[Measure | None, ...]] = field(
+        factory=FrozenDict, converter=FrozenDict
+    )
+
+
+@frozen(kw_only=True)
+class Session:
+    """One learning run: the unit of inference."""
+
+    id: str
+    seed: int
+    started: str
+    digests: Digests
+    wall_seconds: float
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    steps_per_second: float | None = None
+    jobs: int | None = None
+    episodes: Columns
+
+
+@frozen(kw_only=True)
+class Estimate:
+    """A metric over sessions: n, mean, t-interval (ddof 1), interquartile mean, CVaR of the worst.
+
+    Where the sessions do not differ, `low` and `high` are Wilson's for the pooled count, and
+    `pooled` says so.
+    """
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pooled: bool = False
+    iqm: float
+    worst: float
+
+
+@frozen(kw_only=True)
+class Aggregates:
+    """What a benchmark claims; recomputed from its sessions whenever it is read."""
+
+    sessions: int
+    episodes: int
+    success_rate: Estimate
+    sample_efficiency: Estimate
+    path_efficiency: Estimate | None = None
+    reward: Estimate | None = None
+    steps: Estimate | None = None
+    time_to_threshold: float | None = None
+    reached_threshold: float | None = None
+    stability: float | None = None
+    plateau: str | None = None
+    wall_seconds: float
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    steps_per_second: float | None = None
+
+
+@frozen(kw_only=True)
+class Declared:
+    """The campaign that a benchmark is made of, and what became of its sessions."""
+
+    id: str
+    sessions: int
+    seed: int
+    finished: int
+    failed: int
+    aborted: int
+
+
+@frozen(kw_only=True)
+class Source:
+    """The commit that ran, and whether it was all that ran."""
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | str | None = None
+    remote: str | None = None
+    config_file: str | None = None
+    config_tracked: bool | None = None
+
+
+@frozen(kw_only=True)
+class Benchmark:
+    """A submission."""
+
+    schema: int = SCHEMA
+    id: str
+    protocol: int
+    created: str
+    category: Category
+    contribution: Contribution
+    subject: Subject
+    config: Config
+    text: str = field(repr=False)
+    runs: int
+    campaign: Declared | None = None
+    source: Source = Source()
+    code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
+    packages: str | None = None
+    system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
+    aggregates: Aggregates
+    sessions: tuple[Session, ...]
+
+
+@frozen(kw_only=True)
+class Finding:
+    """What a judge has to say: an `error` keeps a submission out, a `warning` goes with it."""
+
+    rule: str
+    level: Literal["error", "warning"]
+    message: str
+    field: str | None = None
