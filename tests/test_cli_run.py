@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,10 @@ def test_an_override_is_recorded(qn_run: Program) -> None:
             "small.yml: max_steps: expected a whole number, got 'no'",
         ),
         (["small.yml", "--set", "max_steps=.nan"], "max_steps"),
-        (["small.yml", "--set", "sed=3"], "small.yml: unknown key 'sed'"),
+        (["small.yml", "--set", "sed=3"], "unknown key 'sed' (did you mean seed?)"),
+        (["small.yml", "--set", "simulation=foo"], "simulation: unknown simulation 'foo'"),
+        (["small.yml", "--set", "simulation=5"], "simulation: expected text, got 5"),
+        (["small.yml", "--no-plugin", "metdata"], "unknown plugin (did you mean metadata?)"),
         (["small.yml", "--set", "brain.config.gama=3"], "did you mean gamma?"),
         (["small.yml", "--set", "brain.name=nope"], "brain.name: unknown brain 'nope'"),
         (["small.yml", "--set", "environment.static.grid_size=4"], "environment.static.grid_size"),
@@ -444,3 +448,119 @@ def test_the_module_can_be_run_without_the_script(project: Path) -> None:
         [sys.executable, "-c", program, "nope.yml"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_saved_is_said_only_of_what_is_saved(project: Path) -> None:
+    for pause in (0.05, 0.15, 0.25):
+        process = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e",
+             "inject=fsync:delay_enter=300000", QN_RUN, "small.yml", "--runs", "3", "--seed", "1",
+             "--track-experiment"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        time.sleep(1.2 + pause)
+        for _ in range(2):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.2)
+        said, _ = process.communicate(timeout=60)
+        for line in said.splitlines():
+            if line.startswith("saved "):
+                assert Path(line.removeprefix("saved ")).exists()
+
+
+@pytest.mark.parametrize("where", ["episode_end", "run_end"])
+def test_an_interrupt_without_a_signal_is_no_success(qn_run: Program, where: str) -> None:
+    Path("ki.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n"
+        f"  @hookimpl\n  def {where}(self): raise KeyboardInterrupt\n"
+    )
+    done = qn_run("small.yml", "--runs", "3", "--plugins", "ki:Sink", "--track-experiment")
+    assert done.returncode == 130
+    assert len(records()) == 1
+
+
+def test_a_provider_or_a_simulation_cannot_end_the_program(qn_run: Program) -> None:
+    Path("bad.py").write_text("""
+from qn_tracking import hookimpl, Subject
+class Maker:
+    @hookimpl
+    def make_environment(self, config): raise SystemExit(0)
+class Exits:
+    warnings = ()
+    subject = Subject()
+    def episodes(self, runs, seed):
+        yield {"success": True}
+        raise SystemExit(0)
+class Sink:
+    @hookimpl
+    def make_simulation(self, config): return Exits()
+""")
+    done = qn_run("small.yml", "--plugins", "bad:Maker")
+    assert done.returncode == 1
+    assert "plugin bad:Maker: make_simulation: SystemExit" in done.stderr
+    done = qn_run("small.yml", "--runs", "4", "--plugins", "bad:Sink", "--track-experiment")
+    assert done.returncode == 1
+    assert "sys.exit(0) in the simulation" in done.stderr
+    assert records()[0]["status"] == "failed"
+
+
+def test_what_is_ignored_stays_ignored(project: Path) -> None:
+    process = endless()
+    process.kill()
+    process.communicate()
+    started = subprocess.Popen(
+        ["nohup", QN_RUN, "small.yml", "--runs", "20000", "--quiet"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(0.7)
+    started.send_signal(signal.SIGHUP)
+    assert started.wait(timeout=60) == 0
+
+
+def test_stderr_that_nobody_reads(project: Path) -> None:
+    command = (
+        f"({QN_RUN} mlp_dynamic_small --runs 3 --track-experiment; echo $? > code) 2>&1 | true"
+    )
+    subprocess.run(["bash", "-c", command], check=True)
+    assert len(records()) == 1
+
+
+def test_names_of_metrics_are_shown_escaped(qn_run: Program) -> None:
+    Path("odd.py").write_text(r"""
+from qn_tracking import hookimpl, Subject
+class Odd:
+    warnings = ()
+    subject = Subject(environment="\x1b[31m", brain="b\u202e")
+    def episodes(self, runs, seed):
+        yield {"metrics": {"m\x1b[31m\n": 1.0}, "termination": "\x07"}
+class Sink:
+    @hookimpl
+    def make_simulation(self, config): return Odd()
+""")
+    done = qn_run("small.yml", "--runs", "1", "--plugins", "odd:Sink")
+    assert done.returncode == 0
+    assert not set(done.stdout) & {"\x1b", "\x07", "\u202e"}
+    assert "m\\x1b[31m\\n" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["tool = 'qn-tracking'", "[tool]\nqn-tracking = 5"])
+def test_a_pyproject_of_another_shape(qn_run: Program, text: str) -> None:
+    Path("pyproject.toml").write_text(text)
+    done = qn_run("small.yml", "--runs", "1", "--quiet")
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+    Path("pyproject.toml").unlink()
+    os.mkfifo("pyproject.toml")
+    assert qn_run("small.yml", "--runs", "1", "--quiet").returncode == 0
+
+
+def test_text_that_is_not_utf8(qn_run: Program) -> None:
+    name = os.fsdecode(b"c\xe9.yml")
+    Path(name).write_text(Path("small.yml").read_text())
+    odd = os.fsdecode(b"\xff")
+    done = qn_run(
+        name, "--runs", "1", "--quiet", "--track-experiment", "--notes", odd, "--tag", f"a={odd}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert records()[0]["notes"] == "\\udcff"

@@ -16,6 +16,7 @@ from qn_tracking.errors import ConfigError, QnError, UsageError
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
 )
+DEEP = "a0: &a0 {k: v}\n" + "".join(f"a{i}: &a{i} {{k: *a{i - 1}}}\n" for i in range(1, 80))
 MERGE_BOMB = "a0: &a0 {k: v}\n" + "".join(
     f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 20)
 )
@@ -55,6 +56,7 @@ def test_yaml_means_what_people_mean() -> None:
         ("x: *nope", "unknown alias"),
         ("x: &x [*x]", "unknown alias"),
         ("a: 1\n--- \nb: 2", "more than one YAML document"),
+        (DEEP, "nested deeper than 64"),
         (BOMB, "more than 100,000 values"),
         (MERGE_BOMB, "merge keys"),
         ("x: " + "[" * 3000, "nested deeper than 64"),

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from argparse import Action
+from argparse import Action, _SubParsersAction
 from pathlib import Path
 
 import attrs
@@ -15,7 +15,8 @@ import pytest
 
 from conftest import BIN
 from qn_tracking import hookspecs, model
-from qn_tracking.cli import run as qn_run_program
+from qn_tracking.cli import bench, run as qn_run_program
+from qn_tracking.cli.command import whole_parser
 from qn_tracking.config import shipped
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ def block(text: str, name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("hook", [*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS])
+@pytest.mark.parametrize("hook", hookspecs.HOOKS)
 def test_every_hook_is_told_with_its_arguments(hook: str) -> None:
     names = list(inspect.signature(getattr(hookspecs, hook)).parameters)
     row = f"| `{hook}` | {', '.join(f'`{name}`' for name in names)} |"
@@ -42,15 +43,29 @@ def test_every_hook_is_told_with_its_arguments(hook: str) -> None:
 
 def test_there_are_no_other_hooks() -> None:
     specs = {name for name, value in vars(hookspecs).items() if hasattr(value, "qn_tracking_spec")}
-    assert specs == {*hookspecs.RUN_HOOKS, *hookspecs.MAKE_HOOKS}
+    assert specs == set(hookspecs.HOOKS)
 
 
 @pytest.mark.parametrize("action", qn_run_program.parser()._actions, ids=lambda a: a.dest)
 def test_every_option_is_told(action: Action) -> None:
     for option in action.option_strings:
         if option not in ("-h", "--help"):
-            assert f"`{option}" in COMMANDS
+            assert f"`{option}" in COMMANDS or f", `{option}" in COMMANDS
             assert action.help
+
+
+def bench_actions() -> list[tuple[str, Action]]:
+    whole = whole_parser("qn-bench", bench.ABOUT, bench.COMMANDS, bench.common)
+    (below,) = (a for a in whole._actions if isinstance(a, _SubParsersAction))
+    return [(name, action) for name, one in below.choices.items() for action in one._actions]
+
+
+@pytest.mark.parametrize(("name", "action"), bench_actions(), ids=lambda x: getattr(x, "dest", x))
+def test_every_command_of_qn_bench_is_told(name: str, action: Action) -> None:
+    section = COMMANDS.partition("## qn-bench")[2].partition("\n## ")[0]
+    assert f"| `{name}" in section
+    for option in action.option_strings:
+        assert option in ("-h", "--help") or f"`{option}" in section
 
 
 @pytest.mark.parametrize("record", [model.Experiment, model.Results, model.Spread, model.Digests])

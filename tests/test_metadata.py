@@ -193,10 +193,11 @@ def test_nothing_that_the_repository_names_is_run(repository: Path, git: Git) ->
     trap = repository / "trap.sh"
     trap.write_text(f"#!/bin/sh\ntouch {repository / 'sprung'}\n")
     trap.chmod(trap.stat().st_mode | stat.S_IXUSR)
-    (repository / ".gitattributes").write_text("* diff=trap\n")
+    (repository / ".gitattributes").write_text("* diff=trap filter=trap\n")
     git("add", ".")
     git("commit", "-qm", "traps")
-    for key in ("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command"):
+    keys = ("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command")
+    for key in (*keys, "filter.trap.clean", "filter.trap.smudge", "filter.trap.process"):
         git("config", key, str(trap))
     hooks = repository / ".git" / "hooks"
     hooks.mkdir(exist_ok=True)
@@ -207,6 +208,16 @@ def test_nothing_that_the_repository_names_is_run(repository: Path, git: Git) ->
     found, _ = facts()
     assert found["dirty"] is True
     assert not (repository / "sprung").exists()
+
+
+def test_names_that_are_not_utf8_cost_nothing(repository: Path, git: Git) -> None:
+    subprocess.run([b"git", b"checkout", b"-q", b"-b", b"caf\xe9"], check=True)
+    assert facts()[0]["branch"] == "caf\\xe9"
+    place = os.fsencode(repository) + b"/d\xe9"
+    os.mkdir(place)
+    shutil.copy("small.yml", os.fsdecode(place) + "/c.yml")
+    found, _ = facts(os.fsdecode(place) + "/c.yml")
+    assert found["config_file"] == "d\\xe9/c.yml"
 
 
 def test_a_git_that_hangs_is_given_up(

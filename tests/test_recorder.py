@@ -14,8 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qn_tracking import Episode, Experiment, Recorder, RunInfo, hookimpl, make_manager, track
-from qn_tracking.errors import PluginError, StorageError, UsageError
+from qn_tracking import (
+    Attachment,
+    Episode,
+    Experiment,
+    Recorder,
+    RunInfo,
+    hookimpl,
+    make_manager,
+    track,
+)
+from qn_tracking.errors import PluginError, PluginSetupError, StorageError, UsageError
+from qn_tracking.stats import Tally
+from qn_tracking.store.read import Lines
 
 
 class Listener:
@@ -395,3 +406,236 @@ def test_a_host_that_changes_directory_still_finds_its_record(project: Path) -> 
         run.episode()
     assert (project / "experiments" / f"{run.id}.json").exists()
     assert list((project / "elsewhere").iterdir()) == []
+
+
+# --------------------------------------------------------------------- what must not cost a record
+
+
+def test_times_are_numbers_too(project: Path) -> None:
+    with track({"a": 1}, seed=1) as run:
+        for bad in (float("nan"), "1", None):
+            with pytest.raises((TypeError, ValueError), match=r"timing\.t"):
+                run.episode(timing={"t": bad})  # type: ignore[dict-item]
+        run.episode(timing={"t": np.float64(0.5)})
+    (journal,) = Path("experiments/runs").glob("*/episodes.jsonl")
+    assert json.loads(journal.read_text())["timing"]["t"] == 0.5
+
+
+@pytest.mark.parametrize("fields", [{"metrics": {"steps": 1.0}}, {"metrics": {"reward": 1.0}}])
+def test_a_metric_cannot_pass_for_a_field(fields: dict[str, Any]) -> None:
+    with recorder() as run, pytest.raises(ValueError, match="a name is taken"):
+        run.episode(**fields)
+    with recorder() as run, pytest.raises(ValueError, match="a name is taken"):
+        run.episode(metrics={"foods": 1.0}, counts={"foods": 1})
+
+
+def test_the_largest_numbers_still_have_a_mean() -> None:
+    with recorder() as run:
+        for _ in range(3):
+            run.episode(reward=sys.float_info.max)
+    assert run.experiment is not None
+    assert run.experiment.results.avg_reward == sys.float_info.max
+
+
+class Odd:
+    """Says what no record can hold as it is."""
+
+    @hookimpl
+    def run_start(self) -> dict[Any, Any]:
+        return {
+            1: 2,
+            "text": "bad \udcff",
+            "up": Attachment(name="../../evil.txt", size=1, sha256="", data=b"x"),
+            "taken": Attachment(name="episodes.jsonl", size=1, sha256="", data=b"x"),
+            "fine": Attachment(name="fine.txt", size=1, sha256="", data=b"x"),
+            "twice": Attachment(name="fine.txt", size=1, sha256="", data=b"y"),
+            "warnings": ["bad \udcff"],
+        }
+
+
+def test_odd_facts_cost_themselves_only(project: Path) -> None:
+    run = track({"a": 1}, seed=1, tags={"t": "\udcff"}, notes="\udcff", warn=lambda text: None)
+    run._manager.register(Odd(), name="odd")
+    run = Recorder(
+        {"a": 1}, manager=run._manager, experiments_dir="experiments", warn=lambda text: None
+    )
+    Path(os.fsdecode(b"f\xe9.csv")).write_text("x")
+    with pytest.raises(RuntimeError), run:
+        run.episode()
+        run.artifact(b"f\xe9.csv")  # type: ignore[arg-type]
+        raise RuntimeError("bad \udcff")
+    (record,) = Path("experiments").glob("*.json")
+    doc = json.loads(record.read_text())
+    assert doc["results"]["episodes"] == 1
+    assert doc["facts"]["odd"]["fine"]["file"] == "fine.txt"
+    assert {f["plugin"] for f in doc["failures"]} == {"odd"}
+    assert len(doc["failures"]) == 5
+    assert doc["error"]["message"] == "bad \\udcff"
+    assert not list(project.parent.rglob("evil.txt"))
+
+
+class BadText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_error_whose_text_cannot_be_had() -> None:
+    said: list[str] = []
+    with recorder(Raises("episode_end", BadText()), warn=said.append) as run:
+        run.episode()
+    assert run.experiment is not None
+    assert run.experiment.status == "completed"
+    assert "its text cannot be had" in said[0]
+
+
+def test_a_warning_that_nobody_can_read_ends_no_run(project: Path) -> None:
+    program = """
+import os
+from qn_tracking import track
+os.close(2)
+with track({"a": 1}, seed=1) as run:
+    run.episode(reward=float("nan"))
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+    assert len(list(Path("experiments").glob("*.json"))) == 1
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from qn_tracking import track
+def later():
+    time.sleep(float(sys.argv[1]))
+    os.kill(os.getpid(), signal.SIGINT)
+run = track({"a": 1}, seed=1, blocked=("metadata",))
+threading.Thread(target=later, daemon=True).start()
+with run:
+    while True:
+        run.episode(success=True, steps=3, reward=0.5, loss=0.25, entropy=0.5)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.05 + i * 0.0037 for i in range(8)])
+def test_an_interrupted_loop_records_what_its_journal_holds(project: Path, seconds: float) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(seconds)], capture_output=True)
+    assert done.returncode == -2 or b"KeyboardInterrupt" in done.stderr
+    (record,) = Path("experiments").glob("*.json")
+    doc = json.loads(record.read_text())
+    assert doc["status"] == "interrupted"
+    tally = Tally()
+    for episode in Lines(f"experiments/runs/{doc['id']}/episodes.jsonl"):
+        tally.add(episode)
+    assert tally.results().episodes == doc["results"]["episodes"]
+    assert tally.digests().exact == doc["digests"]["exact"]
+
+
+def test_an_interrupt_while_facts_are_waited_for_costs_the_facts_only() -> None:
+    class Never:
+        def result(self, timeout: float | None = None) -> None:
+            if timeout:
+                raise KeyboardInterrupt
+            raise TimeoutError
+
+    class Slow:
+        @hookimpl
+        def run_start(self) -> dict[str, Any]:
+            return {"never": Never()}
+
+    listener = Listener()
+    with pytest.raises(KeyboardInterrupt), recorder(Slow(), listener) as run:
+        run.episode()
+    assert listener.heard[-1] == "run_end"
+    assert listener.experiment is not None
+    assert listener.experiment.status == "interrupted"
+    assert listener.experiment.facts["p0"] == {"never": None}
+
+
+def test_an_interrupt_at_the_end_is_heard_after_everyone() -> None:
+    listener = Listener()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        recorder(listener, Raises("run_end", KeyboardInterrupt())),
+    ):
+        pass
+    assert listener.heard[-1] == "run_end"
+
+
+def test_a_fork_among_threads_goes_on(project: Path) -> None:
+    program = """
+import os, threading, time
+from qn_tracking import track
+over = threading.Event()
+with track({"a": 1}, seed=1) as run:
+    def work():
+        while not over.is_set():
+            run.episode(success=True)
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            run.episode(success=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    over.set()
+    thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_episode_inside_of_an_episode_is_a_mistake() -> None:
+    class Nested:
+        @hookimpl
+        def episode_end(self) -> None:
+            run.episode()
+
+    run = recorder(Nested())
+    with run:
+        run.episode()
+    assert run.experiment is not None
+    assert "inside of episode_end" in run.experiment.failures[0].error
+
+
+def test_one_manager_is_at_one_run_at_a_time() -> None:
+    manager = make_manager()
+    with Recorder({"a": 1}, manager=manager) as run, pytest.raises(UsageError, match="another run"):
+        Recorder({"a": 1}, manager=manager).start()
+    with Recorder({"a": 1}, manager=manager):
+        pass
+    assert run.experiment is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seed": 7.5}, {"seed": True}, {"seed": "7"}, {"seed": -1}, {"runs": 2**60},
+     {"tags": {"a": 1}}, {"notes": 5}, {"id": "../x"}],
+)  # fmt: skip
+def test_arguments_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        recorder(**options)
+
+
+def test_an_end_that_makes_no_sense() -> None:
+    with recorder() as run:
+        with pytest.raises(UsageError, match="status 'banana'"):
+            run.end("banana")
+        with pytest.raises(UsageError, match="expected an exception"):
+            run.end(error="oops")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="artifact after the end"):
+        run.artifact("x")
+
+
+def test_tags_and_notes_lose_their_secrets() -> None:
+    token = "ghp_" + "a1B2" * 9
+    with recorder(tags={"token": "abc", "k": token}, notes=f"see {token}") as run:
+        pass
+    assert run.run.tags == {"token": "[redacted]", "k": "[redacted]"}
+    assert run.run.notes == "see [redacted]"
+
+
+@pytest.mark.parametrize("body", ["yield", "return (yield)"])
+def test_a_generator_is_no_hook(body: str) -> None:
+    scope: dict[str, Any] = {"hookimpl": hookimpl}
+    exec(f"class P:\n  @hookimpl\n  def episode_end(self): {body}\n", scope)
+    with pytest.raises(PluginSetupError, match="would never run"):
+        recorder(scope["P"]())

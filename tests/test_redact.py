@@ -28,7 +28,7 @@ def test_names_of_secrets(key: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["max_tokens_total", "use_cls_token_id", "key", "tokenizer", "digest", "keyboard", "path"],
+    ["max_tokens", "pad_token", "use_cls_token", "key", "tokenizer", "digest", "keyboard", "path"],
 )
 def test_names_of_no_secrets(key: str) -> None:
     assert not is_secret(key)
@@ -52,6 +52,9 @@ def test_numbers_and_booleans_are_no_secrets() -> None:
         "https://example.org/x?access_token=hunter2&y=1",
         "AKIA" + "A1B2" * 4,
         "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
+        "https://me:hun/ter2@hunter2@example.org/x",
+        "export AWS_SECRET_ACCESS_KEY=hunterhunter2",
+        "Bearer hunter2hunter",
         "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2",
     ],
 )
@@ -69,7 +72,10 @@ def test_secrets_in_text(text: str) -> None:
         f"commit {DIGEST}",
         "def f(token: str, max_tokens: int = 512) -> None:",
         "token = tokenizer.next()",
-        "max_tokens: 512",
+        "max_tokens: 512abc",
+        "pad_token = '<pad>'",
+        "https://example.org:8080/@scope/x",
+        "sk-learn-some-longer-name-here-1",
         "use_cls_token: true",
         "https://example.org/a/b?page=2#x",
         "mail me@example.org",
@@ -86,6 +92,7 @@ def test_the_command_line() -> None:
         "--token",
         "abc",
         "--api-key=abc",
+        "--set=b.token=abc",
         "--set",
         "a.password=abc",
         "--x",
@@ -102,9 +109,13 @@ def test_a_remote_loses_user_and_query() -> None:
 
 
 def test_a_configuration_is_stored_without_its_secrets_under_its_own_digest() -> None:
-    config = from_mapping({"db": {"password": "swordfish"}, "user": {"name": "swordfish-fan"}})
+    data = {"db": {"password": "swordfish", "pwd": 12345, "type": "s"}, "tokens": {"token": ["s"]}}
+    config = from_mapping(data)
     clean = redact_config(config)
-    assert "swordfish" not in clean.text
+    assert clean.text == (
+        """{"db":{"password":'[redacted]',"pwd":'[redacted]',"type":"s"},"""
+        """"tokens":{"token":['[redacted]']}}"""
+    )
     assert clean.data["db"]["password"] == "[redacted]"
     assert clean.digest == config.digest
     assert clean.sha256 == config.sha256

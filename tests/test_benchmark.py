@@ -1,0 +1,434 @@
+"""Benchmarks: made of sessions, judged by rules, never trusted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from conftest import BIN, SMALL, Program
+from qn_tracking import config as configuration, hookimpl, stats
+from qn_tracking.benchmark import aggregate, files, judge
+from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench_board import _EXPECTED
+from qn_tracking.codec import canonical
+from qn_tracking.errors import ConfigError, UsageError
+from qn_tracking.model import Config, Episode, FrozenDict
+from qn_tracking.render.board import BEGIN, END, cell, splice
+
+QN_BENCH = str(BIN / "qn-bench")
+HOSTILE = "</td>|\\1 [x](javascript:1) @all <!-- /qn:leaderboard -->"
+
+
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two submissions of ten small sessions, made by the real program."""
+    place = tmp_path_factory.mktemp("submitted")
+    (place / "small.yml").write_text(SMALL)
+    subprocess.run(["git", "init", "-q", str(place)], check=True)
+    for seed, name in (("1", "Ada"), ("2", HOSTILE)):
+        subprocess.run(
+            [str(BIN / "qn-run"), "small.yml", "--runs", "50", "--seed", seed, "--jobs", "2",
+             "--save-benchmark", "--contributor", name, "--benchmark-notes", "[/nope] `x`"],
+            cwd=place, check=True, capture_output=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    shutil.copy(Path(rulebook.__code__.co_filename).parent / "protocol.yml", place / "benchmarks")
+    return place
+
+
+@pytest.fixture
+def board(submitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to stand in."""
+    place = tmp_path / "board"
+    shutil.copytree(submitted, place)
+    monkeypatch.chdir(place)
+    return place
+
+
+def entries() -> list[Path]:
+    return sorted(Path("benchmarks/static_maze/classical").glob("2*.json"))
+
+
+def bench(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([QN_BENCH, *args], capture_output=True, text=True, timeout=60)
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    doc = json.loads(path.read_text())
+    edit(doc)
+    path.write_text(json.dumps(doc))
+
+
+# ------------------------------------------------------------------------------------------ judging
+
+
+def test_what_the_program_submits_is_valid(board: Path) -> None:
+    done = bench("validate", "benchmarks", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [one["valid"] for one in report] == [True, True]
+    rules = {finding["rule"] for one in report for finding in one["findings"]}
+    assert "source" in rules  # the configuration was never committed
+
+
+def set_at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    def edit(doc: Any) -> None:
+        for key in path[:-1]:
+            doc = doc[key]
+        doc[path[-1]] = value(doc[path[-1]]) if callable(value) else value
+
+    return edit
+
+
+CHEATS = [
+    (set_at("aggregates", "success_rate", "mean", value=1.0), "aggregates.success_rate.mean"),
+    (set_at("aggregates", "path_efficiency", "iqm", value=0.99), "aggregates.path_efficiency.iqm"),
+    (set_at("aggregates", "sessions", value=11), "aggregates.sessions"),
+    (
+        set_at("sessions", 3, "episodes", "success", 7, value=lambda flag: not flag),
+        "sessions[3].digests",
+    ),
+    (set_at("sessions", 2, "episodes", "reward", 0, value=1e9), "sessions[2].digests.exact"),
+    (set_at("sessions", 2, "episodes", "reward", 0, value="NaN"), "sessions[2].episodes.reward[0]"),
+    (
+        set_at("sessions", 2, "episodes", "metrics", "path_efficiency", 0, value=7.5),
+        "sessions[2].episodes.metrics.path_efficiency",
+    ),
+    (set_at("sessions", 0, "seed", value=12), "sessions[0].seed"),
+    (set_at("sessions", value=lambda all: [*all[:-1], all[0]]), "sessions[9]"),
+    (set_at("sessions", value=lambda all: all[:9]), "sessions"),
+    (
+        set_at("sessions", 0, "episodes", "steps", value=lambda all: all[:-1]),
+        "sessions[0].episodes",
+    ),
+    (set_at("runs", value=49), "runs"),
+    (set_at("category", "environment", value="dynamic_large"), "category"),
+    (set_at("category", "environment", value="../x"), "category"),
+    (set_at("category", "family", value="quantum"), "category"),
+    (set_at("config", "data", "max_steps", value=31), "config.data"),
+    (set_at("text", value=lambda text: text.replace("30", "31")), "config.digest"),
+    (set_at("protocol", value=99), "protocol"),
+    (set_at("contribution", "contributor", value=" "), "contribution.contributor"),
+    (set_at("contribution", "contributor", value="x" * 101), "contribution.contributor"),
+    (set_at("contribution", "github", value="a/b"), "contribution.github"),
+    (set_at("campaign", "finished", value=9), "campaign.finished"),
+    (set_at("id", value="other"), "id"),
+]
+
+
+@pytest.mark.parametrize(("edit", "field"), CHEATS, ids=[field for _, field in CHEATS])
+def test_a_submission_made_to_cheat_is_refused_by_field(
+    board: Path, edit: Callable[[dict[str, Any]], None], field: str
+) -> None:
+    change(entries()[0], edit)
+    done = bench("validate")
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert any(f": {field}" in line for line in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (
+            set_at("aggregates", "success_rate", "mean", value="NaN"),
+            "aggregates.success_rate.mean",
+        ),
+        (set_at("sessions", 0, "seed", value=1.5), "sessions[0].seed"),
+        (set_at("surprise", value=1), "unknown key"),
+        (set_at("schema", value=2), "schema"),
+    ],
+)
+def test_what_is_not_a_submission_at_all(
+    board: Path, edit: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    change(entries()[0], edit)
+    done = bench("validate")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_copy_under_another_id_is_a_duplicate(board: Path) -> None:
+    doc = json.loads(entries()[0].read_text())
+    doc["id"] = "20300101T000000Z-00000000"
+    Path(entries()[0].parent / f"{doc['id']}.json").write_text(json.dumps(doc))
+    done = bench("validate")
+    assert done.returncode == 1
+    assert "[duplicate]" in done.stderr
+    assert "[seeds]" in done.stderr
+
+
+def test_a_claim_of_being_verified_is_ignored_and_reported(board: Path) -> None:
+    change(entries()[0], set_at("verified", value=True))
+    done = bench("validate")
+    assert done.returncode == 0
+    assert "verified: a submission cannot say of itself" in done.stdout
+
+
+def test_sessions_that_were_declared_and_are_missing_show(board: Path) -> None:
+    def edit(doc: dict[str, Any]) -> None:
+        doc["campaign"] |= {"sessions": 12, "failed": 1, "aborted": 1}
+
+    change(entries()[0], edit)
+    done = bench("validate")
+    assert done.returncode == 0
+    assert "12 sessions were declared: 10 finished, 1 failed, 1 aborted" in done.stdout
+    assert "10 of 12 declared" in bench("leaderboard", "--json").stdout
+
+
+@pytest.mark.parametrize("said", ["raise SystemExit(0)", "return (3,)", "return None"])
+def test_a_judge_that_crashes_passes_nobody(board: Path, said: str) -> None:
+    scope: dict[str, Any] = {"hookimpl": hookimpl}
+    exec(f"class Judge:\n  @hookimpl\n  def check_benchmark(self): {said}\n", scope)
+
+    def make_manager(config: Config) -> Any:
+        manager = judges(config)
+        manager.register(scope["Judge"](), name="crashing")
+        return manager
+
+    benchmark = files.load(str(entries()[0])).benchmark
+    sound = judge.judge(benchmark, (), book=rulebook(), make_manager=judges)
+    assert judge.passes(sound)
+    found = judge.judge(benchmark, (), book=rulebook(), make_manager=make_manager)
+    assert not judge.passes(found)
+    assert "plugin crashing raised" in found[0].message
+
+
+# --------------------------------------------------------------------------------------- submitting
+
+
+def test_the_protocol_refuses_before_anything_runs(project: Path, qn_run: Program) -> None:
+    for args, said in (
+        (["--sessions", "9"], "--sessions 9: a benchmark needs at least 10"),
+        (["--runs", "49"], "--runs 49: a benchmark needs at least 50"),
+        ([], "--save-benchmark needs --contributor"),
+        (["--contributor", " ", "--benchmark-notes", "x"], "--contributor: expected a name"),
+        (["--contributor", "A", "--benchmark-notes", "x", "--no-plugin", "metadata"], "metadata"),
+    ):
+        done = qn_run("small.yml", "--save-benchmark", *args, stdin=subprocess.DEVNULL)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert sorted(path.name for path in project.iterdir()) == ["gitconfig", "small.yml"]
+
+
+def test_the_same_seeds_again_are_refused(board: Path) -> None:
+    done = subprocess.run(
+        [str(BIN / "qn-run"), "small.yml", "--runs", "50", "--seed", "1", "--save-benchmark",
+         "--contributor", "B", "--benchmark-notes", "x"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "[seeds]" in done.stderr
+    assert "nothing was saved" in done.stderr
+    assert len(entries()) == 2
+
+
+def test_tracked_experiments_can_be_submitted_later(board: Path) -> None:
+    for path in entries():
+        path.unlink()
+    (campaign, *_) = sorted(Path("experiments/campaigns").glob("*.json"))
+    done = bench("submit", campaign.stem, "--contributor", "Ada", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert len(entries()) == 1
+    entries()[0].unlink()
+    ids = [p.stem for p in sorted(Path("experiments").glob(f"{campaign.stem}.*.json"))]
+    done = bench("submit", *ids, "--contributor", "Ada", "--json")
+    assert done.returncode == 0, done.stderr
+    doc = json.loads(done.stdout)
+    assert doc["valid"]
+    assert "declared" in {finding["rule"] for finding in doc["findings"]}
+    entries()[0].unlink()
+    done = bench("submit", *ids[:9], "--contributor", "Ada")
+    assert done.returncode == 1
+    assert not entries()
+    assert bench("submit", "nope", "--contributor", "Ada").returncode == 2
+
+
+# ------------------------------------------------------------------------------------------ ranking
+
+
+def test_the_leaderboard_recomputes_what_it_shows(board: Path) -> None:
+    doc = json.loads(bench("leaderboard", "static_maze/classical", "--json").stdout)
+    (category,) = doc
+    assert [row["rank_low"] for row in category["rows"]] == [1, 1]
+    assert [row["rank_high"] for row in category["rows"]] == [2, 2]
+    means = [row["entry"]["aggregates"]["success_rate"]["mean"] for row in category["rows"]]
+    assert means == sorted(means, reverse=True)
+    for path in entries():
+        rates = []
+        for session in json.loads(path.read_text())["sessions"]:
+            flags = session["episodes"]["success"]
+            rates.append(sum(flags[-20:]) / 20)
+        assert any(abs(mean - sum(rates) / 10) < 1e-12 for mean in means)
+
+
+def test_one_that_is_not_valid_is_left_out_with_a_warning(board: Path) -> None:
+    assert bench("leaderboard").stderr == ""
+    change(entries()[0], set_at("sessions", 3, "episodes", "success", 7, value=lambda f: not f))
+    Path(entries()[1].parent / "broken.json").write_text("{")
+    done = bench("leaderboard", "--json")
+    assert done.returncode == 0
+    assert "is not valid, left out" in done.stderr
+    assert "broken.json" in done.stderr
+    assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 1
+
+
+def test_empty_categories_tell_the_command_that_fills_them(board: Path) -> None:
+    text = bench("leaderboard").stdout
+    assert "qn-run modular_dynamic_small --save-benchmark --contributor NAME" in text
+    assert bench("leaderboard", "static_maz").returncode == 2
+
+
+@pytest.mark.parametrize(("category", "name"), _EXPECTED.items())
+def test_shipped_configurations_are_in_the_category_that_is_told(
+    category: tuple[str, str], name: str
+) -> None:
+    config = configuration.load(name)
+    found = categorize(config, rulebook().now, judges(config))
+    assert (found.environment, found.family) == category
+
+
+def test_a_configuration_of_no_category() -> None:
+    config = configuration.from_mapping({"x": 1})
+    with pytest.raises(ConfigError, match="no provider knows the category"):
+        categorize(config, rulebook().now, judges(config))
+
+
+def test_commands_on_entries(board: Path) -> None:
+    names = [path.stem for path in entries()]
+    listed = json.loads(bench("list", "--json").stdout)
+    assert sorted(one["id"] for one in listed) == names
+    shown = json.loads(bench("show", names[0], "--json").stdout)
+    assert shown["benchmark"]["id"] == names[0]
+    assert shown["command"] == "qn-run small.yml --sessions 10 --runs 50 --seed 1"
+    assert bench("show", names[0], "--config").stdout == SMALL
+    assert "sessions" in bench("show", names[0]).stdout
+    assert bench("show", "2").returncode == 2
+    mine = json.loads(bench("contributor", "ada", "--json").stdout)
+    assert [one["id"] for one in mine["submissions"]] == [names[0]]
+    assert bench("contributor", "nobody").returncode == 2
+    told = json.loads(bench("compare", *names, "--json").stdout)
+    assert "No conclusion at this sample size" in told["sentence"]
+    assert told["verdict"]["better"] is False
+    assert bench("compare", names[0], names[0]).returncode == 2
+    done = bench("compare", "--quantum-vs-classical", "static_maze")
+    assert (done.returncode, "no quantum entry" in done.stderr) == (2, True)
+    assert "advantage" not in bench("compare", *names).stdout
+
+
+# -------------------------------------------------------------------------------------------- pages
+
+PAGE = f"# Title\r\n\nbefore `\\1`\n{BEGIN}\nold\n{END}\r\nafter, no line end"
+
+
+def test_pages_are_written_between_markers_and_twice_is_once(board: Path) -> None:
+    for name in ("README.md", "BENCHMARKS.md"):
+        Path(name).write_bytes(PAGE.encode())
+    assert bench("regenerate", "--check").returncode == 1
+    assert Path("README.md").read_bytes() == PAGE.encode()
+    assert bench("regenerate").returncode == 0
+    text = Path("README.md").read_bytes().decode()
+    head, tail = PAGE.split("\nold\n")
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert bench("regenerate", "--check").returncode == 0
+    assert bench("regenerate").returncode == 0
+    assert Path("README.md").read_bytes().decode() == text
+    rows = [line for line in text.splitlines() if line.startswith("| static_maze classical | 1")]
+    assert len(rows) == 2
+    assert all(row.count("|") == 8 for row in rows)
+    for name in ("README.md", "BENCHMARKS.md"):
+        page = Path(name).read_text()
+        for bad in ("</td>", "javascript:", "@all", "](javascript", "[/nope]"):
+            assert bad not in page
+        assert page.count(END) == 1
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_a_page_without_its_markers_is_not_touched(board: Path, page: str) -> None:
+    Path("README.md").write_text(page)
+    Path("BENCHMARKS.md").write_text(PAGE)
+    done = bench("regenerate")
+    assert done.returncode == 3
+    assert "README.md: " in done.stderr
+    assert Path("README.md").read_text() == page
+
+
+@given(st.text(), st.text(), st.text())
+def test_splicing_touches_nothing_else(before: str, block: str, after: str) -> None:
+    page = f"{before}{BEGIN}x{END}{after}"
+    if page.count(BEGIN) == page.count(END) == 1 and BEGIN not in block and END not in block:
+        spliced = splice(page, block, "f")
+        assert spliced == f"{before}{BEGIN}\n{block}{END}{after}"
+        assert splice(spliced, block, "f") == spliced
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_a_cell_is_one_cell_of_plain_text(text: str) -> None:
+    safe = cell(text)
+    assert not set(safe) & set("|`<>[]()*@\n\r\x1b")
+    assert BEGIN not in safe
+    assert END not in safe
+
+
+# ------------------------------------------------------------------------------------- recomputing
+
+
+@given(
+    st.lists(
+        st.builds(
+            dict,
+            success=st.none() | st.booleans(),
+            steps=st.none() | st.integers(0, 500),
+            reward=st.none() | st.floats(-1e6, 1e6),
+            termination=st.none() | st.text(max_size=5),
+            counts=st.dictionaries(st.sampled_from("ab"), st.integers(0, 9), max_size=2),
+            metrics=st.dictionaries(st.sampled_from("xy"), st.floats(-1, 1), max_size=2),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_columns_give_back_the_digests_of_the_journal(rows: list[dict[str, Any]]) -> None:
+    tally = stats.Tally()
+    episodes = []
+    for i, row in enumerate(rows):
+        fields = {**row, "counts": FrozenDict(row["counts"]), "metrics": FrozenDict(row["metrics"])}
+        exact = canonical({"index": i, "seed": None, **row})
+        episodes.append(Episode(index=i, exact=exact, **fields))
+        tally.add(episodes[-1])
+    assert aggregate.digests(aggregate.columns(episodes)) == tally.digests()
+
+
+def test_protocols() -> None:
+    book = rulebook()
+    assert (book.now.minimum_sessions, book.now.minimum_episodes) == (10, 50)
+    with pytest.raises(UsageError, match="no protocol version 7"):
+        book.version(7)
+    own = Path(__file__).parent.parent / "benchmarks" / "protocol.yml"
+    shipped = Path(rulebook.__code__.co_filename).parent / "protocol.yml"
+    assert own.read_bytes() == shipped.read_bytes()
+
+
+def test_a_protocol_that_is_wrong_is_named(tmp_path: Path) -> None:
+    text = (Path(rulebook.__code__.co_filename).parent / "protocol.yml").read_text()
+    for old, new, said in (
+        ("alpha: 0.05", "alpha: 5", "versions[0].alpha: must be between 0 and 1"),
+        ("current: 1", "current: 2", "current: no version 2"),
+        ("margin: 0.02", "margni: 0.02", "did you mean margin?"),
+    ):
+        folder = tmp_path / new.replace(": ", "")
+        folder.mkdir()
+        (folder / "protocol.yml").write_text(text.replace(old, new))
+        with pytest.raises(ConfigError) as caught:
+            rulebook(str(folder))
+        assert said in str(caught.value)

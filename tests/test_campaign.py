@@ -1,0 +1,206 @@
+"""Sessions side by side: declared first, the same whatever the number of workers, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import BIN, Program
+from qn_tracking.ids import session_seed
+
+QN_RUN = str(BIN / "qn-run")
+
+
+def records(folder: str = "experiments") -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def campaign(folder: str = "experiments") -> dict[str, Any]:
+    (path,) = Path(folder).glob("campaigns/*.json")
+    return json.loads(path.read_text())  # type: ignore[no-any-return]
+
+
+def test_results_do_not_depend_on_the_workers(project: Path, qn_run: Program) -> None:
+    args = ("small.yml", "--sessions", "4", "--runs", "20", "--seed", "1", "--tag", "a=b")
+    digests = []
+    for jobs in ("1", "3"):
+        done = qn_run(*args, "--jobs", jobs, "--experiments-dir", f"e{jobs}")
+        assert done.returncode == 0, done.stderr
+        found = records(f"e{jobs}")
+        assert [one["campaign"]["index"] for one in found] == [0, 1, 2, 3]
+        assert len({one["seed"] for one in found}) == 4
+        assert {one["tags"]["a"] for one in found} == {"b"}
+        assert {one["facts"]["metadata"]["resources"]["jobs"] for one in found} == {int(jobs)}
+        digests.append([one["digests"] for one in found])
+    assert digests[0] == digests[1]
+    declared = campaign("e1")
+    assert declared["seeds"] == [one["seed"] for one in records("e1")]
+    # One session alone gives what it gave among the others.
+    seed = str(declared["seeds"][2])
+    alone = json.loads(qn_run("small.yml", "--runs", "20", "--seed", seed, "--json").stdout)
+    assert alone["digests"] == digests[0][2]
+
+
+def test_seeds_derive_from_configuration_campaign_and_index() -> None:
+    seeds = {session_seed(d, s, i) for d in ("a", "b") for s in (1, 2) for i in range(50)}
+    assert len(seeds) == 200
+    assert all(0 <= seed < 2**53 for seed in seeds)
+    assert session_seed("a", 1, 0) == session_seed("a", 1, 0)
+
+
+def test_json_tells_every_session(qn_run: Program) -> None:
+    done = qn_run("small.yml", "--sessions", "2", "--runs", "5", "--json")
+    doc = json.loads(done.stdout)
+    assert [one["status"] for one in doc["sessions"]] == ["completed", "completed"]
+    assert doc["finished"] == 2
+
+
+CRASH = """
+import os, signal
+from pathlib import Path
+from qn_tracking import hookimpl
+class Sink:
+    def __init__(self, index, times):
+        self.index, self.times = index, times
+    @hookimpl
+    def run_start(self, run): self.me = run.campaign.index == self.index
+    @hookimpl
+    def episode_end(self, episode):
+        if self.me and episode.index == 3:
+            crashes = len(list(Path(".").glob("crashed*")))
+            if crashes < self.times:
+                Path(f"crashed{crashes}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 1)])
+def test_a_worker_that_dies_costs_its_session_one_more_try(
+    qn_run: Program, times: int, code: int
+) -> None:
+    Path("crash.py").write_text(CRASH)
+    with Path("small.yml").open("a") as config:
+        config.write(f"plugins: {{'crash:Sink': {{index: 1, times: {times}}}}}\n")
+    done = qn_run("small.yml", "--sessions", "4", "--runs", "10", "--jobs", "2", "--seed", "3")
+    assert done.returncode == code, done.stderr
+    assert "session 1: its worker died; once more, by itself" in done.stderr
+    found = {one["campaign"]["index"]: one for one in records() if one["status"] == "completed"}
+    assert sorted(found) == ([0, 1, 2, 3] if times == 1 else [0, 2, 3])
+    if times == 1:
+        assert found[1]["campaign"]["attempt"] == 1
+        return
+    assert "session 1: the worker died, twice" in done.stderr
+    again = qn_run("--resume", campaign()["id"])
+    assert again.returncode == 0, again.stderr
+    done_now = [one["campaign"]["index"] for one in records() if one["status"] == "completed"]
+    assert sorted(done_now) == [0, 1, 2, 3]
+
+
+def test_a_session_that_fails_is_reported_and_the_others_are_kept(qn_run: Program) -> None:
+    Path("bad.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n  def run_start(self, run):\n"
+        "    if run.campaign.index == 1: raise RuntimeError('boom')\n"
+    )
+    done = qn_run("small.yml", "--sessions", "3", "--runs", "5", "--plugins", "bad:Sink")
+    assert done.returncode == 1
+    assert "session 1: plugin bad:Sink: run_start: RuntimeError: boom" in done.stderr
+    assert sorted(one["campaign"]["index"] for one in records()) == [0, 2]
+
+
+SLOW = """
+import time
+from qn_tracking import hookimpl
+class Sink:
+    @hookimpl
+    def episode_end(self, episode): time.sleep(0.02)
+"""
+
+
+def slow_campaign() -> subprocess.Popen[str]:
+    Path("slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [QN_RUN, "small.yml", "--sessions", "4", "--runs", "40", "--seed", "5", "--jobs", "2",
+         "--plugins", "slow:Sink"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        if len(list(Path("experiments").glob("*.json"))) >= 2:
+            return process
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+def digests_of(folder: str) -> list[Any]:
+    found = [one for one in records(folder) if one["status"] == "completed"]
+    return [one["digests"] for one in sorted(found, key=lambda one: one["campaign"]["index"])]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_campaign_that_was_stopped_goes_on_where_it_was(
+    project: Path, qn_run: Program, number: int
+) -> None:
+    process = slow_campaign()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else -9)
+    kept = {one["id"] for one in records() if one["status"] == "completed"}
+    assert len(kept) >= 2
+    if number == signal.SIGINT:
+        assert f"go on with: qn-run --resume {campaign()['id']}" in said
+    time.sleep(0.5)  # workers of a parent that was killed end by themselves
+    done = qn_run("--resume", campaign()["id"], "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert kept <= {one["id"] for one in records() if one["status"] == "completed"}
+    whole = qn_run(
+        "small.yml", "--sessions", "4", "--runs", "40", "--seed", "5", "--experiments-dir", "w"
+    )
+    assert whole.returncode == 0
+    assert digests_of("experiments") == digests_of("w")
+    # There is nothing left to do, and nothing is done.
+    before = sorted(os.listdir("experiments/runs"))
+    assert qn_run("--resume", campaign()["id"]).returncode == 0
+    assert sorted(os.listdir("experiments/runs")) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--resume", "nope"], "no campaign nope"),
+        (["--resume", "../x"], "is not an id"),
+        (["small.yml", "--resume", "x"], "--resume goes with no configuration"),
+        (["small.yml", "--jobs", "2"], "--jobs goes with --sessions"),
+        (["small.yml", "--sessions", "0"], "expected a whole number from 1"),
+        (["small.yml", "--sessions", "1000"], "--sessions 1000: at most 999"),
+        (["nope.yml", "--sessions", "2"], "nope.yml: no such file"),
+    ],
+)
+def test_what_makes_no_sense_writes_nothing(
+    project: Path, qn_run: Program, args: list[str], said: str
+) -> None:
+    done = qn_run(*args)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not Path("experiments").exists()
+
+
+def test_a_configuration_with_secrets_cannot_go_on(qn_run: Program) -> None:
+    with Path("small.yml").open("a") as config:
+        config.write("plugins: {json_storage: , 'sink:Sink': {api_key: hunter2secret}}\n")
+    Path("sink.py").write_text(
+        "from qn_tracking import hookimpl\nclass Sink:\n"
+        "  def __init__(self, api_key): assert api_key == 'hunter2secret'\n"
+        "  @hookimpl\n  def episode_end(self): pass\n"
+    )
+    done = qn_run("small.yml", "--sessions", "2", "--runs", "3")
+    assert done.returncode == 0, done.stderr
+    for path in Path("experiments").rglob("*"):
+        assert path.is_dir() or b"hunter2" not in path.read_bytes()
