@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -450,6 +451,7 @@ def test_the_module_can_be_run_without_the_script(project: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_saved_is_said_only_of_what_is_saved(project: Path) -> None:
     for pause in (0.05, 0.15, 0.25):
         process = subprocess.Popen(
