@@ -106,6 +106,9 @@ def test_the_command_line() -> None:
 def test_a_remote_loses_user_and_query() -> None:
     assert strip_url(f"https://x:{GITHUB}@h.org/r.git?token=1") == "https://h.org/r.git"
     assert strip_url("git@h.org:r.git") == "git@h.org:r.git"
+    assert strip_url("/home/me/r") is None
+    assert strip_url("../r") is None
+    assert strip_url("file:///home/me/r") is None
 
 
 def test_a_configuration_is_stored_without_its_secrets_under_its_own_digest() -> None:

@@ -85,8 +85,10 @@ def redact_text(text: str) -> str:
     return _ASSIGNED.sub(mask, text)
 
 
-def strip_url(url: str) -> str:
-    """A remote's URL without user name, password and query."""
+def strip_url(url: str) -> str | None:
+    """A remote's URL without user name, password and query; None for a path of this machine."""
+    if ("://" not in url and not re.match(r"[^/\s]+:", url)) or url.startswith("file:"):
+        return None
     url = _USERINFO.sub(r"\1", url)
     return redact_text(url.partition("?")[0])
 

@@ -213,7 +213,7 @@ def git_facts(
     if remote is not None:
         from qn_tracking.redact import strip_url
 
-        facts["remote"] = _text(strip_url(remote))
+        facts["remote"] = strip_url(_text(remote))
     if top is None:
         return facts
     repository.folder = top

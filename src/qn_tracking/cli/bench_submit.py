@@ -62,7 +62,13 @@ def run(args: Namespace) -> int:
 
 
 def submit_campaign(
-    experiments: str, benchmarks: str, campaign: Campaign, *, as_json: bool, assume_yes: bool
+    experiments: str,
+    benchmarks: str,
+    campaign: Campaign,
+    *,
+    as_json: bool,
+    quiet: bool,
+    assume_yes: bool,
 ) -> int:
     """What `qn-run --save-benchmark` ends with."""
     assert campaign.contribution is not None
@@ -73,6 +79,7 @@ def submit_campaign(
         campaign=campaign,
         ids=(),
         as_json=as_json,
+        quiet=quiet,
         assume_yes=assume_yes,
     )
 
@@ -86,6 +93,7 @@ def submit(
     ids: Sequence[str],
     as_json: bool,
     assume_yes: bool,
+    quiet: bool = False,
 ) -> int:
     """Makes, judges and saves a submission; returns the exit code."""
     statuses: list[str] = []
@@ -116,7 +124,7 @@ def submit(
     findings = judge.judge(benchmark, others, book=book, make_manager=judges)
     name = files.path(benchmarks, category, benchmark.id)
     if not as_json:
-        show(name, findings)
+        show(name, [f for f in findings if not quiet or f.level == "error"])
     valid = judge.passes(findings)
     warnings = [finding for finding in findings if finding.level == "warning"]
     saved = valid and (not warnings or assume_yes or _go_on(warnings))
@@ -131,6 +139,8 @@ def submit(
                 "benchmark": _brief(benchmark),
             }
         )
+    elif saved and quiet:
+        pass
     elif saved:
         claim = benchmark.aggregates.success_rate
         print(f"final success {claim.mean:.1%} over {claim.n} sessions, category {category}")

@@ -109,7 +109,12 @@ def main(
         from qn_tracking.cli.bench_submit import submit_campaign
 
         return submit_campaign(
-            experiments, args.benchmarks_dir, campaign, as_json=args.json, assume_yes=args.yes
+            experiments,
+            args.benchmarks_dir,
+            campaign,
+            as_json=args.json,
+            quiet=args.quiet,
+            assume_yes=args.yes,
         )
     return 0
 

@@ -1,0 +1,168 @@
+"""Injects a fault at every system call by which a command touches its files, and checks the folder.
+
+    python tests/slow/faults.py TOOLS [--only NAME] [--modes kill,enospc,eio]
+
+TOOLS is a folder with `crash_sweep.py` and `fsync_lint.py` (they need strace). The invariant: no
+torn file, no lost acknowledged episode, no false "saved", no experiment that is nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+RUN, EXP = str(BIN / "qn-run"), str(BIN / "qn-exp")
+HERE = Path(__file__).resolve()
+SMALL = (
+    "{max_steps: 20, brain: {name: mlp, config: {hidden_dim: 4, num_hidden_layers: 1}},"
+    " environment: {type: static, static: {grid_size: 6}}}"
+)
+ACK = """
+import os
+from qn_tracking import hookimpl
+class Sink:
+    @hookimpl
+    def episode_end(self, episode): os.write(1, b"ack %d\\n" % episode.index)
+"""
+# What git reads comes and goes with its own timing; the storage is what is tested here.
+TRACKED = [RUN, "small.yml", "--runs", "3", "--seed", "1", "--plugins", "json_storage,ack:Sink"]
+ONE = f"{' '.join(TRACKED)} --quiet > /dev/null"
+CRASHED = f"{ONE}; rm experiments/*.json"
+LISTED = f"{ONE}; {EXP} list > /dev/null"
+ID = "@1"
+
+COMMANDS: dict[str, tuple[str, list[str]]] = {
+    "run": ("true", TRACKED),
+    "list": (ONE, [EXP, "list"]),
+    "tag": (LISTED, [EXP, "tag", ID, "a=b"]),
+    "note": (LISTED, [EXP, "note", ID, "text"]),
+    "rm": (LISTED, [EXP, "rm", ID]),
+    "restore": (f"{LISTED}; {EXP} rm {ID} > /dev/null", [EXP, "restore", "--all"]),
+    "recover": (CRASHED, [EXP, "recover", "--all"]),
+    "export": (LISTED, [EXP, "export", "--format", "csv", "-o", "out.csv", ID]),
+    "bundle": (LISTED, [EXP, "export", "--format", "bundle", "-o", "out.zip", ID]),
+    "import": (
+        f"{LISTED}; {EXP} export --format bundle -o out.zip {ID} > /dev/null; rm -r experiments",
+        [EXP, "import", "out.zip"],
+    ),
+}
+
+
+def setup(shell: str) -> str:
+    """The commands that prepare a folder."""
+    return f"printf '%s' '{SMALL}' > small.yml; cat > ack.py <<'X'\n{ACK}X\n{shell}"
+
+
+def problems(name: str) -> list[str]:
+    """What is wrong with the folder we are in, after a fault."""
+    said, wrong = os.environ.get("CMD_OUT", ""), []
+    mode = os.environ.get("FAULT_MODE", "")
+    errors = os.environ.get("CMD_ERR", "")
+    if "Traceback" in errors:
+        wrong.append(f"traceback: {errors[-200:]}")
+    experiments = Path("experiments")
+    records = list(experiments.glob("*.json"))
+    for path in records:
+        try:
+            if json.loads(path.read_bytes())["id"] != path.stem:
+                wrong.append(f"{path} has another id")
+        except ValueError:
+            wrong.append(f"{path} is torn")
+    left = [str(p) for p in Path().rglob("*.tmp")]
+    if mode in ("enospc", "eio") and left and os.environ.get("FAULT_CALL") != "unlink":
+        wrong.append(f"left behind: {left}")
+    for line in said.splitlines():
+        if line.startswith("saved ") and not Path(line.split()[1]).exists():
+            wrong.append(f"false: {line}")
+    acknowledged = [int(line.split()[1]) for line in said.splitlines() if line.startswith("ack ")]
+    if acknowledged and mode == "kill":
+        journals = list(experiments.glob("runs/*/episodes.jsonl"))
+        kept = [
+            json.loads(line)["index"]
+            for path in journals
+            for line in path.read_text().splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
+        if not set(acknowledged) <= set(kept):
+            wrong.append(f"acknowledged {acknowledged}, kept {kept}")
+    for out in ("out.csv", "out.zip"):
+        if name in ("export", "bundle") and os.environ.get("CMD_RC") == "0" and not _is(out, name):
+            wrong.append(f"{out} was promised")
+    if experiments.is_dir():
+        listed = subprocess.run([EXP, "list", "--json"], capture_output=True, text=True)
+        if listed.returncode or "Traceback" in listed.stderr:
+            wrong.append(f"list: {listed.returncode} {listed.stderr[-200:]}")
+        else:
+            wrong += _nowhere(name, json.loads(listed.stdout), experiments)
+    return wrong
+
+
+def _is(out: str, name: str) -> bool:
+    return out.endswith("csv") != (name == "export") or Path(out).exists()
+
+
+def _nowhere(name: str, listed: object, experiments: Path) -> list[str]:
+    """Whether the one experiment is neither a record, nor a folder to recover, nor in the trash."""
+    if name in ("run", "import"):
+        return []
+    records = list(experiments.glob("*.json"))
+    trash = list(experiments.glob(".trash/**/*.json"))
+    journals = list(experiments.rglob("episodes.jsonl"))
+    if not (records or trash or (name == "recover" and journals)):
+        return ["the experiment is nowhere"]
+    return [] if journals else ["the episodes are nowhere"]
+
+
+def main() -> int:
+    """Sweeps, or with `--check NAME` checks the folder we are in."""
+    if sys.argv[1:2] == ["--check"]:
+        wrong = problems(sys.argv[2])
+        print("; ".join(wrong))
+        return bool(wrong)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tools")
+    parser.add_argument("--only", action="append", choices=COMMANDS)
+    parser.add_argument("--modes", default="kill,enospc,eio")
+    args = parser.parse_args()
+    failed = []
+    run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+    for name in args.only or COMMANDS:
+        prepare, command = COMMANDS[name]
+        for mode in args.modes.split(","):
+            print(f"-- {name}, {mode}", flush=True)
+            sweep = [sys.executable, f"{args.tools}/crash_sweep.py", "--mode", mode]
+            check = f"{sys.executable} {HERE} --check {name}"
+            whole = [*sweep, "--setup", setup(prepare), "--check", check, "--", *command]
+            done = run(whole)
+            if done.returncode == 2:  # a fault struck something else: the calls before it varied
+                done = run(whole)
+            if done.returncode:
+                failed.append(f"{name}, {mode}: exit {done.returncode}")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(setup("true"), shell=True, cwd=folder, check=True)
+        print("-- order of writes", flush=True)
+        lint = [
+            sys.executable,
+            f"{args.tools}/fsync_lint.py",
+            "--dir",
+            "experiments",
+            "--said",
+            "saved",
+        ]
+        if run([*lint, "--", *TRACKED], cwd=folder).returncode:
+            failed.append("order of writes")
+    for line in failed:
+        print(f"FAILED {line}")
+    print(f"{len(failed)} failed")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
