@@ -15,7 +15,7 @@ import pytest
 
 from conftest import BIN
 from qn_tracking import hookspecs, model
-from qn_tracking.cli import bench, run as qn_run_program
+from qn_tracking.cli import bench, exp, run as qn_run_program
 from qn_tracking.cli.command import whole_parser
 from qn_tracking.config import shipped
 
@@ -63,6 +63,20 @@ def bench_actions() -> list[tuple[str, Action]]:
 @pytest.mark.parametrize(("name", "action"), bench_actions(), ids=lambda x: getattr(x, "dest", x))
 def test_every_command_of_qn_bench_is_told(name: str, action: Action) -> None:
     section = COMMANDS.partition("## qn-bench")[2].partition("\n## ")[0]
+    assert f"| `{name}" in section
+    for option in action.option_strings:
+        assert option in ("-h", "--help") or f"`{option}" in section
+
+
+def exp_actions() -> list[tuple[str, Action]]:
+    whole = whole_parser("qn-exp", exp.ABOUT, exp.COMMANDS, exp.common)
+    (below,) = (a for a in whole._actions if isinstance(a, _SubParsersAction))
+    return [(name, action) for name, one in below.choices.items() for action in one._actions]
+
+
+@pytest.mark.parametrize(("name", "action"), exp_actions(), ids=lambda x: getattr(x, "dest", x))
+def test_every_command_of_qn_exp_is_told(name: str, action: Action) -> None:
+    section = COMMANDS.partition("## qn-exp")[2].partition("\n## ")[0]
     assert f"| `{name}" in section
     for option in action.option_strings:
         assert option in ("-h", "--help") or f"`{option}" in section

@@ -44,7 +44,10 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "tag": (LISTED, [EXP, "tag", ID, "a=b"]),
     "note": (LISTED, [EXP, "note", ID, "text"]),
     "rm": (LISTED, [EXP, "rm", ID]),
-    "restore": (f"{LISTED}; {EXP} rm {ID} > /dev/null", [EXP, "restore", "--all"]),
+    "restore": (
+        f"{LISTED}; ls experiments/runs > id; {EXP} rm {ID} > /dev/null",
+        ["sh", "-c", f'exec {EXP} restore "$(cat id)"'],
+    ),
     "recover": (CRASHED, [EXP, "recover", "--all"]),
     "export": (LISTED, [EXP, "export", "--format", "csv", "-o", "out.csv", ID]),
     "bundle": (LISTED, [EXP, "export", "--format", "bundle", "-o", "out.zip", ID]),

@@ -51,7 +51,12 @@ def measure(repeat: int, sessions: int) -> dict[str, float]:
     ours = statistics.median(
         one / two for one, two in zip(found["jobs 1"], found["jobs 2"], strict=True)
     )
-    return {**seconds, "gain of the machine": machine, "gain of a campaign": ours, "share": ours / machine}
+    return {
+        **seconds,
+        "gain of the machine": machine,
+        "gain of a campaign": ours,
+        "share": ours / machine,
+    }
 
 
 def main() -> None:

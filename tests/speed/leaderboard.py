@@ -1,0 +1,116 @@
+"""`qn-bench leaderboard` with many submissions, as a ratio to its own time with ten.
+
+    python tests/speed/leaderboard.py [--entries N] [--repeat N] [--json]
+
+The submissions are made up, but valid. The first look judges them all and compares every pair; from
+then on, files and ranks are cached, and that is what is timed. With 1,000 entries in eight
+categories the first look compares 62,000 pairs and takes its minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from attrs import evolve
+
+from qn_tracking import config as configuration
+from qn_tracking.benchmark import aggregate, files
+from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench_board import _EXPECTED
+from qn_tracking.submission import Benchmark, Columns, Contribution, Session
+
+QN_BENCH = str(Path(sys.executable).parent / "qn-bench")
+
+
+def made_up(name: str, number: int) -> Benchmark:
+    """A valid submission of a shipped configuration whose sessions never ran."""
+    draw = random.Random(number)
+    config = configuration.load(name)
+    protocol = rulebook().now
+    skill = draw.uniform(0.4, 0.95)
+    sessions = []
+    for i in range(10):
+        success = tuple(draw.random() < skill for _ in range(50))
+        episodes = Columns(
+            seed=(None,) * 50,
+            success=success,
+            termination=("goal_reached",) * 50,
+            steps=tuple(draw.randrange(10, 300) for _ in success),
+            reward=tuple(draw.gauss(5, 2) for _ in success),
+            metrics={"path_efficiency": tuple(draw.random() for _ in success)},
+        )
+        found = aggregate.digests(episodes)
+        sessions.append(
+            Session(
+                id=f"s{i}",
+                seed=draw.getrandbits(53),
+                started="2026-01-01T00:00:00Z",
+                digests=found,
+                wall_seconds=1.0,
+                episodes=episodes,
+            )
+        )
+    from qn_tracking.model import Subject
+
+    manager = judges(config)
+    return Benchmark(
+        id=f"20260101T000000Z-{number:08x}",
+        protocol=protocol.version,
+        created="2026-01-01T00:00:00Z",
+        category=categorize(config, protocol, manager),
+        contribution=Contribution(contributor=f"Somebody {number % 40}"),
+        subject=Subject(brain=name.split("_")[0]),
+        config=evolve(config, settings={}),
+        text=config.text,
+        runs=50,
+        aggregates=aggregate.aggregate(sessions, protocol),
+        sessions=tuple(sessions),
+    )
+
+
+def look(folder: str) -> float:
+    """Seconds of one whole process."""
+    began = perf_counter()
+    subprocess.run([QN_BENCH, "leaderboard"], cwd=folder, check=True, capture_output=True)
+    return perf_counter() - began
+
+
+def measure(entries: int, repeat: int) -> dict[str, float]:
+    """First look and the median of later ones."""
+    names = list(_EXPECTED.values())
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(entries):
+            files.save(f"{folder}/benchmarks", made_up(names[i % len(names)], i))
+        first = look(folder)
+        return {"first": first, "again": statistics.median(look(folder) for _ in range(repeat))}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    ten, many = measure(10, args.repeat), measure(args.entries, args.repeat)
+    ratio = many["again"] / ten["again"]
+    if args.json:
+        print(json.dumps({"10": ten, str(args.entries): many, "ratio": ratio}, indent=2))
+        return
+    for n, found in ((10, ten), (args.entries, many)):
+        print(f"{n:>6} entries: first look {found['first']:.2f} s, again {found['again']:.3f} s")
+    print(f"ratio {ratio:.2f}   to reach: 2 with 1,000")
+
+
+if __name__ == "__main__":
+    main()
