@@ -272,6 +272,14 @@ def run_tasks(
     return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]
 
 
+def warm_up() -> None:
+    """Starts what workers are forked from, so that its imports run while others wait for git."""
+    from multiprocessing import forkserver, get_context
+
+    get_context("forkserver").set_forkserver_preload(["qn_tracking.runner", "numpy", "cattrs"])
+    forkserver.ensure_running()
+
+
 def _on_pool(
     tasks: Sequence[Task],
     jobs: int,
@@ -286,7 +294,7 @@ def _on_pool(
 
     # Not fork: a plugin may have started threads in this process.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["qn_tracking.runner", "numpy", "cattrs"])
+    warm_up()
     stop = context.Event()
     done = context.RawArray("q", 2 * sessions)
     suspects: list[Task] = []

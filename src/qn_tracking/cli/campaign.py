@@ -70,6 +70,8 @@ def main(
     tasks = _tasks(experiments, campaign, config, wanted, before)
     began = time.perf_counter()
     with _signals() as received:
+        if tasks:
+            runner.warm_up()
         snapshot = _snapshot(experiments, campaign, config, simulation) if tasks else {}
         tasks = [runner.with_snapshot(task, snapshot, jobs) for task in tasks]
         display = _Display(campaign, before, args.quiet or args.json)
