@@ -87,8 +87,8 @@ def means(values: Sequence[float], points: int) -> list[float]:
     n = len(values)
     if n <= points:
         return list(values)
-    cuts = [i * n // points for i in range(points + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    cuts = [(i * n // points, (i + 1) * n // points) for i in range(points)]
+    return [sum(values[a:b]) / (b - a) for a, b in cuts]
 
 
 def rows(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> str:

@@ -55,7 +55,7 @@ def check(
     ids: Iterable[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Checks all experiments, or those given. Raises StorageError if the folder cannot be listed."""
+    """Checks all experiments, or those given. Raises StorageError if the folder cannot be read."""
     chosen = list(ids)
     try:
         files = sorted(os.listdir(experiments))

@@ -375,10 +375,10 @@ class Index:
         changed = fresh or meta.get("folder") != folder
         if changed or meta.get("runs") != runs:
             with _Writing(self):
-                recorded = None
+                gone, recorded = False, None
                 if changed:
                     gone, recorded = self._check_all(fresh, progress)
-                if (changed and gone) or fresh or meta.get("runs") != runs:
+                if gone or fresh or meta.get("runs") != runs:
                     self._check_runs(fresh, recorded)
                 self._remember("folder", None if folder_young else folder)
                 self._remember("runs", None if runs_young else runs)
@@ -400,7 +400,7 @@ class Index:
     ) -> tuple[bool, set[str]]:
         """Compares every file with its entry; tells whether any has vanished, and all names."""
         known = self._known()
-        recorded = set()
+        recorded = set(known)
         todo: list[str] = []
         take, look = known.pop, os.stat
         folder = os.open(self.experiments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -410,7 +410,6 @@ class Index:
                 if file[-5:] != ".json" or file[0] == ".":
                     continue
                 name = file[:-5]
-                recorded.add(name)
                 old = take(name, None)
                 if old == -1:  # no id, and that will not change
                     continue
@@ -431,6 +430,8 @@ class Index:
                 todo.append(name)
         finally:
             os.close(folder)
+        recorded.difference_update(known)
+        recorded.update(todo)
         gone = self._numbers(known)
         self._delete(list(gone.values()))
         numbers = self._numbers(todo)
@@ -581,8 +582,8 @@ class Index:
             return False
         from qn_tracking.store.read import load
 
-        parse, dumps = _parsers(len(todo))
         fields = _Fields(self.db)
+        parse, dumps = _parsers(len(todo), fields)
         rows = _Rows(self.db)
         changed = False
         for count, (name, n) in enumerate(sorted(todo)):
@@ -613,7 +614,6 @@ class Index:
                 self._delete([n])
             labels, labelled, problem = self._labels(name)
             row.label(labels, dumps)
-            fields.add(doc)
             rows.add(n, name, GOOD, stamp, labelled, problem, row)
             changed = changed or n is None
         rows.flush()
@@ -990,24 +990,36 @@ class _Rows:
 
 
 class _Fields:
-    """The paths of all fields seen, kept as a tree so that a known one costs nothing."""
+    """The paths of all fields seen, kept as a tree so that known ones cost next to nothing."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._tree: dict[str, Any] = {}
         self._new: list[tuple[str, ...]] = []
 
-    def add(self, doc: dict[str, Any]) -> None:
-        self._walk(doc, self._tree, ())
-
-    def _walk(self, doc: dict[str, Any], tree: dict[str, Any], path: tuple[str, ...]) -> None:
-        for key, value in doc.items():
-            below = tree.get(key)
-            if below is None:
-                below = tree[key] = {}
-                self._new.append((*path, key))
-            if type(value) is dict and value and len(path) < 30:
-                self._walk(value, below, (*path, key))
+    def add(self, doc: dict[str, Any]) -> int:
+        """Takes in the paths of a document; returns how many keys it has, or fewer: of a list, it
+        looks into the first item to tell whether there are keys in it.
+        """
+        count = 0
+        stack: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
+            (doc, self._tree, ())
+        ]
+        while stack:
+            section, tree, path = stack.pop()
+            count += len(section)
+            if not section.keys() <= tree.keys():
+                for key in section.keys() - tree.keys():
+                    tree[key] = {}
+                    self._new.append((*path, key))
+            for key, value in section.items():
+                kind = value.__class__
+                if kind is dict:
+                    if len(path) < 30:
+                        stack.append((value, tree[key], (*path, key)))
+                elif kind is list and value and value[0].__class__ in (dict, list):
+                    count += _keys(value)
+        return count
 
     def flush(self) -> None:
         if self._new:
@@ -1017,7 +1029,7 @@ class _Fields:
 
 
 def _parsers(
-    count: int,
+    count: int, fields: _Fields | None = None
 ) -> tuple[Callable[[bytes, str], dict[str, Any]], Callable[[Any], str]]:
     """How to read a document and to write JSON: for many documents, five times as fast."""
     import json
@@ -1025,8 +1037,16 @@ def _parsers(
     from qn_tracking.store.read import parse
 
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    if count < MANY:
+    if fields is None:
         return parse, encode
+
+    def careful(data: bytes, file: str) -> dict[str, Any]:
+        doc = parse(data, file)
+        fields.add(doc)
+        return doc
+
+    if count < MANY:
+        return careful, encode
     import orjson
 
     def quick(data: bytes, file: str) -> dict[str, Any]:
@@ -1034,10 +1054,14 @@ def _parsers(
         try:
             doc = orjson.loads(data)
         except ValueError:
-            return parse(data, file)
-        if type(doc) is dict and len(_KEY.findall(data)) == _keys(doc) and not _LONG.search(data):
+            return careful(data, file)
+        if (
+            type(doc) is dict
+            and len(_KEY.findall(data)) == fields.add(doc)
+            and _LONG not in data.translate(_DIGITS)
+        ):
             return doc
-        return parse(data, file)
+        return careful(data, file)
 
     def dumps(value: Any) -> str:
         try:
@@ -1050,7 +1074,9 @@ def _parsers(
 
 # A key, or text that ends like one: never fewer than there are keys.
 _KEY = re.compile(rb'"[ \t\r\n]*:')
-_LONG = re.compile(rb"[:,\[][ \t\r\n]*-?[0-9]{19}")
+# A whole number that does not fit 64 bits: every digit as 0, whatever may stand before as a space.
+_DIGITS = bytes.maketrans(b"123456789,:[-\n\r\t", b"000000000       ")
+_LONG = b" " + b"0" * 19
 
 
 def _keys(value: Any) -> int:

@@ -57,9 +57,11 @@ def load(path: str, limit: int = LIMIT) -> tuple[bytes, os.stat_result]:
             raise StorageError(f"is {kind_of(info.st_mode)}, not a file", file=path)
         if info.st_size > limit:
             raise StorageError(f"larger than {limit >> 20} MiB", file=path)
-        parts = []
-        while part := os.read(fd, max(info.st_size + 1, 1 << 16)):
+        parts, wanted = [], info.st_size + 1
+        while part := os.read(fd, wanted):
             parts.append(part)
+            if len(part) < wanted:  # the end, asked for with the first byte that is not there
+                break
         return b"".join(parts), info
     except OSError as error:
         raise _storage_error(path, error) from None
