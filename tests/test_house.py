@@ -34,6 +34,7 @@ FLOORS = {
     "builtin": 7,
     "nematode": 7,
     "manager": 8,
+    "reproduce": 8,
     "runner": 9,
     "cli": 10,
     "testing": 10,

@@ -48,6 +48,7 @@ from qn_tracking.model import (
     Failure,
     FrozenDict,
     Membership,
+    Origin,
     RunInfo,
     Subject,
     freeze,
@@ -94,6 +95,7 @@ class Recorder:
         command: Sequence[str] | None = None,
         id: str | None = None,
         campaign: Membership | None = None,
+        origin: Origin | None = None,
         warn: Callable[[str], None] = warn_on_stderr,
     ) -> None:
         config = configuration.as_config(config)
@@ -125,6 +127,7 @@ class Recorder:
             # Absolute now: the host may change its directory before the end.
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
+        self._origin = origin
         self._tally = Tally()
         self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
@@ -408,6 +411,7 @@ class Recorder:
             plugins=self._emitter.usage(),
             artifacts=tuple(self._artifacts),
             attachments=tuple(attachments),
+            origin=self._origin,
             facts=resolved,
         )
 

@@ -100,10 +100,13 @@ class Repository:
 
         Those of the user and the machine stay: that is how git-lfs is installed.
         """
-        said = self.git(
-            "config", "--local", "--name-only", "--get-regexp", r"^filter\.", codes=(0, 1)
-        )
-        names = {key.rpartition(".")[0] for key in said.split()}
+        # With the files that it includes, and what it says of this worktree alone.
+        said = self.git("config", "--list", "--show-scope", "--name-only", "-z").split("\0")
+        names = {
+            key.rpartition(".")[0]
+            for scope, key in zip(said[::2], said[1::2], strict=False)
+            if scope in ("local", "worktree") and key.startswith("filter.")
+        }
         return {
             f"{name}.{key}": "false" if key == "required" else ""
             for name in names

@@ -29,6 +29,7 @@ COMMANDS = {
     "note": ("exp_labels", "add a note to one"),
     "rm": ("exp_trash", "put some into the trash"),
     "restore": ("exp_trash", "take some out of the trash again"),
+    "rerun": ("exp_rerun", "run one again, and say whether the same comes out"),
     "recover": ("exp_recover", "make a record of a run that died"),
     "fsck": ("exp_fsck", "check every file"),
 }

@@ -1,0 +1,125 @@
+"""The same session, bit for bit: wherever, whenever and however it is run on one machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import BIN, SMALL, Program
+
+MODULAR = """\
+max_steps: 30
+shots: 64
+qubits: 2
+brain:
+  name: modular
+  config:
+    num_layers: 1
+    modules: {chemotaxis: [0, 1]}
+environment:
+  type: static
+  static: {grid_size: 6}
+"""
+# Wide enough for a numeric library to think of threads.
+WIDE = SMALL.replace("hidden_dim: 8", "hidden_dim: 256")
+CONFIGS = {"mlp": SMALL, "mlp_wide": WIDE, "modular": MODULAR}
+
+
+@pytest.fixture(autouse=True)
+def configs(project: Path) -> None:
+    for name, text in CONFIGS.items():
+        (project / f"{name}.yml").write_text(text, encoding="utf-8")
+
+
+def digests(qn_run: Program, name: str, *args: str, **options: Any) -> dict[str, str]:
+    path = options.pop("path", f"{name}.yml")
+    done = qn_run(path, "--runs", "4", "--seed", "11", "--json", *args, **options)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)["digests"]
+    return found
+
+
+_USUAL: dict[str, dict[str, str]] = {}
+
+
+def usual(qn_run: Program, name: str) -> dict[str, str]:
+    """What comes out in these surroundings; asked for once, in a process of its own."""
+    if name not in _USUAL:
+        _USUAL[name] = digests(qn_run, name)
+    return _USUAL[name]
+
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [
+        *((name, {"PYTHONHASHSEED": "4711"}) for name in CONFIGS),
+        *((name, {"PYTHONHASHSEED": "0", "LC_ALL": "C"}) for name in ("mlp", "modular")),
+        *(
+            (name, {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE.UTF-8"})
+            for name in ("mlp", "modular")
+        ),
+        *((name, dict.fromkeys(THREADS, "2")) for name in CONFIGS),
+        ("mlp_wide", dict.fromkeys(THREADS, "1")),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "-".join(x.values()).replace("/", "_"),
+)
+def test_the_surroundings_say_nothing(name: str, env: dict[str, str], qn_run: Program) -> None:
+    assert digests(qn_run, name, env=env) == usual(qn_run, name)
+
+
+@pytest.mark.parametrize("name", ["mlp", "modular"])
+def test_neither_the_folder_nor_the_tracking_says_anything(
+    name: str, project: Path, qn_run: Program
+) -> None:
+    other = project / "another folder" / "ö"
+    other.mkdir(parents=True)
+    path = str(project / f"{name}.yml")
+    there = digests(qn_run, name, "--track-experiment", path=path, cwd=other)
+    assert there == usual(qn_run, name)
+
+
+def test_another_seed_says_something(qn_run: Program) -> None:
+    assert digests(qn_run, "mlp", "--seed", "12")["exact"] != usual(qn_run, "mlp")["exact"]
+
+
+@pytest.mark.parametrize("name", ["mlp", "modular"])
+def test_as_many_workers_as_one_likes(name: str, project: Path, qn_run: Program) -> None:
+    found = []
+    for jobs in ("1", "4"):
+        folder = project / f"jobs-{jobs}"
+        done = qn_run(
+            *(f"{name}.yml", "--sessions", "4", "--jobs", jobs, "--runs", "3", "--seed", "5"),
+            *("--experiments-dir", str(folder), "--quiet"),
+        )
+        assert done.returncode == 0, done.stderr
+        records = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+        assert len(records) == 4
+        found.append({doc["campaign"]["index"]: (doc["seed"], doc["digests"]) for doc in records})
+    assert found[0] == found[1]
+    # One of them by itself, in no campaign.
+    seed, alone = found[0][2]
+    assert digests(qn_run, name, "--seed", str(seed), "--runs", "3") == alone
+
+
+def test_the_threads_are_pinned(project: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from qn_tracking.cli.run import main\n"
+        "main(['mlp.yml', '--runs', '1', '--quiet'])\n"
+        "import psutil\n"
+        "print(os.environ['OMP_NUM_THREADS'], psutil.Process().num_threads())"
+    )
+    done = subprocess.run(
+        [str(BIN / "python"), "-c", program],
+        capture_output=True,
+        text=True,
+        env={"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.stdout.split() == ["1", "1"], done.stderr

@@ -1,0 +1,588 @@
+"""`qn-exp rerun` and what it is made of, in a real repository that holds a copy of this program."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qn_tracking
+from conftest import BIN, Program
+from qn_tracking import reproduce, track
+from qn_tracking.errors import UnsupportedError
+from qn_tracking.model import Episode, FrozenDict
+
+CHANGE = """
+
+_step = StaticEnvironment.step
+
+
+def _generous(self, action):
+    strength, angle, reward, end = _step(self, action)
+    return strength, angle, reward + (end == "goal_reached"), end
+
+
+StaticEnvironment.step = _generous
+"""
+
+Git = Callable[..., str]
+ROOT = Path(__file__).parent
+
+
+@pytest.fixture
+def repo(project: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with this program and a configuration, whose source comes first."""
+    shutil.copytree(
+        Path(qn_tracking.__file__).parent,
+        project / "src" / "qn_tracking",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    (project / ".gitignore").write_text("__pycache__/\n/gitconfig\n/tmp/\n")
+    (project / "tmp").mkdir()
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    monkeypatch.setenv("PYTHONPATH", str(project / "src"))
+    monkeypatch.setenv("TMPDIR", str(project / "tmp"))
+    return project
+
+
+@pytest.fixture
+def tidy(repo: Path, git: Git) -> Iterator[None]:
+    """Nothing is left behind, whatever happened."""
+    yield
+    assert len(git("worktree", "list").splitlines()) == 1
+    assert list((repo / "tmp").iterdir()) == []
+
+
+def run_it(qn_run: Program, *args: str) -> str:
+    """Tracks a run; returns its id."""
+    done = qn_run("small.yml", "--seed", "7", "--track-experiment", "--json", *args)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["id"])
+
+
+def rerun(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / "qn-exp"), "rerun", *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **env},
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], cause: str, code: int = 4) -> None:
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert cause in line
+
+
+def record(id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(f"experiments/{id}.json").read_bytes())
+    return found
+
+
+def edit(id: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """What a stranger may write into a record."""
+    doc = record(id)
+    change(doc)
+    Path(f"experiments/{id}.json").write_text(json.dumps(doc))
+
+
+def generous(repo: Path) -> None:
+    with (repo / "src/qn_tracking/nematode/world.py").open("a") as out:
+        out.write(CHANGE)
+
+
+def lines(id: str) -> list[dict[str, Any]]:
+    text = Path(f"experiments/runs/{id}/episodes.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# ----------------------------------------------------------------------------------- the whole way
+
+
+def test_a_run_comes_out_again_until_the_code_changes(
+    repo: Path, git: Git, qn_run: Program, tidy: None
+) -> None:
+    id = run_it(qn_run, "--runs", "40", "--set", "brain.config.gamma=0.95")
+    before = git("rev-parse", "HEAD")
+    done = rerun("@1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("identical: every number of 40 episodes")
+    again = done.stdout.split()[-1].removeprefix("experiments/").removesuffix(".json")
+    doc = record(again)
+    assert doc["origin"]["kind"] == "rerun"
+    assert doc["origin"]["id"] == id
+    assert doc["digests"] == record(id)["digests"]
+    assert doc["config"] == record(id)["config"]
+
+    generous(repo)
+    git("commit", "-qam", "a kinder reward")
+    done = rerun(id, "--json")
+    assert done.returncode == 1, done.stderr
+    said = json.loads(done.stdout)
+    assert said["outcome"] == "different"
+    pairs = list(zip(lines(id), lines(said["id"]), strict=True))
+    first = next(i for i, (a, b) in enumerate(pairs) if a["reward"] != b["reward"])
+    assert said["first_difference"]["episode"] == first
+    assert said["first_difference"]["field"] == "reward"
+    assert said["first_difference"]["second"] == said["first_difference"]["first"] + 1
+    code = {row["field"]: row for row in said["differences"]["code"]}
+    assert code["git.commit"]["origin"] == before
+    assert code["git.commit"]["rerun"] == git("rev-parse", "HEAD")
+    assert "qn_tracking.nematode.digest" in code
+    assert said["differences"]["packages"] == said["differences"]["machine"] == []
+    done = rerun(id, "--at-commit", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["outcome"] == "identical"
+    assert said["how"] == [f"at commit {before}"]
+    doc = record(said["id"])
+    assert doc["facts"]["metadata"]["git"]["commit"] == before
+    assert doc["facts"]["metadata"]["code"] == record(id)["facts"]["metadata"]["code"]
+    assert doc["config"] == record(id)["config"]
+    checked = subprocess.run([str(BIN / "qn-exp"), "fsck"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_what_was_not_committed_is_applied_with_trust_alone(
+    repo: Path, git: Git, qn_run: Program, tidy: None
+) -> None:
+    generous(repo)
+    id = run_it(qn_run, "--runs", "10")
+    commit = git("rev-parse", "HEAD")
+    git("checkout", "-q", "src")
+    done = rerun(id)
+    assert done.returncode == 1
+    assert ": reward: " in done.stdout
+    assert "first at episode " in done.stdout
+    assert "git.patch.sha256" in done.stdout
+    assert commit not in done.stdout  # that is the same
+    refused(rerun(id, "--at-commit"), "patch is code that no commit has (--trust")
+    done = rerun(id, "--at-commit", "--trust", PATH=f"{BIN}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("identical")
+    if shutil.which("bwrap") is None:
+        assert "warning: no isolation" in done.stderr
+
+
+@pytest.mark.skipif(reproduce.isolation() is None, reason="bubblewrap is not here, or not allowed")
+def test_what_is_trusted_is_isolated(
+    repo: Path, git: Git, qn_run: Program, monkeypatch: pytest.MonkeyPatch, tidy: None
+) -> None:
+    home = repo / "tmp" / "home"
+    monkeypatch.setenv("HOME", str(home))
+    mark = repo / "executed"
+    with (repo / "src/qn_tracking/nematode/world.py").open("a") as out:
+        out.write(
+            "import os, socket\n"
+            "def _attempt(do):\n"
+            "    try:\n        do()\n    except OSError:\n        return\n"
+            "    raise SystemExit('allowed')\n"
+            "if os.path.basename(os.getcwd()).startswith('session-'):\n"
+            f"    _attempt(lambda: open({str(ROOT / 'executed')!r}, 'a'))\n"
+            f"    open({str(mark)!r}, 'a').write('into a /tmp that is gone')\n"
+            f"    _attempt(lambda: os.kill({os.getpid()}, 0))\n"
+            f"    _attempt(lambda: os.stat({str(home / 'secret')!r}))\n"
+            "    if 'QN_SECRET' in os.environ or len(socket.if_nameindex()) > 1:\n"
+            "        raise SystemExit('seen')\n"
+        )
+    id = run_it(qn_run, "--runs", "2")
+    git("checkout", "-q", "src")
+    home.mkdir()
+    (home / "secret").write_text("x")
+    done = rerun(id, "--at-commit", "--trust", "--json", QN_SECRET="x")
+    shutil.rmtree(home)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["how"][-1] == "isolated"
+    assert not mark.exists()
+
+
+def test_the_record_alone_suffices(repo: Path, qn_run: Program) -> None:
+    """As git brings it: without the folder of the run, and so without its episodes."""
+    id = run_it(qn_run, "--runs", "10")
+    shutil.rmtree(f"experiments/runs/{id}")
+    assert rerun(id).stdout.startswith("identical: every number of 10 episodes")
+    generous(repo)
+    done = rerun(id)
+    assert done.returncode == 1
+    assert "the episodes of the original are not here" in done.stdout
+
+
+def test_the_same_outcome_is_told_from_the_same_numbers(repo: Path, qn_run: Program) -> None:
+    id = run_it(qn_run, "--runs", "3", "--set", "brain.config.hidden_dim=4")
+    place = repo / "src/qn_tracking/nematode/simulation.py"
+    text = place.read_text()
+    assert text.count('"reward": total,') == 1
+    place.write_text(text.replace('"reward": total,', '"reward": total * (1 + 2**-50),'))
+    done = rerun(id)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("same outcome: ")
+    assert "first at episode 0: reward: " in done.stdout
+    assert "qn_tracking.nematode.digest" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number: int) -> None:
+    """One that was interrupted, and one that was killed and has no record at all."""
+    command = [str(BIN / "qn-run"), "small.yml", "--seed", "1", "--runs", "1000000"]
+    child = subprocess.Popen([*command, "--track-experiment", "--quiet"])
+    try:
+        while not any(p.stat().st_size > 5000 for p in repo.glob("experiments/runs/*/*.jsonl")):
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.send_signal(number)
+        child.wait(20)
+    finally:
+        child.kill()
+    (folder,) = (repo / "experiments/runs").iterdir()
+    count = len(lines(folder.name))
+    done = rerun("@1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"identical: every number of {count} episodes")
+
+
+def test_a_dry_run_runs_nothing(repo: Path, git: Git, qn_run: Program, tidy: None) -> None:
+    id = run_it(qn_run, "--runs", "2")
+    before = sorted(Path("experiments/runs").iterdir())
+    done = rerun(id, "--at-commit", "--dry-run", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["commit"] == git("rev-parse", "HEAD")
+    assert sorted(Path("experiments/runs").iterdir()) == before
+
+
+# ------------------------------------------------------------------------------ what is not run
+
+
+def test_neither_hook_nor_filter_nor_monitor_is_run(
+    repo: Path, git: Git, qn_run: Program, tidy: None
+) -> None:
+    (repo / ".gitattributes").write_text("*.md filter=evil\n*.yml filter=more\n")
+    (repo / "a.md").write_text("a\n")
+    git("add", "-A")
+    git("commit", "-qm", "second")
+    id = run_it(qn_run, "--runs", "2")
+    mark = repo / "executed"
+    for name in ("post-checkout", "post-index-change", "reference-transaction", "post-commit"):
+        hook = repo / ".git/hooks" / name
+        hook.write_text(f"#!/bin/sh\necho {name} >> {mark}\n")
+        hook.chmod(0o755)
+    git("config", "filter.evil.smudge", f"sh -c 'echo smudge >> {mark}; cat'")
+    git("config", "filter.evil.required", "true")
+    (repo / ".git/more").write_text(f'[filter "more"]\n\tprocess = sh -c "echo more >> {mark}"\n')
+    git("config", "include.path", str(repo / ".git/more"))
+    git("config", "core.fsmonitor", f"sh -c 'echo monitor >> {mark}'")
+    done = rerun(id, "--at-commit")
+    assert done.returncode == 0, done.stderr
+    assert not mark.exists()
+    for name in ("filter.evil.smudge", "include.path", "core.fsmonitor"):
+        git("config", "--unset", name)
+    shutil.rmtree(repo / ".git/hooks")
+
+
+def test_a_commit_is_a_full_hash_and_here(repo: Path, qn_run: Program, tidy: None) -> None:
+    id = run_it(qn_run, "--runs", "2")
+
+    def of(place: Any, commit: object) -> None:
+        edit(id, lambda doc: place(doc["facts"]["metadata"]).update(commit=commit))
+
+    no_hash = "is not the full hash of a commit"
+    for commit in ("--upload-pack=touch executed", "HEAD", f"{'a' * 40}\n", 7):
+        of(lambda facts: facts["code"][0], commit)
+        refused(rerun(id, "--at-commit"), no_hash)
+    of(lambda facts: facts["code"][0], None)
+    of(lambda facts: facts["git"], "--upload-pack=touch executed")
+    refused(rerun(id, "--at-commit"), no_hash)
+    assert not (repo / "executed").exists()
+    of(lambda facts: facts["git"], "a" * 40)
+    refused(rerun(id, "--at-commit"), f"commit {'a' * 12} is not here")
+    of(lambda facts: facts["git"], None)
+    refused(rerun(id, "--at-commit"), "no commit was recorded")
+
+
+@pytest.mark.parametrize(
+    "commit", ["A" * 40, "a" * 39, "a" * 41, "", None, "-" * 40, "a" * 64 + "\n"]
+)
+def test_what_is_no_hash(commit: object) -> None:
+    with pytest.raises(UnsupportedError, match="is not the full hash of a commit"):
+        reproduce.check_commit(commit)
+
+
+def test_a_commit_of_no_branch_takes_trust(
+    repo: Path, git: Git, qn_run: Program, tidy: None
+) -> None:
+    (repo / "note").write_text("1")
+    git("add", "-A")
+    git("commit", "-qm", "fetched from somebody")
+    id = run_it(qn_run, "--runs", "2")
+    git("update-ref", "refs/remotes/them/main", "HEAD")
+    git("reset", "-q", "--hard", "HEAD~1")
+    refused(rerun(id, "--at-commit"), "is in no branch of yours (--trust")
+    assert rerun(id, "--at-commit", "--trust").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "--- a/../../executed\n+++ b/../../executed\n@@ -0,0 +1 @@\n+x\n",
+        "--- /dev/null\n+++ b/.git/hooks/x\n@@ -0,0 +1 @@\n+x\n",
+        "nonsense\n",
+    ],
+)
+def test_a_patch_that_leads_out_of_the_tree(patch: str, repo: Path, git: Git, tidy: None) -> None:
+    with (
+        pytest.raises(UnsupportedError, match="does not apply"),
+        reproduce.worktree(str(repo), git("rev-parse", "HEAD"), patch.encode()),
+    ):
+        pass
+    assert not list(repo.rglob("executed"))
+
+
+def test_a_patch_is_the_one_that_the_record_names(repo: Path, qn_run: Program, tidy: None) -> None:
+    generous(repo)
+    id = run_it(qn_run, "--runs", "2")
+    (repo / f"experiments/runs/{id}/uncommitted.patch").write_text("nonsense\n")
+    refused(rerun(id, "--at-commit", "--trust"), "not the file that the record names", 3)
+
+
+def test_a_redacted_patch_is_no_patch(repo: Path, qn_run: Program, tidy: None) -> None:
+    with (repo / "src/qn_tracking/errors.py").open("a") as out:
+        out.write('\nAPI_KEY = "gh' + "p_" + "a1B2" * 9 + '"\n')
+    id = run_it(qn_run, "--runs", "2")
+    refused(rerun(id, "--at-commit", "--trust"), "secrets were taken out of its uncommitted patch")
+    assert rerun(id).returncode == 0
+
+
+def test_a_redacted_configuration_is_none(repo: Path, qn_run: Program) -> None:
+    with track(
+        {"environment": {"type": "static"}, "brain": {"name": "mlp"}, "api_key": "s3cret99"}, seed=1
+    ) as run:
+        run.episode(success=True)
+    edit(run.id, lambda doc: doc["subject"].update(packages=["qn_tracking.nematode"]))
+    refused(rerun(run.id), "its configuration held secrets, which are not stored")
+
+
+def test_a_configuration_that_was_edited_contradicts_its_digest(
+    repo: Path, qn_run: Program
+) -> None:
+    id = run_it(qn_run, "--runs", "2")
+    path = Path(f"experiments/runs/{id}/config.yml")
+    path.write_text(path.read_text().replace("max_steps: 30", "max_steps: 31"))
+    refused(rerun(id), "is not the file that the record names", 3)
+    path.unlink()
+    edit(id, lambda doc: doc["config"]["data"].update(max_steps=31))
+    refused(rerun(id), "does not give the digest", 3)
+
+
+def test_a_plugin_of_its_own_is_never_loaded(repo: Path, qn_run: Program, tidy: None) -> None:
+    (repo / "mine.py").write_text(
+        "from qn_tracking import hookimpl\n"
+        "open('executed', 'a').write('x')\n"
+        "class Sink:\n    @hookimpl\n    def run_end(self): pass\n"
+    )
+    with (repo / "small.yml").open("a") as out:
+        out.write("plugins: ['mine:Sink', progress]\n")
+    id = run_it(qn_run, "--runs", "2")
+    (repo / "executed").unlink()
+    refused(rerun(id), "plugin mine:Sink: a re-run loads no plugin of a folder")
+    done = rerun(id, "--at-commit", "--trust", "--no-plugin", "mine:Sink")
+    assert done.returncode == 0, done.stderr
+    assert "without progress" in done.stderr
+    assert not (repo / "executed").exists()
+
+
+def test_an_id_is_no_path(repo: Path) -> None:
+    assert rerun("--", "../x").returncode == rerun("a/../../b").returncode == 2
+
+
+def test_a_package_is_a_name(repo: Path, qn_run: Program, tidy: None) -> None:
+    id = run_it(qn_run, "--runs", "2")
+    edit(id, lambda doc: doc["subject"].update(packages=["../../evil"]))
+    refused(rerun(id, "--at-commit"), "'../../evil' is not the name of a package")
+
+
+def test_runs_of_other_programs_are_not_run(repo: Path, qn_run: Program) -> None:
+    with track({"a": 1}, seed=1) as run:
+        run.episode(success=True)
+    refused(rerun(run.id), "a program of its own ran it")
+    id = run_it(qn_run, "--runs", "2")
+    edit(id, lambda doc: doc.update(status="imported"))
+    refused(rerun(id), "another program ran it")
+    edit(id, lambda doc: doc.update(status="completed", seed=None))
+    refused(rerun(id), "no seed was recorded")
+
+
+# ----------------------------------------------------------------------------------- the worktree
+
+
+def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: None) -> None:
+    slow = "\nimport time\n_was = StaticEnvironment.end\n" + (
+        "def _slow(self):\n    time.sleep(0.05)\n    return _was(self)\n"
+        "StaticEnvironment.end = _slow\n"
+    )
+    with (repo / "src/qn_tracking/nematode/world.py").open("a") as out:
+        out.write(slow)
+    subprocess.run(["git", "commit", "-qam", "slow"], check=True)
+    id = run_it(qn_run, "--runs", "30")
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        child = subprocess.Popen([str(BIN / "qn-exp"), "rerun", id, "--at-commit", "--json"])
+        try:
+            while not list(repo.glob("tmp/*/session-*/experiments/runs/*/episodes.jsonl")):
+                assert child.poll() is None
+                time.sleep(0.02)
+            child.send_signal(number)
+            assert child.wait(20) == code
+        finally:
+            child.kill()
+    assert list(Path("experiments").glob("*.json")) == [Path(f"experiments/{id}.json")]
+
+
+def test_what_a_killed_process_left_is_swept(repo: Path, git: Git, tidy: None) -> None:
+    program = (
+        "import os, sys; from qn_tracking import reproduce\n"
+        "with reproduce.worktree('.', sys.argv[1]) as tree:\n    os.kill(os.getpid(), 9)"
+    )
+    commit = git("rev-parse", "HEAD")
+    for gone in (False, True):
+        subprocess.run([str(BIN / "python"), "-c", program, commit])
+        assert len(git("worktree", "list").splitlines()) == 2
+        if gone:  # as after a restart of the machine
+            for place in (repo / "tmp").iterdir():
+                shutil.rmtree(place)
+        with reproduce.worktree(str(repo), commit) as tree:
+            assert (Path(tree) / "src/qn_tracking/model.py").exists()
+            assert len(git("worktree", "list").splitlines()) == 2
+            # One that lives is left alone.
+            with reproduce.worktree(str(repo), commit):
+                assert len(git("worktree", "list").splitlines()) == 3
+
+
+def test_a_worktree_that_is_not_ours_stays(repo: Path, git: Git) -> None:
+    git("worktree", "add", "-q", "--detach", "../theirs-" + repo.name)
+    theirs = repo.parent / f"theirs-{repo.name}"
+    shutil.rmtree(theirs)  # on a disk that is not mounted now
+    with reproduce.worktree(str(repo), git("rev-parse", "HEAD")):
+        pass
+    assert "theirs-" in git("worktree", "list")
+
+
+def test_outside_of_a_repository(project: Path) -> None:
+    with (
+        pytest.raises(UnsupportedError, match="not a git repository"),
+        reproduce.worktree(str(project), "a" * 40),
+    ):
+        pass
+
+
+# -------------------------------------------------------------------------------- the environment
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as out:
+        out.writestr(f"{name}.py", f"VERSION = '{version}'\n")
+        meta = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        out.writestr(f"{info}/METADATA", meta)
+        tag = "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        out.writestr(f"{info}/WHEEL", tag)
+        out.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def index(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Packages of this folder, and no others."""
+    folder = project / "wheels"
+    folder.mkdir()
+    wheel(folder, "tiny", "1.0")
+    wheel(folder, "tiny", "2.0")
+    for name in ("PIP_CONFIG_FILE", "PIP_NO_INDEX", "PIP_FIND_LINKS", "UV_NO_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_the_recorded_versions_are_installed(project: Path, index: Path) -> None:
+    python = reproduce.environment("qn-tracking==9\ntiny==1.0\n", str(project / "environment"))
+    program = "import tiny, sys; print(tiny.VERSION, sys.prefix)"
+    done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["1.0", str(project / "environment")], done.stderr
+
+
+def test_what_cannot_be_had_is_named(repo: Path, index: Path, qn_run: Program, tidy: None) -> None:
+    from hashlib import sha256
+
+    id = run_it(qn_run, "--runs", "2")
+    text = "absent-one==1.0\ntiny==2.0\n"
+    Path(f"experiments/runs/{id}/packages.txt").write_text(text)
+
+    def change(doc: dict[str, Any]) -> None:
+        for one in doc["attachments"]:
+            if one["name"] == "packages.txt":
+                one["sha256"] = sha256(text.encode()).hexdigest()
+
+    edit(id, change)
+    done = rerun(id, "--env", "recorded")
+    refused(done, "packages.txt: could not be had: absent-one==1.0")
+
+
+@pytest.mark.parametrize(
+    "line", ["-r /etc/passwd", "--index-url=http://x", "tiny", "tiny @ file:///x", "Tiny==1;x"]
+)
+def test_a_list_of_packages_holds_nothing_else(line: str, project: Path) -> None:
+    with pytest.raises(UnsupportedError, match="is no package and version"):
+        reproduce.environment(line, str(project / "environment"))
+
+
+def test_a_python_that_is_not_here(project: Path) -> None:
+    with pytest.raises(UnsupportedError, match="Python 3.2 is not installed"):
+        reproduce.environment("tiny==1.0", str(project / "environment"), version="3.2.1")
+
+
+# ----------------------------------------------------------------------------------- the comparison
+
+
+def episode(index: int, **fields: Any) -> Episode:
+    for name in ("counts", "metrics"):
+        fields[name] = FrozenDict(fields.get(name, {}))
+    return Episode(index=index, **fields)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "field"),
+    [
+        ({"reward": 0.0}, {"reward": -0.0}, "reward"),
+        ({"steps": 1}, {"steps": 2}, "steps"),
+        ({"success": None}, {"success": False}, "success"),
+        ({"metrics": {"a": 1.0, "b": 2.0}}, {"metrics": {"b": 2.5, "a": 1.0}}, "metrics.b"),
+        ({"counts": {"n": 1}}, {}, "counts.n"),
+    ],
+)
+def test_the_first_difference(one: Any, other: Any, field: str) -> None:
+    same = episode(0, reward=float("nan"), metrics={"x": float("inf")})
+    found = reproduce.first_difference((same, episode(1, **one)), (same, episode(1, **other)))
+    assert found is not None
+    assert (found.episode, found.field) == (1, field)
+    assert reproduce.first_difference((same, episode(1, **one)), (same, episode(1, **one))) is None
+
+
+def test_one_session_is_over_before_the_other() -> None:
+    both = (episode(0), episode(1))
+    found = reproduce.first_difference(both, both[:1])
+    assert found is not None
+    assert (found.episode, found.field, found.present) == (1, "episode", (True, False))
