@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from qn_tracking import config as configuration, ids, runner
+from qn_tracking.cli import signals
 from qn_tracking.cli.command import print_json
 from qn_tracking.codec import canonical
 from qn_tracking.errors import UnsupportedError, UsageError, printable
@@ -69,7 +67,7 @@ def main(
     before = campaigns.states(experiments, campaign)
     tasks = _tasks(experiments, campaign, config, wanted, before)
     began = time.perf_counter()
-    with _signals() as received:
+    with signals.hearing(_stop) as received:
         if tasks:
             runner.warm_up()
         snapshot = _snapshot(experiments, campaign, config, simulation) if tasks else {}
@@ -299,28 +297,14 @@ def _snapshot(
     return take_snapshot(about, FACTS_TIMEOUT)
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
+def _stop(received: list[int]) -> None:
     """The first signal ends every session after its episode, the second at once."""
-    received: list[int] = []
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if len(received) == 1:
-            name = signal.Signals(signum).name
-            warn_on_stderr(f"{name}: stopping after these episodes (again to stop at once)")
-            return
-        runner.kill_workers()
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heard}
-    try:
-        yield received
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    if len(received) == 1:
+        name = signals.name(received[0])
+        warn_on_stderr(f"{name}: stopping after these episodes (again to stop at once)")
+        return
+    runner.kill_workers()
+    raise KeyboardInterrupt
 
 
 class _Display:

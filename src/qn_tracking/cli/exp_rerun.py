@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from os.path import dirname, join
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from qn_tracking import codec, config as configuration, reproduce
-from qn_tracking.cli import exp_choice
+from qn_tracking.cli import exp_choice, signals
 from qn_tracking.cli.exp import folder, print_plain, resolved, warn
 from qn_tracking.errors import (
     ConfigError,
@@ -120,30 +119,11 @@ def run(args: Namespace) -> int:
 
     # Before anything imports a numeric library.
     pin_numeric_threads()
-    with _signals() as received:
+    with signals.hearing(signals.interrupt) as received:
         try:
             return _rerun(args)
         except KeyboardInterrupt:
             return 128 + (received[0] if received else signal.SIGINT)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Every signal unwinds as Ctrl-C does, so that a worktree is taken away and a run is sealed."""
-    received: list[int] = []
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heard}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _rerun(args: Namespace) -> int:

@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from qn_tracking.cli import signals
 from qn_tracking.cli.command import Parser, Version, complete, print_json, run
 from qn_tracking.errors import QnError, UsageError, describe, printable
 
@@ -262,30 +262,24 @@ def _record_path(experiments: str, id: str) -> str:
 @contextmanager
 def _signals(recorder: Recorder, warn: Any) -> Iterator[list[int]]:
     """The first signal ends the run after this episode, the second at once."""
-    received: list[int] = []
 
-    def handle(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
+    def handle(received: list[int]) -> None:
         busy = recorder.busy
         if len(received) == 1 and (busy is None or busy[1] < 1.0):
-            name = signal.Signals(signum).name
-            warn(f"{name}: stopping after this episode (again to stop at once)")
+            warn(
+                f"{signals.name(received[0])}: stopping after this episode (again to stop at once)"
+            )
             return
         # If saving hangs, too: the journal is whole after every line, so leaving is safe.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + received[0]))
         signal.setitimer(signal.ITIMER_REAL, 0.8)
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # What is ignored, by nohup for instance, stays ignored.
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heard}
-    try:
-        yield received
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    with signals.hearing(handle) as received:
+        try:
+            yield received
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 # ---------------------------------------------------------------------------------------- arguments
