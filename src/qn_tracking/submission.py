@@ -188,3 +188,64 @@ class Finding:
     level: Literal["error", "warning"]
     message: str
     field: str | None = None
+
+
+@frozen(kw_only=True)
+class Checked:
+    """A session that was run for a verification: what it gave, and whether that is what was told.
+
+    `index` is its place in the submission, None for a fresh seed. `difference` names the first
+    episode and field that differ.
+    """
+
+    index: int | None = None
+    seed: int
+    digests: Digests
+    agreement: Literal["exact", "outcome", "none"] | None = None
+    difference: str | None = None
+    successes: int | None = None
+    episodes: int | None = None
+
+
+@frozen(kw_only=True)
+class Replicated:
+    """Fresh seeds against the submission: the figures of the one-sided rule, and its power."""
+
+    accepted: bool
+    mean: float
+    fresh_mean: float
+    bound: float
+    sessions: int
+    fresh: int
+    false_alarm: float
+    best_of_2n: float
+    best_of_5n: float
+
+
+@frozen(kw_only=True)
+class Verification:
+    """Who ran a submission again, where, with what outcome; a file beside it that never edits it.
+
+    `sha256` is that of the submission's file: a verification of another text counts for nothing.
+    `code` is what ran: `commit` of it, or with `present` the code that was installed.
+    """
+
+    schema: int = SCHEMA
+    id: str
+    submission: str
+    sha256: str
+    protocol: int
+    level: Literal["integrity", "repeat", "replicate"]
+    outcome: Literal["verified", "mismatch", "refused"]
+    reasons: tuple[str, ...] = ()
+    verifier: str
+    github: str | None = None
+    created: str
+    commit: str | None = None
+    present: bool = False
+    isolation: str = ""
+    code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
+    versions: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
+    system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
+    sessions: tuple[Checked, ...] = ()
+    replication: Replicated | None = None

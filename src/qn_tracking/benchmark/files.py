@@ -15,7 +15,7 @@ from qn_tracking.store import read
 from qn_tracking.store.write import make_folder, publish
 from qn_tracking.submission import Benchmark, Category, Finding
 
-IGNORED = ("verifications",)
+IGNORED = ("verifications", "signatures")
 PROTOCOL = "protocol.yml"
 
 

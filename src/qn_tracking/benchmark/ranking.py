@@ -16,9 +16,10 @@ from typing import Any
 import orjson
 from attrs import evolve, frozen
 
-from qn_tracking.benchmark import files
+from qn_tracking.benchmark import files, verifications
 from qn_tracking.benchmark.aggregate import EFFICIENCIES, aggregate, final_rates, flags, rules_of
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
+from qn_tracking.benchmark.verifications import CodeNow, Standing
 from qn_tracking.codec import digest, plain, structure
 from qn_tracking.errors import QnError
 from qn_tracking.inference.rules import Rules
@@ -31,6 +32,7 @@ from qn_tracking.submission import (
     Finding,
     Session,
     Source,
+    Verification,
 )
 
 METRICS = {
@@ -43,12 +45,15 @@ METRICS = {
 PRIMARY = "success_rate"
 CACHE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @frozen(kw_only=True)
 class Summary:
-    """What a leaderboard needs of a submission. `values` holds one number a session, by metric."""
+    """What a leaderboard needs of a submission. `values` holds one number a session, by metric.
+
+    `standing` is what its verifications come to today; it is never taken from the cache.
+    """
 
     id: str
     path: str
@@ -69,6 +74,7 @@ class Summary:
     aggregates: Aggregates
     values: Mapping[str, tuple[float, ...]]
     errors: tuple[str, ...] = ()
+    standing: Standing | None = None
 
 
 @frozen(kw_only=True)
@@ -208,10 +214,12 @@ def _order(entry: Summary, metric: str) -> tuple[float, float, str]:
 
 def marks(entry: Summary, protocol: Protocol) -> tuple[str, ...]:
     """What is to be known of an entry besides its figures."""
-    found = []
+    found: list[str] = []
+    if entry.standing is not None:
+        found.append(entry.standing.mark)
     if entry.source.dirty:
         found.append("dirty")
-    if entry.protocol != protocol.version:
+    if entry.protocol != protocol.version and "outdated" not in found:
         found.append("outdated")
     if entry.campaign is None:
         found.append("undeclared")
@@ -240,6 +248,8 @@ class Cache:
         doc = _read(self._path)
         self.summaries: dict[str, Any] = doc.get("summaries", {})
         self.ranks: dict[str, Any] = doc.get("ranks", {})
+        self.verifications: dict[str, Any] = doc.get("verifications", {})
+        self.asked: set[str] = set()
         self._pairs: dict[str, Any] | None = None
         self._before = (len(self.ranks), tuple(self.summaries))
         self._changed = False
@@ -266,13 +276,31 @@ class Cache:
         self.summaries[name] = {"stamp": stamp, "summary": plain(summary)}
         self._changed = True
 
+    def verification(self, name: str, path: str) -> Verification:
+        """A verification, its file read once in its life. Raises as `load`."""
+        stamp = _stamp(os.stat(path))
+        self.asked.add(name)
+        kept = self.verifications.get(name)
+        if kept is not None and kept["stamp"] == stamp:
+            with suppress(QnError):
+                return structure(kept["record"], Verification, file=self._path)
+        record, _ = verifications.load(path)
+        self.verifications[name] = {"stamp": stamp, "record": plain(record)}
+        self._changed = True
+        return record
+
     def save(self) -> None:
         """Writes what changed; a folder that cannot be written costs time only."""
         if not self._changed and self._before == (len(self.ranks), tuple(self.summaries)):
             return
-        _write(self._path, {"summaries": self.summaries, "ranks": self.ranks})
+        kept = {"summaries": self.summaries, "ranks": self.ranks}
+        _write(self._path, {**kept, "verifications": self.verifications})
         if self._pairs is not None:
             _write(self._pairs_path, {"pairs": self._pairs})
+
+
+def _stamp(info: os.stat_result) -> list[int]:
+    return [info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino]
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -299,10 +327,12 @@ def survey(
     book: Rulebook,
     check: Callable[[files.Entry], Sequence[Finding]],
     cache: Cache,
+    now: CodeNow,
 ) -> tuple[list[Summary], list[QnError]]:
     """Every submission of a folder, each file read once in its life; and what cannot be read.
 
     `check` judges one that is new. One with errors is in the list, with its errors and no values.
+    `now` says what code is installed, for the marks.
     """
     found: list[Summary] = []
     problems: list[QnError] = []
@@ -310,8 +340,7 @@ def survey(
     for name in files.names(benchmarks):
         inside = os.path.relpath(name, benchmarks)
         try:
-            info = os.stat(name)
-            stamp = [info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino]
+            stamp = _stamp(os.stat(name))
             summary = cache.get(inside, stamp)
             if summary is None:
                 entry = files.load(name)
@@ -322,10 +351,32 @@ def survey(
                 summary = summarize(entry, protocol, findings, benchmarks)
                 cache.put(inside, stamp, summary)
             seen[inside] = cache.summaries[inside]
-            found.append(evolve(summary, path=inside))
+            records = _verifications(benchmarks, summary.id, cache, problems)
+            standing = verifications.standing(
+                summary.contribution, summary.sha256, records, book.current, now
+            )
+            found.append(evolve(summary, path=inside, standing=standing))
         except FileNotFoundError:
             continue
         except QnError as error:
             problems.append(error)
     cache.summaries = seen
+    cache.verifications = {
+        name: kept for name, kept in cache.verifications.items() if name in cache.asked
+    }
     return found, problems
+
+
+def _verifications(
+    benchmarks: str, id: str, cache: Cache, problems: list[QnError]
+) -> list[Verification]:
+    """Those of an entry that can be read; why not, of the others."""
+    found = []
+    for path in verifications.names(benchmarks, id):
+        try:
+            found.append(cache.verification(os.path.relpath(path, benchmarks), path))
+        except FileNotFoundError:
+            continue
+        except QnError as error:
+            problems.append(error)
+    return found

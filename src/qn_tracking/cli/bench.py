@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.files import Entry
     from qn_tracking.benchmark.protocol import Rulebook
     from qn_tracking.benchmark.ranking import Cache, Summary
+    from qn_tracking.benchmark.verifications import CodeNow
     from qn_tracking.model import Config
     from qn_tracking.submission import Finding
 
@@ -29,6 +30,9 @@ COMMANDS = {
     "compare": ("bench_compare", "two submissions, or quantum against classical"),
     "submit": ("bench_submit", "make a submission of tracked experiments or a campaign"),
     "validate": ("bench_validate", "judge submissions by the rules"),
+    "verify": ("bench_verify", "check a submission, run it again, or with fresh seeds"),
+    "outdated": ("bench_outdated", "verifications that something has moved on from"),
+    "sign": ("bench_sign", "sign a submission or a verification with an SSH key"),
     "regenerate": ("bench_regenerate", "write the leaderboard into README.md and BENCHMARKS.md"),
 }
 FOOT = """
@@ -37,9 +41,11 @@ qn-bench COMMAND --help tells the options of a command.
   qn-run mlp_dynamic_small --save-benchmark --contributor Ada --benchmark-notes baseline
   qn-bench leaderboard dynamic_small
   qn-bench validate benchmarks
+  qn-bench verify ID --repeat --sample 2 --trust
   qn-bench compare --quantum-vs-classical dynamic_small
 
-exit codes: 0 done, 1 a submission is not valid or a page is stale, 2 usage, 3 data or storage
+exit codes: 0 done, 1 a submission is not valid or not what it says, or a page is stale, 2 usage,
+3 data or storage, 4 refused or not possible here
 """
 
 
@@ -83,7 +89,7 @@ def survey(args: Namespace) -> tuple[list[Summary], Rulebook, Cache]:
     def check(entry: Entry) -> tuple[Finding, ...]:
         return judge.judge(entry.benchmark, (), book=book, make_manager=judges, place=entry.path)
 
-    found, problems = ranking.survey(args.benchmarks_dir, book, check, cache)
+    found, problems = ranking.survey(args.benchmarks_dir, book, check, cache, code_now())
     for problem in problems:
         warn(str(problem))
     for entry in found:
@@ -91,6 +97,37 @@ def survey(args: Namespace) -> tuple[list[Summary], Rulebook, Cache]:
             more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
             warn(f"{entry.path}: is not valid, left out: {entry.errors[0]}{more}")
     return [entry for entry in found if not entry.errors], book, cache
+
+
+def code_now() -> CodeNow:
+    """What says the digest of the installed code of a package; each is read once.
+
+    A name comes from a submission: of a package no more than its place is looked up, and nothing
+    of it is imported.
+    """
+    from functools import cache
+
+    @cache
+    def now(name: str) -> str | None:
+        import os
+
+        from qn_tracking.builtin.snapshot import source_digest
+        from qn_tracking.errors import UnsupportedError
+        from qn_tracking.reproduce import packages_of, source_of
+
+        try:
+            (top,) = packages_of([name])
+        except UnsupportedError:
+            return None
+        place = source_of(top)
+        for part in name.split(".")[1:]:
+            place = os.path.join(place or "", part)
+        if not place:
+            return None
+        found = [path for path in (place, f"{place}.py") if os.path.exists(path)]
+        return source_digest(found[0]) if found else None
+
+    return now
 
 
 def pick(entries: Sequence[Summary], text: str) -> Summary:

@@ -67,7 +67,7 @@ def _chosen(args: Namespace, entries: Sequence[Summary]) -> list[Summary]:
         if args.env in (None, entry.category.environment)
         and args.family in (None, entry.category.family)
         and args.brain in (None, entry.brain)
-        and not args.verified  # there are no verifications yet
+        and not (args.verified and (entry.standing is None or entry.standing.mark != "verified"))
     ]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from os.path import join
+from os.path import exists, join
 
-from qn_tracking.benchmark import files, judge
+from qn_tracking.benchmark import files, judge, signature, verifications
+from qn_tracking.benchmark.ranking import Summary
 from qn_tracking.cli.bench import judges, pick, survey
 from qn_tracking.cli.bench_validate import show
 from qn_tracking.cli.command import print_json
@@ -20,6 +21,9 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `show`."""
     parser.add_argument("id", metavar="ID", help="of a submission, or the beginning of it")
     parser.add_argument("--config", action="store_true", help="print the configuration as it was")
+    parser.add_argument(
+        "--allowed-signers", metavar="FILE", help="check signatures, as ssh-keygen does"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -32,6 +36,8 @@ def run(args: Namespace) -> int:
     if args.config:
         sys.stdout.write(benchmark.text)
         return 0
+    signed = _signature(args, "submission", entry.id, loaded.sha256)
+    verification = _standing(args, entry)
     findings = judge.judge(benchmark, (), book=book, make_manager=judges, place=loaded.path)
     if args.json:
         print_json(
@@ -40,6 +46,9 @@ def run(args: Namespace) -> int:
                 "sha256": loaded.sha256,
                 "findings": [*findings, *loaded.findings],
                 "command": command(plain(entry)),
+                "signature": signed,
+                "standing": entry.standing,
+                "verification": verification,
                 "benchmark": benchmark,
             }
         )
@@ -57,6 +66,8 @@ def run(args: Namespace) -> int:
                 ("configuration", entry.config),
                 ("commit", source.commit and source.commit + (" (dirty)" if source.dirty else "")),
                 ("remote", source.remote),
+                ("signature", signed),
+                ("verification", verification),
                 (
                     "declared",
                     told
@@ -97,3 +108,35 @@ def run(args: Namespace) -> int:
         print()
         show(loaded.path, [*findings, *loaded.findings])
     return 0
+
+
+def _standing(args: Namespace, entry: Summary) -> str | None:
+    """What its verifications come to, and what backs that somebody else made them."""
+    found = entry.standing
+    if found is None:
+        return None
+    by = found.by + (f" ({found.github})" if found.github else "")
+    text = f"{found.mark}: {found.level}, by {by}, {found.created[:10]}"
+    if found.why:
+        text += f"; {'; '.join(found.why)}"
+    if found.own:
+        return text + ". The contributor's own check"
+    name = join(args.benchmarks_dir, verifications.FOLDER, entry.id, f"{found.id}.json")
+    _, sha256 = verifications.load(name)
+    signed = _signature(args, "verification", found.id, sha256)
+    backed = "whoever merged it into this repository backs it"
+    return f"{text}. Their claim: {f'signature {signed}' if signed else f'not signed; {backed}'}"
+
+
+def _signature(args: Namespace, kind: str, id: str, sha256: str) -> str | None:
+    """Whose it is, if that is to be checked; None where there is none."""
+    if not exists(signature.path(args.benchmarks_dir, id)):
+        return None
+    if args.allowed_signers is None:
+        return "not checked (--allowed-signers)"
+    said = signature.message(kind, id, sha256)
+    try:
+        who = signature.signer(args.benchmarks_dir, id, said, args.allowed_signers)
+    except signature.SignatureError as error:
+        return f"does not hold: {error.cause}"
+    return f"of {who}"

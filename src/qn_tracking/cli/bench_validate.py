@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from qn_tracking.benchmark import files, judge
+from qn_tracking.benchmark import files, judge, verifications
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.cli.bench import judges
 from qn_tracking.cli.command import print_json
@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
         entries, problems = files.load_all(place)
         for entry in entries:
             # The file itself is no other, but a copy of it under another name is one.
-            rest = [e.benchmark for e in everyone if not _same(e.path, entry.path)]
+            rest = [e.benchmark for e in everyone if not same_file(e.path, entry.path)]
             findings = (
                 *judge.judge(
                     entry.benchmark, rest, book=book, make_manager=judges, place=entry.path
@@ -46,6 +46,13 @@ def run(args: Namespace) -> int:
                 rule="schema", level="error", field=problem.field, message=problem.cause
             )
             report.append((problem.file or place, (found,)))
+    if not args.paths:
+        for problem in verifications.problems(args.benchmarks_dir):
+            unreadable = True
+            found = Finding(
+                rule="verification", level="error", field=problem.field, message=problem.cause
+            )
+            report.append((problem.file or args.benchmarks_dir, (found,)))
     bad = sum(not judge.passes(findings) for _, findings in report)
     if args.json:
         print_json(
@@ -72,5 +79,6 @@ def show(path: str, findings: Sequence[Finding]) -> None:
         print(printable(text), file=stream)
 
 
-def _same(one: str, other: str) -> bool:
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths are of one file that is there."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
