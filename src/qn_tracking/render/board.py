@@ -103,8 +103,8 @@ def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) ->
     """The text of BENCHMARKS.md: every entry with its figures, its source and its command."""
     out = [
         f"\nProtocol version {protocol['version']}: at least {protocol['minimum_sessions']}"
-        f" sessions of {protocol['minimum_episodes']} episodes. The final success rate of a session is that"
-        f" of its last episodes, K = min(N, max({protocol['final_episodes']},"
+        f" sessions of {protocol['minimum_episodes']} episodes. The final success rate of a session"
+        f" is that of its last episodes, K = min(N, max({protocol['final_episodes']},"
         f" {protocol['final_fraction']:g}·N)). Intervals are 95% t-intervals over sessions; a rank"
         " is the interval of places that the sessions leave open.\n"
     ]
