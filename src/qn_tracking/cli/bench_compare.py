@@ -72,7 +72,8 @@ def run(args: Namespace) -> int:
     said = verdict(pair, rules=rules)
     needed = None if said.better else sessions_needed(pair.hedges_g, rules=rules)
     more = None if needed is None else max(0, needed - min(pair.n, pair.m))
-    sentence = _sentence(args, first, second, said, more)
+    doubt = pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high
+    sentence = _sentence(args, first, second, said, more, doubt)
     if args.json:
         print_json(
             {
@@ -112,13 +113,18 @@ def _side(entry: Summary, metric: str) -> str:
     return f"{figure}  {entry.category}  {entry.brain}  {entry.id}"
 
 
-def _sentence(args: Namespace, first: Summary, second: Summary, said: Any, more: int | None) -> str:
+def _sentence(
+    args: Namespace, first: Summary, second: Summary, said: Any, more: int | None, doubt: bool
+) -> str:
     if said.better:
         winner, loser = (first, second) if said.winner == "first" else (second, first)
         text = f"{printable(winner.brain)} is better than {printable(loser.brain)}"
         if args.quantum_vs_classical is not None:
             text += f": a {winner.category.family} advantage in {first.category.environment}"
-        return f"{text} ({winner.id})."
+        text = f"{text} ({winner.id})."
+        if doubt:
+            text += " Welch's interval contains 0, though: take it with care, or run more sessions."
+        return text
     text = f"No conclusion at this sample size: {'; '.join(said.reasons)}."
     if more:
         text += (
