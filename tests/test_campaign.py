@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import BIN, Program
+from qn_tracking.cli.identity import git_user
 from qn_tracking.ids import session_seed
 
 QN_RUN = str(BIN / "qn-run")
@@ -204,3 +206,19 @@ def test_a_configuration_with_secrets_cannot_go_on(qn_run: Program) -> None:
     assert done.returncode == 0, done.stderr
     for path in Path("experiments").rglob("*"):
         assert path.is_dir() or b"hunter2" not in path.read_bytes()
+
+
+def test_who_sits_here_as_git_knows_them(
+    project: Path, git: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert git_user() == "T"
+    git("init", "-q", ".")
+    assert git_user() == "T"
+    git("config", "user.name", "Ada [include]")
+    assert git_user(str(project)) == "Ada [include]"
+    git("config", "--unset", "user.name")
+    (project / "gitconfig").write_text("[user\nbroken")
+    assert git_user() == ""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(project / "nowhere"))
+    monkeypatch.setenv("PATH", str(project / "nowhere"))
+    assert git_user() == ""

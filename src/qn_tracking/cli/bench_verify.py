@@ -26,6 +26,7 @@ from qn_tracking.cli.bench_sessions import (
 )
 from qn_tracking.cli.bench_validate import same_file, show
 from qn_tracking.cli.command import print_json
+from qn_tracking.cli.identity import git_user
 from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, printable
 from qn_tracking.render.text import duration, rows
 from qn_tracking.submission import Benchmark, Checked, Finding, Replicated, Verification
@@ -382,12 +383,7 @@ def _sessions(
 
 def _verifier(args: Namespace) -> tuple[str, str | None]:
     """Who verifies. Raises UsageError if nobody says."""
-    name = args.verifier
-    if name is None:
-        try:
-            name = repository(args.benchmarks_dir)("config", "--get", "user.name").strip()
-        except (UnsupportedError, provenance.GitFailedError):
-            name = ""
+    name = git_user(args.benchmarks_dir) if args.verifier is None else args.verifier
     if not name:
         raise UsageError("--verifier: who verifies?", hint="git has no user.name; or --no-record")
     return name[:100], args.github

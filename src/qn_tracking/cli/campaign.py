@@ -12,6 +12,7 @@ from attrs import evolve
 from qn_tracking import config as configuration, ids, runner
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import print_json
+from qn_tracking.cli.identity import git_user
 from qn_tracking.codec import canonical
 from qn_tracking.errors import UnsupportedError, UsageError, printable
 from qn_tracking.manager import TRACKER, choose, make_manager, make_simulation, project
@@ -180,7 +181,7 @@ def _contribution(args: Namespace, longest: int) -> Contribution:
             missing = "--contributor" if name is None else "--benchmark-notes"
             raise UsageError(f"--save-benchmark needs {missing}", hint="no terminal to ask on")
         if name is None:
-            default = _git_name()
+            default = git_user()
             name = _ask("contributor", default)
             if github is None:
                 github = _ask("GitHub account (may be empty)", "") or None
@@ -201,18 +202,6 @@ def _ask(what: str, default: str) -> str:
         flush=True,
     )
     return sys.stdin.readline().strip() or default
-
-
-def _git_name() -> str:
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            ["git", "config", "user.name"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
 
 
 def _config_of(campaign: Campaign) -> Config:
