@@ -496,8 +496,10 @@ os.close(2)
 with track({"a": 1}, seed=1) as run:
     run.episode(reward=float("nan"))
 """
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
-    assert len(list(Path("experiments").glob("*.json"))) == 1
+    # 120 is Python's own word for a stream that it could not flush at its exit.
+    assert subprocess.run([sys.executable, "-c", program]).returncode in (0, 120)
+    (record,) = Path("experiments").glob("*.json")
+    assert json.loads(record.read_text())["status"] == "completed"
 
 
 INTERRUPTED = """

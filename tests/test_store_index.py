@@ -269,7 +269,7 @@ def test_bad_files_are_named_and_hide_nobody(
     store: Path, qn_exp: Call, ids: Ids, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if many:
-        monkeypatch.setattr("qn_tracking.store.index.MANY", 1)
+        monkeypatch.setattr("qn_tracking.store.entry.MANY", 1)
     made = make(store)
     good = (store / f"{made.id}.json").read_bytes()
     for name, (write, _) in BAD.items():

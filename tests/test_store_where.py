@@ -44,7 +44,7 @@ def holds(text: str, doc: Any = DOC) -> bool:
 
 def test_the_fields_known_to_the_listing_are_those_of_the_record() -> None:
     names = [a.name for a in attrs.fields(model.Experiment) if a.metadata.get("stored", True)]
-    assert set(names) == where.RECORD
+    assert tuple(names) == where.RECORD
     assert read.SCHEMA == model.SCHEMA
 
 

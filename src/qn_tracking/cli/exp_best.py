@@ -17,7 +17,8 @@ from qn_tracking.cli.exp_compare import (
 from qn_tracking.cli.exp_list import add_filters, conditions_of, filters
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.store import query
-from qn_tracking.store.index import consult, label_key
+from qn_tracking.store.entry import label_key
+from qn_tracking.store.index import consult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -203,7 +203,7 @@ def group_key(by: Any, value_of: Callable[[tuple[Any, ...]], Any]) -> tuple[Any,
 def group_name(by: Any, key: Sequence[Any], label: str | None) -> str:
     """What a group is called; one by configuration, by the file and some of the digest."""
     if by == group_fields("config"):
-        from qn_tracking.store.index import label_key
+        from qn_tracking.store.entry import label_key
 
         name, digest = label_key(label or ""), str(key[0] or "")
         return f"{name} {digest[:8]}".strip() if digest != label else name

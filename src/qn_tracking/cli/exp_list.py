@@ -214,7 +214,7 @@ def _when(text: str, *, end: bool) -> int:
         import time
 
         return max(0, int((time.time() - int(number) * _AGES[unit]) * 1_000_000))
-    from qn_tracking.store.index import microseconds
+    from qn_tracking.store.entry import microseconds
 
     try:
         at = microseconds(text)

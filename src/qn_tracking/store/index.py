@@ -19,7 +19,6 @@ files in the very folder whose times tell what is new. Where it cannot be writte
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import time
 from os.path import isdir, join
@@ -27,7 +26,18 @@ from zlib import crc32
 
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import is_id
-from qn_tracking.store.where import Column, json_path, near, shown
+from qn_tracking.store.entry import (
+    HOMES,
+    PARTS,
+    STEP,
+    Fields,
+    Row,
+    Rows,
+    join_labels,
+    make_row,
+    parsers,
+)
+from qn_tracking.store.where import RECORD, Column, json_path, near, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,16 +51,11 @@ if TYPE_CHECKING:
 NAME = ".index.sqlite"
 YOUNG_NS = 2_000_000_000
 ROLLING = 2000
-MANY = 200
-"""More new records than this are worth the import of a faster parser."""
 WAIT_SECONDS = 120.0
 WHERE_INDEXES = 24
 
 GOOD, ACTIVE, CRASHED, BAD = range(4)
 """What an entry is: a record; a run that is going on or unknown; one that died; a bad file."""
-
-PARTS = ("config", "results", "metrics", "facts", "rest")
-"""A document is kept in parts, for a question about one field reads only the part that holds it."""
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -72,38 +77,8 @@ CREATE TABLE facts   (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT N
 CREATE TABLE rest    (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE field (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-_STEP = "\x1f"
-"""Between the names of a path; no name has it."""
-_HOMES = ("config", "results", "facts")
-"""Fields of a record that have a part of their own."""
 VERSION = crc32(_TABLES.encode(), 2) >> 1
 """Of the tables: an index of any other is made anew."""
-COLUMNS = [
-    "at",
-    "id",
-    "status",
-    "started",
-    "wall",
-    "runs",
-    "seed",
-    "environment",
-    "brain",
-    "family",
-    "label",
-    "label_key",
-    "digest",
-    "commit",
-    "dirty",
-    "episodes",
-    "steps",
-    "success",
-    "reward",
-    "tags",
-    "notes",
-    "labels",
-    "curve",
-    "curve_of",
-]
 # Each with the order of listing behind it: the newest of what an index finds need no sorting.
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS entry_open ON entry(n) WHERE kind = 1;
@@ -582,9 +557,9 @@ class Index:
             return False
         from qn_tracking.store.read import load
 
-        fields = _Fields(self.db)
-        parse, dumps = _parsers(len(todo), fields)
-        rows = _Rows(self.db)
+        fields = Fields(self.db)
+        parse, dumps = parsers(len(todo), fields)
+        rows = Rows(self.db)
         changed = False
         for count, (name, n) in enumerate(sorted(todo)):
             if progress is not None and count % 500 == 0:
@@ -595,7 +570,7 @@ class Index:
                 data, info = load(file)
                 stamp = None if _young(info) else _stamp(info)
                 doc = parse(data, file)
-                row = _row(doc, name, file, dumps)
+                row = make_row(doc, name, file, dumps)
             except FileNotFoundError:
                 if n is not None:
                     self._delete([n])
@@ -629,7 +604,7 @@ class Index:
             return 0  # as `_stale` has it
         return None if _young(info) else _stamp(info)
 
-    def _same(self, n: int, row: _Row) -> bool:
+    def _same(self, n: int, row: Row) -> bool:
         """Whether an entry that was young says just what it said."""
         for part in PARTS:
             found = self.db.execute(f"SELECT doc FROM {part} WHERE n = ?", (n,)).fetchone()  # noqa: S608
@@ -659,21 +634,21 @@ class Index:
                 self._read([(name, None)], None)  # it ended just now
             return
         file = paths.run_folder(self.experiments, name)
-        _, dumps = _parsers(1)
+        _, dumps = parsers(1)
         problem = None if found.problem is None else self._relative(found.problem)
         try:
-            row = _row(found.doc, name, file, dumps)
+            row = make_row(found.doc, name, file, dumps)
         except QnError as error:
             problem = problem or self._relative(error)
             bare = {k: found.doc[k] for k in ("schema", "id", "status", "results")}
-            row = _row({**bare, "started": "1970-01-01T00:00:00Z"}, name, file, dumps)
+            row = make_row({**bare, "started": "1970-01-01T00:00:00Z"}, name, file, dumps)
         labels, labelled, fault = self._labels(name)
         row.label(labels, dumps)
-        fields = _Fields(self.db)
+        fields = Fields(self.db)
         fields.add(found.doc)
         fields.flush()
         kind = CRASHED if found.final else ACTIVE
-        rows = _Rows(self.db)
+        rows = Rows(self.db)
         rows.add(n, name, kind, found.signature, labelled, problem or fault, row)
         rows.flush()
 
@@ -696,7 +671,7 @@ class Index:
         """Takes in labels that have changed."""
         import json
 
-        _, dumps = _parsers(1)
+        _, dumps = parsers(1)
         changed = False
         for name in names:
             found = self.db.execute(
@@ -709,7 +684,7 @@ class Index:
             changed = True
             labels, labelled, problem = self._labels(name)
             doc = json.loads(found[2])
-            tags, notes, text = _labelled(doc.get("tags") or {}, doc.get("notes"), labels, dumps)
+            tags, notes, text = join_labels(doc.get("tags") or {}, doc.get("notes"), labels, dumps)
             self.db.execute(
                 "UPDATE run SET tags = ?, notes = ?, labels = ? WHERE n = ?",
                 (tags, notes, text, found[0]),
@@ -763,7 +738,7 @@ class Index:
 
     def fields(self) -> list[Path]:
         """The paths of all fields that any document has."""
-        return [tuple(path.split(_STEP)) for (path,) in self.db.execute("SELECT path FROM field")]
+        return [tuple(path.split(STEP)) for (path,) in self.db.execute("SELECT path FROM field")]
 
     def find(self, path: Path) -> Column:
         """Where a field is kept. Raises UsageError if no document has it, naming the near ones."""
@@ -778,7 +753,7 @@ class Index:
         if column is not None:
             return Column("run", f'run."{column}"', None)
         top = names[0]
-        table, inner = (top, path[1:]) if top in _HOMES else ("rest", path)
+        table, inner = (top, path[1:]) if top in HOMES else ("rest", path)
         doc = f"{table}.doc"
         if path[:2] == ("results", "curve"):
             table, doc, inner = "run", "run.curve", path[2:]
@@ -797,7 +772,7 @@ class Index:
             names.append(step)
         if path[0] == "tags" and len(path) == 2:
             return True  # labels may hold any
-        found = self.db.execute("SELECT 1 FROM field WHERE path = ?", (_STEP.join(names),))
+        found = self.db.execute("SELECT 1 FROM field WHERE path = ?", (STEP.join(names),))
         return found.fetchone() is not None
 
     def index_field(self, column: Column) -> None:
@@ -844,40 +819,11 @@ class Index:
             results |= of
             doc = {**rest, "config": json.loads(row[1]), "facts": json.loads(row[3])}
             doc["results"] = results
-            ordered = {key: doc[key] for key in _ORDER if key in doc}
+            ordered = {key: doc[key] for key in RECORD if key in doc}
             doc = {**ordered, **{key: doc[key] for key in doc if key not in ordered}}
             doc["labels"] = json.loads(row[5]) if row[5] else {"tags": {}, "notes": []}
             out[n] = doc
         return out
-
-
-_ORDER = [
-    "schema",
-    "id",
-    "status",
-    "started",
-    "ended",
-    "wall_seconds",
-    "steps_per_second",
-    "seed",
-    "runs",
-    "subject",
-    "results",
-    "digests",
-    "tags",
-    "notes",
-    "config",
-    "command",
-    "campaign",
-    "error",
-    "warnings",
-    "failures",
-    "plugins",
-    "artifacts",
-    "attachments",
-    "origin",
-    "facts",
-]
 
 
 class _Writing:
@@ -901,296 +847,3 @@ class _Writing:
             db.execute("COMMIT")
         elif db.in_transaction:
             db.execute("ROLLBACK")
-
-
-# -------------------------------------------------------------------------------------------- rows
-
-
-class _Row:
-    """A document as the index keeps it."""
-
-    __slots__ = ("columns", "parts", "tags")
-
-    def __init__(self, columns: dict[str, Any], parts: dict[str, str], tags: Any) -> None:
-        self.columns = columns
-        self.parts = parts
-        self.tags = tags
-
-    def label(self, labels: dict[str, Any] | None, dumps: Callable[[Any], str]) -> None:
-        columns = self.columns
-        tags, notes, text = _labelled(self.tags, columns["notes"], labels, dumps)
-        columns["tags"], columns["notes"], columns["labels"] = tags, notes, text
-
-
-def _labelled(
-    tags: dict[str, Any], notes: str | None, labels: dict[str, Any] | None, dumps: Any
-) -> tuple[str | None, str | None, str | None]:
-    """Tags and notes of a record with those added later, and these alone."""
-    if labels is None:
-        return dumps(tags) if tags else None, notes, None
-    texts = ([notes] if notes else []) + [note["text"] for note in labels["notes"]]
-    return dumps({**tags, **labels["tags"]}), "\n".join(texts) or None, dumps(labels)
-
-
-class _Rows:
-    """Rows on their way into the tables, some hundred at a time."""
-
-    _ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)"
-    _RUN = "INSERT OR REPLACE INTO run(n, {}) VALUES (?{})".format(  # noqa: S608
-        ", ".join(f'"{column}"' for column in COLUMNS), ", ?" * len(COLUMNS)
-    )
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._entries: list[tuple[Any, ...]] = []
-        self._runs: list[tuple[Any, ...]] = []
-        self._parts: dict[str, list[tuple[Any, ...]]] = {part: [] for part in PARTS}
-        self._next = 0
-
-    def add(
-        self,
-        n: int | None,
-        name: str,
-        kind: int,
-        stamp: int | None,
-        labelled: int,
-        problem: str | None,
-        row: _Row,
-    ) -> None:
-        if not self._next:
-            found = self._db.execute("SELECT max(n) FROM entry").fetchone()[0]
-            self._next = (found or 0) + 1
-        if n is None:
-            n, self._next = self._next, self._next + 1
-        elif n >= self._next:
-            self._next = n + 1
-        self._entries.append((n, name, kind, stamp, labelled, problem))
-        self._runs.append((n, *[row.columns[column] for column in COLUMNS]))
-        at = row.columns["at"]
-        for part in PARTS:
-            self._parts[part].append((n, at, row.parts[part]))
-        if len(self._entries) >= 500:
-            self.flush()
-
-    def restart(self) -> None:
-        """Others write entries, too: whatever comes next is numbered anew."""
-        self.flush()
-        self._next = 0
-
-    def flush(self) -> None:
-        if self._entries:
-            self._db.executemany(self._ENTRY, self._entries)
-            self._db.executemany(self._RUN, self._runs)
-            for part, rows in self._parts.items():
-                insert = f"INSERT OR REPLACE INTO {part} VALUES (?, ?, ?)"  # noqa: S608
-                self._db.executemany(insert, rows)
-                rows.clear()
-            self._entries.clear()
-            self._runs.clear()
-
-
-class _Fields:
-    """The paths of all fields seen, kept as a tree so that known ones cost next to nothing."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._tree: dict[str, Any] = {}
-        self._new: list[tuple[str, ...]] = []
-
-    def add(self, doc: dict[str, Any]) -> int:
-        """Takes in the paths of a document; returns how many keys it has, or fewer: of a list, it
-        looks into the first item to tell whether there are keys in it.
-        """
-        count = 0
-        stack: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
-            (doc, self._tree, ())
-        ]
-        while stack:
-            section, tree, path = stack.pop()
-            count += len(section)
-            if not section.keys() <= tree.keys():
-                for key in section.keys() - tree.keys():
-                    tree[key] = {}
-                    self._new.append((*path, key))
-            for key, value in section.items():
-                kind = value.__class__
-                if kind is dict:
-                    if len(path) < 30:
-                        stack.append((value, tree[key], (*path, key)))
-                elif kind is list and value and value[0].__class__ in (dict, list):
-                    count += _keys(value)
-        return count
-
-    def flush(self) -> None:
-        if self._new:
-            rows = [(_STEP.join(path),) for path in self._new]
-            self._db.executemany("INSERT OR IGNORE INTO field VALUES (?)", rows)
-            self._new = []
-
-
-def _parsers(
-    count: int, fields: _Fields | None = None
-) -> tuple[Callable[[bytes, str], dict[str, Any]], Callable[[Any], str]]:
-    """How to read a document and to write JSON: for many documents, five times as fast."""
-    import json
-
-    from qn_tracking.store.read import parse
-
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    if fields is None:
-        return parse, encode
-
-    def careful(data: bytes, file: str) -> dict[str, Any]:
-        doc = parse(data, file)
-        fields.add(doc)
-        return doc
-
-    if count < MANY:
-        return careful, encode
-    import orjson
-
-    def quick(data: bytes, file: str) -> dict[str, Any]:
-        # What may be a duplicate key, or a number that it would round, is left to the careful one.
-        try:
-            doc = orjson.loads(data)
-        except ValueError:
-            return careful(data, file)
-        if (
-            type(doc) is dict
-            and len(_KEY.findall(data)) == fields.add(doc)
-            and _LONG not in data.translate(_DIGITS)
-        ):
-            return doc
-        return careful(data, file)
-
-    def dumps(value: Any) -> str:
-        try:
-            return orjson.dumps(value).decode()
-        except TypeError:
-            return encode(value)
-
-    return quick, dumps
-
-
-# A key, or text that ends like one: never fewer than there are keys.
-_KEY = re.compile(rb'"[ \t\r\n]*:')
-# A whole number that does not fit 64 bits: every digit as 0, whatever may stand before as a space.
-_DIGITS = bytes.maketrans(b"123456789,:[-\n\r\t", b"000000000       ")
-_LONG = b" " + b"0" * 19
-
-
-def _keys(value: Any) -> int:
-    """How many keys there are, at any depth."""
-    if type(value) is dict:
-        count = len(value)
-        for below in value.values():
-            kind = type(below)
-            if kind is dict or kind is list:
-                count += _keys(below)
-        return count
-    return sum([_keys(item) for item in value if type(item) is dict or type(item) is list])
-
-
-def _row(doc: dict[str, Any], name: str, file: str, dumps: Callable[[Any], str]) -> _Row:
-    """The columns of a document. Raises StorageError for a field that is not what it must be."""
-    from qn_tracking.store.read import current, same_id
-
-    doc = current(doc, file)
-    same_id(doc, name, file)
-
-    def get(section: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -> Any:
-        value = section.get(key)
-        if value is not None and type(value) not in kinds:
-            raise StorageError(f"unexpected {_kind(value)}", file=file, field=f"{where}{key}")
-        if type(value) is int and not -(2**63) <= value < 2**63:
-            raise StorageError("a number beyond 64 bits", file=file, field=f"{where}{key}")
-        return value
-
-    mapping, text, number, whole = (dict,), (str,), (int, float, str), (int,)
-    subject = get(doc, "subject", mapping, "") or {}
-    results = get(doc, "results", mapping, "") or {}
-    config = get(doc, "config", mapping, "") or {}
-    facts = get(doc, "facts", mapping, "") or {}
-    tags = get(doc, "tags", mapping, "") or {}
-    curve = get(results, "curve", (list,), "results.")
-    started = get(doc, "started", text, "")
-    status = get(doc, "status", text, "")
-    if status is None:
-        raise StorageError("missing", file=file, field="status")
-    git = facts.get("metadata")
-    git = git.get("git") if type(git) is dict else None
-    git = git if type(git) is dict else {}
-    commit, dirty = git.get("commit"), git.get("dirty")
-    label = get(config, "label", text, "config.")
-    columns = {
-        "at": _order(started, name, file),
-        "id": name,
-        "status": status,
-        "started": started,
-        "wall": get(doc, "wall_seconds", (int, float), ""),
-        "runs": get(doc, "runs", whole, ""),
-        "seed": get(doc, "seed", whole, ""),
-        "environment": get(subject, "environment", text, "subject."),
-        "brain": get(subject, "brain", text, "subject."),
-        "family": get(subject, "family", text, "subject."),
-        "label": label,
-        "label_key": None if label is None else label_key(label),
-        "digest": get(config, "digest", text, "config."),
-        "commit": commit if type(commit) is str else None,
-        "dirty": int(dirty) if type(dirty) is bool else None,
-        "episodes": get(results, "episodes", whole, "results."),
-        "steps": get(results, "total_steps", whole, "results."),
-        "success": get(results, "success_rate", (int, float), "results."),
-        "reward": get(results, "avg_reward", number, "results."),
-        "tags": None,
-        "notes": get(doc, "notes", text, ""),
-        "labels": None,
-        "curve": None if curve is None else dumps(curve),
-        "curve_of": get(results, "curve_of", text, "results."),
-    }
-    rest = {k: v for k, v in doc.items() if k not in ("config", "results", "facts")}
-    parts = {
-        "config": dumps(config),
-        "results": dumps({k: v for k, v in results.items() if k not in ("curve", "metrics")}),
-        "metrics": dumps(results.get("metrics")),
-        "facts": dumps(facts),
-        "rest": dumps(rest),
-    }
-    return _Row(columns, parts, tags)
-
-
-def _kind(value: Any) -> str:
-    kinds = {bool: "true or false", int: "number", float: "number", str: "text", list: "list"}
-    return kinds.get(type(value), "mapping")
-
-
-def label_key(label: str) -> str:
-    """A configuration's name without folder and ending, as `--config` asks for it."""
-    name = label.rsplit("/", 1)[-1]
-    for ending in (".yml", ".yaml"):
-        name = name.removesuffix(ending)
-    return name
-
-
-def _order(started: str | None, name: str, file: str) -> int:
-    """What experiments are sorted by: their start, and within a microsecond some fixed order."""
-    if started is None:
-        raise StorageError("missing", file=file, field="started")
-    try:
-        micro = microseconds(started)
-    except ValueError:
-        raise StorageError(
-            f"expected a time, got {started[:40]!r}", file=file, field="started"
-        ) from None
-    return min(max(micro, 0), 2**52) * 1024 + (crc32(name.encode()) & 1023)
-
-
-def microseconds(text: str) -> int:
-    """Microseconds since 1970 of an ISO time; without a zone it is UTC. Raises ValueError."""
-    from datetime import datetime, timezone
-
-    when = datetime.fromisoformat(text)
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)  # noqa: UP017
-    days = when - datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
-    return (days.days * 86400 + days.seconds) * 1_000_000 + days.microseconds

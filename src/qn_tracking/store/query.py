@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qn_tracking.errors import UsageError
 from qn_tracking.store import where
-from qn_tracking.store.index import COLUMNS, PARTS, label_key
+from qn_tracking.store.entry import COLUMNS, PARTS, label_key
 from qn_tracking.store.where import Column
 
 TYPE_CHECKING = False

@@ -18,7 +18,7 @@ from qn_tracking.ids import utc
 from qn_tracking.model import EMPTY, Attachment, Experiment, RunInfo, freeze
 from qn_tracking.stats import Tally
 from qn_tracking.store import paths, unfinished
-from qn_tracking.store.index import microseconds
+from qn_tracking.store.entry import microseconds
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
 

@@ -28,36 +28,34 @@ if TYPE_CHECKING:
 LONGEST = 4000
 DEEPEST = 50
 
-RECORD = frozenset(
-    [
-        "schema",
-        "id",
-        "status",
-        "started",
-        "ended",
-        "wall_seconds",
-        "steps_per_second",
-        "seed",
-        "runs",
-        "subject",
-        "results",
-        "digests",
-        "tags",
-        "notes",
-        "config",
-        "command",
-        "campaign",
-        "error",
-        "warnings",
-        "failures",
-        "plugins",
-        "artifacts",
-        "attachments",
-        "origin",
-        "facts",
-    ]
+RECORD = (
+    "schema",
+    "id",
+    "status",
+    "started",
+    "ended",
+    "wall_seconds",
+    "steps_per_second",
+    "seed",
+    "runs",
+    "subject",
+    "results",
+    "digests",
+    "tags",
+    "notes",
+    "config",
+    "command",
+    "campaign",
+    "error",
+    "warnings",
+    "failures",
+    "plugins",
+    "artifacts",
+    "attachments",
+    "origin",
+    "facts",
 )
-"""The fields of a record; any other first name is looked for in the configuration."""
+"""The fields of a record, in order; any other first name is looked for in the configuration."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
