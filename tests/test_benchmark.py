@@ -121,6 +121,26 @@ CHEATS = [
     (set_at("contribution", "github", value="a/b"), "contribution.github"),
     (set_at("campaign", "finished", value=9), "campaign.finished"),
     (set_at("id", value="other"), "id"),
+    (set_at("subject", "brain", value="superbrain"), "subject.brain"),
+    (set_at("subject", "packages", value=["os"]), "subject.packages"),
+    (set_at("subject", "environment", value="x" * 10_000), "subject.environment"),
+    (set_at("code", value=[]), "code"),
+    (set_at("code", 0, "name", value="../.."), "code"),
+    (set_at("code", 0, "digest", value="0"), "code[0].digest"),
+    (set_at("created", value="yesterday"), "created"),
+    (set_at("source", "commit", value="--help"), "source.commit"),
+    (set_at("source", "remote", value="javascript:alert(1)"), "source.remote"),
+    (set_at("source", "remote", value="https://u:p@x/y"), "source.remote"),
+    (set_at("source", "dirty", value="no"), "source.dirty"),
+    (set_at("packages", value="x; rm"), "packages"),
+    (set_at("sessions", 0, "id", value="../../x"), "sessions[0].id"),
+    (
+        set_at("sessions", value=lambda all: [{**all[0], "id": all[1]["id"]}, *all[1:]]),
+        "sessions[1].id",
+    ),
+    (set_at("sessions", 0, "started", value="x"), "sessions[0].started"),
+    (set_at("sessions", 0, "jobs", value=0), "sessions[0].jobs"),
+    (set_at("campaign", "id", value="--help"), "campaign.id"),
 ]
 
 
@@ -143,6 +163,10 @@ def test_a_submission_made_to_cheat_is_refused_by_field(
             "aggregates.success_rate.mean",
         ),
         (set_at("sessions", 0, "seed", value=1.5), "sessions[0].seed"),
+        (set_at("aggregates", "success_rate", "mean", value=10**400), "beyond 2**53"),
+        (set_at("sessions", 0, "episodes", "reward", 0, value=10**309), "beyond 2**53"),
+        (set_at("sessions", 0, "episodes", "steps", 0, value=2**70), "steps[0]"),
+        (set_at("system", "cpus", value=2**70), "system.cpus"),
         (set_at("surprise", value=1), "unknown key"),
         (set_at("schema", value=2), "schema"),
     ],
@@ -280,6 +304,9 @@ def test_one_that_is_not_valid_is_left_out_with_a_warning(board: Path) -> None:
     assert "is not valid, left out" in done.stderr
     assert "broken.json" in done.stderr
     assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 1
+    change(entries()[0], set_at("aggregates", "success_rate", "mean", value=10**400))
+    for command in ("leaderboard", "list", "regenerate", "outdated"):
+        assert "Traceback" not in bench(command).stderr
 
 
 def test_empty_categories_tell_the_command_that_fills_them(board: Path) -> None:

@@ -145,6 +145,16 @@ def digests_of(folder: str) -> list[Any]:
     return [one["digests"] for one in sorted(found, key=lambda one: one["campaign"]["index"])]
 
 
+def test_a_campaign_is_run_by_one_process(project: Path, qn_run: Program) -> None:
+    process = slow_campaign()
+    done = qn_run("--resume", campaign()["id"])
+    assert done.returncode == 4
+    assert "is being run by another process" in done.stderr
+    assert done.stderr.count("\n") == 1
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_campaign_that_was_stopped_goes_on_where_it_was(
     project: Path, qn_run: Program, number: int
@@ -178,6 +188,8 @@ def test_a_campaign_that_was_stopped_goes_on_where_it_was(
         (["--resume", "nope"], "no campaign nope"),
         (["--resume", "../x"], "is not an id"),
         (["small.yml", "--resume", "x"], "--resume goes with no configuration"),
+        (["--resume", "x", "--seed", "4"], "--seed goes with no --resume"),
+        (["--resume", "x", "--set", "a=1"], "--set goes with no --resume"),
         (["small.yml", "--jobs", "2"], "--jobs goes with --sessions"),
         (["small.yml", "--sessions", "0"], "expected a whole number from 1"),
         (["small.yml", "--sessions", "1000"], "--sessions 1000: at most 999"),

@@ -226,6 +226,17 @@ def test_the_first_schema_is_read_for_ever() -> None:
     assert document(experiment) == data
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seed", 2**70), ("wall_seconds", 10**400), ("facts", {"a": [1, 10**30]})],
+)
+def test_an_integer_that_would_be_rounded_is_refused_by_field(field: str, value: object) -> None:
+    doc = json.loads((GOLDEN / "experiment-v1.json").read_bytes())
+    doc[field] = value
+    with pytest.raises(StorageError, match=rf"^x\.json: {field}.*beyond 2\*\*53"):
+        structure(doc, Experiment, file="x.json", error=StorageError)
+
+
 def test_records_refuse_to_change() -> None:
     record = Digests(exact="a", outcome="b")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):

@@ -17,7 +17,7 @@ import attrs
 import orjson
 
 from qn_tracking.errors import ConfigError, QnError, StorageError, did_you_mean
-from qn_tracking.model import MAX_INT, SCHEMA, FrozenDict, Measure, freeze
+from qn_tracking.model import MAX_INT, SCHEMA, FrozenDict, Measure
 
 T = TypeVar("T")
 MAX_DEPTH = 64
@@ -223,9 +223,39 @@ def _exact(kind: type, name: str) -> Any:
     return hook
 
 
+def _bounded(value: Any) -> Any:
+    """The value, unless it is an integer that a reader of JSON would round."""
+    if type(value) is int and not -MAX_INT <= value <= MAX_INT:
+        raise _Problem("an integer beyond 2**53")
+    return value
+
+
+def _whole(value: Any, _: Any) -> int:
+    if type(value) is not int:
+        raise _Problem(f"expected a whole number, got {_got(value)}")
+    return int(_bounded(value))
+
+
+def _anything(value: Any, _: Any) -> Any:
+    """Frozen, and with no integer beyond the bound inside."""
+    if isinstance(value, Mapping):
+        out = {}
+        for key, item in value.items():
+            with _inside(key):
+                out[key] = _anything(item, None)
+        return FrozenDict(out)
+    if isinstance(value, (list, tuple)):
+        items = []
+        for i, item in enumerate(value):
+            with _inside(i):
+                items.append(_anything(item, None))
+        return tuple(items)
+    return _bounded(value)
+
+
 def _float(value: Any, _: Any) -> float:
     if type(value) is float or type(value) is int:
-        return float(value)
+        return float(_bounded(value))
     raise _Problem(f"expected a number, got {_got(value)}")
 
 
@@ -267,11 +297,11 @@ def _converter() -> Any:
     converter = cattrs.Converter()
     register = converter.register_structure_hook_factory
     converter.register_structure_hook(bool, _exact(bool, "true or false"))
-    converter.register_structure_hook(int, _exact(int, "a whole number"))
+    converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(str, _exact(str, "text"))
     converter.register_structure_hook(float, _float)
     converter.register_structure_hook(Measure, _measure)
-    converter.register_structure_hook(Any, lambda value, _: freeze(value))
+    converter.register_structure_hook(Any, _anything)
 
     @register(attrs.has)
     def _(cls: Any) -> Any:

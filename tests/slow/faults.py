@@ -138,6 +138,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=COMMANDS)
     parser.add_argument("--modes", default="kill,enospc,eio")
     args = parser.parse_args()
+    args.tools = str(Path(args.tools).resolve())
     failed = []
     run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
     for name in args.only or COMMANDS:

@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import fields
+
 from qn_tracking import config as configuration
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Rulebook
 from qn_tracking.codec import plain
-from qn_tracking.errors import QnError
-from qn_tracking.model import Config
+from qn_tracking.errors import QnError, describe
+from qn_tracking.model import Config, Subject
 from qn_tracking.submission import Benchmark, Finding
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ def judge(
             )
     except QnError as error:
         found.append(_error("category", error.cause, "category"))
-    if benchmark.subject.family and benchmark.subject.family != benchmark.category.family:
-        found.append(_error("category", "is not the subject's family", "category.family"))
+    found += _subject(benchmark, config, manager)
     given: dict[str, Any] = {
         "benchmark": benchmark,
         "others": others,
@@ -70,6 +71,28 @@ def judge(
             cause = f"plugin {judge.plugin_name} raised {type(error).__name__}: {error}"
             found.append(_error("judge", cause))
     return tuple(sorted(found, key=lambda finding: finding.level != "error"))
+
+
+def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager) -> list[Finding]:
+    """Whether the submission names what its configuration makes, and the code of just that."""
+    try:
+        simulation = manager.hook.make_simulation(config=config, hook=manager.hook)
+    except QnError as error:
+        return [_error("configuration", str(error), "text")]
+    except (Exception, SystemExit) as error:
+        return [_error("judge", f"make_simulation raised {describe(error)}")]
+    if simulation is None:
+        return []
+    found = []
+    for name in (a.name for a in fields(Subject)):
+        told, made = getattr(benchmark.subject, name), getattr(simulation.subject, name)
+        if told != made:
+            message = f"is {told!r}, its configuration gives {made!r}"
+            found.append(_error("subject", message, f"subject.{name}"))
+    ran = tuple(code.get("name") for code in benchmark.code)
+    if ran != simulation.subject.packages:
+        found.append(_error("source", "is not the code of its subject", "code"))
+    return found
 
 
 def passes(findings: Sequence[Finding]) -> bool:

@@ -18,6 +18,14 @@ from qn_tracking.errors import QnError, printable
 from qn_tracking.hookspecs import hookimpl
 from qn_tracking.submission import Benchmark, Finding, Session
 
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TIME = re.compile(
+    r"20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T[0-2]\d:[0-5]\d:[0-5]\d(?:\.\d+)?Z"
+)
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REMOTE = re.compile(
+    r"(?:https?|ssh|git)://[^\s@:]+(?::\d+)?/[^\s@?]*|[\w.-]+@[\w.-]+:[^\s]+|ssh://[^\s?]+"
+)
 _GITHUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 
 
@@ -44,6 +52,7 @@ def _findings(
     benchmark: Benchmark, others: Sequence[Benchmark], protocol: Protocol
 ) -> Iterator[Finding]:
     others = [other for other in others if other.id != benchmark.id]
+    yield from _form(benchmark)
     yield from _contribution(benchmark, protocol)
     yield from _size(benchmark, protocol)
     yield from _configuration(benchmark)
@@ -57,6 +66,35 @@ def _findings(
         yield from _digests(benchmark)
         yield from _aggregates(benchmark, protocol)
         yield from _unusual(benchmark, protocol)
+
+
+def _form(benchmark: Benchmark) -> Iterator[Finding]:
+    """Texts that are shown, linked or looked up must be what they are called."""
+    source, campaign = benchmark.source, benchmark.campaign
+    forms: list[tuple[str, object, re.Pattern[str]]] = [
+        ("id", benchmark.id, _ID),
+        ("created", benchmark.created, _TIME),
+        ("source.commit", source.commit, _HASH),
+        ("source.remote", source.remote, _REMOTE),
+        ("packages", benchmark.packages, _HASH),
+        ("campaign.id", campaign.id if campaign else None, _ID),
+    ]
+    for i, code in enumerate(benchmark.code):
+        forms += [(f"code[{i}].{key}", code.get(key), _HASH) for key in ("digest", "commit")]
+    seen: set[str] = set()
+    for i, session in enumerate(benchmark.sessions):
+        forms.append((f"sessions[{i}].id", session.id, _ID))
+        forms.append((f"sessions[{i}].started", session.started, _TIME))
+        if session.id in seen:
+            yield _error("form", "is that of another session", f"sessions[{i}].id")
+        seen.add(session.id)
+        if session.jobs is not None and session.jobs < 1:
+            yield _error("form", "is below 1", f"sessions[{i}].jobs")
+    for field, value, pattern in forms:
+        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+            yield _error("form", "is not of its form", field)
+    if source.dirty not in (None, True, False, "unknown"):
+        yield _error("form", "is neither true nor false", "source.dirty")
 
 
 def _contribution(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:

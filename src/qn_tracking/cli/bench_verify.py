@@ -190,7 +190,7 @@ def _verify(args: Namespace, report: Report) -> int:
     try:
         _integrity(args, report, book)
         broken = _broken(report) if report.outcome == "mismatch" else []
-        if report.outcome == "mismatch" and not broken:
+        if report.outcome != "verified" and not broken:
             return _end(args, report, say)
         plan = verify.make_plan(
             benchmark,
@@ -234,8 +234,12 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
         show(entry.path, report.findings)
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
-        report.outcome = "mismatch"
+        # What is not even of the form of a commit or of a package is not looked up, let alone run.
+        odd = all(finding.rule in ("form", "source") for finding in errors)
+        report.outcome = "refused" if odd else "mismatch"
         report.reasons = [_reason(finding) for finding in errors]
+        if odd:
+            return
     try:
         report.provenance = provenance.trace(
             entry.benchmark, repository(args.benchmarks_dir), args.main_branch

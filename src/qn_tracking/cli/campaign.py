@@ -65,10 +65,10 @@ def main(
     jobs = args.jobs or 1
     for text in simulation.warnings:
         warn_on_stderr(text)
-    before = campaigns.states(experiments, campaign)
-    tasks = _tasks(experiments, campaign, config, wanted, before)
     began = time.perf_counter()
-    with signals.hearing(_stop) as received:
+    with campaigns.locked(experiments, campaign.id), signals.hearing(_stop) as received:
+        before = campaigns.states(experiments, campaign)
+        tasks = _tasks(experiments, campaign, config, wanted, before)
         if tasks:
             runner.warm_up()
         snapshot = _snapshot(experiments, campaign, config, simulation) if tasks else {}

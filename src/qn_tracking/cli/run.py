@@ -157,6 +157,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     many = args.sessions or args.save_benchmark or args.resume
     if args.resume is not None and (args.config or args.sessions or args.save_benchmark):
         raise UsageError("--resume goes with no configuration and no --sessions: it knows its own")
+    given = {
+        "--seed": args.seed,
+        "--runs": args.runs,
+        "--set": args.overrides,
+        "--plugins": args.plugins,
+        "--no-plugin": args.no_plugin,
+        "--tag": args.tag,
+        "--notes": args.notes,
+    }
+    for option, value in given.items():
+        if args.resume is not None and value not in (None, []):
+            raise UsageError(f"{option} goes with no --resume: the campaign has declared it")
     if args.jobs and not many:
         raise UsageError("--jobs goes with --sessions")
     if args.config is None and args.resume is None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os.path import dirname, exists, join
 
 from attrs import frozen
 
 from qn_tracking.codec import document, structure
-from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.ids import check_id
 from qn_tracking.store import paths, read, unfinished
-from qn_tracking.store.write import make_folder, publish
+from qn_tracking.store.write import make_folder, naming, publish
 from qn_tracking.submission import Campaign
 
 
@@ -62,6 +65,24 @@ def _known(experiments: str) -> str:
     names = sorted(os.listdir(folder), reverse=True) if exists(folder) else []
     found = [name.removesuffix(".json") for name in names if name.endswith(".json")]
     return f"latest: {found[0]}" if found else f"none in {experiments}"
+
+
+@contextmanager
+def locked(experiments: str, id: str) -> Iterator[None]:
+    """For the one process that runs a campaign. Raises UnsupportedError if another one does."""
+    name = path(experiments, id)
+    with naming(name):
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnsupportedError(
+                "is being run by another process", file=f"campaign {id}", hint="wait for it"
+            ) from None
+        yield
+    finally:
+        os.close(fd)
 
 
 def states(experiments: str, campaign: Campaign) -> tuple[SessionState, ...]:
