@@ -27,6 +27,7 @@ from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.cli.bench import judges
 from qn_tracking.cli.bench_board import _EXPECTED
+from qn_tracking.manager import make_simulation
 from qn_tracking.submission import Benchmark, Columns, Contribution, Session
 
 QN_BENCH = str(Path(sys.executable).parent / "qn-bench")
@@ -60,16 +61,16 @@ def made_up(name: str, number: int) -> Benchmark:
                 episodes=episodes,
             )
         )
-    from qn_tracking.model import Subject
-
     manager = judges(config)
+    subject = make_simulation(config, manager).subject
     return Benchmark(
         id=f"20260101T000000Z-{number:08x}",
         protocol=protocol.version,
         created="2026-01-01T00:00:00Z",
         category=categorize(config, protocol, manager),
         contribution=Contribution(contributor=f"Somebody {number % 40}"),
-        subject=Subject(brain=name.split("_")[0]),
+        subject=subject,
+        code=tuple({"name": package} for package in subject.packages),
         config=evolve(config, settings={}),
         text=config.text,
         runs=50,
@@ -92,6 +93,11 @@ def measure(entries: int, repeat: int) -> dict[str, float]:
         for i in range(entries):
             files.save(f"{folder}/benchmarks", made_up(names[i % len(names)], i))
         first = look(folder)
+        told = [QN_BENCH, "leaderboard", "--json"]
+        done = subprocess.run(told, cwd=folder, check=True, capture_output=True, text=True)
+        ranked = sum(len(board["rows"]) for board in json.loads(done.stdout))
+        if ranked != entries:
+            raise SystemExit(f"{ranked} of {entries} are ranked: {done.stderr[:300]}")
         return {"first": first, "again": statistics.median(look(folder) for _ in range(repeat))}
 
 
