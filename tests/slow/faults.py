@@ -170,7 +170,9 @@ def main() -> int:
             "--said",
             "saved",
         ]
-        if run([*lint, "--", *TRACKED], cwd=folder).returncode:
+        # Its tracer shows the beginning of each write, so each line has to be one.
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if run([*lint, "--", *TRACKED], cwd=folder, env=env).returncode:
             failed.append("order of writes")
     for line in failed:
         print(f"FAILED {line}")
