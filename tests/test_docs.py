@@ -50,33 +50,29 @@ def test_there_are_no_other_hooks() -> None:
 def test_every_option_is_told(action: Action) -> None:
     for option in action.option_strings:
         if option not in ("-h", "--help"):
-            assert f"`{option}" in COMMANDS or f", `{option}" in COMMANDS
+            assert f"`{option}" in COMMANDS.partition("\n## qn-exp")[0]
             assert action.help
 
 
-def bench_actions() -> list[tuple[str, Action]]:
-    whole = whole_parser("qn-bench", bench.ABOUT, bench.COMMANDS, bench.common)
-    (below,) = (a for a in whole._actions if isinstance(a, _SubParsersAction))
-    return [(name, action) for name, one in below.choices.items() for action in one._actions]
+def actions() -> list[tuple[str, str, Action]]:
+    """Program, command and option of the two programs that have commands."""
+    found = []
+    for program, module in (("qn-bench", bench), ("qn-exp", exp)):
+        whole = whole_parser(program, module.ABOUT, module.COMMANDS, module.common)
+        (below,) = (a for a in whole._actions if isinstance(a, _SubParsersAction))
+        found += [
+            (program, name, action)
+            for name, one in below.choices.items()
+            for action in one._actions
+        ]
+    return found
 
 
-@pytest.mark.parametrize(("name", "action"), bench_actions(), ids=lambda x: getattr(x, "dest", x))
-def test_every_command_of_qn_bench_is_told(name: str, action: Action) -> None:
-    section = COMMANDS.partition("## qn-bench")[2].partition("\n## ")[0]
-    assert f"| `{name}" in section
-    for option in action.option_strings:
-        assert option in ("-h", "--help") or f"`{option}" in section
-
-
-def exp_actions() -> list[tuple[str, Action]]:
-    whole = whole_parser("qn-exp", exp.ABOUT, exp.COMMANDS, exp.common)
-    (below,) = (a for a in whole._actions if isinstance(a, _SubParsersAction))
-    return [(name, action) for name, one in below.choices.items() for action in one._actions]
-
-
-@pytest.mark.parametrize(("name", "action"), exp_actions(), ids=lambda x: getattr(x, "dest", x))
-def test_every_command_of_qn_exp_is_told(name: str, action: Action) -> None:
-    section = COMMANDS.partition("## qn-exp")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("program", "name", "action"), actions(), ids=lambda x: getattr(x, "dest", x)
+)
+def test_every_command_is_told_with_its_options(program: str, name: str, action: Action) -> None:
+    section = COMMANDS.partition(f"## {program}\n")[2].partition("\n## ")[0]
     assert f"| `{name}" in section
     for option in action.option_strings:
         assert option in ("-h", "--help") or f"`{option}" in section
