@@ -112,7 +112,9 @@ def test_what_is_no_file(project: Path) -> None:
 
 
 def test_a_shipped_one_by_name_and_the_near_one_for_a_typo(project: Path) -> None:
-    assert load("mlp_dynamic_small").path == shipped()["mlp_dynamic_small"]
+    found = load("mlp_dynamic_small")
+    assert found.text == Path(shipped()["mlp_dynamic_small"]).read_text(encoding="utf-8")
+    assert found.path is None  # it is in no folder of the user's
     with pytest.raises(ConfigError, match=r"\(shipped: mlp_dynamic_small\)"):
         load("mlp_dynamic_smal")
 

@@ -18,6 +18,7 @@ FLOORS = {
     "errors": 1,
     "model": 2,
     "emit": 3,
+    "outbox": 2,
     "ids": 2,
     "submission": 3,
     "redact": 3,
@@ -36,8 +37,9 @@ FLOORS = {
     "manager": 8,
     "reproduce": 8,
     "runner": 9,
-    "cli": 10,
-    "testing": 10,
+    "elsewhere": 10,
+    "cli": 11,
+    "testing": 11,
 }
 
 

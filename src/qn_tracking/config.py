@@ -32,11 +32,54 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
+PLACES = "configs."
+"""Begins the names of entry points whose value is a package that holds configurations."""
+
+
 def shipped() -> dict[str, str]:
-    """The paths of the configurations that come with the package, by name."""
-    folder = os.path.join(os.path.dirname(__file__), "configs")
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".yml"))
-    return {name.removesuffix(".yml"): os.path.join(folder, name) for name in names}
+    """The paths of the configurations that come with the package and with plugins, by name.
+
+    The package's own go first; a plugin whose folder is not there ships none.
+    """
+    from importlib.metadata import entry_points
+
+    found = _own()
+    for entry in entry_points(group="qn_tracking"):
+        if entry.name.startswith(PLACES):
+            for folder in _folders(entry.value):
+                found = {**_in(folder), **found}
+    return dict(sorted(found.items()))
+
+
+def _own() -> dict[str, str]:
+    return _in(os.path.join(os.path.dirname(__file__), "configs"))
+
+
+def _in(folder: str) -> dict[str, str]:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return {
+        name.removesuffix(".yml"): os.path.join(folder, name)
+        for name in names
+        if name.endswith(".yml")
+    }
+
+
+def _folders(package: str) -> Sequence[str]:
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError, AttributeError):  # of a plugin that is broken
+        spec = None
+    return [] if spec is None else list(spec.submodule_search_locations or ())
+
+
+def _shipped(name: str) -> str:
+    """The path of a shipped configuration; the name itself if there is none.
+
+    Looks among the plugins only for one that is not the package's own: that costs milliseconds.
+    """
+    return _own().get(name) or shipped().get(name, name)
 
 
 def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -48,7 +91,7 @@ def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Confi
     given = os.fspath(source)
     path = given
     if os.sep not in given and not given.endswith((".yml", ".yaml")) and not os.path.exists(given):
-        path = shipped().get(given, given)
+        path = _shipped(given)
     raw = _read(path, given)
     try:
         text = raw.decode("utf-8-sig")
@@ -56,7 +99,9 @@ def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Confi
         encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise ConfigError(f"encoding is {encoding}", file=given, hint="save it as UTF-8") from None
     changes = dict(_override(text) for text in overrides)
-    return _config(parse(text, given), given, text, digest(raw), os.path.realpath(path), changes)
+    # A shipped one is in no folder of the user's, and in none of their repositories.
+    place = os.path.realpath(path) if path == given else None
+    return _config(parse(text, given), given, text, digest(raw), place, changes)
 
 
 def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:

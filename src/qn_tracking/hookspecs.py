@@ -1,16 +1,17 @@
 """The hooks: where a plugin has a say.
 
 Two kinds of plugin. *Sinks* implement the hooks of a run and are on only when they are named.
-*Providers* implement `make_…`, are found by the name of their entry point (`brain.lstm`,
-`environment.maze`) and are imported only when a configuration asks for that name.
+*Providers* implement the others, are found by the name of their entry point (`brain.lstm`,
+`environment.maze`, `executor.dask`, `command.mlflow`) and are imported only when that name is asked
+for.
 
 A plugin takes those arguments of a hook that it wants, by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -18,6 +19,9 @@ from qn_tracking.model import Config, Episode, Experiment, RunInfo, Simulation
 
 if TYPE_CHECKING:
     # A tracked run has no use for them, and they take milliseconds.
+    from argparse import ArgumentParser, Namespace
+    from concurrent.futures import Executor
+
     from qn_tracking.submission import Benchmark, Category, Finding
 
 PROJECT = "qn_tracking"
@@ -25,6 +29,25 @@ PROJECT = "qn_tracking"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Commands(Protocol):
+    """Where a plugin puts its commands."""
+
+    def add(
+        self,
+        program: str,
+        name: str,
+        *,
+        help: str,
+        arguments: Callable[[ArgumentParser], None],
+        run: Callable[[Namespace], int],
+    ) -> None:
+        """A command of `qn-exp` or `qn-bench`.
+
+        `name` is that of the entry point, `push` for `command.push`, or two words that begin with
+        it, `push one`; `help` is a phrase without a capital.
+        """
 
 
 @hookspec
@@ -87,6 +110,25 @@ def categorize(config: Config, rules: Mapping[str, Any], hook: Any) -> Category 
     """
 
 
+@hookspec(firstresult=True)
+def make_executor(spec: str, jobs: int | None) -> Executor | None:
+    """A campaign is to run elsewhere: where `--executor SCHEME://…` says; None if it is not yours.
+
+    `jobs` is how many sessions may run side by side, None for as many as the executor likes. The
+    executor is used as a context manager, from one thread. One that has a method `interrupt()` is
+    told when its sessions are to end after their episode.
+    """
+
+
+@hookspec
+def register_commands(commands: Commands) -> None:
+    """A program got a command that it does not know, or is asked for help: add yours.
+
+    `commands.add("qn-exp", "push", help="…", arguments=…, run=…)`; `arguments` gets an
+    `argparse.ArgumentParser` to add to, `run` the parsed arguments, and returns the exit code.
+    """
+
+
 @hookspec
 def check_benchmark(
     benchmark: Benchmark, others: Sequence[Benchmark], rules: Mapping[str, Any]
@@ -100,6 +142,13 @@ def check_benchmark(
 
 
 RUN_HOOKS = ("run_start", "episode_end", "run_facts", "run_end")
-MAKE_HOOKS = ("make_simulation", "make_environment", "make_brain", "categorize")
+MAKE_HOOKS = (
+    "make_simulation",
+    "make_environment",
+    "make_brain",
+    "make_executor",
+    "categorize",
+    "register_commands",
+)
 JUDGE_HOOKS = ("check_benchmark",)
 HOOKS = (*RUN_HOOKS, *MAKE_HOOKS, *JUDGE_HOOKS)

@@ -29,6 +29,7 @@ from qn_tracking.model import EMPTY, Config, Simulation
 from qn_tracking.recorder import Recorder
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from importlib.metadata import EntryPoint
 
 BUILTIN = {
@@ -145,10 +146,10 @@ def make_manager(
     _check_blocked(blocked, wanted)
     if config is not None:
         for name, attribute in _providers(config, manager, blocked):
-            _register(manager, name, _made(name, attribute, EMPTY))
+            register(manager, name, _made(name, attribute, EMPTY))
     for name, options in wanted.items():
         if name not in blocked:
-            _register(manager, name, _made(name, _found(name), options))
+            register(manager, name, _made(name, _found(name), options))
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
@@ -186,6 +187,57 @@ def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation
         cause = f"no section {missing[0]}" if missing else "no provider knows this simulation"
         raise ConfigError(cause, file=config.label)
     return simulation  # type: ignore[no-any-return]
+
+
+def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -> Executor:
+    """The executor of `SCHEME` or `SCHEME://…`, by the installed plugin `executor.SCHEME`.
+
+    Raises PluginSetupError for a scheme that nobody serves, and PluginError naming a plugin that
+    raised something of its own.
+    """
+    key = f"executor.{spec.partition('://')[0]}"
+    installed = entry_points()
+    if key not in installed or key in blocked:
+        schemes = [n.partition(".")[2] for n in installed if n.startswith("executor.")]
+        hint = f"known: {', '.join(['local', *schemes])}"
+        raise PluginSetupError("unknown executor", file=f"--executor {spec}", hint=hint)
+    made = _called(installed[key], "make_executor", spec=spec, jobs=jobs)
+    if made is None:
+        raise PluginSetupError("made no executor", file=f"plugin {key}", hint=f"asked for {spec}")
+    return made  # type: ignore[no-any-return]
+
+
+def command_plugins() -> dict[str, EntryPoint]:
+    """The installed plugins that have a command, by its first word."""
+    return {
+        name.removeprefix("command."): entry
+        for name, entry in entry_points().items()
+        if name.startswith("command.")
+    }
+
+
+def register_commands(entry: EntryPoint, commands: hookspecs.Commands) -> None:
+    """Lets one plugin add its commands.
+
+    Raises PluginSetupError or PluginError naming it.
+    """
+    _called(entry, "register_commands", commands=commands)
+
+
+def _called(entry: EntryPoint, hook: str, **arguments: Any) -> Any:
+    """What the one plugin of an entry point answers to a hook."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    register(manager, entry.name, _made(entry.name, _loaded(entry), EMPTY))
+    try:
+        return getattr(manager.hook, hook)(**arguments)
+    except QnError:
+        raise
+    except (Exception, SystemExit) as error:
+        hint = f"uninstall {entry.dist.name}" if entry.dist else None
+        raise PluginError(
+            describe(error), file=f"plugin {entry.name}", field=hook, hint=hint
+        ) from error
 
 
 def track(
@@ -386,7 +438,12 @@ def implemented(plugin: Any) -> tuple[str, ...]:
     return tuple(name for name in dir(plugin) if _marker(inspect.getattr_static(plugin, name)))
 
 
-def _register(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
+def register(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
+    """Adds a plugin object under a name.
+
+    Raises PluginSetupError for hooks that are not marked or do not fit; a misspelt one is found by
+    `manager.check_pending()`.
+    """
     for hook in hookspecs.HOOKS:
         function = inspect.getattr_static(plugin, hook, None)
         if callable(function) and not _marker(function):
@@ -474,6 +531,8 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
         lambda: getattr(importlib.import_module(module), attribute),
     )
     for name, entry in entry_points().items():
+        if name.startswith(configuration.PLACES):
+            continue
         dist = entry.dist
         sources[name] = (
             dist.version if dist else None,

@@ -19,7 +19,7 @@ from contextlib import suppress
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import orjson
 from attrs import evolve
@@ -70,6 +70,14 @@ def warn_on_stderr(text: str) -> None:
         print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
+class Clock(Protocol):
+    """What tells a recorder the time, both in seconds: since 1970 in UTC, and of a stopwatch."""
+
+    def time(self) -> float: ...
+
+    def perf_counter(self) -> float: ...
+
+
 class Recorder:
     """One run, from the start to the record.
 
@@ -96,6 +104,7 @@ class Recorder:
         id: str | None = None,
         campaign: Membership | None = None,
         origin: Origin | None = None,
+        clock: Clock = time,
         warn: Callable[[str], None] = warn_on_stderr,
     ) -> None:
         config = configuration.as_config(config)
@@ -113,7 +122,7 @@ class Recorder:
         self._emitter = Emitter(manager, self.warn)
         self.run = RunInfo(
             id=ids.new_id() if id is None else ids.check_id(id),
-            started=ids.utc(time.time()),
+            started=ids.utc(clock.time()),
             config=redact_config(config),
             subject=subject,
             seed=config.settings.get("seed") if seed is None else seed,
@@ -128,6 +137,7 @@ class Recorder:
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
         self._origin = origin
+        self._clock, self._now = clock, clock.perf_counter
         self._tally = Tally()
         self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
@@ -170,7 +180,7 @@ class Recorder:
                 "this manager is still at another run", hint="make a manager for each run"
             )
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
-        self._began = perf_counter()
+        self._began = self._now()
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
@@ -247,7 +257,7 @@ class Recorder:
         if self._holder == get_ident():
             raise UsageError("episode inside of episode_end")
         with self._lock:
-            at = perf_counter() - self._began
+            at = self._now() - self._began
             fields: dict[str, Any] = {
                 "counts": counts,
                 "index": self._count,
@@ -320,16 +330,17 @@ class Recorder:
     # --------------------------------------------------------------------------------------- end
 
     def end(
-        self, status: str = "completed", error: BaseException | None = None
+        self, status: str = "completed", error: BaseException | ErrorInfo | None = None
     ) -> Experiment | None:
         """Seals the record and tells the plugins; None in a forked copy of the process.
 
         Raises the failure of a plugin at the end, unless `error` is given: the simulation's own
-        error is never masked. An interrupt meanwhile passes, after everyone has heard the end.
+        error, an exception or what another process told of one, is never masked. An interrupt
+        meanwhile passes, after everyone has heard the end.
         """
         if status not in STATUSES:
             raise UsageError(f"status {status!r}", hint=f"one of {', '.join(STATUSES)}")
-        if error is not None and not isinstance(error, BaseException):
+        if error is not None and not isinstance(error, (BaseException, ErrorInfo)):
             raise UsageError(f"error: expected an exception, got {type(error).__name__}")
         if self._pid != os.getpid():
             return None
@@ -374,9 +385,9 @@ class Recorder:
         return failed
 
     def _seal(
-        self, status: str, error: BaseException | None, *, started: bool = True
+        self, status: str, error: BaseException | ErrorInfo | None, *, started: bool = True
     ) -> Experiment:
-        seconds = perf_counter() - self._began
+        seconds = self._now() - self._began
         facts = {name: dict(said) for name, said in self._facts.items()}
         if started and self._patience:
             for name, said in self._emitter.run_facts(self.run).items():
@@ -389,7 +400,7 @@ class Recorder:
             id=run.id,
             status=status,
             started=run.started,
-            ended=ids.utc(time.time()),
+            ended=ids.utc(self._clock.time()),
             wall_seconds=seconds,
             steps_per_second=results.total_steps / seconds if results.total_steps else None,
             seed=run.seed,
@@ -402,7 +413,7 @@ class Recorder:
             config=run.config,
             command=run.command,
             campaign=run.campaign,
-            error=None if error is None else _error_info(error),
+            error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(
                 evolve(failure, error=redact_text(failure.error))
@@ -472,7 +483,10 @@ def _status(error: BaseException | None) -> tuple[str, BaseException | None]:
     return "failed", error
 
 
-def _error_info(error: BaseException) -> ErrorInfo:
+def error_info(error: BaseException | ErrorInfo) -> ErrorInfo:
+    """What a record keeps of an error, without its secrets."""
+    if isinstance(error, ErrorInfo):
+        return error
     import traceback
 
     text = "".join(traceback.format_exception(error))

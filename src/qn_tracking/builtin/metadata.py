@@ -28,12 +28,19 @@ class Metadata:
     """Facts of one run.
 
     For the sessions of a campaign, `snapshot` is what was read when it began, since that is the
-    code that they run; `jobs` is how many run side by side.
+    code that they run; `jobs` is how many run side by side. `resources` is what was measured where
+    the session ran, if that was elsewhere.
     """
 
-    def __init__(self, snapshot: Mapping[str, Any] | None = None, jobs: int | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Mapping[str, Any] | None = None,
+        jobs: int | None = None,
+        resources: Mapping[str, Any] | None = None,
+    ) -> None:
         self._snapshot = snapshot
         self._jobs = jobs
+        self._resources = resources
         self._cpu = 0.0
         self._wall = 0.0
 
@@ -47,6 +54,8 @@ class Metadata:
 
     @hookimpl
     def run_facts(self, run: RunInfo) -> Mapping[str, Any]:
+        if self._resources is not None:
+            return {"resources": self._resources}
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -71,7 +80,7 @@ def _request(run: RunInfo) -> dict[str, Any]:
     """What the child is asked."""
     config = run.config.path
     package = os.path.dirname(os.path.dirname(SNAPSHOT))
-    if config is not None and os.path.dirname(config) != os.path.join(package, "configs"):
+    if config is not None:
         place, name = os.path.split(config)
     else:
         place, name = os.getcwd(), ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -15,7 +16,14 @@ from qn_tracking.cli.command import print_json
 from qn_tracking.cli.identity import git_user
 from qn_tracking.codec import canonical
 from qn_tracking.errors import UnsupportedError, UsageError, printable
-from qn_tracking.manager import TRACKER, choose, make_manager, make_simulation, project
+from qn_tracking.manager import (
+    TRACKER,
+    choose,
+    make_executor,
+    make_manager,
+    make_simulation,
+    project,
+)
 from qn_tracking.model import Config, Membership, RunInfo, Simulation
 from qn_tracking.recorder import FACTS_TIMEOUT, warn_on_stderr
 from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
@@ -25,6 +33,7 @@ from qn_tracking.submission import Campaign, Contribution
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from concurrent.futures import Executor
 
     import pluggy
 
@@ -55,43 +64,34 @@ def main(
     simulation = make_simulation(config, manager)
     if args.resume is None:
         campaign = _campaign(args, config, simulation, wanted, blocked, tags, manager)
-        if args.dry_run:
-            return _dry_run(args, campaign)
-        campaigns.declare(experiments, campaign)
-        if not args.quiet and not args.json:
-            print(f"campaign {campaign.id}: {campaign.sessions} sessions declared", file=sys.stderr)
-    elif args.dry_run:
+    if args.dry_run:
         return _dry_run(args, campaign)
-    jobs = args.jobs or 1
     for text in simulation.warnings:
         warn_on_stderr(text)
-    began = time.perf_counter()
-    with campaigns.locked(experiments, campaign.id), signals.hearing(_stop) as received:
-        before = campaigns.states(experiments, campaign)
-        tasks = _tasks(experiments, campaign, config, wanted, before)
-        if tasks:
-            runner.warm_up()
-        snapshot = _snapshot(experiments, campaign, config, simulation) if tasks else {}
-        tasks = [runner.with_snapshot(task, snapshot, jobs) for task in tasks]
-        display = _Display(campaign, before, args.quiet or args.json)
-        outcomes = runner.run_tasks(
-            tasks,
-            jobs,
-            sessions=campaign.sessions,
-            tick=lambda done: display(done) or bool(received),
-            retry=lambda task: _again(experiments, task),
-        )
-        display.clear()
-    seconds = time.perf_counter() - began
-    told: set[str] = set()
-    for outcome in outcomes:
-        for text in (
-            *outcome.warnings,
-            *([f"session {outcome.index}: {outcome.error}"] if outcome.error else []),
-        ):
-            if text not in told and text not in simulation.warnings:
-                told.add(text)
-                warn_on_stderr(text)
+    # Before anything is declared: it may not be there.
+    with _executor(args, blocked) as executor:
+        if args.resume is None:
+            campaigns.declare(experiments, campaign)
+            if not args.quiet and not args.json:
+                said = f"campaign {campaign.id}: {campaign.sessions} sessions declared"
+                print(said, file=sys.stderr)
+        began = time.perf_counter()
+        with campaigns.locked(experiments, campaign.id), signals.hearing(_stop) as received:
+            before = campaigns.states(experiments, campaign)
+            tasks = _tasks(experiments, campaign, config, wanted, before)
+            display = _Display(campaign, before, args.quiet or args.json)
+            outcomes = _play(
+                tasks,
+                executor,
+                args.jobs,
+                experiments,
+                campaign,
+                simulation,
+                lambda done: display(done) or bool(received),
+            )
+            display.clear()
+        seconds = time.perf_counter() - began
+    _tell(outcomes, simulation.warnings)
     after = campaigns.states(experiments, campaign)
     finished = sum(state.status == "completed" for state in after)
     if args.json and campaign.contribution is None:
@@ -224,6 +224,65 @@ def _redacted(campaign: Campaign) -> UnsupportedError:
 
 
 # ------------------------------------------------------------------------------------------ running
+
+
+@contextmanager
+def _executor(args: Namespace, blocked: Sequence[str]) -> Iterator[Executor | None]:
+    """What `--executor` names; None for the processes of this machine."""
+    if args.executor in (None, "local"):
+        yield None
+        return
+    executor = make_executor(args.executor, args.jobs, blocked=blocked)
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown()
+
+
+def _play(
+    tasks: list[runner.Task],
+    executor: Executor | None,
+    jobs: int | None,
+    experiments: str,
+    campaign: Campaign,
+    simulation: Simulation,
+    tick: Callable[[Sequence[int]], bool],
+) -> list[runner.Outcome]:
+    """Runs sessions, here or on an executor."""
+    if not tasks:
+        return []
+    if executor is not None:
+        from qn_tracking import elsewhere
+
+        here = _snapshot(experiments, campaign, tasks[0].config, simulation)
+        return elsewhere.run_tasks(
+            tasks, executor, jobs, sessions=campaign.sessions, here=here, tick=tick
+        )
+    jobs = jobs or 1
+    runner.warm_up()
+    here = _snapshot(experiments, campaign, tasks[0].config, simulation)
+    return runner.run_tasks(
+        [runner.with_snapshot(task, here, jobs) for task in tasks],
+        jobs,
+        sessions=campaign.sessions,
+        tick=tick,
+        retry=lambda task: _again(experiments, task),
+    )
+
+
+def _tell(outcomes: Sequence[runner.Outcome], known: Sequence[str]) -> None:
+    """Says each warning and each failure of the sessions once."""
+    told = set(known)
+    for outcome in outcomes:
+        for text in (
+            *outcome.warnings,
+            *([f"session {outcome.index}: {outcome.error}"] if outcome.error else []),
+        ):
+            if text not in told:
+                told.add(text)
+                warn_on_stderr(text)
 
 
 def _tasks(

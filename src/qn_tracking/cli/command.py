@@ -62,6 +62,51 @@ class Version(argparse.Action):
         parser.exit()
 
 
+class Added:
+    """The commands that plugins add to a program: help, arguments and what runs, by name."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._owner = ""
+        self.found: dict[str, tuple[str, Callable[..., None], Callable[..., int]]] = {}
+        self.broken: dict[str, str] = {}
+
+    def add(
+        self,
+        program: str,
+        name: str,
+        *,
+        help: str,
+        arguments: Callable[[argparse.ArgumentParser], None],
+        run: Callable[[argparse.Namespace], int],
+    ) -> None:
+        """Called by a plugin. Raises PluginSetupError for a name that is not its own."""
+        from qn_tracking.errors import PluginSetupError
+
+        words = name.split()
+        if not 1 <= len(words) <= 2 or words[0] != self._owner or name != " ".join(words):
+            cause = f"command {name!r} is not that of the entry point"
+            raise PluginSetupError(cause, file=f"plugin command.{self._owner}")
+        if program == self._program:
+            self.found[name] = (help, arguments, run)
+
+    def load(self, word: str | None = None) -> None:
+        """Asks the plugin whose commands begin with that word, or all of them.
+
+        Of all, one that fails is kept in `broken`; of one, its error passes.
+        """
+        from qn_tracking.manager import command_plugins, register_commands
+
+        for self._owner, entry in command_plugins().items():
+            if word in (None, self._owner):
+                try:
+                    register_commands(entry, self)
+                except QnError as error:
+                    if word is not None:
+                        raise
+                    self.broken[self._owner] = str(error)
+
+
 def dispatch(
     prog: str,
     about: str,
@@ -73,13 +118,18 @@ def dispatch(
     """Runs the command that the arguments name, importing that one only; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if "_ARGCOMPLETE" in os.environ:
-        complete(whole_parser(prog, about, commands, common))
+        complete(with_added(whole_parser(prog, about, commands, common), prog, common))
     if not words:
         raise UsageError("no command given", hint=f"{prog} --help lists them")
     name = words[0]
     if name in ("-h", "--help"):
-        wide = max(map(len, commands))
-        lines = [f"  {name:<{wide}}  {help}\n" for name, (_, help) in commands.items()]
+        added = Added(prog)
+        added.load()
+        helps = {name: help for name, (_, help) in commands.items()}
+        helps.update((name, help) for name, (help, _, _) in added.found.items())
+        helps.update(added.broken)
+        wide = max(map(len, helps))
+        lines = [f"  {name:<{wide}}  {help}\n" for name, help in helps.items()]
         sys.stdout.write(f"usage: {prog} COMMAND …\n\n{about}\n\n{''.join(lines)}{foot}")
         return 0
     if name == "--version":
@@ -87,19 +137,48 @@ def dispatch(
 
         print(f"{prog} {version('qn-tracking')}")
         return 0
-    if name not in commands:
-        if name.startswith("-"):
-            raise UsageError(f"unknown option {name}", hint="options come after the command")
-        hint = did_you_mean(name, commands) or f"known: {', '.join(commands)}"
-        raise UsageError(f"unknown command {name}", hint=hint)
-    module = _module(commands, name)
-    parser = Parser(prog=f"{prog} {name}", description=_sentence(commands[name][1]))
-    module.arguments(parser, name)
+    if name in commands:
+        module = _module(commands, name)
+        parser = Parser(prog=f"{prog} {name}", description=_sentence(commands[name][1]))
+        module.arguments(parser, name)
+        start, count = module.run, 1
+    else:
+        parser, start, count = _added(prog, commands, words)
     common(parser)
-    args = parser.parse_args(words[1:])
-    args.command = name
-    code: int = module.run(args)
+    args = parser.parse_args(words[count:])
+    args.command = " ".join(words[:count])
+    code: int = start(args)
     return code
+
+
+def _added(
+    prog: str, commands: Table, words: Sequence[str]
+) -> tuple[Parser, Callable[[argparse.Namespace], int], int]:
+    """The parser of a plugin's command, what runs it, and how many words name it.
+
+    Raises UsageError if there is none.
+    """
+    name = words[0]
+    if name.startswith("-"):
+        raise UsageError(f"unknown option {name}", hint="options come after the command")
+    added = Added(prog)
+    added.load(name)
+    for count in (2, 1):
+        found = added.found.get(" ".join(words[:count]))
+        if found is not None:
+            help, arguments, start = found
+            parser = Parser(prog=" ".join([prog, *words[:count]]), description=_sentence(help))
+            arguments(parser)
+            return parser, start, count
+    if added.found:
+        if words[1:2] in (["-h"], ["--help"]):
+            for known, (help, _, _) in added.found.items():
+                print(f"  {prog} {known}  {help}")
+            sys.exit(0)
+        known = ", ".join(added.found)
+        raise UsageError(f"unknown command {' '.join(words[:2])}", hint=f"known: {known}")
+    hint = did_you_mean(name, commands) or f"known: {', '.join(commands)}"
+    raise UsageError(f"unknown command {name}", hint=hint)
 
 
 def whole_parser(
@@ -111,6 +190,24 @@ def whole_parser(
     for name, (_, help) in commands.items():
         one = below.add_parser(name, help=help, description=_sentence(help))
         _module(commands, name).arguments(one, name)
+        common(one)
+    return parser
+
+
+def with_added(
+    parser: Parser, prog: str, common: Callable[[argparse.ArgumentParser], None]
+) -> Parser:
+    """The parser of all commands with those of plugins; two words are a command below another."""
+    added = Added(prog)
+    added.load()
+    (below,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    groups: dict[str, Any] = {}
+    for name, (help, arguments, _) in added.found.items():
+        first, _, second = name.partition(" ")
+        if second and first not in groups:
+            groups[first] = below.add_parser(first, help=help).add_subparsers()
+        one = (groups[first] if second else below).add_parser(second or first, help=help)
+        arguments(one)
         common(one)
     return parser
 

@@ -32,6 +32,7 @@ EXAMPLES = """examples:
   qn-run my.yml --sessions 10 --jobs 2          independent sessions, each tracked
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing
+  qn-run --new-plugin qn-tracking-hello         a package to begin a plugin with
 
 exit codes: 0 done, 1 the simulation or a plugin failed, 2 usage or configuration,
 3 the record could not be written, 128 + signal when interrupted
@@ -105,6 +106,12 @@ def parser() -> Parser:
     sessions.add_argument(
         "--jobs", type=_positive, metavar="N", help="sessions side by side (default: 1)"
     )
+    sessions.add_argument(
+        "--executor",
+        metavar="SPEC",
+        help="where sessions run: local (default), or that of an installed plugin, such as"
+        " dask://HOST:PORT",
+    )
     sessions.add_argument("--resume", metavar="ID", help="run the sessions that a campaign lacks")
     sessions.add_argument(
         "--save-benchmark",
@@ -135,6 +142,9 @@ def parser() -> Parser:
     output.add_argument(
         "--list-plugins", action="store_true", help="the plugins: version, kind, hooks, on or off"
     )
+    output.add_argument(
+        "--new-plugin", metavar="NAME", help="write a package to begin a plugin with, here"
+    )
     output.add_argument("--version", nargs=0, action=Version, help="print the version")
     return p
 
@@ -146,6 +156,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
     if args.list_configs:
         return _list_configs(args.json)
+    if args.new_plugin is not None:
+        from qn_tracking.cli.new_plugin import main as new_plugin
+
+        return new_plugin(args.new_plugin, args.json)
     names = _names(args.plugins, "--plugins")
     if args.track_experiment:
         from qn_tracking.manager import TRACKER
@@ -169,8 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for option, value in given.items():
         if args.resume is not None and value not in (None, []):
             raise UsageError(f"{option} goes with no --resume: the campaign has declared it")
-    if args.jobs and not many:
-        raise UsageError("--jobs goes with --sessions")
+    for option, value in {"--jobs": args.jobs, "--executor": args.executor}.items():
+        if value and not many:
+            raise UsageError(f"{option} goes with --sessions")
     if args.config is None and args.resume is None:
         raise UsageError(
             "no configuration given", hint="qn-run --list-configs names some; --help tells more"

@@ -1,0 +1,294 @@
+"""Sessions of a campaign on an executor that a plugin made, on other machines for instance.
+
+The worker plays and writes nothing: it returns its episodes and what it is. The one process that
+has declared the campaign writes each session down when it arrives, through the same recorder and
+the same sinks as a session of its own, with the times that the worker measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from functools import cache
+from typing import Any
+
+from attrs import field, frozen
+
+from qn_tracking import ids
+from qn_tracking.errors import PluginError, QnError, describe
+from qn_tracking.hookspecs import hookimpl
+from qn_tracking.manager import make_manager, make_simulation
+from qn_tracking.model import Episode, ErrorInfo, RunInfo, Subject
+from qn_tracking.recorder import FACTS_TIMEOUT, NO_SUBJECT, Recorder, error_info
+from qn_tracking.runner import Outcome, Task, pin_numeric_threads, run_session
+
+METADATA = "metadata"
+
+
+@frozen(kw_only=True)
+class Played:
+    """A session as it comes back: what its recorder is told, and by whom.
+
+    `began` is in seconds since 1970, `seconds` what it took. `facts` are those of the `metadata`
+    plugin where it ran: code, packages, system and resources.
+    """
+
+    id: str
+    status: str
+    subject: Subject = NO_SUBJECT
+    began: float = 0.0
+    seconds: float = 0.0
+    episodes: tuple[Mapping[str, Any], ...] = ()
+    exact: str | None = None
+    error: ErrorInfo | None = None
+    warnings: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(factory=dict)
+
+
+class _Kept:
+    """Keeps the episodes as the keyword arguments that made them."""
+
+    def __init__(self) -> None:
+        self.episodes: list[Mapping[str, Any]] = []
+
+    @hookimpl
+    def episode_end(self, episode: Episode) -> None:
+        self.episodes.append(
+            {
+                name: getattr(episode, name)
+                for name in (
+                    "success",
+                    "termination",
+                    "steps",
+                    "reward",
+                    "seed",
+                    "counts",
+                    "metrics",
+                    "timing",
+                )
+            }
+        )
+
+
+class _Told:
+    """The clock of a session that ran elsewhere: it shows what was measured there."""
+
+    def __init__(self, played: Played) -> None:
+        self._began = played.began
+        self.seconds = 0.0
+
+    def time(self) -> float:
+        return self._began + self.seconds
+
+    def perf_counter(self) -> float:
+        return self.seconds
+
+
+def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
+    """Runs one session here, on the worker, and writes nothing; never raises what a session may.
+
+    `stop` is asked after each episode.
+    """
+    pin_numeric_threads()
+    warnings: list[str] = []
+    kept = _Kept()
+    began = time.time()
+
+    def failed(error: BaseException) -> Played:
+        return Played(id=task.id, status="failed", began=began, error=error_info(error))
+
+    try:
+        manager = make_manager((), blocked=task.blocked, config=task.config)
+        simulation = make_simulation(task.config, manager)
+        subject = simulation.subject
+        from qn_tracking.builtin.metadata import Metadata
+
+        manager.register(Metadata(snapshot=_what_runs_here(subject)), name=METADATA)
+        manager.register(kept, name="kept")
+        recorder = Recorder(
+            task.config,
+            manager=manager,
+            subject=subject,
+            seed=task.seed,
+            runs=task.runs,
+            command=(),
+            id=task.id,
+            campaign=task.membership,
+            warn=warnings.append,
+        )
+    except (Exception, SystemExit) as error:
+        return failed(error)
+    try:
+        run_session(simulation, recorder, runs=task.runs, seed=task.seed, stop=stop)
+    except (Exception, SystemExit) as error:
+        if recorder.experiment is None:
+            return failed(error)
+    told = recorder.experiment
+    assert told is not None
+    return Played(
+        id=task.id,
+        status=told.status,
+        subject=subject,
+        began=began,
+        seconds=told.wall_seconds or 0.0,
+        episodes=tuple(kept.episodes),
+        exact=told.digests.exact if told.digests else None,
+        error=told.error,
+        warnings=tuple(warnings),
+        facts={**_what_runs_here(subject), "resources": told.facts[METADATA]["resources"]},
+    )
+
+
+@cache
+def _what_runs_here(subject: Subject) -> Mapping[str, Any]:
+    """Code, packages and system of this worker.
+
+    Read once, when the code is imported: a process runs that code until it ends, whatever becomes
+    of the files.
+    """
+    from qn_tracking.builtin.metadata import take_snapshot
+    from qn_tracking.config import from_mapping
+
+    about = RunInfo(
+        id=ids.new_id(), started=ids.utc(time.time()), config=from_mapping({}), subject=subject
+    )
+    found = take_snapshot(about, FACTS_TIMEOUT)
+    return {key: value for key, value in found.items() if key not in ("git", "warnings")}
+
+
+def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | None) -> Outcome:
+    """Makes the record of a session that ran elsewhere; `here` are the facts of this process.
+
+    What git says is this process's, what runs, and on what, the worker's. A worker that runs other
+    code than is installed here has done something else: its session fails.
+    """
+    warnings: list[str] = []
+
+    def outcome(status: str, error: str | None = None) -> Outcome:
+        return Outcome(
+            index=task.membership.index,
+            id=task.id,
+            status=status,
+            error=error,
+            warnings=tuple(warnings),
+        )
+
+    if not played.facts:
+        return outcome("failed", _said(played))
+    other = _other_code(here, played.facts)
+    if other:
+        return outcome("failed", f"the worker runs other code of {other}: install the same there")
+    plugins = dict(task.plugins)
+    if METADATA in plugins:
+        plugins[METADATA] = {
+            **plugins[METADATA],
+            "snapshot": {**here, **{k: v for k, v in played.facts.items() if k != "resources"}},
+            "resources": {**played.facts["resources"], **({} if jobs is None else {"jobs": jobs})},
+        }
+    clock = _Told(played)
+    try:
+        recorder = Recorder(
+            task.config,
+            # Those that make simulations were needed there.
+            manager=make_manager(plugins, blocked=task.blocked),
+            subject=played.subject,
+            seed=task.seed,
+            runs=task.runs,
+            tags=task.tags,
+            notes=task.notes,
+            experiments_dir=task.experiments_dir,
+            command=task.command,
+            id=task.id,
+            campaign=task.membership,
+            clock=clock,
+            warn=warnings.append,
+        )
+        for text in played.warnings:
+            recorder.warn(text)
+        recorder.start()
+        for episode in played.episodes:
+            clock.seconds = episode["timing"]["at"]
+            recorder.episode(**episode)
+        clock.seconds = played.seconds
+        experiment = recorder.end(played.status, played.error)
+        assert experiment is not None
+        assert experiment.digests is not None
+        if played.exact != experiment.digests.exact:
+            raise PluginError("the episodes did not arrive as they left", field="digests.exact")
+    except QnError as error:
+        return outcome("failed", str(error))
+    except (Exception, SystemExit) as error:
+        return outcome("failed", f"{type(error).__name__}: {error}")
+    if played.error is not None:
+        return outcome("failed", _said(played))
+    return outcome(experiment.status)
+
+
+def _said(played: Played) -> str | None:
+    return None if played.error is None else f"{played.error.type}: {played.error.message}"
+
+
+def _other_code(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+    """The packages whose digest is another there, for a message."""
+    mine = {one["name"]: one.get("digest") for one in here.get("code") or ()}
+    its = {one["name"]: one.get("digest") for one in there.get("code") or ()}
+    return ", ".join(name for name in sorted({*mine, *its}) if mine.get(name) != its.get(name))
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    executor: Executor,
+    jobs: int | None,
+    *,
+    sessions: int,
+    here: Mapping[str, Any],
+    tick: Callable[[Sequence[int]], bool],
+) -> list[Outcome]:
+    """Runs sessions on an executor, at most `jobs` at a time, and writes them down as they arrive.
+
+    `tick` is called several times a second with what is done, two numbers for each of the
+    `sessions` of the campaign: episodes, and those that succeeded. Once it returns True, no other
+    session is begun, and those under way end after their episode, if the executor can tell them.
+    What the executor cannot run is `missing`: the campaign can be resumed.
+    """
+    outcomes: dict[int, Outcome] = {}
+    done = [0] * (2 * sessions)
+    waiting = list(tasks)
+    running: dict[Future[Played], Task] = {}
+    stopping = False
+
+    def lost(task: Task, error: BaseException) -> None:
+        outcomes[task.membership.index] = Outcome(
+            index=task.membership.index, id=task.id, status="missing", error=describe(error)
+        )
+
+    while waiting or running:
+        while waiting and (jobs is None or len(running) < jobs):
+            task = waiting.pop(0)
+            try:
+                running[executor.submit(play, task)] = task
+            except Exception as error:
+                lost(task, error)  # the scheduler is gone
+        ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+        for future in ended:
+            task = running.pop(future)
+            if future.cancelled():
+                continue
+            if (raised := future.exception()) is not None:
+                lost(task, raised)
+                continue
+            played = future.result()
+            place = task.membership.index
+            outcomes[place] = write_down(task, played, here, jobs)
+            done[2 * place] = len(played.episodes)
+            done[2 * place + 1] = sum(bool(one["success"]) for one in played.episodes)
+        if tick(done) and not stopping:
+            stopping = True
+            waiting.clear()
+            for future in running:
+                future.cancel()
+            interrupt = getattr(executor, "interrupt", None)
+            if interrupt is not None:
+                interrupt()
+    return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]

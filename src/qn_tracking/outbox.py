@@ -1,0 +1,95 @@
+"""For sinks on a network: what is put in goes out in a thread, in batches, again until it arrives.
+
+A simulation must not wait for a server. `put` costs less than a microsecond; whoever ends the run
+asks `close` for what could not be delivered, and keeps it elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread
+from time import monotonic
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 10.0
+"""Seconds between tries at a server that does not answer: twice as long after each."""
+
+
+class Outbox(Generic[Item]):
+    """A queue in memory, and the thread that empties it.
+
+    `deliver` gets at most `size` items at a time, in order, at the latest `seconds` after the first
+    of them was put in. If it raises, the same items are tried again; it must be able to stand
+    getting twice what half arrived. It is called from one thread only, which is not the caller's.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[list[Item]], None],
+        *,
+        size: int = 500,
+        seconds: float = 1.0,
+    ) -> None:
+        self.error: Exception | None = None
+        """Why the last try failed; None if it did not."""
+        self._deliver = deliver
+        self._size, self._seconds = size, seconds
+        self._items: deque[Item] = deque()
+        self.put = self._items.append
+        """Adds an item. Never blocks, never raises."""
+        self._change = Condition()
+        self._end: float | None = None
+        self._over = False
+        self._thread = Thread(target=self._work, name="qn-tracking-outbox", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def close(self, timeout: float) -> list[Item]:
+        """Delivers what is left; returns what could not be within `timeout` seconds.
+
+        A second call returns at once what the first one did.
+        """
+        with self._change:
+            if self._end is None:
+                self._end = monotonic() + timeout
+            self._change.notify()
+        # A `deliver` that hangs is left behind: the thread ends with the program.
+        self._thread.join(max(self._end - monotonic(), 0.0) + 0.1)
+        self._over = True
+        return list(self._items)
+
+    def _work(self) -> None:
+        pause = 0.0
+        while True:
+            with self._change:
+                if self._end is None:
+                    self._change.wait(pause or self._seconds)
+                elif pause:
+                    self._change.wait(min(pause, max(self._end - monotonic(), 0.0)))
+                end = self._end
+            pause = self._empty(pause)
+            if end is not None and (not self._items or monotonic() >= end or self._over):
+                return
+
+    def _empty(self, pause: float) -> float:
+        """Delivers until nothing is left or a try fails; the pause before the next one."""
+        items = self._items
+        while items and not self._over:
+            batch = [items[i] for i in range(min(self._size, len(items)))]
+            try:
+                self._deliver(batch)
+            except Exception as error:
+                self.error = error
+                return min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+            if self._over:  # given up meanwhile: the items are somebody else's by now
+                break
+            self.error = None
+            for _ in batch:
+                items.popleft()
+        return 0.0

@@ -1,0 +1,459 @@
+"""For the tests of a plugin: contracts to subclass, builders of records, a clock that stands still.
+
+    from qn_tracking.testing import SinkContract
+
+    class TestMySink(SinkContract):
+        def make_sink(self, tmp_path):
+            return MySink(file=tmp_path / "heard.txt")
+
+pytest collects the tests that the subclass inherits. All of them go through a real `Recorder`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from itertools import islice
+from math import nan
+from operator import add, truediv
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from qn_tracking import config as configuration, ids
+from qn_tracking.elsewhere import Played, play
+from qn_tracking.errors import ConfigError, QnError
+from qn_tracking.hookspecs import HOOKS, RUN_HOOKS, hookimpl
+from qn_tracking.manager import implemented, make_manager, make_simulation, register
+from qn_tracking.model import (
+    Config,
+    Episode,
+    EpisodeFields,
+    Experiment,
+    Membership,
+    RunInfo,
+    Simulation,
+    Subject,
+)
+from qn_tracking.recorder import Recorder
+from qn_tracking.runner import Task
+
+# ------------------------------------------------------------------------------------------- clock
+
+
+class FakeClock:
+    """A clock for `Recorder(clock=…)` that moves only when it is told to."""
+
+    def __init__(self, start: float = 1_700_000_000.0) -> None:
+        self._start, self._passed = start, 0.0
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return self._start + self._passed
+
+    def perf_counter(self) -> float:
+        """Seconds since this clock was made."""
+        return self._passed
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self._passed += seconds
+
+
+# ---------------------------------------------------------------------------------------- builders
+
+
+class _Heard:
+    """Keeps what a sink hears."""
+
+    def __init__(self) -> None:
+        self.run: RunInfo
+        self.episodes: list[Episode] = []
+
+    @hookimpl
+    def run_start(self, run: RunInfo) -> None:
+        self.run = run
+
+    @hookimpl
+    def episode_end(self, episode: Episode) -> None:
+        self.episodes.append(episode)
+
+
+def make_config(data: Mapping[str, Any] | None = None) -> Config:
+    """A configuration from a mapping; a small one of its own if there is none."""
+    return configuration.from_mapping(
+        {"policy": {"epsilon": 0.1}, "steps": 20} if data is None else data
+    )
+
+
+def record(
+    episodes: Sequence[Mapping[str, Any]] = (),
+    *,
+    sinks: Sequence[object] = (),
+    status: str = "completed",
+    error: BaseException | None = None,
+    config: Config | Mapping[str, Any] | None = None,
+    clock: FakeClock | None = None,
+    **options: Any,
+) -> tuple[RunInfo, tuple[Episode, ...], Experiment]:
+    """A run through a real recorder: what its sinks heard.
+
+    `episodes` are keyword arguments of `Recorder.episode`; a second passes before each. `options`
+    are those of `Recorder`. Raises what a sink raised at the start or at the end.
+    """
+    manager = make_manager()
+    heard = _Heard()
+    for number, sink in enumerate((*sinks, heard)):
+        register(manager, f"sink{number}", sink)
+    manager.check_pending()
+    clock = clock or FakeClock()
+    options = {"seed": 1, "command": ["test"], **options}
+    given = config if isinstance(config, Config) else make_config(config)
+    recorder = Recorder(given, manager=manager, clock=clock, **options).start()
+    for episode in episodes:
+        clock.advance(1.0)
+        recorder.episode(**episode)
+    experiment = recorder.end(status, error)
+    assert experiment is not None
+    return heard.run, tuple(heard.episodes), experiment
+
+
+def make_run(**fields: Any) -> RunInfo:
+    """A run that is about to start; `fields` are options of `Recorder`, and `config`."""
+    return record(**fields)[0]
+
+
+def make_episode(index: int = 0, **fields: Any) -> Episode:
+    """One episode; `fields` are keyword arguments of `Recorder.episode`."""
+    return record([{}] * index + [fields or EPISODE])[1][-1]
+
+
+def make_experiment(episodes: Sequence[Mapping[str, Any]] | int = 3, **fields: Any) -> Experiment:
+    """A run that is over: its episodes, or how many; `fields` as `record` takes them."""
+    given = [EPISODE] * episodes if isinstance(episodes, int) else episodes
+    return record(given, **fields)[2]
+
+
+EPISODE: Mapping[str, Any] = {
+    "success": True,
+    "termination": "goal_reached",
+    "steps": 12,
+    "reward": 3.5,
+    "seed": 7,
+    "counts": {"foods": 2},
+    "metrics": {"loss": 0.25},
+}
+"""An episode that has everything."""
+
+HOSTILE = (
+    "plain",
+    "",
+    "naïve 虫 🪱",
+    "'; DROP TABLE experiments; --",
+    "[/nope] | `tick` <b>&amp; \\1 %s {x} ${y}",
+    "../../etc/passwd",
+    "line\nline\r\x1b[31m\x00\u202e",
+)
+"""Texts that come apart where text is not treated as data."""
+
+
+# ------------------------------------------------------------------------------------------- sinks
+
+
+class SinkContract:
+    """What every sink must do. Define `make_sink`, and `heard` if it can be asked."""
+
+    def make_sink(self, tmp_path: Path) -> object:
+        """A sink as a run gets it: new, and not started."""
+        raise NotImplementedError
+
+    def heard(self, sink: Any) -> int | None:
+        """How many episodes arrived where this sink brings them, after its run; None: not told."""
+        return None
+
+    def _arrived(self, sink: object, episodes: int) -> None:
+        assert self.heard(sink) in (None, episodes)
+
+    def test_it_implements_hooks_of_a_run_and_no_other(self, tmp_path: Path) -> None:
+        found = implemented(self.make_sink(tmp_path))
+        assert set(found) & set(RUN_HOOKS), "no hook is marked with @hookimpl"
+        assert set(found) <= set(HOOKS), "a hook is misspelt"
+        # Arguments, and marks that were forgotten.
+        register(make_manager(), "sink", self.make_sink(tmp_path))
+
+    def test_a_run_with_episodes(self, tmp_path: Path) -> None:
+        sink = self.make_sink(tmp_path)
+        *_, experiment = record([EPISODE] * 5, sinks=[sink], experiments_dir=tmp_path / "e")
+        assert experiment.failures == ()
+        self._arrived(sink, 5)
+
+    def test_a_run_without_any(self, tmp_path: Path) -> None:
+        sink = self.make_sink(tmp_path)
+        *_, experiment = record(sinks=[sink], experiments_dir=tmp_path / "e")
+        assert experiment.failures == ()
+        self._arrived(sink, 0)
+
+    def test_what_does_not_apply_is_absent(self, tmp_path: Path) -> None:
+        sink = self.make_sink(tmp_path)
+        episodes: list[dict[str, Any]] = [{}, {"steps": 3}, {"metrics": {"only_here": 1.0}}]
+        *_, experiment = record(episodes, sinks=[sink], seed=None, experiments_dir=tmp_path / "e")
+        assert experiment.failures == ()
+        self._arrived(sink, 3)
+
+    def test_numbers_that_are_not_finite(self, tmp_path: Path) -> None:
+        sink = self.make_sink(tmp_path)
+        odd = {"reward": nan, "metrics": {"loss": float("inf"), "tiny": -5e-324, "huge": 1e308}}
+        *_, experiment = record(
+            [odd], sinks=[sink], warn=lambda text: None, experiments_dir=tmp_path / "e"
+        )
+        assert experiment.failures == ()
+        self._arrived(sink, 1)
+
+    @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+    def test_text_is_data(self, tmp_path: Path, text: str) -> None:
+        sink = self.make_sink(tmp_path)
+        *_, experiment = record(
+            [{"termination": text, "metrics": {text: 1.0}, "counts": {f"n {text}": 2}}],
+            sinks=[sink],
+            config={"name": text, text: {text: [text]}},
+            subject=Subject(environment=text, brain=text),
+            tags={text: text},
+            notes=text,
+            experiments_dir=tmp_path / "e",
+        )
+        assert experiment.failures == ()
+        self._arrived(sink, 1)
+
+    @pytest.mark.parametrize("status", ["failed", "interrupted"])
+    def test_a_run_that_did_not_end_well(self, tmp_path: Path, status: str) -> None:
+        sink = self.make_sink(tmp_path)
+        error = RuntimeError("the simulation broke") if status == "failed" else None
+        *_, experiment = record(
+            [EPISODE] * 2, sinks=[sink], status=status, error=error, experiments_dir=tmp_path / "e"
+        )
+        assert experiment.failures == ()
+        self._arrived(sink, 2)
+
+    def test_runs_one_after_the_other_and_side_by_side(self, tmp_path: Path) -> None:
+        folders = [tmp_path / name for name in "abc"]
+        for folder in folders:
+            folder.mkdir()
+        first, *both = (self.make_sink(folder) for folder in folders)
+        record([EPISODE] * 3, sinks=[first], experiments_dir=tmp_path / "e")
+        recorders = []
+        for number, sink in enumerate(both):
+            manager = make_manager()
+            register(manager, "sink", sink)
+            recorders.append(
+                Recorder(
+                    make_config(), manager=manager, seed=number, experiments_dir=tmp_path / "e"
+                ).start()
+            )
+        for count in range(4):
+            recorders[0].episode(**EPISODE)
+            if count % 2:
+                recorders[1].episode(**EPISODE)
+        for recorder in recorders:
+            experiment = recorder.end()
+            assert experiment is not None
+            assert experiment.failures == ()
+        for sink, episodes in zip([first, *both], (3, 4, 2), strict=True):
+            self._arrived(sink, episodes)
+
+    def test_nothing_is_left_that_keeps_the_program_from_ending(self, tmp_path: Path) -> None:
+        before = set(threading.enumerate())
+        record([EPISODE], sinks=[self.make_sink(tmp_path)], experiments_dir=tmp_path / "e")
+        left = [one for one in set(threading.enumerate()) - before if not one.daemon]
+        assert left == []
+
+
+# ------------------------------------------------------------------------------------- simulations
+
+
+class SimulationContract:
+    """What every simulation must do. Define `config`, a configuration that it runs."""
+
+    config: ClassVar[Mapping[str, Any]]
+    wrong: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    """Configurations that it must refuse."""
+    depends_on_seed: ClassVar[bool] = True
+    runs: ClassVar[int] = 4
+
+    def make(self, data: Mapping[str, Any] | None = None) -> Simulation:
+        """The simulation, as the runner makes it."""
+        config = configuration.from_mapping(self.config if data is None else data)
+        return make_simulation(config, make_manager(config=config))
+
+    def _play(self, runs: int | None = None, seed: int = 1) -> list[EpisodeFields]:
+        return list(self.make().episodes(self.runs if runs is None else runs, seed))
+
+    def test_it_says_what_it_is(self) -> None:
+        about = self.make().subject
+        assert about.environment
+        assert about.brain
+        # Without them a record cannot say by which code it was made.
+        assert about.packages
+        for package in about.packages:
+            assert package in sys.modules
+
+    def test_it_yields_as_many_episodes_as_are_asked_for(self) -> None:
+        for runs in (0, 1, self.runs):
+            assert len(self._play(runs)) == runs
+
+    def test_a_recorder_takes_every_episode(self) -> None:
+        _, episodes, experiment = record([dict(one) for one in self._play()])
+        assert len(episodes) == experiment.results.episodes == self.runs
+        assert experiment.warnings == ()
+
+    def test_the_same_seed_gives_the_same_episodes(self) -> None:
+        simulation = self.make()
+        first = list(simulation.episodes(self.runs, 1))
+        # A fresh session of the same object, and one of another.
+        assert list(simulation.episodes(self.runs, 1)) == first == self._play()
+
+    def test_the_first_episodes_do_not_depend_on_how_many_follow(self) -> None:
+        assert self._play()[:2] == self._play(2)
+
+    def test_another_seed_gives_others(self) -> None:
+        found = [self._play(seed=seed) for seed in (1, 2, 3, 2**53 - 1)]
+        assert not self.depends_on_seed or any(one != found[0] for one in found)
+
+    def test_another_process_gives_the_same(self, tmp_path: Path) -> None:
+        """Also where hashes fall otherwise, and somebody has used the global generators."""
+        program = (
+            "import json, random, sys\n"
+            "from qn_tracking.runner import pin_numeric_threads\n"
+            "pin_numeric_threads()\n"
+            "import numpy\n"
+            "random.seed(5); numpy.random.seed(5)\n"
+            "from qn_tracking import testing\n"
+            "class One(testing.SimulationContract): config = json.loads(sys.argv[1])\n"
+            "episodes = [dict(one) for one in One().make().episodes(int(sys.argv[2]), 1)]\n"
+            "print(testing.record(episodes)[2].digests.exact)\n"
+        )
+        digests = set()
+        for hash_seed in ("0", "1"):
+            done = subprocess.run(
+                [sys.executable, "-c", program, json.dumps(self.config), str(self.runs)],
+                cwd=tmp_path,
+                env={**_environment(), "PYTHONHASHSEED": hash_seed},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            digests.add(done.stdout)
+        assert len(digests) == 1
+
+    def test_it_leaves_the_global_generators_alone(self) -> None:
+        import numpy
+
+        self.make()
+        before = random.getstate(), numpy.random.get_state(legacy=False)
+        self._play()
+        after = random.getstate(), numpy.random.get_state(legacy=False)
+        assert repr(before) == repr(after)
+
+    def test_it_can_be_left_in_the_middle(self) -> None:
+        before = threading.active_count()
+        episodes = self.make().episodes(1000, 1)
+        list(islice(episodes, 1))
+        close = getattr(episodes, "close", None)
+        if close is not None:
+            close()
+        assert threading.active_count() <= before
+
+    def test_what_is_wrong_is_refused_before_it_runs(self) -> None:
+        for data in self.wrong:
+            with pytest.raises(ConfigError) as raised:
+                self.make(data)
+            assert "\n" not in str(raised.value)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+# --------------------------------------------------------------------------------------- executors
+
+
+class ExecutorContract:
+    """What every executor must do. Define a fixture `executor`, new for each test."""
+
+    config: ClassVar[str] = "mlp_dynamic_small"
+
+    def _task(self, index: int, runs: int) -> Task:
+        id = ids.new_id()
+        return Task(
+            id=id,
+            config=configuration.load(self.config),
+            runs=runs,
+            seed=index,
+            plugins={},
+            blocked=(),
+            experiments_dir="experiments",
+            tags={},
+            notes=None,
+            command=(),
+            membership=Membership(id=id, index=index),
+        )
+
+    def test_what_is_submitted_comes_back(self, executor: Executor) -> None:
+        futures = [executor.submit(add, number, 1) for number in range(20)]
+        assert [future.result(60) for future in futures] == list(range(1, 21))
+
+    def test_the_same_again_is_run_again(self, executor: Executor) -> None:
+        times = [executor.submit(time.time_ns).result(60) for _ in range(3)]
+        assert len(set(times)) == 3
+
+    def test_what_it_raises_comes_back_too(self, executor: Executor) -> None:
+        future = executor.submit(truediv, 1, 0)
+        assert isinstance(future.exception(60), ZeroDivisionError)
+        assert executor.submit(add, 1, 1).result(60) == 2
+
+    def test_a_session_there_is_what_it_is_here(self, executor: Executor) -> None:
+        tasks = [self._task(index, 5) for index in range(3)]
+        there = [future.result(120) for future in [executor.submit(play, task) for task in tasks]]
+        for task, played in zip(tasks, there, strict=True):
+            here = play(task)
+            assert isinstance(played, Played)
+            assert (played.id, played.status) == (task.id, "completed"), played.error
+            assert len(played.episodes) == 5
+            assert played.exact == here.exact
+
+    def test_a_session_that_fails_comes_back_as_such(self, executor: Executor) -> None:
+        from attrs import evolve
+
+        wrong = configuration.from_mapping({"environment": {"type": "nope"}, "brain": {}})
+        played = executor.submit(play, evolve(self._task(0, 1), config=wrong)).result(120)
+        assert played.status == "failed"
+        assert played.error is not None
+
+    def test_a_session_ends_after_its_episode_if_it_can_be_told(self, executor: Executor) -> None:
+        interrupt = getattr(executor, "interrupt", None)
+        if interrupt is None:
+            pytest.skip("this executor cannot tell its sessions to end")
+        future = executor.submit(play, self._task(0, 1_000_000))
+        end = time.monotonic() + 60
+        while not future.running() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        interrupt()
+        played = future.result(60)
+        assert played.status == "interrupted"
+        assert len(played.episodes) < 1_000_000
+
+    def test_it_can_be_left_at_once(self, executor: Executor) -> None:
+        executor.submit(add, 1, 1).result(60)
+        executor.submit(time.sleep, 0.5)
+        executor.shutdown(wait=False, cancel_futures=True)
+        with pytest.raises((RuntimeError, QnError)):
+            executor.submit(add, 1, 1)

@@ -1,0 +1,64 @@
+"""What is put in arrives, in order and once, also at a server that fails for a while."""
+
+from __future__ import annotations
+
+from threading import Event
+
+from qn_tracking.outbox import Outbox
+
+
+def test_all_arrives_in_order_and_in_batches() -> None:
+    batches: list[list[int]] = []
+    box: Outbox[int] = Outbox(batches.append, size=7, seconds=0.01)
+    for number in range(100):
+        box.put(number)
+    assert box.close(5) == []
+    assert [number for batch in batches for number in batch] == list(range(100))
+    assert max(map(len, batches)) <= 7
+
+
+def test_it_goes_out_before_the_end() -> None:
+    arrived = Event()
+    box: Outbox[str] = Outbox(lambda batch: arrived.set(), seconds=0.01)
+    box.put("now")
+    assert arrived.wait(5)
+    assert box.close(5) == []
+
+
+def test_a_server_that_comes_back_gets_everything_in_order() -> None:
+    seen: list[int] = []
+    tries = 0
+
+    def deliver(batch: list[int]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise ConnectionError("down")
+        seen.extend(batch)
+
+    box: Outbox[int] = Outbox(deliver, size=10, seconds=0.01)
+    for number in range(25):
+        box.put(number)
+    assert box.close(10) == []
+    assert seen == list(range(25))
+    assert box.error is None
+
+
+def test_what_cannot_be_delivered_is_given_back() -> None:
+    def deliver(batch: list[int]) -> None:
+        raise ConnectionError("down")
+
+    box: Outbox[int] = Outbox(deliver, seconds=0.01)
+    for number in range(5):
+        box.put(number)
+    assert box.close(0.5) == [0, 1, 2, 3, 4]
+    assert isinstance(box.error, ConnectionError)
+    assert box.close(0.5) == [0, 1, 2, 3, 4]
+
+
+def test_a_delivery_that_hangs_is_left_behind_with_its_items() -> None:
+    hold = Event()
+    box: Outbox[int] = Outbox(lambda batch: hold.wait(60) and None, seconds=0.01)
+    box.put(1)
+    assert box.close(0.2) == [1]
+    hold.set()
