@@ -32,6 +32,7 @@ FLOORS = {
     "recorder": 5,
     "store": 5,
     "benchmark": 6,
+    "callback": 6,
     "builtin": 7,
     "nematode": 7,
     "manager": 8,

@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from typing import Any
 
+    from qn_tracking.callback import Callback as Callback
     from qn_tracking.hookspecs import hookimpl as hookimpl
     from qn_tracking.manager import make_manager as make_manager, track as track
     from qn_tracking.model import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from qn_tracking.recorder import Recorder as Recorder
 
 _HOME = {
+    "Callback": "callback",
     "hookimpl": "hookspecs",
     "make_manager": "manager",
     "track": "manager",

@@ -1,4 +1,4 @@
-"""YAML in: one configuration, checked before anything runs.
+"""One configuration in, checked before anything runs: YAML, or the mapping, JSON or TOML of a host.
 
 The YAML is that of version 1.2's core schema, which is what people mean: `1e-8` is a number, `no`
 and `22:22` are text. Duplicate keys, merge keys, tags, aliases that explode and deep nesting are
@@ -101,7 +101,7 @@ def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Confi
     changes = dict(_override(text) for text in overrides)
     # A shipped one is in no folder of the user's, and in none of their repositories.
     place = os.path.realpath(path) if path == given else None
-    return _config(parse(text, given), given, text, digest(raw), place, changes)
+    return _config(_read_as(text, given), given, text, digest(raw), place, changes)
 
 
 def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:
@@ -109,12 +109,16 @@ def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:
 
     Raises ConfigError; one that was redacted has another SHA-256 than the record says.
     """
-    return _config(parse(text, label), label, text, digest(text.encode()), None, overrides)
+    return _config(_read_as(text, label), label, text, digest(text.encode()), None, overrides)
 
 
-def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """A configuration from a host's own mapping, kept as canonical JSON."""
+def from_mapping(data: Any, overrides: Sequence[str] = ()) -> Config:
+    """A configuration from a host's own mapping, kept as canonical JSON.
+
+    A namespace of arguments or a dataclass is the mapping of its fields; paths are their text.
+    """
     label = "config"
+    data = _fields(data)
     if not isinstance(data, Mapping):
         raise ConfigError(f"expected a mapping, got {type(data).__name__}", file=label)
     checked = _checked(data, label)
@@ -123,7 +127,7 @@ def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Conf
     return _config(checked, label, raw.decode(), digest(raw), None, changes)
 
 
-def as_config(source: Config | Mapping[str, Any] | str | os.PathLike[str]) -> Config:
+def as_config(source: Any) -> Config:
     """A `Config` from whatever a host has: one already, a mapping, a path or a shipped name."""
     if isinstance(source, Config):
         return source
@@ -193,6 +197,45 @@ def _read(path: str, given: str) -> bytes:
         raise ConfigError((error.strerror or "cannot be read").lower(), file=given) from None
     finally:
         os.close(fd)
+
+
+# ------------------------------------------------------------------------------- a host's own files
+
+
+def _read_as(text: str, label: str) -> Any:
+    """Plain data from a file of the kind that its name says: JSON, TOML, else YAML."""
+    match os.path.splitext(label)[1]:
+        case ".json":
+            return _checked(_json(text, label), label)
+        case ".toml":
+            import tomllib
+
+            try:
+                return _checked(tomllib.loads(text), label)
+            except (tomllib.TOMLDecodeError, RecursionError) as error:
+                raise ConfigError(f"TOML: {error}", file=label) from None
+    return parse(text, label)
+
+
+def _json(text: str, file: str) -> Any:
+    # Not orjson: it keeps the last of two equal keys without a word.
+    import json
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ConfigError("duplicate key", file=file, field=key)
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError):
+            place = f"{error.lineno}:{error.colno}"
+            raise ConfigError(f"JSON: {error.msg}", file=file, field=place) from None
+        raise ConfigError(f"JSON: {error}", file=file) from None
 
 
 # -------------------------------------------------------------------------------------- overrides
@@ -403,11 +446,12 @@ def _copy(value: Any) -> Any:
 def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
     """The mapping as plain data; the same bounds as a file, named by the same dotted fields."""
 
-    def fail(cause: str, hint: str | None = None) -> ConfigError:
-        return ConfigError(cause, file=file, field=path or None, hint=hint)
+    def fail(cause: str) -> ConfigError:
+        return ConfigError(cause, file=file, field=path or None)
 
     if depth > MAX_DEPTH:
         raise fail(f"nested deeper than {MAX_DEPTH}")
+    value = _fields(value)
     if value is None or type(value) in (bool, str):
         return value
     if isinstance(value, Mapping):
@@ -418,6 +462,8 @@ def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
             key: _checked(item, file, f"{path}.{key}".lstrip("."), depth + 1)
             for key, item in value.items()
         }
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
     if isinstance(value, (list, tuple)):
         return [_checked(item, file, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     number = scalar(value)
@@ -431,5 +477,16 @@ def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
         if not isfinite(number):
             raise fail(f"{number} is not a finite number")
         return float(number)
-    hint = "pass str(...)" if isinstance(value, os.PathLike) else None
-    raise fail(f"expected text, a number, a list or a mapping, got {type(value).__name__}", hint)
+    raise fail(f"expected text, a number, a list or a mapping, got {type(value).__name__}")
+
+
+def _fields(value: Any) -> Any:
+    """The fields of what hosts keep their options in; anything else as it is."""
+    kind = type(value)
+    if kind.__name__ in ("Namespace", "SimpleNamespace") and kind.__module__ in (
+        "argparse",
+        "types",
+    ):
+        return vars(value)
+    names = getattr(kind, "__dataclass_fields__", None)
+    return value if names is None else {name: getattr(value, name) for name in names}

@@ -137,6 +137,7 @@ class Recorder:
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
         self._origin = origin
+        self._before: BaseException | None = None
         self._clock, self._now = clock, clock.perf_counter
         self._tally = Tally()
         self._patience = FACTS_TIMEOUT
@@ -157,6 +158,11 @@ class Recorder:
         return self.run.id
 
     @property
+    def started(self) -> bool:
+        """Whether the run has begun; it may be over."""
+        return self._state != "new"
+
+    @property
     def busy(self) -> tuple[str, float] | None:
         """The plugin that is being called now and for how many seconds, for a watchdog."""
         listener = self._emitter.busy
@@ -171,8 +177,13 @@ class Recorder:
 
     # ------------------------------------------------------------------------------------- start
 
-    def start(self) -> Self:
-        """Tells the plugins; a plugin that cannot start stops the run here."""
+    def start(self, *, at_exit: bool = False) -> Self:
+        """Tells the plugins; a plugin that cannot start stops the run here.
+
+        With `at_exit`, a run that nobody has ended when the program ends is ended then: `failed`
+        with the error that ended the program, `completed` if all declared `runs` are there, else
+        `interrupted`.
+        """
         if self._state != "new":
             raise UsageError(f"run {self.id} was started before")
         if getattr(self._manager, "qn_run", None) is not None:
@@ -188,7 +199,26 @@ class Recorder:
             self._tell_end(self._seal("failed", error, started=False))
             raise
         self._state = "running"
+        if at_exit:
+            import atexit
+
+            self._before = _last_error()
+            atexit.register(self._end_at_exit)
         return self
+
+    def _end_at_exit(self) -> None:
+        if self._state != "running" or self._pid != os.getpid():
+            return
+        last = _last_error()
+        if last is not None and last is not self._before:
+            status, error = _status(last)
+        elif self._count == self.run.runs:
+            status, error = "completed", None
+        else:
+            # How the program ended cannot be known here, `sys.exit` above all.
+            status, error = "interrupted", None
+            self.warn("the program ended before the run did; call end() where it is complete")
+        self.end(status, error)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -466,6 +496,12 @@ def _detach(value: Any, attachments: list[Attachment]) -> Any:
 
 def _attachment(name: str, data: bytes) -> Attachment:
     return Attachment(name=name, size=len(data), sha256=codec.digest(data), data=data)
+
+
+def _last_error() -> BaseException | None:
+    """The error that ended the program, or a statement at a prompt, if one did."""
+    found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    return found if isinstance(found, BaseException) else None
 
 
 def _status(error: BaseException | None) -> tuple[str, BaseException | None]:

@@ -1,0 +1,294 @@
+"""Hosts as they are: loops in their own words, scripts that end in every way there is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qn_tracking import Callback, track
+from qn_tracking.config import as_config, load
+from qn_tracking.errors import ConfigError, UsageError
+from test_docs import ROOT, block
+
+LOOPS = (ROOT / "docs" / "loops.md").read_text(encoding="utf-8")
+
+
+def the_record() -> dict[str, Any]:
+    (path,) = Path("experiments").glob("*.json")
+    return json.loads(path.read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["plain.py", "callback.py", "script.py"])
+def test_the_examples_make_a_record(project: Path, name: str) -> None:
+    (project / name).write_text(block(LOOPS, f"tested: {name}"))
+    done = subprocess.run([sys.executable, name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.replace("warning: no git repository here\n", "").count("\n") <= 1
+    found = the_record()
+    assert found["id"] == done.stdout.strip()
+    assert found["status"] == "completed"
+    assert found["results"]["episodes"] == (5 if name == "script.py" else 3)
+
+
+def test_the_example_with_a_manager_stores_nothing(project: Path) -> None:
+    (project / "own.py").write_text(block(LOOPS, "tested: manager.py"))
+    done = subprocess.run([sys.executable, "own.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "episode 0: 7 steps\n")
+    assert not Path("experiments").exists()
+
+
+# ---------------------------------------------------------------------------------- a host script
+
+HOST = """
+import os, random, signal, sys, time
+from qn_tracking import track
+
+CONFIG = {"brain": {"name": "mlp", "layers": [64, 64]}, "output": "exports"}
+asked = []
+
+def on_interrupt(number, frame):
+    asked.append(number)
+    print("stop? [y/n]", flush=True)
+    if sys.stdin.readline().strip() == "y":
+        finish(130)
+
+def setup():
+    signal.signal(signal.SIGINT, on_interrupt)
+    global run
+    run = track(CONFIG, runs=RUNS).start(at_exit=True)
+    os.makedirs("somewhere/else", exist_ok=True)
+    os.chdir("somewhere/else")
+
+def play(index):
+    time.sleep(PAUSE)
+    run.episode(steps=random.randint(1, 9), success=True)
+    print("episode", index, flush=True)
+
+def finish(code):
+    sys.exit(code)
+
+def main():
+    setup()
+    for index in range(EPISODES):
+        play(index)
+    AT_THE_END
+
+main()
+"""
+
+
+def host(episodes: int, end: str, *, runs: int | None = None, pause: float = 0.0) -> None:
+    text = HOST.replace("EPISODES", str(episodes)).replace("AT_THE_END", end)
+    text = text.replace("RUNS", str(runs)).replace("PAUSE", str(pause))
+    Path("host.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("end", "runs", "code", "status"),
+    [
+        ("run.end(); sys.exit(0)", None, 0, "completed"),
+        ("run.end('failed'); sys.exit(3)", 4, 3, "failed"),
+        ("sys.exit(0)", 4, 0, "completed"),
+        ("sys.exit(0)", 5, 0, "interrupted"),
+        ("sys.exit(0)", None, 0, "interrupted"),
+        ("finish(1)", 9, 1, "interrupted"),
+        ("raise ValueError('broken')", 4, 1, "failed"),
+        ("raise KeyboardInterrupt", 4, None, "interrupted"),
+        ("pass", 9, 0, "interrupted"),
+        ("[].pop() if not run.end() else None", None, 0, "completed"),
+    ],
+)
+def test_however_the_script_ends_there_is_one_record(
+    project: Path, end: str, runs: int | None, code: int | None, status: str
+) -> None:
+    host(4, end, runs=runs)
+    done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
+    # For an interrupt, versions of Python differ.
+    assert done.returncode == code or (code is None and done.returncode), done.stderr
+    found = the_record()
+    assert (found["status"], found["results"]["episodes"]) == (status, 4)
+    unexpected = status == "interrupted" and "Keyboard" not in end
+    assert ("the program ended before the run did" in done.stderr) == unexpected
+    if status == "failed" and "raise" in end:
+        assert found["error"]["message"] == "broken"
+    assert not Path("somewhere/else/experiments").exists()
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", "interrupted"), ("n", "completed")])
+def test_a_script_that_asks_at_an_interrupt_is_left_alone(
+    project: Path, answer: str, status: str
+) -> None:
+    host(30, "run.end()", runs=30, pause=0.02)
+    process = subprocess.Popen(
+        [sys.executable, "host.py"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "episode 0\n"
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(answer + "\n", timeout=30)
+    assert "stop? [y/n]" in out
+    assert process.returncode == (130 if answer == "y" else 0), said
+    found = the_record()
+    assert found["status"] == status
+    # Every episode that the host has told of is there, and no other.
+    assert found["results"]["episodes"] in (told := out.count("episode") + 1, told + 1)
+
+
+def test_a_script_that_is_killed_keeps_its_episodes(project: Path) -> None:
+    host(1000, "run.end()", pause=0.01)
+    process = subprocess.Popen([sys.executable, "host.py"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for index in range(5):
+        assert process.stdout.readline() == f"episode {index}\n"
+    process.kill()
+    process.communicate()
+    (journal,) = Path("experiments").glob("runs/*/episodes.jsonl")
+    assert len(journal.read_bytes().splitlines()) >= 5
+
+
+def test_a_fork_of_the_script_ends_nothing(project: Path) -> None:
+    host(2, "os.fork() or sys.exit(0); os.wait(); run.end()", runs=9)
+    done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert the_record()["status"] == "completed"
+
+
+def test_it_ends_at_exit_only_if_asked_to(project: Path) -> None:
+    Path("host.py").write_text(
+        "from qn_tracking import track\nrun = track({'a': 1}).start()\nrun.episode()\n"
+    )
+    assert subprocess.run([sys.executable, "host.py"]).returncode == 0
+    assert list(Path("experiments").glob("*.json")) == []
+
+
+# -------------------------------------------------------------------------------------- callbacks
+
+
+class Report:
+    """What some hosts report: an object."""
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+
+@pytest.mark.parametrize("kind", [dict, Report], ids=["mapping", "object"])
+def test_the_hosts_words_are_mapped(project: Path, kind: Any) -> None:
+    callback = Callback(
+        track({"a": 1}, runs=2),
+        steps="n",
+        reward="inner.total",
+        success=lambda report: True,
+        termination="why",
+        counts={"foods": "eaten"},
+        metrics=["loss"],
+        timing={"brain": "inner.seconds"},
+    )
+    for n in (1, 2):
+        callback(
+            kind(n=n, inner=kind(total=n / 2, seconds=0.1), why="goal", eaten=3, loss=None, x=1)
+        )
+    experiment = callback.run.end()
+    assert experiment is not None
+    results = experiment.results
+    assert (results.total_steps, results.avg_reward, results.success_rate) == (3, 0.75, 1.0)
+    assert results.terminations == {"goal": 2}
+    assert results.metrics["foods"].mean == 3
+    assert "loss" not in results.metrics  # None: it does not apply
+    assert "x" not in results.metrics
+
+
+def test_a_name_that_the_host_does_not_report_is_said_at_once(project: Path) -> None:
+    callback = Callback(track({"a": 1}), steps="n_stepz")
+    with pytest.raises(UsageError, match=r"steps: .* no 'n_stepz' \(did you mean n_steps\?\)"):
+        callback({"n_steps": 3})
+    callback.run.end()
+
+
+def test_whoever_starts_the_run_starts_it_once(project: Path) -> None:
+    with track({"a": 1}) as run:
+        Callback(run, steps="n")({"n": 1})
+    assert run.experiment is not None
+    assert run.experiment.results.episodes == 1
+    with pytest.raises(UsageError, match="episode outside of a run"):
+        Callback(run)()
+
+
+# --------------------------------------------------------------------------------- configurations
+
+
+@dataclass
+class Options:
+    """Where some hosts keep theirs."""
+
+    gamma: float
+    folder: Path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Namespace(gamma=0.9, folder=Path("out")),
+        SimpleNamespace(gamma=0.9, folder="out"),
+        Options(gamma=0.9, folder=Path("out")),
+        {"gamma": 0.9, "folder": Path("out")},
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_whatever_a_host_keeps_its_options_in(source: Any) -> None:
+    assert as_config(source).data == {"gamma": 0.9, "folder": "out"}
+    assert as_config({"all": source}).data == {"all": {"gamma": 0.9, "folder": "out"}}
+
+
+def test_files_of_other_kinds_mean_the_same(project: Path) -> None:
+    Path("a.yml").write_text("brain: {gamma: 0.9}\nlayers: [1, 2]\nseed: 3\n")
+    Path("a.json").write_text('{\n\t"brain": {"gamma": 0.9},\n\t"layers": [1, 2], "seed": 3}')
+    Path("a.toml").write_text("layers = [1, 2]\nseed = 3\n[brain]\ngamma = 0.9\n")
+    found = [load(name) for name in ("a.yml", "a.json", "a.toml")]
+    assert len({config.digest for config in found}) == 1
+    assert {config.settings["seed"] for config in found} == {3}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", '{"a": 1, "a": 2}', "a.json: a: duplicate key"),
+        ("a.json", '{"a": 1', "a.json: 1:8: JSON: Expecting"),
+        ("a.json", '{"a": NaN}', "a.json: a: nan is not a finite number"),
+        ("a.json", '{"a": ' + "[" * 100_000, "a.json: "),
+        ("a.json", "[1]", "a.json: expected a mapping"),
+        ("a.json", '{"a": 36893488147419103232}', "beyond 2**53"),
+        ("a.toml", "a = ", "a.toml: TOML: "),
+        ("a.toml", "a = 1979-05-27", "a.toml: a: expected text, a number, a list or a mapping"),
+        ("a.toml", "a = " + "[" * 100_000, "a.toml: "),
+    ],
+    ids=range(9),
+)
+def test_a_file_that_will_not_do_is_one_line(
+    project: Path, name: str, text: str, said: str
+) -> None:
+    Path(name).write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        load(name)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_json_configuration_can_be_read_again_from_its_record(project: Path) -> None:
+    Path("a.json").write_text('{"gamma": 0.9}')
+    with track("a.json", seed=1) as run:
+        run.episode(steps=1)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "qn-exp"), "show", "@1", "--config"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == '{"gamma": 0.9}'
