@@ -1,0 +1,217 @@
+"""A training leaves a record with every episode, and is what it was without."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from qn_tracking import track
+from qn_tracking.store.read import Lines
+from qn_tracking.testing import SinkContract
+from qn_tracking_sb3 import Track, settings
+from qn_tracking_sb3.facts import TorchFacts
+
+SMALL: dict[str, Any] = {"seed": 3, "device": "cpu", "policy_kwargs": {"net_arch": [8]}}
+PPO_SMALL: dict[str, Any] = {**SMALL, "n_steps": 64, "batch_size": 32, "n_epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    torch.set_num_threads(1)
+
+
+def quiet(text: str) -> None:
+    """No repository is here, and nobody needs to know."""
+
+
+class Count(gym.Wrapper[Any, Any, Any, Any]):
+    """Counts by itself what ends, next to the environment."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.ended: list[tuple[float, int]] = []
+        self._sum, self._steps = 0.0, 0
+
+    def reset(self, **options: Any) -> Any:
+        self._sum, self._steps = 0.0, 0
+        return super().reset(**options)
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        self._sum += float(result[1])
+        self._steps += 1
+        if result[2] or result[3]:
+            self.ended.append((self._sum, self._steps))
+        return result
+
+
+def episodes_of(id: str) -> list[Any]:
+    return list(Lines(f"experiments/runs/{id}/episodes.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["PPO", "DQN"])
+def test_every_episode_is_in_the_record(kind: str) -> None:
+    env = Count(gym.make("CartPole-v1"))
+    if kind == "PPO":
+        model: Any = PPO("MlpPolicy", env, **PPO_SMALL)
+    else:
+        model = DQN("MlpPolicy", env, learning_starts=50, **SMALL)
+    with track(settings(model), seed=3, warn=quiet) as run:
+        model.learn(640, callback=Track(run))
+    told = episodes_of(run.id)
+    assert [(one.reward, one.steps) for one in told] == env.ended
+    assert len(told) > 10
+    assert {one.termination for one in told} == {"terminated"}
+    assert {one.success for one in told} == {False}  # 475 is far away
+    assert "train/loss" not in told[0].metrics
+    assert told[-1].metrics["train/loss"] is not None
+    assert run.experiment is not None
+    assert run.experiment.status == "completed"
+    assert run.experiment.config.data["algorithm"] == kind
+    assert run.experiment.config.data["environment"]["id"] == "CartPole-v1"
+
+
+def test_the_training_is_what_it_was_without() -> None:
+    weights = []
+    for tracked in (False, True):
+        model = PPO("MlpPolicy", "CartPole-v1", **PPO_SMALL)
+        if tracked:
+            with track(settings(model), warn=quiet) as run:
+                model.learn(256, callback=Track(run))
+        else:
+            model.learn(256)
+        weights.append(torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach())
+    assert torch.equal(*weights)
+
+
+def test_many_environments_are_counted_each() -> None:
+    env = make_vec_env("CartPole-v1", n_envs=3, seed=1, wrapper_class=Count)
+    model = PPO("MlpPolicy", env, **PPO_SMALL)
+    with track(settings(model), warn=quiet) as run:
+        model.learn(384, callback=Track(run))
+    told = episodes_of(run.id)
+    for place, ended in enumerate(env.get_attr("ended")):
+        mine = [(e.reward, e.steps) for e in told if e.counts["environment"] == place]
+        assert mine == ended
+
+
+@pytest.mark.parametrize("monitored", [True, False])
+def test_rewards_are_the_environments_own_also_if_normalized(monitored: bool) -> None:
+    if monitored:
+        inner: Any = make_vec_env("CartPole-v1", n_envs=2, seed=1)
+    else:
+        inner = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 2)
+    model = PPO("MlpPolicy", VecNormalize(inner), **PPO_SMALL)
+    with track(settings(model), warn=quiet) as run:
+        model.learn(256, callback=Track(run))
+    told = episodes_of(run.id)
+    # CartPole gives one a step.
+    assert told
+    assert [one.reward for one in told] == [one.steps for one in told]
+
+
+def test_time_that_is_up_is_no_failure_of_the_pole() -> None:
+    env = gym.make("CartPole-v1", max_episode_steps=5)
+    model = PPO("MlpPolicy", env, **PPO_SMALL)
+    with track(settings(model), warn=quiet) as run:
+        model.learn(64, callback=Track(run, success=5.0))
+    told = episodes_of(run.id)
+    assert {one.termination for one in told} == {"truncated"}
+    assert {one.success for one in told} == {True}
+
+
+def test_success_and_metrics_are_as_one_says() -> None:
+    model = PPO("MlpPolicy", "CartPole-v1", **PPO_SMALL)
+    callback = Track(
+        track(settings(model), warn=quiet),
+        success=lambda info: info["episode"]["l"] > 15,
+        metrics=["train/entropy_loss"],
+    )
+    model.learn(256, callback=callback)
+    told = episodes_of(callback.run.id)
+    assert [one.success for one in told] == [one.steps > 15 for one in told]
+    assert set(told[-1].metrics) == {"train/entropy_loss"}
+    # It started the run, and has ended it.
+    assert callback.run.experiment is not None
+
+
+def test_training_goes_on_in_the_same_run() -> None:
+    env = Count(gym.make("CartPole-v1"))
+    model = PPO("MlpPolicy", env, **PPO_SMALL)
+    with track(settings(model), warn=quiet) as run:
+        callback = Track(run)
+        model.learn(64, callback=callback)
+        model.learn(64, callback=callback, reset_num_timesteps=False)
+    assert [one.steps for one in episodes_of(run.id)] == [steps for _, steps in env.ended]
+
+
+def test_a_training_that_breaks_is_recorded_as_failed() -> None:
+    class Broken(gym.Wrapper[Any, Any, Any, Any]):
+        steps = 0
+
+        def step(self, action: Any) -> Any:
+            self.steps += 1
+            if self.steps == 100:
+                raise RuntimeError("the pole is gone")
+            return super().step(action)
+
+    model = PPO("MlpPolicy", Broken(gym.make("CartPole-v1")), **PPO_SMALL)
+    with (
+        pytest.raises(RuntimeError, match="the pole is gone"),
+        track(settings(model), warn=quiet) as run,
+    ):
+        model.learn(256, callback=Track(run))
+    assert run.experiment is not None
+    assert run.experiment.status == "failed"
+    assert run.experiment.results.episodes > 0
+
+
+def test_settings_are_plain_and_complete() -> None:
+    def schedule(left: float) -> float:
+        return 0.001 * left
+
+    model = PPO("MlpPolicy", "CartPole-v1", learning_rate=schedule, **PPO_SMALL)
+    found = settings(model)
+    assert json.loads(json.dumps(found)) == found
+    assert found["settings"]["learning_rate"] == {"start": 0.001, "end": 0.0}
+    assert found["settings"]["clip_range"] == 0.2
+    assert found["settings"]["gamma"] == 0.99
+    assert found["settings"]["policy"] == "ActorCriticPolicy"
+    assert found["settings"]["device"] == "cpu"
+    assert found["environment"]["count"] == 1
+
+
+class TestTorchFacts(SinkContract):
+    def make_sink(self, tmp_path: Path) -> TorchFacts:
+        return TorchFacts()
+
+
+def test_facts_of_torch_are_in_the_record() -> None:
+    with track({"a": 1}, plugins=["torch"], warn=quiet) as run:
+        run.episode(reward=float(np.float32(1)))
+    assert run.experiment is not None
+    assert run.experiment.facts["torch"]["threads"] == 1
+
+
+def test_the_readmes_example_works() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    Path("train.py").write_text(text.partition("```python\n")[2].partition("```")[0])
+    done = subprocess.run([sys.executable, "train.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = Path("experiments").glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "completed"
+    assert f"{record['results']['episodes']} episodes in {record['id']}" in done.stdout
