@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -258,8 +259,10 @@ def test_a_slow_plugin_is_named_with_its_share(qn_run: Program) -> None:
         "  @hookimpl\n  def episode_end(self, episode): time.sleep(0.05)\n"
     )
     done = qn_run("small.yml", "--runs", "5", "--plugins", "slow:Sink")
-    assert "slow plugins" in done.stdout
-    assert "slow:Sink" in done.stdout
+    assert re.search(r"warning: plugin slow:Sink took \d\d% of the run\n", done.stderr)
+    assert done.stderr.count("took") == 1
+    many = qn_run("small.yml", "--runs", "5", "--sessions", "2", "--plugins", "slow:Sink")
+    assert re.search(r"slow plugins +slow:Sink \d\d%\n", many.stdout)
 
 
 def test_a_simulation_that_raises(qn_run: Program) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -641,3 +642,30 @@ def test_a_generator_is_no_hook(body: str) -> None:
     exec(f"class P:\n  @hookimpl\n  def episode_end(self): {body}\n", scope)
     with pytest.raises(PluginSetupError, match="would never run"):
         recorder(scope["P"]())
+
+
+def test_a_plugin_that_takes_its_time_is_named_at_the_end() -> None:
+    class Slow:
+        @hookimpl
+        def episode_end(self) -> None:
+            time.sleep(0.03)
+
+        @hookimpl
+        def run_end(self) -> None:
+            time.sleep(0.03)
+
+    class Quick:
+        @hookimpl
+        def episode_end(self) -> None:
+            pass
+
+    said: list[str] = []
+    for name_slow in (True, False):
+        manager = make_manager()
+        manager.register(Slow(), name="slow")
+        manager.register(Quick(), name="quick")
+        with Recorder({"a": 1}, manager=manager, warn=said.append, name_slow=name_slow) as run:
+            run.episode()
+    (text,) = said
+    assert text.startswith("plugin slow took ")
+    assert text.endswith("% of the run")

@@ -116,6 +116,7 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
             id=task.id,
             campaign=task.membership,
             warn=warnings.append,
+            name_slow=False,
         )
     except (Exception, SystemExit) as error:
         return failed(error)
@@ -203,6 +204,7 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
             campaign=task.membership,
             clock=clock,
             warn=warnings.append,
+            name_slow=False,
         )
         for text in played.warnings:
             recorder.warn(text)

@@ -7,7 +7,7 @@ taken from it once per run and called one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import iscoroutinefunction, isgeneratorfunction
 from time import perf_counter
@@ -18,6 +18,19 @@ from pluggy import HookImpl, PluginManager
 
 from qn_tracking.errors import PluginError, PluginSetupError, QnError, describe
 from qn_tracking.model import Episode, Experiment, Failure, PluginUse, RunInfo
+
+SLOW_SHARE = 0.05
+SLOW_SECONDS = 0.05
+"""A plugin that took a larger share of a run, and longer, is named at its end."""
+
+
+def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
+    """The plugins that took much of so many seconds, and their shares."""
+    return [
+        (use.name, use.seconds / seconds)
+        for use in uses
+        if use.seconds > max(SLOW_SHARE * seconds, SLOW_SECONDS)
+    ]
 
 
 @define(eq=False)

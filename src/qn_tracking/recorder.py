@@ -26,7 +26,7 @@ from attrs import evolve
 from pluggy import PluginManager
 
 from qn_tracking import codec, config as configuration, ids
-from qn_tracking.emit import Emitter
+from qn_tracking.emit import Emitter, slow
 from qn_tracking.errors import (
     PluginError,
     QnError,
@@ -84,7 +84,8 @@ class Recorder:
     `config` is a mapping, the path of a YAML file, the name of a shipped configuration, or a
     `Config`. As a context manager it starts on entry and ends on exit: `completed`, `interrupted`
     (KeyboardInterrupt, or SystemExit with 128 + a signal), else `failed`. A loop that cannot be
-    indented calls `start()` and `end()` itself.
+    indented calls `start()` and `end()` itself. `name_slow`: a plugin that took much of the run is
+    named at its end.
 
     Raises ConfigError for the configuration, and from `start` what a plugin raised there.
     """
@@ -106,6 +107,7 @@ class Recorder:
         origin: Origin | None = None,
         clock: Clock = time,
         warn: Callable[[str], None] = warn_on_stderr,
+        name_slow: bool = True,
     ) -> None:
         config = configuration.as_config(config)
         for name, number in (("seed", seed), ("runs", runs)):
@@ -118,6 +120,7 @@ class Recorder:
         self.warnings: list[str] = []
         self.experiment: Experiment | None = None
         self._show = warn
+        self._name_slow = name_slow
         self._manager = manager
         self._emitter = Emitter(manager, self.warn)
         self.run = RunInfo(
@@ -146,7 +149,7 @@ class Recorder:
         self._count = 0
         self._told_not_finite = False
         self._state = "new"
-        self._began = 0.0
+        self._began = self._since = 0.0
         # One writer: a forked copy of this process keeps silent, threads take turns.
         self._pid = os.getpid()
         self._lock = allocate_lock()
@@ -191,7 +194,7 @@ class Recorder:
                 "this manager is still at another run", hint="make a manager for each run"
             )
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
-        self._began = self._now()
+        self._began, self._since = self._now(), perf_counter()
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
@@ -408,9 +411,12 @@ class Recorder:
             failed = self._emitter.run_end(experiment)
         finally:
             self._manager.qn_run = None  # type: ignore[attr-defined]
-        for failure, _ in failed:
+        texts = [f"plugin {one.plugin}: {one.hook}: {one.error}" for one, _ in failed]
+        if self._name_slow:
+            shares = slow(self._emitter.usage(), perf_counter() - self._since)
+            texts += [f"plugin {name} took {share:.0%} of the run" for name, share in shares]
+        for text in texts:
             with suppress(OSError, ValueError):
-                text = f"plugin {failure.plugin}: {failure.hook}: {failure.error}"
                 self._show(redact_text(text))
         return failed
 

@@ -225,6 +225,7 @@ def run_task(task: Task) -> Outcome:
             id=task.id,
             campaign=task.membership,
             warn=warnings.append,
+            name_slow=False,
         )
         experiment = run_session(
             simulation,

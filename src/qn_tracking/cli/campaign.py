@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -15,6 +16,7 @@ from qn_tracking.cli import signals
 from qn_tracking.cli.command import print_json
 from qn_tracking.cli.identity import git_user
 from qn_tracking.codec import canonical
+from qn_tracking.emit import slow
 from qn_tracking.errors import UnsupportedError, UsageError, printable
 from qn_tracking.manager import (
     TRACKER,
@@ -24,7 +26,7 @@ from qn_tracking.manager import (
     make_simulation,
     project,
 )
-from qn_tracking.model import Config, Membership, RunInfo, Simulation
+from qn_tracking.model import Config, Membership, PluginUse, RunInfo, Simulation
 from qn_tracking.recorder import FACTS_TIMEOUT, warn_on_stderr
 from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
 from qn_tracking.render.text import clip, duration, rows
@@ -433,11 +435,20 @@ def _summary(
     for state in states:
         counts[state.status] = counts.get(state.status, 0) + 1
     done = [
-        read.experiment(paths.record(experiments, state.id)).results
+        read.experiment(paths.record(experiments, state.id))
         for state in states
         if state.status == "completed"
     ]
-    final = [r.final_success_rate for r in done if r.final_success_rate is not None]
+    final = [
+        one.results.final_success_rate for one in done if one.results.final_success_rate is not None
+    ]
+    uses: dict[str, float] = {}
+    for use in chain.from_iterable(one.plugins for one in done):
+        uses[use.name] = uses.get(use.name, 0.0) + use.seconds
+    shares = slow(
+        (PluginUse(name=name, seconds=spent) for name, spent in uses.items()),
+        sum(one.wall_seconds or 0.0 for one in done),
+    )
     about = campaign.subject
     what = " · ".join(part for part in (about.environment, about.brain, about.family) if part)
     sys.stdout.write(
@@ -454,6 +465,7 @@ def _summary(
                     else None,
                 ),
                 ("seed", campaign.seed),
+                ("slow plugins", ", ".join(f"{n} {share:.0%}" for n, share in shares) or None),
             ]
         )
     )

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from qn_tracking.recorder import Recorder
 
 RUNS = 50
-SLOW_SHARE = 0.05
-"""A plugin that takes a larger share of the run is named at its end."""
-
 EXAMPLES = """examples:
   qn-run mlp_dynamic_small                      a shipped configuration, 50 episodes
   qn-run my.yml --runs 200 --seed 7 --track-experiment
@@ -455,11 +452,6 @@ def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         low, high = (0.0, 1.0) if results.curve_of == "success_rate" else (None, None)
         curve = f"{sparkline(results.curve, low, high, unicode=unicode)}  {results.curve_of}"
-    shares = [
-        f"{use.name} {use.seconds / wall:.0%}"
-        for use in experiment.plugins
-        if wall and use.seconds > SLOW_SHARE * wall and use.seconds > 0.05
-    ]
     lines: list[tuple[str, object]] = [
         ("status", None if experiment.status == "completed" else experiment.status),
         ("episodes", done + (f", {speed:,.0f} steps/s" if speed else "")),
@@ -469,7 +461,6 @@ def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
         *others,
         ("ended", ", ".join(f"{k} {v}" for k, v in sorted(results.terminations.items())) or None),
         ("seed", experiment.seed),
-        ("slow plugins", ", ".join(shares) or None),
     ]
     sys.stdout.write(f"{printable(config.label)}  {printable(about)}\n" + rows(lines))
     if curve:  # drawn by us, so not escaped
