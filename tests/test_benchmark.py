@@ -462,3 +462,35 @@ def test_a_protocol_that_is_wrong_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             rulebook(str(folder))
         assert said in str(caught.value)
+
+
+def test_the_cache_may_hold_anything_and_the_board_stays_the_same(board: Path) -> None:
+    cache = board / "benchmarks" / ".cache.json"
+    cache.unlink(missing_ok=True)
+
+    def look() -> str:
+        done = subprocess.run([QN_BENCH, "leaderboard", "--json"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    fresh = look()
+    assert json.loads(fresh)
+    whole = cache.read_text()
+    assert look() == fresh
+    assert cache.read_text() == whole
+    kept = json.loads(whole)
+    for spoil in (
+        lambda one: one.pop("source"),
+        lambda one: one.update(aggregates=None),
+        lambda one: one.update(category=["dynamic_small"]),
+        lambda one: one["aggregates"].update(unknown=1),
+        lambda one: one.update(values=7),
+    ):
+        doc = json.loads(whole)
+        for one in doc["summaries"].values():
+            spoil(one["summary"])
+        assert doc != kept
+        cache.write_text(json.dumps(doc))
+        assert look() == fresh
+    cache.write_bytes(b"\xff{")
+    assert look() == fresh

@@ -112,3 +112,24 @@ def test_shipped_configurations_say_what_they_are() -> None:
     for path in shipped().values():
         with Path(path).open(encoding="utf-8") as lines:
             assert next(lines).startswith("# ")
+
+
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/*.md")],
+    key=str,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("folder", sorted(ROOT.glob("plugins/*/")), ids=lambda path: path.name)
+def test_every_plugin_is_told_and_says_how_it_is_tested(folder: Path) -> None:
+    assert f"(plugins/{folder.name}/README.md)" in README
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    command = f"pip install './plugins/{folder.name}[test]' && pytest plugins/{folder.name}"
+    assert f"    {command}\n" in text

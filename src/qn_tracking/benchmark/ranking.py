@@ -29,6 +29,7 @@ from qn_tracking.submission import (
     Category,
     Contribution,
     Declared,
+    Estimate,
     Finding,
     Session,
     Source,
@@ -266,10 +267,9 @@ class Cache:
         kept = self.summaries.get(name)
         if kept is None or kept["stamp"] != stamp:
             return None
-        try:
-            return structure(kept["summary"], Summary, file=self._path)
-        except QnError:
-            return None
+        with suppress(QnError, KeyError, TypeError, AttributeError):
+            return _restored(kept["summary"], self._path)
+        return None
 
     def put(self, name: str, stamp: list[int], summary: Summary) -> None:
         """Remembers what was found in a file."""
@@ -297,6 +297,32 @@ class Cache:
         _write(self._path, {**kept, "verifications": self.verifications})
         if self._pairs is not None:
             _write(self._pairs_path, {"pairs": self._pairs})
+
+
+def _restored(doc: Mapping[str, Any], path: str) -> Summary:
+    """A summary from the cache, without the checks that a file of somebody else's needs.
+
+    They are most of a leaderboard's time. Raises what comes of a cache that is not as it was.
+    """
+    if doc["errors"]:  # with what is claimed, also numbers that are texts
+        return structure(doc, Summary, file=path)
+    aggregates: dict[str, Any] = {
+        name: Estimate(**value) if isinstance(value, dict) else value
+        for name, value in doc["aggregates"].items()
+    }
+    campaign = doc["campaign"]
+    return Summary(
+        **{
+            **doc,
+            "category": Category(**doc["category"]),
+            "contribution": Contribution(**doc["contribution"]),
+            "source": Source(**doc["source"]),
+            "campaign": None if campaign is None else Declared(**campaign),
+            "aggregates": Aggregates(**aggregates),
+            "values": {name: tuple(column) for name, column in doc["values"].items()},
+            "errors": (),
+        }
+    )
 
 
 def _stamp(info: os.stat_result) -> list[int]:
