@@ -8,15 +8,18 @@ import subprocess
 import sys
 from argparse import Namespace
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qn_tracking import Callback, track
 from qn_tracking.config import as_config, load
 from qn_tracking.errors import ConfigError, UsageError
+from qn_tracking.testing import record
 from test_docs import ROOT, block
 
 LOOPS = (ROOT / "docs" / "loops.md").read_text(encoding="utf-8")
@@ -205,6 +208,28 @@ def test_the_hosts_words_are_mapped(project: Path, kind: Any) -> None:
     assert results.metrics["foods"].mean == 3
     assert "loss" not in results.metrics  # None: it does not apply
     assert "x" not in results.metrics
+
+
+class Reason(Enum):
+    """Why an episode ended, as some hosts say it."""
+
+    GOAL = "goal_reached"
+    OTHER = 3
+
+
+class TextReason(str, Enum):  # noqa: UP042  (many hosts are older than StrEnum)
+    """And others."""
+
+    GOAL = "goal_reached"
+
+
+@pytest.mark.parametrize("reason", [Reason.GOAL, TextReason.GOAL, np.str_("goal_reached")])
+def test_a_reason_of_the_hosts_own_is_its_text(reason: Any) -> None:
+    _, (episode,), _ = record([{"termination": reason}])
+    assert type(episode.termination) is str
+    assert episode.termination == "goal_reached"
+    with pytest.raises(TypeError, match="termination: expected text, got int"):
+        record([{"termination": Reason.OTHER}])
 
 
 def test_a_name_that_the_host_does_not_report_is_said_at_once(project: Path) -> None:

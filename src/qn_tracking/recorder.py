@@ -16,6 +16,7 @@ import time
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
@@ -250,7 +251,7 @@ class Recorder:
         if success is not None and success is not True and success is not False:
             success = _flag("success", success)
         if termination is not None and type(termination) is not str:
-            raise TypeError(f"termination: expected text, got {type(termination).__name__}")
+            termination = _text("termination", termination)
         if steps is not None and (type(steps) is not int or not 0 <= steps < MAX_INT):
             steps = _count("steps", steps)
         if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_INT):
@@ -553,6 +554,15 @@ def _flag(key: str, value: Any) -> bool:
     if type(item) is not bool:
         raise TypeError(f"{key}: expected true or false, got {type(value).__name__}")
     return item
+
+
+def _text(key: str, value: Any) -> str:
+    """The value as text; hosts have reasons of their own, such as members of an Enum."""
+    if isinstance(value, Enum):
+        value = value.value
+    if not isinstance(value, str):
+        raise TypeError(f"{key}: expected text, got {type(value).__name__}")
+    return str.__str__(value)
 
 
 def _number(key: str, value: Any) -> float:
