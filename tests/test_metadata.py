@@ -101,6 +101,21 @@ def test_no_repository(project: Path) -> None:
     assert "no repository" in warnings[0]
 
 
+def test_a_configuration_from_elsewhere_runs_in_the_repository_that_one_stands_in(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, git: Git
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "small.yml"
+    outside.write_text((repository / "small.yml").read_text())
+    with track(str(outside)) as recorder:
+        recorder.episode()
+    assert recorder.experiment is not None
+    found = recorder.experiment.facts["metadata"]["git"]
+    assert found["commit"] == git("rev-parse", "HEAD")
+    assert "config_file" not in found
+    assert found["config_tracked"] is False
+    assert recorder.experiment.warnings == ()
+
+
 def test_no_commits(project: Path, git: Git) -> None:
     git("init", "-q", ".")
     git("add", "small.yml")

@@ -96,6 +96,7 @@ def _request(run: RunInfo) -> dict[str, Any]:
         + [os.path.dirname(package)],
         "folder": place,
         "config": name,
+        "here": os.getcwd(),
         "own": run.experiments_dir,
         "sources": [source for source in sources if source[1]],
         "keep": keep,

@@ -171,11 +171,28 @@ class Repository:
 
 
 def git_facts(
-    folder: str, config: str, own: str | None, warnings: list[str], seconds: float = GIT_SECONDS
+    folder: str,
+    config: str,
+    own: str | None,
+    warnings: list[str],
+    seconds: float = GIT_SECONDS,
+    *,
+    here: str | None = None,
 ) -> dict[str, Any] | None:
-    """State of the repository around the configuration; None with a warning where there is none."""
+    """State of the repository around the configuration, or around `here` if that is in none.
+
+    None with a warning where there is none either.
+    """
+    outside = False
     try:
-        repository = Repository(folder, seconds)
+        try:
+            repository = Repository(folder, seconds)
+        except GitError as error:
+            if here in (None, folder) or "not a git repository" not in str(error):
+                raise
+            assert here is not None
+            repository = Repository(here, seconds)
+            outside = True
     except FileNotFoundError:
         warnings.append("git: the program is not installed; commit and changes are not recorded")
         return None
@@ -227,7 +244,9 @@ def git_facts(
         facts["untracked"] = [_text(name) for name in facts["untracked"][:200]]
     else:
         facts["dirty"] = status
-    if config:
+    if config and outside:
+        facts["config_tracked"] = False
+    elif config:
         place = os.path.join(os.path.realpath(folder), config)
         name = os.path.relpath(place, os.path.realpath(top))
         facts["config_file"] = _text(name)
@@ -392,7 +411,13 @@ def snapshot(request: dict[str, Any]) -> dict[str, Any]:
     end = time.monotonic() + GIT_SECONDS
     answer: dict[str, Any] = {"warnings": warnings}
     parts = {
-        "git": lambda: git_facts(request["folder"], request["config"], request["own"], warnings),
+        "git": lambda: git_facts(
+            request["folder"],
+            request["config"],
+            request["own"],
+            warnings,
+            here=request["here"],
+        ),
         "code": lambda: code_facts(
             request["sources"], request["path"], max(0.5, end - time.monotonic())
         ),
