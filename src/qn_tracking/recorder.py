@@ -195,14 +195,14 @@ class Recorder:
                 "this manager is still at another run", hint="make a manager for each run"
             )
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
-        self._began, self._since = self._now(), perf_counter()
+        self._began = self._now()
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
             self._state = "over"
             self._tell_end(self._seal("failed", error, started=False))
             raise
-        self._state = "running"
+        self._state, self._since = "running", perf_counter()
         if at_exit:
             import atexit
 
@@ -413,7 +413,7 @@ class Recorder:
         finally:
             self._manager.qn_run = None  # type: ignore[attr-defined]
         texts = [f"plugin {one.plugin}: {one.hook}: {one.error}" for one, _ in failed]
-        if self._name_slow:
+        if self._name_slow and self._since:
             shares = slow(self._emitter.usage(), perf_counter() - self._since)
             texts += [f"plugin {name} took {share:.0%} of the run" for name, share in shares]
         for text in texts:

@@ -149,3 +149,7 @@ def warn(text: str) -> None:
 def entry() -> None:
     """The console script."""
     run(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -473,3 +473,7 @@ def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
 def entry() -> None:
     """The console script."""
     run(main)
+
+
+if __name__ == "__main__":
+    entry()
