@@ -1,0 +1,85 @@
+"""Runs of MLflow into the folder of experiments, through the door that every import takes.
+
+One that brought our record, or the bundle of all its files, comes back as it was: the digests are
+checked there. One of somebody else's becomes a record that says where it is from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from os.path import join
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from qn_tracking.codec import document
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.ids import is_id
+from qn_tracking.store import arrival
+from qn_tracking_mlflow import foreign, names
+from qn_tracking_mlflow.server import Server
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+def take_in(
+    server: Server,
+    experiments: str,
+    run: Run,
+    experiment: str,
+    warn: Callable[[str], None],
+) -> Iterator[arrival.Arrived | arrival.Refused]:
+    """Imports a run; `experiment` is the name of its experiment there."""
+    source = f"{server.name}: run {run.info.run_id}"
+    try:
+        with TemporaryDirectory(prefix="qn-tracking-") as folder:
+            path = _fetched(server, run, experiment, folder, source)
+            for one in arrival.take_in(experiments, path, warn):
+                if isinstance(one, arrival.Refused):
+                    error = StorageError(one.error.cause, file=source, hint=one.error.hint)
+                    yield arrival.Refused(source=source, error=error)
+                else:
+                    yield arrival.Arrived(
+                        source=source,
+                        id=one.id,
+                        outcome=one.outcome,
+                        format=one.format,
+                        origin_id=one.origin_id,
+                    )
+    except QnError as error:
+        yield arrival.Refused(source=source, error=error)
+
+
+def _fetched(server: Server, run: Run, experiment: str, folder: str, source: str) -> str:
+    """A file that holds the run, as the door knows them."""
+    id = run.data.tags.get(names.ID_TAG)
+    if id is None:
+        return _staged(server, run, experiment, folder)
+    if not is_id(id):
+        raise StorageError(f"{id[:60]!r} is not an id", file=source, field=names.ID_TAG)
+    there = server.files(run.info.run_id)
+    # The bundle has the record and the episodes; without it, the record has to do.
+    for name in (f"{id}.zip", f"{id}.json"):
+        if name in there:
+            return server.download(run.info.run_id, name, folder)
+    raise StorageError(
+        "is of qn-tracking, and its record is not here",
+        file=source,
+        hint=f"qn-exp mlflow export {id}, where it ran",
+    )
+
+
+def _staged(server: Server, run: Run, experiment: str, folder: str) -> str:
+    """Somebody else's run as a record of ours, with its history beside it."""
+    history = {key: server.history(run.info.run_id, key) for key in run.data.metrics}
+    record = foreign.experiment(run, experiment, history)
+    path = join(folder, f"{record.id}.json")
+    with open(path, "wb") as stream:
+        stream.write(document(record))
+    if record.attachments:
+        beside = join(folder, "runs", record.id)
+        os.makedirs(beside)
+        with open(join(beside, foreign.HISTORY), "wb") as stream:
+            stream.write(foreign.history_file(history))
+    return path

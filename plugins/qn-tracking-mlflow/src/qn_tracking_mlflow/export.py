@@ -1,0 +1,118 @@
+"""An experiment whose record is stored, to MLflow; what is there of it is completed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from os.path import join, lexists
+
+from attrs import evolve, frozen
+
+from qn_tracking import codec
+from qn_tracking.errors import StorageError
+from qn_tracking.model import Experiment
+from qn_tracking.store import labels, paths, read
+from qn_tracking.store.write import naming
+from qn_tracking_mlflow import content, names
+from qn_tracking_mlflow.delivery import Delivery
+from qn_tracking_mlflow.server import Server
+
+NEW, COMPLETED, THERE = "new", "completed", "there"
+"""A run that MLflow did not have; one that lacked something; one that was there whole."""
+_BLOCK = 500
+
+
+@frozen(kw_only=True)
+class Exported:
+    """What became of an experiment; `episodes` is None where its journal is not here."""
+
+    id: str
+    run_id: str
+    outcome: str
+    episodes: int | None
+
+
+def export(server: Server, experiments: str, id: str, *, name: str | None, files: bool) -> Exported:
+    """Brings an experiment to the server, in the experiment `name` or one called as its
+    configuration, unless a run has its id already.
+
+    Raises FileNotFoundError if there is no record, StorageError for whatever cannot be read here
+    or written there.
+    """
+    path = paths.record(experiments, id)
+    with _alone(path):
+        data, _ = read.load(path)
+        experiment = read.experiment(path)
+        tags = labels.merged(dict(experiment.tags), labels.read(experiments, id))
+        experiment = evolve(experiment, tags=tags)
+        journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
+        here = lexists(journal)
+        there = server.find(id)
+        outcome = COMPLETED
+        if there is None:
+            outcome = NEW
+            place = server.experiment(name or experiment.config.label or "qn-tracking")
+            started = content.milliseconds(experiment.started)
+            run_id = server.create(place, id, started, content.tags_at_start(experiment))
+            delivery = Delivery(server, run_id, experiment.started)
+            delivery.params(experiment.config)
+        else:
+            run_id = str(there.info.run_id)
+            if there.data.tags.get(names.RECORD_TAG) == codec.digest(data):
+                server.log(run_id, tags=content.of_user(tags))
+                return Exported(id=id, run_id=run_id, outcome=THERE, episodes=None)
+            server.log(run_id, tags=content.tags_at_start(experiment))
+            seen = _seen(server, run_id, there.data.metrics)
+            delivery = Delivery(server, run_id, experiment.started, seen)
+            delivery.params(experiment.config, there.data.params)
+        count = _episodes(delivery, experiment, journal) if here else None
+        # Of a record that came by git the episodes may still come.
+        whole = here or not experiment.results.episodes
+        delivery.end(experiment, experiments, whole=whole, files=files)
+    return Exported(id=id, run_id=run_id, outcome=outcome, episodes=count)
+
+
+@contextmanager
+def _alone(record: str) -> Iterator[None]:
+    """Two who export one experiment at once would make two runs of it."""
+    with naming(record):
+        try:
+            fd = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            fd = -1
+    if fd < 0:
+        raise FileNotFoundError(record)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _seen(server: Server, run_id: str, metrics: Mapping[str, float]) -> dict[str, set[int]]:
+    return {
+        key: {step for _, _, _, step in server.history(run_id, key)}
+        for key in metrics
+        if not key.startswith(names.SUMMARY)
+    }
+
+
+def _episodes(delivery: Delivery, experiment: Experiment, journal: str) -> int:
+    lines = read.Lines(journal)
+    episodes = iter(lines)
+    while block := list(islice(episodes, _BLOCK)):
+        delivery.episodes(block)
+    wanted = experiment.results.episodes
+    # A journal whose disk was full is shorter, as the record says.
+    if lines.count != wanted and not any(
+        failure.plugin == "json_storage" for failure in experiment.failures
+    ):
+        raise StorageError(
+            f"its record has {wanted:,} episodes, its journal {lines.count:,}",
+            file=experiment.id,
+            hint=f"qn-exp fsck {experiment.id}",
+        )
+    return lines.count

@@ -1,0 +1,74 @@
+"""Names that MLflow takes.
+
+It wants letters, digits and `_-.: /`, at most 250 of them, and no path that leads elsewhere. A name
+that is none of these gets its nearest, and the digest of what it was, so that two stay two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from posixpath import normpath
+from typing import Any
+
+from qn_tracking.codec import canonical
+
+LONGEST = 250
+RECORD_TAG = "qn_tracking.record"
+"""Digest of the record that was delivered last, whole, with every episode."""
+ID_TAG = "qn_tracking.id"
+FOLDER = "qn-tracking"
+"""Where our own files are among the artifacts of a run."""
+OWN_METRICS = frozenset(("success", "steps", "reward"))
+SUMMARY = "summary/"
+
+_FIT = re.compile(r"[/\w.\- :]+")
+_UNFIT = re.compile(r"[^/\w.\- :]")
+
+
+def safe(name: str, below: str = "") -> str:
+    """The name, if MLflow takes it, with `below` in front."""
+    path = normpath(name) if name else ""
+    fits = len(below) + len(name) <= LONGEST
+    if _FIT.fullmatch(name) and path == name and name[0] not in "./" and fits:
+        return f"{below}{name}"
+    return f"{below}{marked(name, LONGEST - len(below))}"
+
+
+def marked(name: str, longest: int = LONGEST) -> str:
+    """A name that MLflow takes, and that no other text has."""
+    head = _UNFIT.sub("_", name).replace("/", "_").replace("..", "_").strip(". ")
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{head[: longest - 9] or '_'}-{digest}"
+
+
+def of_metric(name: str) -> str:
+    """A count or a metric of the simulation; the names of ours are not its."""
+    if name in OWN_METRICS or name.startswith(SUMMARY):
+        return marked(name)
+    return safe(name)
+
+
+def of_tag(name: str) -> str:
+    """A tag of the user's; those of MLflow and of ours mean something."""
+    return safe(f"tag.{name}" if name.startswith(("mlflow.", "qn_tracking.")) else name)
+
+
+def flat(data: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a configuration, with dots, as text; a list is JSON."""
+    out: dict[str, str] = {}
+    for path, value in _leaves(data, ()):
+        name = safe(".".join(path))
+        if name in out:  # a.b, and b inside of a
+            name = marked(canonical(list(path)).decode())
+        out[name] = value if type(value) is str else canonical(value).decode()
+    return out
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping) and (value or not path):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    else:
+        yield path, value

@@ -1,0 +1,120 @@
+"""`qn-exp parquet export`: runs that are over, into the datasets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qn_tracking.cli.exp import folder, print_plain, progress, resolved, warn
+from qn_tracking.errors import StorageError, UsageError, printable
+from qn_tracking.hookspecs import Commands, hookimpl
+from qn_tracking.ids import is_id
+
+if TYPE_CHECKING:
+    from qn_tracking_parquet.export import Exported
+
+EXAMPLES = """examples:
+  qn-exp parquet export @1 @2         the latest two
+  qn-exp parquet export --all         every experiment that has a record
+
+An experiment that was exported before is written anew, with the tags that it has by now.
+"""
+
+
+class ParquetCommand:
+    """Adds the command to `qn-exp`."""
+
+    @hookimpl
+    def register_commands(self, commands: Commands) -> None:
+        """Called for help, and when the command is asked for."""
+        commands.add(
+            "qn-exp",
+            "parquet export",
+            help="runs and episodes as partitioned Parquet, for DuckDB or Polars",
+            arguments=arguments,
+            run=run,
+        )
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The options of the command."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("ids", nargs="*", metavar="ID", help="experiments")
+    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="default: exports/parquet beside the experiments"
+    )
+    parser.add_argument("--compression", default="zstd", metavar="NAME", help="default: zstd")
+
+
+def run(args: Namespace) -> int:
+    """Runs the command; 3 if one could not be exported, and the others are."""
+    from qn_tracking.store.write import make_folder
+    from qn_tracking_parquet import dataset, sink
+    from qn_tracking_parquet.export import export
+
+    if args.all == bool(args.ids):
+        raise UsageError("expected ids, or --all", hint="qn-exp parquet export --help")
+    experiments = folder(args)
+    compression = dataset.check_compression(args.compression)
+    given = sink.check_folder(args.folder)
+    target = given or sink.folder_of(experiments, None)
+    ids = list(_recorded(experiments)) if args.all else resolved(args, args.ids)
+    make_folder(target)
+    dataset.sweep(target)
+    draw = progress("exporting")
+    exported: list[Exported] = []
+    errors: list[str] = []
+    for done, id in enumerate(ids):
+        if draw is not None:
+            draw(done, len(ids))
+        try:
+            exported.append(export(experiments, id, target, compression))
+        except FileNotFoundError:
+            errors.append(f"{id}: has no record yet (qn-exp recover {id}, if it has ended)")
+        except StorageError as error:
+            errors.append(str(error))
+    if draw is not None:
+        draw(len(ids), len(ids))
+    for text in errors:
+        print(f"error: {printable(text)}", file=sys.stderr)
+    _tell(args, target, exported, errors)
+    return 3 if errors else 0
+
+
+def _recorded(experiments: str) -> Iterator[str]:
+    try:
+        names = sorted(os.listdir(experiments))
+    except OSError as error:
+        raise StorageError((error.strerror or str(error)).lower(), file=experiments) from None
+    for name in names:
+        if name.endswith(".json") and is_id(name.removesuffix(".json")):
+            yield name.removesuffix(".json")
+
+
+def _tell(
+    args: Namespace, target: str, exported: Sequence[Exported], errors: Sequence[str]
+) -> None:
+    without = [one.id for one in exported if one.episodes is None]
+    episodes = sum(one.episodes or 0 for one in exported)
+    if args.json:
+        print_plain(
+            {
+                "folder": target,
+                "experiments": len(exported),
+                "episodes": episodes,
+                "without_episodes": without,
+                "errors": list(errors),
+            }
+        )
+        return
+    if without:
+        warn(
+            f"{len(without)} of {len(exported)} without their episodes, which are not here"
+            " (git carries records, bundles carry all)"
+        )
+    runs = f"{len(exported):,} experiment{'' if len(exported) == 1 else 's'}"
+    print(f"exported {runs}, {episodes:,} episodes, to {printable(target)}")

@@ -1,0 +1,83 @@
+"""An experiment whose record is stored, as files of the two datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os.path import join, lexists
+
+from attrs import frozen
+
+from qn_tracking.errors import StorageError
+from qn_tracking.model import Episode, Experiment
+from qn_tracking.store import labels, paths, read
+from qn_tracking_parquet import dataset, tables
+from qn_tracking_parquet.episodes import EpisodeFile
+
+
+@frozen(kw_only=True)
+class Exported:
+    """What was written of an experiment; `episodes` is None where its journal is not here."""
+
+    id: str
+    path: str
+    episodes: int | None
+
+
+def export(experiments: str, id: str, folder: str, compression: str) -> Exported:
+    """Writes the files of an experiment, or writes them anew.
+
+    Raises StorageError for a record or a journal that cannot be read, or that do not agree, and
+    FileNotFoundError if there is no record.
+    """
+    experiment = read.experiment(paths.record(experiments, id))
+    added = labels.read(experiments, id)
+    tags = labels.merged(dict(experiment.tags), added)
+    journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
+    count = None
+    if lexists(journal):
+        lines = read.Lines(journal)
+        count = _episodes(experiment, lines, folder, compression)
+    path = write_run(experiment, tags, folder, compression)
+    return Exported(id=id, path=path, episodes=count)
+
+
+def _episodes(
+    experiment: Experiment, episodes: Iterable[Episode], folder: str, compression: str
+) -> int:
+    file = EpisodeFile(experiment.id, folder, compression)
+    try:
+        for episode in episodes:
+            file.add(episode)
+        wanted = experiment.results.episodes
+        # A journal whose disk was full is shorter, as the record says.
+        if file.count != wanted and not any(
+            failure.plugin == "json_storage" for failure in experiment.failures
+        ):
+            raise StorageError(
+                f"its record has {wanted:,} episodes, its journal {file.count:,}",
+                file=experiment.id,
+                hint=f"qn-exp fsck {experiment.id}",
+            )
+        publish_episodes(file, experiment, folder)
+    finally:
+        file.discard()
+    return file.count
+
+
+def publish_episodes(file: EpisodeFile, experiment: Experiment, folder: str) -> None:
+    """Lets the episodes be seen. Before the run is: whoever finds a run finds its episodes."""
+    file.publish(dataset.place(folder, "episodes", experiment.subject, experiment.id))
+
+
+def write_run(
+    experiment: Experiment, tags: Mapping[str, str], folder: str, compression: str
+) -> str:
+    """Writes the one row of a run; returns its file. Raises StorageError."""
+    path = dataset.place(folder, "runs", experiment.subject, experiment.id)
+    draft = dataset.Draft(folder, tables.runs_schema(), compression)
+    try:
+        draft.write(tables.run(experiment, tags))
+        draft.publish(path)
+    finally:
+        draft.discard()
+    return path

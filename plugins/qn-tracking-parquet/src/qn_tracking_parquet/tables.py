@@ -1,0 +1,206 @@
+"""The columns of the two tables, and records as rows of them.
+
+One schema for all runs, whatever their metrics are called: what a simulation names is the key of a
+map, never the name of a column. So a query over mixed runs needs no option of its reader, and a
+metric that a run does not have is null. A number that is NaN is NaN, what is absent is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking.codec import canonical
+from qn_tracking.model import Episode, Experiment
+from qn_tracking.store.entry import microseconds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION = b"1"
+"""Of the columns, in the metadata of every file under `qn_tracking.parquet`."""
+
+
+@cache
+def episodes_schema() -> pa.Schema:
+    """A row is an episode; `timing` is in seconds and has `at`, those since the start."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("index", pa.int64(), nullable=False),
+            ("seed", pa.int64()),
+            ("success", pa.bool_()),
+            ("termination", pa.string()),
+            ("steps", pa.int64()),
+            ("reward", pa.float64()),
+            ("counts", pa.map_(pa.string(), pa.int64())),
+            ("metrics", pa.map_(pa.string(), pa.float64())),
+            ("timing", pa.map_(pa.string(), pa.float64())),
+        ],
+        metadata={b"qn_tracking.parquet": VERSION},
+    )
+
+
+@cache
+def runs_schema() -> pa.Schema:
+    """A row is an experiment; `config` and `facts` are JSON, times are UTC."""
+    import pyarrow as pa
+
+    text, whole, number = pa.string(), pa.int64(), pa.float64()
+    time = pa.timestamp("us", tz="UTC")
+    spread = pa.struct(
+        [("n", whole), ("mean", number), ("sd", number), ("min", number), ("max", number)]
+    )
+    failure = pa.struct([("plugin", text), ("hook", text), ("error", text)])
+    return pa.schema(
+        [
+            pa.field("id", text, nullable=False),
+            pa.field("status", text, nullable=False),
+            ("started", time),
+            ("ended", time),
+            ("wall_seconds", number),
+            ("steps_per_second", number),
+            ("seed", whole),
+            ("runs", whole),
+            ("family", text),
+            ("device", text),
+            ("backend", text),
+            ("episodes", whole),
+            ("success_rate", number),
+            ("final_success_rate", number),
+            ("final_window", whole),
+            ("total_steps", whole),
+            ("avg_steps", number),
+            ("avg_reward", number),
+            ("terminations", pa.map_(text, whole)),
+            ("metrics", pa.map_(text, spread)),
+            ("curve", pa.list_(number)),
+            ("curve_of", text),
+            ("digest_exact", text),
+            ("digest_outcome", text),
+            ("config_label", text),
+            ("config_sha256", text),
+            ("config_digest", text),
+            ("config", text),
+            ("tags", pa.map_(text, text)),
+            ("notes", text),
+            ("campaign_id", text),
+            ("campaign_index", whole),
+            ("campaign_attempt", whole),
+            ("git_commit", text),
+            ("git_dirty", pa.bool_()),
+            ("facts", text),
+            ("error_type", text),
+            ("error_message", text),
+            ("warnings", pa.list_(text)),
+            ("failures", pa.list_(failure)),
+            ("origin_kind", text),
+            ("origin_id", text),
+            ("origin_format", text),
+        ],
+        metadata={b"qn_tracking.parquet": VERSION},
+    )
+
+
+def episodes(id: str, block: Sequence[Episode]) -> pa.RecordBatch:
+    """Episodes of one run, in their order, as rows."""
+    import pyarrow as pa
+
+    schema = episodes_schema()
+    columns = [pa.repeat(pa.scalar(id, pa.string()), len(block))]
+    for name in ("index", "seed", "success", "termination", "steps", "reward"):
+        values = [getattr(episode, name) for episode in block]
+        columns.append(pa.array(values, schema.field(name).type))
+    for name in ("counts", "metrics", "timing"):
+        columns.append(_map([getattr(episode, name) for episode in block], schema.field(name).type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _map(groups: Sequence[Mapping[str, Any]], kind: pa.MapType) -> pa.MapArray:
+    """A map a row, built from its three flat parts: a tenth of the time of one by one."""
+    import pyarrow as pa
+
+    ends = pa.array(accumulate(map(len, groups), initial=0), pa.int32())
+    keys = pa.array(chain.from_iterable(groups), pa.string())
+    values = chain.from_iterable(group.values() for group in groups)
+    return pa.MapArray.from_arrays(ends, keys, pa.array(values, kind.item_type))
+
+
+def run(experiment: Experiment, tags: Mapping[str, str]) -> pa.Table:
+    """An experiment as one row; `tags` are those of the record and those that were added later."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([_row(experiment, tags)], schema=runs_schema())
+
+
+def _row(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, Any]:
+    subject, results, config = experiment.subject, experiment.results, experiment.config
+    digests, campaign = experiment.digests, experiment.campaign
+    error, origin = experiment.error, experiment.origin
+    git = _git(experiment)
+    return {
+        **_fields(experiment, ("id", "status", "wall_seconds", "steps_per_second", "seed", "runs")),
+        "started": _time(experiment.started),
+        "ended": _time(experiment.ended),
+        "family": subject.family or None,
+        "device": subject.device or None,
+        "backend": subject.backend,
+        **_fields(results, ("episodes", "success_rate", "final_success_rate", "final_window")),
+        **_fields(results, ("total_steps", "avg_steps", "avg_reward", "curve_of")),
+        "terminations": list(results.terminations.items()),
+        "metrics": [
+            (name, _fields(spread, ("n", "mean", "sd", "min", "max")))
+            for name, spread in results.metrics.items()
+        ],
+        "curve": list(results.curve),
+        "digest_exact": digests.exact if digests else None,
+        "digest_outcome": digests.outcome if digests else None,
+        "config_label": config.label or None,
+        "config_sha256": config.sha256,
+        "config_digest": config.digest,
+        "config": canonical(config.data).decode(),
+        "tags": list(tags.items()),
+        "notes": experiment.notes,
+        "campaign_id": campaign.id if campaign else None,
+        "campaign_index": campaign.index if campaign else None,
+        "campaign_attempt": campaign.attempt if campaign else None,
+        "git_commit": git.get("commit"),
+        "git_dirty": git.get("dirty"),
+        "facts": canonical(experiment.facts).decode(),
+        "error_type": error.type if error else None,
+        "error_message": error.message if error else None,
+        "warnings": list(experiment.warnings),
+        "failures": [_fields(one, ("plugin", "hook", "error")) for one in experiment.failures],
+        "origin_kind": origin.kind if origin else None,
+        "origin_id": origin.id if origin else None,
+        "origin_format": origin.format if origin else None,
+    }
+
+
+def _fields(record: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
+
+
+def _time(text: str) -> int | None:
+    """Of a record by hand it may be no time: then none."""
+    try:
+        return microseconds(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _git(experiment: Experiment) -> dict[str, Any]:
+    """Commit and dirty flag as the built-in `metadata` says them; a fact may be anything."""
+    metadata = experiment.facts.get("metadata")
+    git = metadata.get("git") if isinstance(metadata, Mapping) else None
+    if not isinstance(git, Mapping):
+        return {}
+    commit, dirty = git.get("commit"), git.get("dirty")
+    return {
+        "commit": commit if type(commit) is str else None,
+        "dirty": dirty if type(dirty) is bool else None,
+    }
