@@ -1,0 +1,151 @@
+"""The environment that a configuration names, made by Gymnasium or refused in one line."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+from attrs import frozen
+
+from qn_tracking.errors import ConfigError, UsageError, did_you_mean
+from qn_tracking_gymnasium.ending import names
+from qn_tracking_gymnasium.schema import EnvironmentSection, thawed
+
+_OURS = {
+    "id": "environment.id",
+    "max_episode_steps": "environment.max_steps",
+    "disable_env_checker": "it costs time in each step",
+    "render_mode": "a session shows nothing",
+}
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """An environment that can be made: `make` gives a fresh one each time.
+
+    `least` is the sum of rewards from which on its makers call it solved, if they do. `package` is
+    where it is from. `warnings` are what Gymnasium said when it was made first.
+    """
+
+    make: Callable[[], gymnasium.Env[Any, Any]]
+    least: float | None
+    package: str
+    warnings: tuple[str, ...] = ()
+
+
+def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
+    """Checks a section, by making the environment once.
+
+    A configuration may come from a stranger: `module:Env-v0`, by which Gymnasium imports any
+    module, is refused, and so are displays. Raises ConfigError naming the field.
+    """
+
+    def refuse(cause: str, name: str, hint: str | None = None) -> ConfigError:
+        return ConfigError(cause, file=file, field=f"environment.{name}", hint=hint)
+
+    try:
+        names(section.info)
+    except UsageError as error:
+        raise refuse(error.cause.removeprefix("info: "), "info", error.hint) from None
+    if ":" in section.id:
+        raise refuse(
+            "a module before the id is refused: it would be imported",
+            "id",
+            "environment.package names an installed one",
+        )
+    for name in section.kwargs:
+        if name in _OURS:
+            raise refuse("is not taken here", f"kwargs.{name}", _OURS[name])
+    if section.package is not None:
+        cause = _imported(section.package)
+        if cause is not None:
+            raise refuse(cause, "package")
+    if section.id not in gymnasium.registry:
+        raise refuse(
+            f"no environment {section.id!r}",
+            "id",
+            did_you_mean(section.id, gymnasium.registry)
+            or "environment.package names what registers it",
+        )
+    kwargs = thawed(section.kwargs)
+
+    def made() -> gymnasium.Env[Any, Any]:
+        # Its checks are for authors of environments, and cost time in each step.
+        return gymnasium.make(
+            section.id, max_episode_steps=section.max_steps, disable_env_checker=True, **kwargs
+        )
+
+    def make() -> gymnasium.Env[Any, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they have been said
+            return made()
+
+    said: tuple[str, ...]
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            env = made()
+            said = tuple(dict.fromkeys(_line(one.message) for one in caught))
+    except (Exception, SystemExit) as error:
+        name = "kwargs" if kwargs and not _is_missing(error) else "id"
+        # Gymnasium says all arguments again; what the environment said is behind it.
+        inner = error.__cause__ if isinstance(error, TypeError) else None
+        raise refuse(f"{section.id} cannot be made: {_line(inner or error)}", name) from None
+    try:
+        spec = env.spec
+        registered = gymnasium.registry[section.id]
+        if section.max_steps is None and registered.max_episode_steps is None:
+            said += (
+                f"{section.id} has no registered limit of steps: without environment.max_steps an "
+                "episode may not end",
+            )
+        threshold = None if spec is None else spec.reward_threshold
+        return Recipe(
+            make=make,
+            least=None if threshold is None else float(threshold),
+            package=type(env.unwrapped).__module__.partition(".")[0],
+            warnings=said,
+        )
+    finally:
+        with suppress(Exception):
+            env.close()
+
+
+def _imported(name: str) -> str | None:
+    """Imports an installed package that is there for Gymnasium, or says why not.
+
+    What else is installed is nothing that a stranger's configuration may import.
+    """
+    from importlib import import_module
+    from importlib.metadata import PackageNotFoundError, requires
+
+    if not name.isidentifier():
+        return f"expected the name of a package, as it is imported, got {name!r}"
+    try:
+        wanted = requires(name) or []
+    except PackageNotFoundError:
+        return f"{name} is not installed"
+    if not any(re.match(r"gymnasium\b(?!-)", one, re.IGNORECASE) for one in wanted):
+        return f"{name} is not imported: gymnasium is not among its requirements"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(name)
+    except (Exception, SystemExit) as error:
+        return f"{name} cannot be imported: {_line(error)}"
+    return None
+
+
+def _is_missing(error: BaseException) -> bool:
+    return isinstance(error, (ImportError, gymnasium.error.DependencyNotInstalled))
+
+
+def _line(error: BaseException | Warning | str) -> str:
+    text = _COLOUR.sub("", str(error)).removeprefix("WARN: ")
+    first = " ".join(text.split())
+    return (first if len(first) <= 300 else first[:299] + "…") or type(error).__name__

@@ -1,0 +1,218 @@
+"""The wrapper for one environment: it counts, tells once, and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.wrappers import Autoreset, RecordEpisodeStatistics, TimeLimit
+
+from qn_tracking.errors import UsageError
+from qn_tracking_gymnasium import Ending, TrackEpisodes
+
+
+class Scripted(gymnasium.Env[int, int]):
+    """Returns what it was given, step by step."""
+
+    observation_space = gymnasium.spaces.Discrete(100)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, *steps: tuple[Any, bool, bool, dict[str, Any]]) -> None:
+        self.steps, self.at = steps, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        self.at = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, Any, bool, bool, dict[str, Any]]:
+        self.at += 1
+        return self.at, *self.steps[self.at - 1]
+
+
+@pytest.fixture
+def episode(recording: Any) -> Any:
+    """Plays an episode of one step; how it is recorded."""
+
+    def play_one(reward: Any = 1.0, said: dict[str, Any] | None = None, **options: Any) -> Any:
+        with recording() as (run, heard):
+            env = TrackEpisodes(Scripted((reward, True, False, said or {})), run, **options)
+            env.reset()
+            env.step(0)
+        (one,) = heard.episodes
+        return one
+
+    return play_one
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "FrozenLake-v1", "MountainCar-v0", "Taxi-v4"])
+def test_it_records_what_a_loop_without_it_counts(id: str, recording: Any, play: Any) -> None:
+    kwargs = {"is_slippery": True} if id == "FrozenLake-v1" else {}
+    bare = play(gymnasium.make(id, **kwargs), range(20))
+    with recording() as (run, heard):
+        env = TrackEpisodes(gymnasium.make(id, **kwargs), run)
+        assert play(env, range(20)) == bare
+    assert heard.told("steps", "reward", "termination") == bare
+    assert heard.told("seed") == [(seed,) for seed in range(20)]
+    assert [len(one.metrics) for one in heard.episodes] == [0] * 20
+
+
+def test_observations_rewards_and_infos_pass_as_they_are(recording: Any) -> None:
+    info = {"is_success": True, "x": 1.0}
+    inner = Scripted((np.float32(0.1), False, False, info), (2, True, False, info))
+    with recording() as (run, heard):
+        env = TrackEpisodes(inner, run, info=["x"])
+        assert env.reset(seed=5, options={"a": 1}) == (0, {})
+        first = env.step(0)
+        assert first[3] is False
+        assert first[1].dtype == np.float32
+        assert first[4] is info
+        assert env.step(1)[1] == 2
+    assert info == {"is_success": True, "x": 1.0}
+    assert env.unwrapped is inner
+    assert heard.told("reward", "steps") == [(float(np.float32(0.1)) + 2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("ended", "cut", "said"),
+    [(True, False, "terminated"), (False, True, "truncated"), (True, True, "terminated")],
+)
+def test_how_it_ended(ended: bool, cut: bool, said: str, recording: Any) -> None:
+    with recording() as (run, heard):
+        env = TrackEpisodes(Scripted((1.0, ended, cut, {})), run)
+        env.reset()
+        env.step(0)
+    assert heard.told("termination") == [(said,)]
+
+
+@pytest.mark.parametrize(
+    ("info", "success"),
+    [
+        ({"is_success": True}, True),
+        ({"is_success": np.float32(0.0)}, False),
+        ({"success": np.bool_(True)}, True),
+        ({"success": 0}, False),
+        ({"is_success": False, "success": True}, False),
+        ({}, None),
+    ],
+)
+def test_the_environment_may_say_what_a_success_is(
+    info: dict[str, Any], success: Any, episode: Any
+) -> None:
+    assert episode(said=info).success is success
+
+
+def test_the_host_may_say_what_a_success_is(episode: Any) -> None:
+    assert episode(reward=2, success=2, said={"is_success": False}).success is True
+    assert episode(reward=1.9, success=2).success is False
+    seen: list[Ending] = []
+
+    def judge(ending: Ending) -> bool | None:
+        seen.append(ending)
+        return None
+
+    assert episode(reward=4, said={"a": 1}, success=judge).success is None
+    assert seen == [Ending(steps=1, reward=4.0, terminated=True, truncated=False, info={"a": 1})]
+
+
+def test_chosen_infos_become_metrics_under_the_names_of_the_host(recording: Any) -> None:
+    info = {"x_position": np.float64(2.5), "laps": 3, "other": "text"}
+    with recording() as (run, heard):
+        env = TrackEpisodes(
+            Scripted((1.0, True, False, info)), run, info={"x_position": "x", "absent": "absent"}
+        )
+        env.reset()
+        env.step(0)
+        env = TrackEpisodes(Scripted((1.0, True, False, info)), run, info=["laps"])
+        env.reset()
+        env.step(0)
+    assert heard.told("metrics") == [({"x": 2.5},), ({"laps": 3.0},)]
+
+
+def test_an_info_that_is_no_number_stops_the_loop_naming_it(recording: Any) -> None:
+    with recording() as (run, heard):
+        env = TrackEpisodes(Scripted((1.0, True, False, {"a": "text"})), run, info=["a"])
+        env.reset()
+        with pytest.raises(TypeError, match="^a: expected a number, got str"):
+            env.step(0)
+    assert heard.episodes == []
+
+
+def test_an_episode_that_is_cut_short_is_not_recorded(recording: Any, play: Any) -> None:
+    with recording() as (run, heard):
+        env = TrackEpisodes(gymnasium.make("CartPole-v1"), run)
+        env.reset(seed=1)  # nothing was done: nothing is lost
+        for _ in range(2):
+            env.reset(seed=2)
+            env.step(0)
+            env.step(1)
+        assert env.abandoned == 1
+        play(env, range(3, 4))
+        assert env.abandoned == 2
+        env.reset()
+        env.step(0)
+        env.close()
+    assert heard.told("seed") == [(3,)]
+    assert heard.warnings == [
+        "reset() after 2 steps: an episode without an end is not recorded (said once)"
+    ]
+
+
+def test_steps_after_the_end_belong_to_no_episode(recording: Any) -> None:
+    with recording() as (run, heard):
+        env = TrackEpisodes(Scripted((1.0, True, False, {}), (1.0, True, False, {})), run)
+        env.step(0)  # and those before the first reset
+        env.reset()
+        env.step(0)
+        env.step(0)
+    assert heard.told("steps", "reward") == [(1, 1.0)]
+
+
+def test_the_seed_is_of_the_episode_that_it_was_given_for(recording: Any) -> None:
+    with recording() as (run, heard):
+        env = TrackEpisodes(Scripted((1.0, True, False, {})), run)
+        for seed in (7, None, np.int64(8)):
+            env.reset(seed=seed)  # type: ignore[arg-type]
+            env.step(0)
+        with pytest.raises(UsageError, match="seed 9007199254740992 cannot be recorded"):
+            env.reset(seed=2**53)
+    assert heard.told("seed") == [(7,), (None,), (8,)]
+
+
+def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
+    with recording() as (run, heard):
+        inner = TimeLimit(gymnasium.make("CartPole-v1").unwrapped, 5)
+        env = RecordEpisodeStatistics(TrackEpisodes(inner, run))
+        assert [steps for steps, *_ in play(env, range(3))] == [5, 5, 5]
+        auto = Autoreset(TrackEpisodes(inner, run))
+        auto.reset(seed=1)
+        for _ in range(12):  # five, a reset, five, a reset
+            auto.step(0 if auto.unwrapped.state[3] > 0 else 1)  # type: ignore[attr-defined]
+        with pytest.raises(UsageError, match=r"TrackEpisodes around Autoreset \(put it inside"):
+            TrackEpisodes(TimeLimit(Autoreset(inner), 9), run)
+    assert heard.told("steps", "termination") == [(5, "truncated")] * 5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"success": "yes"}, "success: expected a function or a number, got 'yes'"),
+        ({"success": float("nan")}, "success: expected a function or a number, got nan"),
+        ({"info": "x"}, "info: expected a list or a mapping of names, got 'x'"),
+        ({"info": {"x": 3}}, "info: expected names, got 3"),
+        ({"info": ["reward"]}, "info: reward is counted already (give it another name)"),
+        ({"info": {"a": "x", "b": "x"}}, "info: two keys have one name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(
+    options: dict[str, Any], said: str, recording: Any
+) -> None:
+    with recording() as (run, _), pytest.raises(UsageError) as raised:
+        TrackEpisodes(Scripted(), run, **options)
+    assert str(raised.value) == said
+
+
+def test_success_that_is_no_truth_value_is_refused(episode: Any) -> None:
+    with pytest.raises(TypeError, match=r"info\['success'\]: expected true, false or a number"):
+        episode(said={"success": "no"})
