@@ -26,7 +26,27 @@ environment:
 """
 # Wide enough for a numeric library to think of threads.
 WIDE = SMALL.replace("hidden_dim: 8", "hidden_dim: 256")
-CONFIGS = {"mlp": SMALL, "mlp_wide": WIDE, "modular": MODULAR}
+QMODULAR = MODULAR.replace("name: modular", "name: qmodular")
+SPIKING = """\
+max_steps: 30
+brain:
+  name: spiking
+  config: {hidden_size: 64, weight_mean: 0.2, learning_rate: 0.1}
+environment:
+  type: static
+  static: {grid_size: 6}
+"""
+QMLP = SPIKING.replace("name: spiking", "name: qmlp").replace(
+    "hidden_size: 64, weight_mean: 0.2, learning_rate: 0.1", "hidden_dim: 256, batch_size: 16"
+)
+CONFIGS = {
+    "mlp": SMALL,
+    "mlp_wide": WIDE,
+    "modular": MODULAR,
+    "qmlp": QMLP,
+    "qmodular": QMODULAR,
+    "spiking": SPIKING,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +109,7 @@ def test_another_seed_says_something(qn_run: Program) -> None:
     assert digests(qn_run, "mlp", "--seed", "12")["exact"] != usual(qn_run, "mlp")["exact"]
 
 
-@pytest.mark.parametrize("name", ["mlp", "modular"])
+@pytest.mark.parametrize("name", ["mlp", "modular", "qmodular"])
 def test_as_many_workers_as_one_likes(name: str, project: Path, qn_run: Program) -> None:
     found = []
     for jobs in ("1", "4"):

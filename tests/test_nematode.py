@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,22 +20,29 @@ from qulacs import QuantumCircuit, QuantumState
 
 from qn_tracking import config as configuration, hookspecs
 from qn_tracking.errors import ConfigError
+from qn_tracking.nematode.brains import FACTORIES
 from qn_tracking.nematode.circuit import Circuit, parameter_names
 from qn_tracking.nematode.mlp import MlpBrain
 from qn_tracking.nematode.modular import ModularBrain
 from qn_tracking.nematode.plugin import Nematode
+from qn_tracking.nematode.qmlp import QmlpBrain
+from qn_tracking.nematode.qmodular import QmodularBrain
 from qn_tracking.nematode.schedules import Adam, ByPerformance, Decay, make_optimiser
 from qn_tracking.nematode.schema import (
     DynamicSection,
     InitializerSection,
     MlpSection,
     ModularSection,
+    QmlpSection,
+    QmodularSection,
     RateParameters,
     RateSection,
     RewardSection,
     SatietySection,
+    SpikingSection,
 )
 from qn_tracking.nematode.simulation import NematodeSimulation
+from qn_tracking.nematode.spiking import SpikingBrain
 from qn_tracking.nematode.world import (
     FORWARD,
     LEFT,
@@ -70,6 +78,9 @@ DYNAMIC: dict[str, Any] = {
     },
 }
 MODULAR: dict[str, Any] = {**STATIC, "brain": {"name": "modular"}, "shots": 50, "qubits": 2}
+QMODULAR: dict[str, Any] = {**MODULAR, "brain": {"name": "qmodular"}}
+QMLP: dict[str, Any] = {**STATIC, "brain": {"name": "qmlp", "config": {"hidden_dim": 8}}}
+SPIKING: dict[str, Any] = {**STATIC, "brain": {"name": "spiking", "config": {"hidden_size": 8}}}
 NOTHING = RewardSection(
     reward_goal=0,
     reward_distance_scale=0,
@@ -553,14 +564,34 @@ def modular(**fields: Any) -> ModularBrain:
     )
 
 
+def qmodular(**fields: Any) -> QmodularBrain:
+    rate = RateParameters(initial_learning_rate=0.05, min_lr=0.01)
+    return QmodularBrain(
+        QmodularSection(**fields),
+        shots=200,
+        rate=RateSection(parameters=rate),
+        gradient="clip",
+        initializer=InitializerSection(),
+    )
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: MlpBrain(MlpSection(hidden_dim=16, learning_rate=0.01, entropy_beta=0.0)),
         modular,
         lambda: modular(modules={"chemotaxis": (0, 2), "action": (1,)}, num_layers=1),
+        lambda: QmlpBrain(QmlpSection(hidden_dim=16, learning_rate=0.005)),
+        lambda: qmodular(epsilon_decay=0.98),
+        lambda: qmodular(
+            epsilon_decay=0.98, modules={"chemotaxis": (0, 2), "action": (1,)}, num_layers=1
+        ),
+        lambda: SpikingBrain(SpikingSection(weight_mean=0.2, learning_rate=0.1)),
     ],
-    ids=["mlp", "modular", "modular-3-qubits"],
+    ids=[
+        *("mlp", "modular", "modular-3-qubits"),
+        *("qmlp", "qmodular", "qmodular-3-qubits", "spiking"),
+    ],
 )
 @pytest.mark.parametrize("wanted", range(4))
 def test_a_brain_learns_which_action_is_rewarded(make: Any, wanted: int) -> None:
@@ -607,7 +638,14 @@ def test_initializers(kind: Any) -> None:
 
 # ---------------------------------------------------------------------------------------- episodes
 
-KINDS = {"static": STATIC, "dynamic": DYNAMIC, "modular": MODULAR}
+KINDS = {
+    "static": STATIC,
+    "dynamic": DYNAMIC,
+    "modular": MODULAR,
+    "qmlp": QMLP,
+    "qmodular": QMODULAR,
+    "spiking": SPIKING,
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -623,7 +661,7 @@ def test_the_same_seed_gives_the_same_episodes(kind: str) -> None:
 def test_the_same_seed_gives_the_same_episodes_in_another_process() -> None:
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import test_nematode as t;"
-        "print(json.dumps([list(t.build(d).episodes(4, 7)) for d in (t.DYNAMIC, t.MODULAR)]))"
+        "print(json.dumps([list(t.build(d).episodes(4, 7)) for d in t.KINDS.values()]))"
     )
     folder = os.path.dirname(__file__)
     outputs = []
@@ -637,7 +675,7 @@ def test_the_same_seed_gives_the_same_episodes_in_another_process() -> None:
             check=True,
         )
         outputs.append(done.stdout)
-    here = json.dumps([list(build(data).episodes(4, 7)) for data in (DYNAMIC, MODULAR)])
+    here = json.dumps([list(build(data).episodes(4, 7)) for data in KINDS.values()])
     assert outputs == [here + "\n"] * 2
 
 
@@ -698,10 +736,71 @@ def test_the_subject_names_what_runs() -> None:
     assert (subject.environment, subject.brain, subject.family) == ("static", "modular", "quantum")
     assert (subject.device, subject.packages) == ("cpu", ("qn_tracking.nematode",))
     assert subject.backend == "statevector"
-    assert build(DYNAMIC).subject.family == "classical"
+    families = {name: build(data).subject.family for name, data in KINDS.items()}
+    assert [name for name, family in families.items() if family == "quantum"] == [
+        *("modular", "qmodular")
+    ]
 
 
 # ----------------------------------------------------------------------------------- configurations
+
+# Values that the fields of a brain's own section are refused for.
+BAD = (
+    (
+        QMLP,
+        {
+            "hidden_dim": (0, 10**6, 1.5, "8"),
+            "num_hidden_layers": (0, 17),
+            "learning_rate": (-0.1, "fast", True),
+            "epsilon": (-0.1, 1.1, 0.005),
+            "epsilon_decay": (-0.1, 1.1),
+            "epsilon_min": (-0.1, 1.1),
+            "gamma": (-0.1, 1.1),
+            "target_update_freq": (0, 2.5),
+            "buffer_size": (0, 31, 10**8),
+            "batch_size": (0, 10**5, None),
+        },
+    ),
+    (
+        QMODULAR,
+        {
+            "modules": ({}, {"chemotaxsi": [0, 1]}, {"chemotaxis": [0, True]}, [0, 1]),
+            "num_layers": (0, 65),
+            "buffer_size": (0, 31, 10**8),
+            "batch_size": (0, 10**5),
+            "target_update_freq": (0,),
+            "epsilon_decay": (-0.1, 1.1),
+            "min_epsilon": (-0.1, 1.1),
+            "negative_reward_threshold": ("low",),
+            "min_state_features_for_proximity": (-1, 0.5),
+            "high_gradient_threshold": ("high",),
+            "medium_gradient_threshold": (None,),
+        },
+    ),
+    (
+        SPIKING,
+        {
+            "hidden_size": (0, 10**6),
+            "simulation_duration": (0.0, -5.0, 0.5, 2001.0, 1e300),
+            "time_step": (0.0, -1.0),
+            "tau_m": (0.0, -1.0),
+            "v_threshold": ("high", None, 1e7),
+            "v_reset": (1.0, 7.0, -1e7),
+            "v_rest": (1.0, 7.0, -1e7),
+            "max_rate": (-1.0, 1001.0),
+            "min_rate": (-1.0,),
+            "tau_plus": (0.0,),
+            "tau_minus": (0.0,),
+            "a_plus": (-0.1, 1e7),
+            "a_minus": (-0.1, 1e7),
+            "learning_rate": (-0.1, 1e300),
+            "reward_scaling": ("much", -1e7),
+            "weight_mean": ("much", 1e7),
+            "weight_std": (-0.1, 1e7),
+            "weight_clip": (0.0, -1.0, 1e7),
+        },
+    ),
+)
 
 
 @pytest.mark.parametrize(
@@ -772,6 +871,20 @@ def test_the_subject_names_what_runs() -> None:
             "parameter_initializer.manual_parameter_values",
         ),
         (MODULAR, "manyworlds_mode.max_columns", 0, "manyworlds_mode.max_columns"),
+        (QMODULAR, "qubits", 3, "qubits"),
+        (QMODULAR, "brain.config.modules", {"chemotaxis": [0, 2]}, "brain.config.modules"),
+        (
+            QMODULAR,
+            "parameter_initializer",
+            {"type": "manual", "manual_parameter_values": {"θ_rx1_7": 0.0}},
+            "parameter_initializer.manual_parameter_values",
+        ),
+        *(
+            (data, f"brain.config.{field}", value, f"brain.config.{field}")
+            for data, fields in BAD
+            for field, values in fields.items()
+            for value in values
+        ),
     ],
 )
 def test_a_wrong_configuration_names_its_field(
@@ -783,6 +896,49 @@ def test_a_wrong_configuration_names_its_field(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "field", "meant"),
+    [
+        (QMLP, "epsilon_decya", "epsilon_decay"),
+        (QMODULAR, "target_update_frequency", "target_update_freq"),
+        (SPIKING, "v_treshold", "v_threshold"),
+    ],
+)
+def test_an_unknown_field_of_a_brain_is_refused_with_what_was_meant(
+    data: dict[str, Any], field: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{field}.*{meant}"):
+        build(changed(data, f"brain.config.{field}", 1))
+
+
+@pytest.mark.parametrize(
+    ("data", "low", "bottom", "high", "top"),
+    [
+        (QMLP, "batch_size", 2, "buffer_size", 1),
+        (QMLP, "epsilon_min", 0.5, "epsilon", 0.25),
+        (QMODULAR, "batch_size", 2, "buffer_size", 1),
+        (SPIKING, "min_rate", 0.5, "max_rate", 0.25),
+        (SPIKING, "time_step", 0.5, "simulation_duration", 0.25),
+    ],
+)
+def test_two_fields_that_cross_are_both_named(
+    data: dict[str, Any], low: str, bottom: float, high: str, top: float
+) -> None:
+    data = changed(data, f"brain.config.{low}", bottom)
+    assert build(changed(data, f"brain.config.{high}", bottom))
+    message = f"brain.config.{high}: {top} is less than {low}, {bottom}"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        build(changed(data, f"brain.config.{high}", top))
+
+
+def test_a_batch_of_circuits_that_would_fill_the_memory_is_refused() -> None:
+    data = changed(QMODULAR, "brain.config.modules", {"chemotaxis": list(range(8))})
+    data = changed(data, "qubits", 8)
+    assert build(data)
+    with pytest.raises(ConfigError, match=r"brain\.config\.batch_size: .*memory"):
+        build(changed(data, "brain.config.num_layers", 64))
+
+
 def test_a_rate_whose_bounds_cross_is_refused() -> None:
     data = changed(MODULAR, "learning_rate.method", "performance_based")
     data = changed(data, "learning_rate.parameters.min_learning_rate", 0.9)
@@ -791,8 +947,8 @@ def test_a_rate_whose_bounds_cross_is_refused() -> None:
 
 
 def test_an_unknown_brain_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="mlp, modular"):
-        build(changed(STATIC, "brain.name", "spiking"))
+    with pytest.raises(ConfigError, match="mlp, modular, qmlp, qmodular, spiking"):
+        build(changed(STATIC, "brain.name", "spikng"))
 
 
 def test_what_is_not_ours_is_left_to_others() -> None:
@@ -809,6 +965,10 @@ def test_sections_without_effect_are_named_in_one_warning() -> None:
     data = changed(data, "satiety.satiety_decay_rate", 1.0)
     assert build(data).warnings == ("without effect here: manyworlds_mode, satiety, gradient",)
     assert build(STATIC).warnings == ()
+    fields = ("high_gradient_threshold", "medium_gradient_threshold")
+    data = changed(QMODULAR, "brain.config", dict.fromkeys(fields, 0.5))
+    names = ", ".join(f"brain.config.{field}" for field in fields)
+    assert build(data).warnings == (f"without effect here: {names}",)
 
 
 def test_a_plugin_brings_its_own_brain_and_environment() -> None:
@@ -886,12 +1046,11 @@ def test_a_shipped_configuration_says_what_it_is_and_runs(name: str) -> None:
     assert next(simulation.episodes(1, 0))["steps"] > 0
 
 
-def test_eight_configurations_are_shipped() -> None:
+def test_a_configuration_for_each_brain_is_shipped() -> None:
     sizes = ("small", "medium", "large")
     assert set(configuration.shipped()) >= {
-        f"{brain}_{kind}"
-        for brain in ("mlp", "modular")
-        for kind in ("simple_medium", *(f"dynamic_{size}" for size in sizes))
+        *(f"{brain}_dynamic_{size}" for brain in ("mlp", "modular") for size in sizes),
+        *(f"{brain}_simple_medium" for brain in FACTORIES),
     }
 
 

@@ -137,12 +137,41 @@ def test_modular_learns_from_random_angles_on_the_medium_grid() -> None:
     assert steps(episodes[-10:]) < steps(episodes[:10])
 
 
+@both
+@seeds
+@pytest.mark.parametrize("brain", ["qmlp", "qmodular"])
+def test_q_learning_soon_needs_few_steps(brain: str, source: str, seed: int) -> None:
+    episodes = play(source, f"{brain}_simple_medium", 50, seed)
+    random = play(source, f"{brain}_simple_medium", 20, seed, RandomProvider())
+    assert success(episodes[-30:]) == 1
+    # The shortest way is 14.
+    assert steps(episodes[-30:]) < min(22, 0.15 * steps(random))
+
+
+@seeds
+def test_spiking_neurons_learn_the_way(seed: int) -> None:
+    episodes = play("shipped", "spiking_simple_medium", 80, seed)
+    random = play("shipped", "spiking_simple_medium", 20, seed, RandomProvider())
+    assert success(episodes[-30:]) == 1
+    assert steps(episodes[-30:]) < min(22, 0.15 * steps(random))
+    assert steps(episodes[:20]) > 25
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not REAL.is_dir(), reason="QN_REAL_DATA is not set")
+@seeds
+def test_spiking_neurons_learn_slowly_at_the_real_rate(seed: int) -> None:
+    episodes = play("real", "spiking_simple_medium", 200, seed)
+    random = play("real", "spiking_simple_medium", 100, seed, RandomProvider())
+    assert success(random) < 0.75 < success(episodes[-50:])
+    assert steps(episodes[-50:]) < 0.75 * steps(random)
+
+
 @pytest.mark.real_data
 @pytest.mark.skipif(not REAL.is_dir(), reason="QN_REAL_DATA is not set")
 def test_real_configurations_run_unmodified() -> None:
     names = {path.stem for path in REAL.glob("*.yml")}
-    ours = {name for name in names if name.startswith(("mlp_", "modular_"))}
-    assert len(ours) == 9
-    for name in ours:
+    assert len(names) == 12
+    for name in names:
         (episode,) = play("real", name, 1, 1)
         assert episode["steps"] > 0

@@ -1,31 +1,25 @@
 """The `mlp` brain: a small policy network that learns by REINFORCE, in NumPy.
 
-The network is tiny: a step costs mostly the calls themselves. Hence: weights as (out, in + 1) with
-the bias as last column against a constant last input, one flat vector for all of them, every buffer
-made once, and the activations of a window kept for its update.
+A step costs mostly the calls themselves. Hence: every buffer made once, and the activations of a
+window kept for its update.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from math import exp, log, pi, sqrt
 
 import numpy as np
-import numpy.typing as npt
 
 from qn_tracking.nematode.schema import MlpSection
+from qn_tracking.nematode.weights import Weights
 from qn_tracking.nematode.world import ACTIONS
 
 WINDOW = 5
 """Steps between two updates; an episode's last window may be shorter."""
 MAX_NORM = 0.5
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-FLUSH = 256
-"""Updates between two flushes of moments too small for float32 (see `_flush`)."""
 INPUTS, OUTPUTS = 2, len(ACTIONS)
 
-Floats = npt.NDArray[np.float32]
 Four = tuple[float, float, float, float]
 
 _maximum, _ZERO = np.maximum, np.float32(0)
@@ -46,19 +40,8 @@ class MlpBrain:
     def __init__(self, section: MlpSection) -> None:
         self._section = section
         widths = [INPUTS, *[section.hidden_dim] * section.num_hidden_layers, OUTPUTS]
-        shapes = [(out, into + 1) for into, out in pairwise(widths)]
-        sizes = [out * into for out, into in shapes]
-        total = sum(sizes)
-        ends = np.cumsum(sizes).tolist()
-
-        def views(flat: Floats) -> list[Floats]:
-            parts = zip(ends, sizes, shapes, strict=True)
-            return [flat[end - size : end].reshape(shape) for end, size, shape in parts]
-
-        flat = {name: np.zeros(total, np.float32) for name in ("w", "g", "m", "v")}
-        self._w, self._g, self._m, self._v = flat.values()
-        self._weights, self._slopes = views(self._w), views(self._g)
-        self._scratch = np.empty(total, np.float32)
+        self._weights = Weights(widths, max_norm=MAX_NORM)
+        shapes = self._weights.shapes
         # Inputs of each layer for every step of a window, with the constant 1 of the bias behind.
         self._inputs = [np.ones((WINDOW, into), np.float32) for _, into in shapes]
         self._logits = np.empty((WINDOW, OUTPUTS), np.float32)
@@ -68,7 +51,7 @@ class MlpBrain:
         for t in range(WINDOW):
             *hidden, last = [
                 (w.dot, layer[t], out[t])
-                for w, layer, out in zip(self._weights, self._inputs, outs, strict=True)
+                for w, layer, out in zip(self._weights.layers, self._inputs, outs, strict=True)
             ]
             self._rows.append((self._inputs[0][t], hidden, last))
         self._deltas = [np.empty((WINDOW, out), np.float32) for out, _ in shapes]
@@ -77,11 +60,7 @@ class MlpBrain:
     def reset(self, seed: np.random.SeedSequence) -> None:
         """Forget everything; weights and biases uniform within ±1 / √(inputs of the layer)."""
         self._rng = np.random.Generator(np.random.PCG64(seed))
-        for weights in self._weights:
-            bound = 1 / sqrt(weights.shape[1] - 1)
-            weights[:] = self._rng.uniform(-bound, bound, weights.shape)
-        self._m[:] = 0
-        self._v[:] = 0
+        self._weights.draw(self._rng)
         self._uniforms: list[float] = []
         self._baseline = self._section.baseline
         self._rate = self._section.learning_rate
@@ -178,49 +157,18 @@ class MlpBrain:
         delta = self._deltas[-1][:n]
         delta[:] = rows
         delta /= n
-        for i in range(len(self._weights) - 1, -1, -1):
+        layers, slopes = self._weights.layers, self._weights.slopes
+        for i in range(len(layers) - 1, -1, -1):
             values = self._inputs[i][:n]
-            np.dot(delta.T, values, self._slopes[i])
+            np.dot(delta.T, values, slopes[i])
             if i:
-                back = np.dot(delta, self._weights[i][:, :-1], self._deltas[i - 1][:n])
+                back = np.dot(delta, layers[i][:, :-1], self._deltas[i - 1][:n])
                 back *= np.greater(values[:, :-1], 0, self._masks[i - 1][:n])
                 delta = back
-        self._adam()
-
-    def _adam(self) -> None:
-        """One step of Adam. The moments are kept without their factors (1 - β), which are constant
-        and move into the step: two passes over the parameters less.
-        """
-        section = self._section
+        self._weights.descend(self._rate)
         self._updates += 1
-        n = self._updates
-        g = self._g
-        norm = sqrt(float(np.dot(g, g)))
-        if norm > MAX_NORM:
-            g *= np.float32(MAX_NORM / (norm + 1e-6))
-        second = sqrt((1 - BETA2) / (1 - BETA2**n))
-        m, v, t = self._m, self._v, self._scratch
-        m *= np.float32(BETA1)
-        m += g
-        v *= np.float32(BETA2)
-        g *= g
-        v += g
-        np.sqrt(v, t)
-        t += np.float32(EPSILON / second)
-        np.divide(m, t, t)
-        t *= np.float32(self._rate * (1 - BETA1) / (1 - BETA1**n) / second)
-        self._w -= t
-        if n % FLUSH == 0:
-            self._flush()
-        if n % section.lr_scheduler_step_size == 0:
-            self._rate *= section.lr_scheduler_gamma
-
-    def _flush(self) -> None:
-        """Zero moments that would go subnormal before the next flush: arithmetic on subnormal
-        numbers is many times slower, and a ReLU that is dead leaves thousands of them.
-        """
-        for moment in (self._m, self._v):
-            moment[np.abs(moment) < 1e-26] = 0
+        if self._updates % self._section.lr_scheduler_step_size == 0:
+            self._rate *= self._section.lr_scheduler_gamma
 
     def end(self) -> Mapping[str, float]:
         """Adam's `learning_rate`, mean `entropy` of the policy in nats, mean `loss` of updates."""

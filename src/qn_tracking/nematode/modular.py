@@ -5,7 +5,7 @@ Learns by the parameter-shift rule on the log-probability of the chosen action, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from math import pi
 
 import numpy as np
@@ -13,33 +13,8 @@ import numpy as np
 from qn_tracking.nematode.circuit import Circuit, parameter_names
 from qn_tracking.nematode.schedules import make_optimiser
 from qn_tracking.nematode.schema import InitializerSection, ModularSection, RateSection
-from qn_tracking.nematode.world import ACTIONS, FORWARD, LEFT, RIGHT
-
-Angles = tuple[float, float, float]
-_LAST = {FORWARD: pi, LEFT: pi / 2, RIGHT: -pi / 2}
-
-
-def _chemotaxis(strength: float, angle: float, last: int | None) -> Angles:
-    return strength * pi - pi / 2, angle / 2, 0.0
-
-
-def _action(strength: float, angle: float, last: int | None) -> Angles:
-    return 0.0, 0.0, _LAST.get(last, 0.0) if last is not None else 0.0
-
-
-def _nothing(strength: float, angle: float, last: int | None) -> Angles:
-    return 0.0, 0.0, 0.0
-
-
-FEATURES: dict[str, Callable[[float, float, int | None], Angles]] = {
-    "chemotaxis": _chemotaxis,
-    "action": _action,
-    "thermotaxis": _nothing,
-    "oxygen": _nothing,
-    "vision": _nothing,
-}
-"""What each module adds to RX, RY, RZ of its qubits, in radians, from strength and angle of the
-signal and the last action. The world has nothing yet for the last three to sense."""
+from qn_tracking.nematode.senses import Senses
+from qn_tracking.nematode.world import ACTIONS
 
 
 class ModularBrain:
@@ -61,30 +36,18 @@ class ModularBrain:
         """All sections as checked; `gradient` is `raw`, `normalize` or `clip`."""
         self._section, self._shots = section, shots
         self._rate_section, self._method, self._initializer = rate, gradient, initializer
-        self._qubits = sum(len(qubits) for qubits in section.modules.values())
-        self._features = [
-            (FEATURES[module], list(qubits)) for module, qubits in section.modules.items()
-        ]
-        self._circuit = Circuit(self._qubits, section.num_layers)
-        self.parameters = parameter_names(self._qubits, section.num_layers)
+        self._senses = Senses(section.modules)
+        qubits = self._senses.qubits
+        self._circuit = Circuit(qubits, section.num_layers)
+        self.parameters = parameter_names(qubits, section.num_layers)
         """The names of the angles, in order."""
 
     def reset(self, seed: np.random.SeedSequence) -> None:
         """Forget everything; start at the angles of the initializer."""
         self._rng = np.random.Generator(np.random.PCG64(seed))
         self._noise: list[float] = []
-        size = len(self.parameters)
-        match self._initializer.type:
-            case "manual":
-                values = self._initializer.manual_parameter_values or {}
-                self._angles = [values[name] for name in self.parameters]
-            case "zero":
-                self._angles = [0.0] * size
-            case "random_pi":
-                self._angles = self._rng.uniform(-pi, pi, size).tolist()
-            case "random_small":
-                self._angles = self._rng.uniform(-0.1, 0.1, size).tolist()
-        self._optimiser = make_optimiser(self._rate_section, size)
+        self._angles = first_angles(self._initializer, self.parameters, self._rng)
+        self._optimiser = make_optimiser(self._rate_section, len(self._angles))
         self._recent: list[float] = []
         self._boost_left = 0
 
@@ -96,12 +59,7 @@ class ModularBrain:
 
     def act(self, strength: float, angle: float) -> int:
         """An action drawn from the frequencies of `shots` measurements."""
-        added = [0.0] * (3 * self._qubits)
-        for feature, qubits in self._features:
-            for axis, value in enumerate(feature(strength, angle, self._last)):
-                for qubit in qubits:
-                    added[axis * self._qubits + qubit] = value
-        added *= self._section.num_layers
+        added = self._senses.angles(strength, angle, self._last) * self._section.num_layers
         inputs = [a + b for a, b in zip(self._angles, added, strict=True)]
         probabilities = self._circuit.run(inputs)
         total = sum(probabilities)
@@ -132,7 +90,7 @@ class ModularBrain:
             if -floor < slope < floor:
                 slope = -floor if slope < 0 else floor
             slopes.append(0.5 * slope / self._frequency * reward)
-        slopes = _tamed(slopes, self._method)
+        slopes = tamed(slopes, self._method)
         self._slope_sum += sum([slope * slope for slope in slopes]) ** 0.5
         self._updates += 1
         self._reward += reward
@@ -184,7 +142,25 @@ class ModularBrain:
         }
 
 
-def _tamed(slopes: list[float], method: str) -> list[float]:
+def first_angles(
+    section: InitializerSection, names: Sequence[str], rng: np.random.Generator
+) -> list[float]:
+    """Where the parameters of these names start, in radians."""
+    match section.type:
+        case "manual":
+            values = section.manual_parameter_values or {}
+            return [values[name] for name in names]
+        case "zero":
+            return [0.0] * len(names)
+        case "random_pi":
+            most = pi
+        case "random_small":
+            most = 0.1
+    angles: list[float] = rng.uniform(-most, most, len(names)).tolist()
+    return angles
+
+
+def tamed(slopes: list[float], method: str) -> list[float]:
     """The gradient as it is, with its largest entry scaled to 1, or each entry within ±1."""
     if method == "clip":
         return [min(1.0, max(-1.0, slope)) for slope in slopes]

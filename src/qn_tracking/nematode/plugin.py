@@ -8,31 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.errors import ConfigError, did_you_mean
+from qn_tracking.errors import ConfigError
 from qn_tracking.hookspecs import hookimpl
 from qn_tracking.model import Config
+from qn_tracking.nematode.brains import FACTORIES, IDLE
 
 if TYPE_CHECKING:
-    from qn_tracking.nematode.mlp import MlpBrain
-    from qn_tracking.nematode.modular import ModularBrain
-    from qn_tracking.nematode.schema import Document, ModularSection
+    from qn_tracking.nematode.brain import Brain
+    from qn_tracking.nematode.schema import Document
     from qn_tracking.nematode.simulation import NematodeSimulation
     from qn_tracking.nematode.world import DynamicEnvironment, StaticEnvironment
     from qn_tracking.submission import Category
 
 ENVIRONMENTS = ("static", "dynamic")
-BRAINS = ("mlp", "modular")
 
 # Known fields that change nothing for an environment or a brain: a warning names those present.
 _IDLE = {
     "static": ("satiety", "environment.dynamic"),
     "dynamic": ("environment.static",),
-    "mlp": ("shots", "qubits", "learning_rate", "gradient", "parameter_initializer"),
-    "modular": (
-        "brain.config.significant_reward_threshold",
-        "brain.config.large_gradient_threshold",
-        "brain.config.overfit_detector_episode_log_interval",
-    ),
+    **IDLE,
 }
 
 
@@ -41,7 +35,7 @@ class Nematode:
 
     provides = (
         *(f"environment.{name}" for name in ENVIRONMENTS),
-        *(f"brain.{name}" for name in BRAINS),
+        *(f"brain.{name}" for name in FACTORIES),
     )
 
     @hookimpl(trylast=True)
@@ -60,7 +54,7 @@ class Nematode:
             raise _unknown(config, "environment", "environment.type", ENVIRONMENTS)
         brain = hook.make_brain(config=config)
         if brain is None:
-            raise _unknown(config, "brain", "brain.name", BRAINS)
+            raise _unknown(config, "brain", "brain.name", FACTORIES)
         _check_rate(config, document)
         return NematodeSimulation(environment, brain, warnings=_warnings(config.data))
 
@@ -124,14 +118,11 @@ class Nematode:
             ) from None
 
     @hookimpl
-    def make_brain(self, config: Config) -> MlpBrain | ModularBrain | None:
-        """`mlp` or `modular`. Raises ConfigError naming the field."""
-        match _named(config, "brain"):
-            case "mlp":
-                return _mlp(config)
-            case "modular":
-                return _modular(config)
-        return None
+    def make_brain(self, config: Config) -> Brain | None:
+        """One of those that come along, by its name. Raises ConfigError naming the field."""
+        name = _named(config, "brain")
+        make = FACTORIES.get(name) if isinstance(name, str) else None
+        return None if make is None else make(config, _document(config))
 
 
 def _document(config: Config) -> Document:
@@ -181,83 +172,3 @@ def _present(data: object, field: str) -> bool:
             return False
         data = data[key]
     return True
-
-
-def _mlp(config: Config) -> MlpBrain:
-    from qn_tracking.codec import structure
-    from qn_tracking.nematode.mlp import MlpBrain
-    from qn_tracking.nematode.schema import MlpSection
-
-    given = _document(config).brain.config or {}
-    return MlpBrain(structure(given, MlpSection, file=config.label, field="brain.config"))
-
-
-def _modular(config: Config) -> ModularBrain:
-    from qn_tracking.codec import structure
-    from qn_tracking.nematode.modular import ModularBrain
-    from qn_tracking.nematode.schema import ModularSection
-
-    document = _document(config)
-    given = document.brain.config or {}
-    section = structure(given, ModularSection, file=config.label, field="brain.config")
-    qubits = _qubits(config, section)
-    if document.qubits not in (None, qubits):
-        raise ConfigError(
-            f"is {document.qubits}, but brain.config.modules uses {qubits}",
-            file=config.label,
-            field="qubits",
-        )
-    brain = ModularBrain(
-        section,
-        shots=document.shots,
-        rate=document.learning_rate,
-        gradient=document.gradient.method,
-        initializer=document.parameter_initializer,
-    )
-    if document.parameter_initializer.type == "manual":
-        values = document.parameter_initializer.manual_parameter_values or {}
-        _check_manual(config, values, brain.parameters)
-    return brain
-
-
-def _qubits(config: Config, section: ModularSection) -> int:
-    """The number of qubits. Raises ConfigError unless the modules share out 0, 1, … n-1."""
-    from qn_tracking.nematode.circuit import MAX_QUBITS
-    from qn_tracking.nematode.modular import FEATURES
-
-    field = "brain.config.modules"
-    for module in section.modules:
-        if module not in FEATURES:
-            hint = did_you_mean(module, FEATURES) or f"known: {', '.join(FEATURES)}"
-            raise ConfigError(
-                f"unknown module {module!r}", file=config.label, field=field, hint=hint
-            )
-    indices = sorted(qubit for qubits in section.modules.values() for qubit in qubits)
-    if not indices:
-        raise ConfigError("no qubits", file=config.label, field=field)
-    if len(indices) > MAX_QUBITS:
-        raise ConfigError(
-            f"{len(indices)} qubits, at most {MAX_QUBITS} are simulated here",
-            file=config.label,
-            field=field,
-        )
-    if indices != list(range(len(indices))):
-        raise ConfigError(
-            f"expected each qubit from 0 to {len(indices) - 1} once, got {indices}",
-            file=config.label,
-            field=field,
-        )
-    return len(indices)
-
-
-def _check_manual(config: Config, values: Mapping[str, float], names: tuple[str, ...]) -> None:
-    field = "parameter_initializer.manual_parameter_values"
-    for name in values:
-        if name not in names:
-            hint = did_you_mean(name, names) or f"known: {names[0]} … {names[-1]}"
-            raise ConfigError(
-                f"unknown parameter {name!r}", file=config.label, field=field, hint=hint
-            )
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise ConfigError(f"missing {', '.join(missing)}", file=config.label, field=field)

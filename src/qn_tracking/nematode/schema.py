@@ -33,6 +33,11 @@ def _from(low: int, high: int) -> Check:
 _size = _from(5, 2_000)
 _foods = _from(1, 10_000)
 _count = _from(1, 1_000_000_000)
+_memory = _from(1, 1_000_000)
+_batch = _from(1, 4_096)
+# What spiking neurons multiply stays within single precision.
+_moderate = _from(-1_000_000, 1_000_000)
+_to_million = _from(0, 1_000_000)
 
 
 @frozen(kw_only=True)
@@ -206,3 +211,60 @@ class ModularSection:
     low_reward_window: int = field(default=15, validator=_positive)
     large_gradient_threshold: float = 0.1
     overfit_detector_episode_log_interval: int = 25
+
+
+@frozen(kw_only=True)
+class QmlpSection:
+    """`brain.config` of `qmlp`."""
+
+    hidden_dim: int = field(default=64, validator=_from(1, 2048))
+    num_hidden_layers: int = field(default=2, validator=_from(1, 16))
+    learning_rate: float = field(default=0.001, validator=_not_negative)
+    epsilon: float = field(default=0.1, validator=_fraction)
+    epsilon_decay: float = field(default=0.995, validator=_fraction)
+    epsilon_min: float = field(default=0.01, validator=_fraction)
+    gamma: float = field(default=0.95, validator=_fraction)
+    target_update_freq: int = field(default=100, validator=_count)
+    buffer_size: int = field(default=10_000, validator=_memory)
+    batch_size: int = field(default=32, validator=_batch)
+
+
+@frozen(kw_only=True)
+class QmodularSection:
+    """`brain.config` of `qmodular`; `modules` gives each sense its qubits."""
+
+    modules: Mapping[str, tuple[int, ...]] = field(factory=lambda: {"chemotaxis": (0, 1)})
+    num_layers: int = field(default=2, validator=_from(1, 64))
+    buffer_size: int = field(default=1800, validator=_memory)
+    batch_size: int = field(default=32, validator=_batch)
+    target_update_freq: int = field(default=25, validator=_count)
+    epsilon_decay: float = field(default=0.996, validator=_fraction)
+    min_epsilon: float = field(default=0.01, validator=_fraction)
+    negative_reward_threshold: float = -0.01
+    min_state_features_for_proximity: int = field(default=6, validator=_not_negative)
+    high_gradient_threshold: float = 0.8
+    medium_gradient_threshold: float = 0.5
+
+
+@frozen(kw_only=True)
+class SpikingSection:
+    """`brain.config` of `spiking`; times in ms, rates in Hz, potentials in units of their own."""
+
+    hidden_size: int = field(default=32, validator=_from(1, 2048))
+    simulation_duration: float = field(default=100.0, validator=_positive)
+    time_step: float = field(default=1.0, validator=_positive)
+    tau_m: float = field(default=20.0, validator=_positive)
+    v_threshold: float = field(default=1.0, validator=_moderate)
+    v_reset: float = field(default=0.0, validator=_moderate)
+    v_rest: float = field(default=0.0, validator=_moderate)
+    max_rate: float = field(default=100.0, validator=_not_negative)
+    min_rate: float = field(default=0.0, validator=_not_negative)
+    tau_plus: float = field(default=20.0, validator=_positive)
+    tau_minus: float = field(default=20.0, validator=_positive)
+    a_plus: float = field(default=0.01, validator=_to_million)
+    a_minus: float = field(default=0.01, validator=_to_million)
+    learning_rate: float = field(default=0.001, validator=_to_million)
+    reward_scaling: float = field(default=1.0, validator=_moderate)
+    weight_mean: float = field(default=0.1, validator=_moderate)
+    weight_std: float = field(default=0.05, validator=_to_million)
+    weight_clip: float = field(default=1.0, validator=[_positive, _to_million])
