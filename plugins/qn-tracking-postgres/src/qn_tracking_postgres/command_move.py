@@ -1,0 +1,151 @@
+"""`qn-exp postgres pull`, `push`, `flush` and `init`: there and back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking.cli.exp import folder, print_plain, resolved, warn
+from qn_tracking.errors import QnError, UsageError
+from qn_tracking_postgres import place
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def pull_arguments(parser: ArgumentParser) -> None:
+    """The options of `pull`."""
+    parser.add_argument("ids", nargs="+", metavar="ID", help="an id, or the beginning of one")
+    parser.add_argument(
+        "--recover",
+        action="store_true",
+        help="of a run that has died make a record, of the episodes that arrived",
+    )
+    place.arguments(parser)
+
+
+def run_pull(args: Namespace) -> int:
+    """Brings experiments here."""
+    from qn_tracking.ids import check_id
+    from qn_tracking.store import arrival
+    from qn_tracking_postgres import reading, schema
+    from qn_tracking_postgres.server import UnreachableError
+
+    server, experiments = place.server_of(args), folder(args)
+    texts = [check_id(text) for text in args.ids]
+    arrival.sweep(experiments)
+    done: list[tuple[str, str]] = []
+    errors: list[tuple[str, QnError]] = []
+    with schema.checked(server) as connection:
+        for text in texts:
+            try:
+                with server.transaction(connection):
+                    id = reading.resolve(connection, text)
+                one = reading.pull(server, connection, id, experiments, warn, crashed=args.recover)
+                done.append((one.id, one.outcome))
+            except UnreachableError:
+                raise
+            except QnError as error:
+                errors.append((text, error))
+                print(f"error: {error}", file=sys.stderr)
+    return _told(args, done, errors)
+
+
+def _told(
+    args: Namespace, done: list[tuple[str, str]], errors: list[tuple[str, QnError]], **more: Any
+) -> int:
+    """Prints what became of each; the exit code."""
+    if args.json:
+        print_plain(
+            {
+                "experiments": [{"id": id, "outcome": outcome} for id, outcome in done],
+                "errors": [{"id": id, "error": str(error)} for id, error in errors],
+                **more,
+            }
+        )
+    else:
+        outcomes = [outcome for _, outcome in done]
+        parts = [f"{outcomes.count(kind):,} {kind}" for kind in dict.fromkeys(outcomes)]
+        parts += [f"{len(errors):,} refused"] if errors else []
+        print(", ".join(parts) or "nothing to do")
+    return max((error.exit_code for _, error in errors), default=0)
+
+
+def push_arguments(parser: ArgumentParser) -> None:
+    """The options of `push`."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help="as in qn-exp show")
+    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    place.arguments(parser)
+
+
+def run_push(args: Namespace) -> int:
+    """Sends experiments there."""
+    from qn_tracking.store import paths
+    from qn_tracking_postgres import schema
+    from qn_tracking_postgres.sending import send_stored
+    from qn_tracking_postgres.server import UnreachableError
+
+    if bool(args.ids) == args.all:
+        raise UsageError("expected ids, or --all")
+    server, experiments = place.server_of(args), folder(args)
+    ids = _recorded(experiments) if args.all else resolved(args, args.ids)
+    done: list[tuple[str, str]] = []
+    errors: list[tuple[str, QnError]] = []
+    with schema.prepared(server) as connection:
+        for id in ids:
+            try:
+                if not os.path.lexists(paths.record(experiments, id)):
+                    hint = f"qn-exp recover {id}, if it has ended"
+                    raise UsageError(f"{id} has no record yet", hint=hint)
+                with server.transaction(connection):
+                    sent = send_stored(connection, experiments, id)
+                done.append((id, "sent" if sent else "there already"))
+            except UnreachableError:
+                raise
+            except QnError as error:
+                errors.append((id, error))
+                print(f"error: {error}", file=sys.stderr)
+    return _told(args, done, errors)
+
+
+def _recorded(experiments: str) -> list[str]:
+    from qn_tracking.ids import is_id
+    from qn_tracking.store.write import naming
+
+    with naming(experiments):
+        names = sorted(os.listdir(experiments))
+    return [name[:-5] for name in names if name.endswith(".json") and is_id(name[:-5])]
+
+
+def run_flush(args: Namespace) -> int:
+    """Sends what waits."""
+    from qn_tracking_postgres import spool
+    from qn_tracking_postgres.delivery import flush
+
+    server, experiments = place.server_of(args), folder(args)
+    found = flush(server, experiments)
+    for _, error in found.errors:
+        print(f"error: {error}", file=sys.stderr)
+    if found.busy:
+        warn("somebody else is sending them")
+    return _told(
+        args,
+        [(id, "sent") for id in found.sent],
+        list(found.errors),
+        waiting=spool.waiting(experiments),
+    )
+
+
+def run_init(args: Namespace) -> int:
+    """Makes the tables."""
+    from qn_tracking_postgres import schema
+
+    server = place.server_of(args)
+    with schema.prepared(server):
+        pass
+    if args.json:
+        print_plain({"schema": server.schema, "version": schema.VERSION})
+    else:
+        print(f"tables of version {schema.VERSION} in schema {server.schema}")
+    return 0

@@ -1,0 +1,142 @@
+"""Records as rows: what is exact stays bytes, the rest is what a question in SQL can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from qn_tracking.codec import plain
+from qn_tracking.model import Episode, Experiment, RunInfo
+from qn_tracking.store.read import parse
+
+NUL = b"\\u0000"
+"""How JSON writes the one character that no text of PostgreSQL can hold."""
+
+
+@frozen(kw_only=True)
+class Run:
+    """A row of `runs`; `about` is the text of run.json, `config` that of config.yml."""
+
+    id: str
+    started: datetime | None
+    host: str | None
+    environment: str
+    brain: str
+    family: str
+    seed: int | None
+    episodes_asked: int | None
+    about: bytes | None
+    config: bytes | None
+
+
+@frozen(kw_only=True)
+class Sealed:
+    """A run that is over: its row, its record as it is kept, and the files of its run by name."""
+
+    run: Run
+    ended: datetime | None
+    document: bytes
+    files: Mapping[str, bytes]
+
+
+def of_experiment(experiment: Experiment, document: bytes, files: Mapping[str, bytes]) -> Sealed:
+    """A run that is over; its host is told by run.json, if that is among the files."""
+    about = files.get("run.json")
+    host = None if about is None else parse(about, "run.json").get("host")
+    return Sealed(
+        run=_run(experiment, host if type(host) is str else None, about, files.get("config.yml")),
+        ended=moment(experiment.ended),
+        document=document,
+        files=files,
+    )
+
+
+def of_run(run: RunInfo, about: bytes, host: str) -> Run:
+    """A run that is about to start on this host."""
+    return _run(run, host, about, run.config.text.encode())
+
+
+def _run(
+    known: RunInfo | Experiment, host: str | None, about: bytes | None, config: bytes | None
+) -> Run:
+    return Run(
+        id=known.id,
+        started=moment(known.started),
+        host=None if host is None else text(host),
+        environment=text(known.subject.environment),
+        brain=text(known.subject.brain),
+        family=text(known.subject.family),
+        seed=known.seed,
+        episodes_asked=known.runs,
+        about=about,
+        config=config,
+    )
+
+
+def about(run: RunInfo, host: str, pid: int) -> dict[str, Any]:
+    """What run.json says: all that is known before episode 0."""
+    return {**plain(run), "host": host, "pid": pid}
+
+
+@frozen(kw_only=True)
+class Batch:
+    """Episodes as four texts, for the server to take apart: that is quicker than rows of ours.
+
+    `exact` and `timing` are JSON arrays whose elements are kept as they are; `at` is an array of
+    PostgreSQL. `shown` is `exact` without what its texts cannot hold, None if there is nothing.
+    """
+
+    exact: str
+    shown: str | None
+    at: str
+    timing: str
+
+
+def of_episodes(episodes: Sequence[Episode]) -> Batch:
+    """Some episodes of one run."""
+    exact = b"[%b]" % b",".join([episode.exact for episode in episodes])
+    times = [episode.timing.get("at") for episode in episodes]
+    return Batch(
+        exact=exact.decode(),
+        shown=orjson.dumps(clean(orjson.loads(exact))).decode() if NUL in exact else None,
+        at=f"{{{','.join(['NULL' if at is None else repr(at) for at in times])}}}",
+        timing=orjson.dumps([episode.timing for episode in episodes]).decode(),
+    )
+
+
+def question(document: bytes) -> str:
+    """A record as jsonb takes it."""
+    if NUL not in document:
+        return document.decode()
+    return orjson.dumps(clean(parse(document, "record"))).decode()
+
+
+def text(value: str) -> str:
+    """The text with every NUL as the sign for what cannot be shown."""
+    return value.replace("\0", "\ufffd")
+
+
+def clean(value: Any) -> Any:
+    """Plain data with every text as `text` makes it."""
+    if type(value) is str:
+        return text(value)
+    if type(value) is dict:
+        return {text(key): clean(item) for key, item in value.items()}
+    if type(value) is list:
+        return [clean(item) for item in value]
+    return value
+
+
+def moment(started: str) -> datetime | None:
+    """The time that a record tells; None if it is none."""
+    from datetime import UTC
+
+    try:
+        when = datetime.fromisoformat(started)
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
+    except ValueError:
+        return None

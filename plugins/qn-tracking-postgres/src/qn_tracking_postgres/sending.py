@@ -1,0 +1,174 @@
+"""Sending: whatever is sent twice changes nothing, and what contradicts is refused.
+
+Every function works inside a transaction of the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from itertools import islice
+from os.path import exists, join
+from typing import TYPE_CHECKING, Any
+
+from attrs import astuple
+
+from qn_tracking.codec import structure
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.ids import check_id
+from qn_tracking.model import Episode, Experiment
+from qn_tracking.stats import Tally
+from qn_tracking.store import paths, read
+from qn_tracking_postgres.rows import Run, Sealed, of_episodes, of_experiment, question
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+SIZE = 500
+"""Episodes in a statement."""
+_INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
+
+
+class RefusedError(StorageError):
+    """The server has something else under this id: no second try will change that."""
+
+
+def send_run(connection: Connection[Any], run: Run) -> None:
+    """Makes a run known; one that is known already stays as it is."""
+    connection.execute(
+        "INSERT INTO runs (id, started, host, environment, brain, family, seed, episodes_asked,"
+        " about, config) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (id) DO NOTHING",
+        astuple(run),
+    )
+
+
+def send_episodes(connection: Connection[Any], id: str, episodes: Sequence[Episode]) -> None:
+    """Adds those that are not there yet. Raises RefusedError if one that is there is another."""
+    # Of an array of type json the elements are the very text that was sent; jsonb would tidy it.
+    sent = connection.execute(
+        "INSERT INTO episodes (id, index, seed, success, termination, steps, reward, counts,"
+        " metrics, at, exact, timing)"
+        " SELECT %s, (e->>'index')::bigint, (e->>'seed')::bigint, (e->>'success')::boolean,"
+        " e->>'termination', (e->>'steps')::bigint, (e->>'reward')::double precision,"
+        " (e->'counts')::jsonb, (e->'metrics')::jsonb, at, convert_to(exact::text, 'UTF8'), timing"
+        " FROM ROWS FROM (json_array_elements(%s::json), json_array_elements(%s::json),"
+        " unnest(%s::double precision[]), json_array_elements(%s::json))"
+        " AS given (exact, shown, at, timing), coalesce(shown, exact) AS e"
+        " ON CONFLICT (id, index) DO NOTHING",
+        (id, *astuple(of_episodes(episodes))),
+    ).rowcount
+    if sent < len(episodes):
+        _compare(connection, id, episodes)
+
+
+def _compare(connection: Connection[Any], id: str, episodes: Sequence[Episode]) -> None:
+    there = connection.execute(
+        "SELECT index, exact FROM episodes WHERE id = %s AND index = ANY(%s::bigint[])",
+        (id, [episode.index for episode in episodes]),
+    ).fetchall()
+    ours = {episode.index: episode.exact for episode in episodes}
+    for index, exact in there:
+        if ours[index] != exact:
+            raise RefusedError(
+                f"another episode {index} of this id is on the server", file="postgres", field=id
+            )
+
+
+def send_sealed(connection: Connection[Any], sealed: Sealed) -> bool:
+    """Adds a record and the files of its run; False if it was there already.
+
+    Raises RefusedError if another record of its id is.
+    """
+    id = sealed.run.id
+    send_run(connection, sealed.run)
+    new = connection.execute(
+        "INSERT INTO experiments (id, document, record, started, ended)"
+        " VALUES (%s, %b, %s::jsonb, %s, %s) ON CONFLICT (id) DO NOTHING",
+        (id, sealed.document, question(sealed.document), sealed.run.started, sealed.ended),
+    ).rowcount
+    if not new:
+        _compare_record(connection, id, sealed.document)
+    for name, data in sealed.files.items():
+        connection.execute(
+            "INSERT INTO files (id, name, data) VALUES (%s, %s, %b)"
+            " ON CONFLICT (id, name) DO NOTHING",
+            (id, name, data),
+        )
+    return new == 1
+
+
+def _compare_record(connection: Connection[Any], id: str, document: bytes) -> None:
+    """Compared as data if the bytes differ: git may have changed the ends of lines."""
+    row = connection.execute("SELECT document FROM experiments WHERE id = %s", (id,)).fetchone()
+    there = b"" if row is None else bytes(row[0])
+    if there != document:
+        try:
+            same = read.parse(there, "postgres") == read.parse(document, id)
+        except QnError:
+            same = False
+        if not same:
+            cause = "another record of this id is on the server"
+            raise RefusedError(cause, file="postgres", field=id)
+
+
+def send_stored(
+    connection: Connection[Any], experiments: str, id: str, *, partial: bool = False
+) -> bool:
+    """Adds a stored experiment with the files of its run and its episodes, as far as they are
+    there; False if its record was on the server already.
+
+    With `partial`, the journal may begin later than at episode 0: the server has the others.
+    Raises StorageError for files that contradict the record, FileNotFoundError if there is none.
+    """
+    path = paths.record(experiments, id)
+    folder = paths.run_folder(experiments, id)
+    data, _ = read.load(path)
+    doc = read.current(read.parse(data, path), path)
+    read.same_id(doc, id, path)
+    experiment = structure(doc, Experiment, file=path, error=StorageError)
+    new = send_sealed(connection, of_experiment(experiment, data, _files(experiment, folder)))
+    journal = join(folder, "episodes.jsonl")
+    if exists(journal):
+        first = _first(journal) if partial else 0
+        _send_journal(connection, experiment, read.Lines(journal, 0, first))
+    return new
+
+
+def _files(experiment: Experiment, folder: str) -> dict[str, bytes]:
+    """The files that a record names, as they are named, and run.json."""
+    wanted: dict[str, str | None] = {"run.json": None}
+    wanted.update((attachment.name, attachment.sha256) for attachment in experiment.attachments)
+    found = {}
+    for name, digest in wanted.items():
+        path = join(folder, check_id(name))
+        try:
+            data, _ = read.load(path)
+        except FileNotFoundError:
+            continue
+        if digest is not None and sha256(data).hexdigest() != digest:
+            raise StorageError("is not the file that the record names", file=path)
+        found[name] = data
+    return found
+
+
+def _first(journal: str) -> int:
+    """The number of the first episode in a journal; 0 if that cannot be told."""
+    with open(journal, "rb") as stream:
+        found = _INDEX.search(stream.readline(read.LIMIT))
+    return int(found[1]) if found else 0
+
+
+def _send_journal(connection: Connection[Any], experiment: Experiment, lines: read.Lines) -> None:
+    whole = lines.count == 0
+    tally = Tally()
+    rest: Iterator[Episode] = iter(lines)
+    while batch := list(islice(rest, SIZE)):
+        for episode in batch:
+            tally.add(episode)
+        send_episodes(connection, experiment.id, batch)
+    # A journal that could not be written to its end is shorter than the record, which says so.
+    torn = any(failure.plugin == "json_storage" for failure in experiment.failures)
+    if whole and not torn and experiment.digests not in (None, tally.digests()):
+        raise StorageError("does not hold the episodes of the record", file=lines.path)

@@ -1,0 +1,218 @@
+"""Where the server is, and connections to it.
+
+What is not said here, libpq takes from its environment: PGHOST, PGDATABASE, PGSERVICE, PGPASSFILE …
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from qn_tracking.errors import ConfigError, StorageError
+from qn_tracking.redact import MARK, redact_text
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Error
+
+SCHEMA = "qn_tracking"
+OLDEST = 12
+"""The first release of PostgreSQL that has generated columns."""
+GRANT = "the README of qn-tracking-postgres tells what to grant"
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 120
+SECRETS = frozenset(
+    ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+)
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+# A partner that is gone without a word is noticed in half a minute, not in hours.
+_PATIENCE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# A full server is no wrong configuration. libpq keeps the code of a refusal to itself.
+_FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
+
+# Makes an error of a field, a cause and a hint.
+_Wrong = Callable[..., ConfigError]
+
+
+class UnreachableError(StorageError):
+    """Nobody answers, or nobody has room: later it may work."""
+
+
+@frozen(kw_only=True)
+class Server:
+    """A database of a server, and the schema of ours in it.
+
+    `dsn` is a connection string of libpq without a password; `dsn_env` names an environment
+    variable that holds one, with a password if it must be.
+    """
+
+    dsn: str | None = None
+    dsn_env: str | None = None
+    schema: str = SCHEMA
+
+    def check(self, file: str) -> None:
+        """Raises ConfigError, naming `file`, for options that make no sense."""
+
+        def wrong(field: str, cause: str, hint: str | None = None) -> ConfigError:
+            return ConfigError(cause, file=file, field=field, hint=hint)
+
+        for field in ("dsn", "dsn_env", "schema"):
+            value = getattr(self, field)
+            if value is not None and (type(value) is not str or not value or "\0" in value):
+                raise wrong(field, "expected text")
+        if self.dsn is not None and self.dsn_env is not None:
+            raise wrong("dsn_env", "goes with no dsn")
+        if not _NAME.fullmatch(self.schema):
+            raise wrong("schema", "expected a name of a-z, 0-9 and _", "the default is qn_tracking")
+        if self.dsn is not None:
+            if MARK in self.dsn:
+                hint = "name a variable by dsn_env, or use PGSERVICE: those are kept"
+                raise wrong("dsn", "was taken out when the configuration was stored", hint)
+            if SECRETS & _parsed(self.dsn, wrong, "dsn").keys():
+                hint = "use ~/.pgpass, PGPASSWORD, or a variable named by dsn_env"
+                raise wrong("dsn", "holds a password, which is no matter for a configuration", hint)
+        if self.dsn_env is not None:
+            _parsed(self._text(wrong), wrong, "dsn_env")
+
+    def _text(self, wrong: _Wrong) -> str:
+        if self.dsn_env is None:
+            return self.dsn or ""
+        try:
+            return os.environ[self.dsn_env]
+        except KeyError:
+            raise wrong("dsn_env", f"there is no environment variable {self.dsn_env}") from None
+
+    def connect(self) -> Connection[Any]:
+        """A new connection, in autocommit.
+
+        Raises UnreachableError if nobody answers, StorageError if the server answers no.
+        """
+        import psycopg
+        from psycopg.conninfo import make_conninfo
+
+        given = _parsed(self._text(_unnamed), _unnamed, None)
+        settings: dict[str, Any] = {"fallback_application_name": "qn-tracking", **_PATIENCE}
+        if "PGCONNECT_TIMEOUT" not in os.environ:
+            settings["connect_timeout"] = CONNECT_SECONDS
+        # Whatever the terminal speaks: what is sent is UTF-8.
+        info = make_conninfo(**{**settings, **given, "client_encoding": "UTF8"})
+        try:
+            # Prepared statements do not survive a pooler between us and the server.
+            connection = psycopg.connect(info, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise _refused(error, info) from None
+        # Whoever waited for a lock has to see what was done meanwhile.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        try:
+            _check_server(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection[Any]]:
+        """A connection for the length of a block. Raises as `connect` does."""
+        connection = self.connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def transaction(self, connection: Connection[Any]) -> Iterator[None]:
+        """All or nothing, with the names of our schema. Turns psycopg's errors into ours."""
+        import psycopg
+
+        try:
+            with connection.transaction():
+                # For this transaction only: behind a pooler the next one is somebody else's.
+                connection.execute(
+                    "SELECT set_config('search_path', quote_ident(%s), true),"
+                    " set_config('statement_timeout', %s, true)",
+                    (self.schema, f"{STATEMENT_SECONDS}s"),
+                )
+                yield
+        except psycopg.Error as error:
+            raise storage_error(error) from None
+
+
+def storage_error(error: Error) -> StorageError:
+    """What psycopg says, on one line and without secrets."""
+    import psycopg
+
+    lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and (
+        error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
+    )
+    hint = None
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        hint = GRANT
+    return (UnreachableError if lost else StorageError)(_line(error), file="postgres", hint=hint)
+
+
+def _line(error: Error) -> str:
+    # The lines below the first advise, or repeat it for every address of the host.
+    text = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    for prefix in ("connection failed: ", "connection is bad: "):
+        text = text.removeprefix(prefix)
+    return redact_text(text.replace("FATAL:  ", "")) or type(error).__name__
+
+
+def _refused(error: Error, info: str) -> StorageError:
+    """Why there is no connection: asks the server whether it is there at all."""
+    import psycopg
+    from psycopg.pq import PGconn, Ping
+
+    text = _line(error)
+    if isinstance(error, psycopg.errors.ConnectionTimeout) or _FULL.search(text):
+        return UnreachableError(text, file="postgres")
+    there = PGconn.ping(info.encode())
+    if there in (Ping.NO_RESPONSE, Ping.REJECT):
+        return UnreachableError(text, file="postgres")
+    return StorageError(text, file="postgres")
+
+
+def _check_server(connection: Connection[Any]) -> None:
+    version = connection.info.server_version
+    if version < OLDEST * 10_000:
+        cause = f"PostgreSQL {version // 10_000} is older than {OLDEST}"
+        raise StorageError(cause, file="postgres")
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StorageError(
+            f"the database {connection.info.dbname} holds text as {encoding}, not as UTF-8",
+            file="postgres",
+            hint="createdb -E UTF8 -T template0 NAME",
+        )
+
+
+def _unnamed(field: str | None, cause: str, hint: str | None = None) -> ConfigError:
+    return ConfigError(cause, file="postgres", field=field, hint=hint)
+
+
+def _parsed(text: str, wrong: _Wrong, field: str | None) -> dict[str, Any]:
+    """The parts of a connection string. What is wrong with it is not quoted: it may be a secret."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    hint = "host=db.example dbname=runs user=me, or postgresql://me@db.example/runs"
+    try:
+        parts = conninfo_to_dict(text)
+    except psycopg.Error:
+        raise wrong(field, "is no connection string of libpq", hint) from None
+    # What follows the first @ of a password that is not encoded would be taken for the host.
+    if any("@" in host[1:] for host in str(parts.get("host") or "").split(",")):
+        raise wrong(field, "is no connection string of libpq", "in a URI, @ of a password is %40")
+    for port in str(parts.get("port") or "").split(","):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65536):
+            raise wrong(field, "has a port that is none", hint)
+    return parts

@@ -1,0 +1,183 @@
+"""Runs that could not be delivered: kept as bundles, sent later, removed once they have arrived.
+
+A bundle is laid out as those of `qn-exp export`. Unless the server had some of its episodes before
+it went away, and nothing else kept them here, `qn-exp import` takes it as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from os.path import join, lexists
+
+from attrs import frozen
+
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.ids import is_id
+from qn_tracking.model import Episode
+from qn_tracking.store import bundle, journal, paths
+from qn_tracking.store.write import create, make_folder, naming, publish, published
+from qn_tracking_postgres.rows import Sealed
+from qn_tracking_postgres.server import UnreachableError
+
+_SCRATCH = ".unpacked-"
+
+Send = Callable[[str, str], object]
+"""Sends an experiment of a folder of experiments by its id; returns when it has arrived."""
+
+
+def folder(experiments: str) -> str:
+    """Where the runs of a folder of experiments wait."""
+    return join(experiments, ".spool", "postgres")
+
+
+def waiting(experiments: str) -> list[str]:
+    """The ids of the runs that wait, the oldest first. Raises StorageError."""
+    place = folder(experiments)
+    with naming(place):
+        try:
+            names = sorted(os.listdir(place))
+        except FileNotFoundError:
+            return []
+    return [name[:-4] for name in names if name.endswith(".zip") and is_id(name[:-4])]
+
+
+def keep(
+    experiments: str, sealed: Sealed, episodes: Sequence[Episode], warn: Callable[[str], None]
+) -> str:
+    """Keeps a run, durably; returns the path of its bundle. Raises StorageError.
+
+    If its record is among the experiments, all that is stored of it; otherwise what is given.
+    """
+    place = folder(experiments)
+    make_folder(place)
+    try:
+        publish(join(place, ".gitignore"), b"*\n")
+    except StorageError as error:
+        if error.hint != "EEXIST":
+            raise
+    id = sealed.run.id
+    path = join(place, f"{id}.zip")
+    with published(path, replace=True) as stream:
+        if lexists(paths.record(experiments, id)):
+            bundle.write(stream, experiments, [id], warn)
+        else:
+            with _scratch(place) as stage:
+                _lay_out(stage, sealed, episodes)
+                bundle.write(stream, stage, [id], warn)
+    return path
+
+
+def _lay_out(stage: str, sealed: Sealed, episodes: Sequence[Episode]) -> None:
+    """Makes the folder one of experiments, with this run alone."""
+    run = paths.run_folder(stage, sealed.run.id)
+    with naming(run):
+        os.makedirs(run)
+        create(paths.record(stage, sealed.run.id), sealed.document)
+        for name, data in sealed.files.items():
+            create(join(run, name), data)
+        create(join(run, "episodes.jsonl"), b"".join(map(journal.line, episodes)))
+
+
+# ---------------------------------------------------------------------------------------- sending
+
+
+@frozen(kw_only=True)
+class Flushed:
+    """What became of the runs that waited: ids of those sent, and why others still wait.
+
+    `busy` says that somebody else is sending them; then nothing was tried.
+    """
+
+    sent: tuple[str, ...] = ()
+    errors: tuple[tuple[str, QnError], ...] = ()
+    busy: bool = False
+
+
+def flush(experiments: str, send: Send, stop: Callable[[], bool] = lambda: False) -> Flushed:
+    """Sends the runs that wait, until `stop` says so or the server is gone.
+
+    One that has arrived is removed. Raises StorageError if the folder cannot be read.
+    """
+    sent: list[str] = []
+    errors: list[tuple[str, QnError]] = []
+    if not waiting(experiments):
+        return Flushed()
+    place = folder(experiments)
+    with _locked(place) as mine:
+        if not mine:
+            return Flushed(busy=True)
+        _sweep(place)
+        for id in waiting(experiments):
+            if stop():
+                break
+            path = join(place, f"{id}.zip")
+            try:
+                _send(place, path, id, send)
+                with naming(path):
+                    os.unlink(path)
+                sent.append(id)
+            except QnError as error:
+                errors.append((id, error))
+                if isinstance(error, UnreachableError):
+                    break
+    return Flushed(sent=tuple(sent), errors=tuple(errors))
+
+
+def _send(place: str, path: str, id: str, send: Send) -> None:
+    with bundle.opened(path) as stream, _scratch(place) as stage:
+        packed = bundle.Bundle(path, stream)
+        if id not in packed.members:
+            raise StorageError(f"does not hold {id}", file=path)
+        run = paths.run_folder(stage, id)
+        with naming(run):
+            os.makedirs(run)
+            create(paths.record(stage, id), packed.record(id))
+        packed.unpack(id, run)
+        send(stage, id)
+
+
+@contextmanager
+def _locked(place: str) -> Iterator[bool]:
+    """Whether it is our turn; over with the block, or with this process."""
+    with naming(place):
+        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        yield mine
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _scratch(place: str) -> Iterator[str]:
+    """An empty folder, gone afterwards."""
+    stage = join(place, f"{_SCRATCH}{os.urandom(4).hex()}")
+    with naming(stage):
+        os.mkdir(stage, 0o700)
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _sweep(place: str) -> None:
+    """Removes what a process that was killed has left behind."""
+    with suppress(OSError):
+        for name in os.listdir(place):
+            path = join(place, name)
+            folder = name.startswith(_SCRATCH)
+            # A run that ends this moment may be writing its own.
+            if (folder or name.endswith(".tmp")) and time.time() - os.stat(path).st_mtime > 3600:
+                if folder:
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    os.unlink(path)
