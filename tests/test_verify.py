@@ -450,6 +450,39 @@ def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
     assert one["command"] in bench("outdated").stdout
 
 
+@pytest.mark.parametrize("holds", [True, False])
+def test_code_that_has_moved_on_renews_what_still_holds(
+    repo: Path, tmp_path: Path, holds: bool
+) -> None:
+    id = entry().stem
+    assert bench("verify", id, "--repeat", "--present-code").returncode == 0
+    moved = tmp_path / "moved"
+    shutil.copytree(Path(qn_tracking.__file__).parent, moved / "qn_tracking")
+    world = moved / "qn_tracking/nematode/world.py"
+    text = world.read_text()
+    world.write_text(text + "# moved on\n" if holds else text.replace("tanh(", "0.9 * tanh(", 1))
+    assert holds or world.read_text() != text
+    env = {"PYTHONPATH": str(moved)}
+    (one,) = json.loads(bench("outdated", "--json", **env).stdout)
+    assert one["command"] == f"qn-bench verify {id} --repeat --renew"
+    assert bench("verify", id, "--repeat", "--present-code", **env).returncode == 4
+    done = bench("verify", id, "--repeat", "--renew", **env)
+    board = json.loads(bench("leaderboard", "--json", **env).stdout)
+    found = {row["entry"]["id"]: row["marks"] for one in board for row in one["rows"]}
+    if holds:
+        assert done.returncode == 0, done.stderr
+        assert "10 bit-exact" in done.stdout
+        assert found[id] == ["verified"]
+        assert records(id)[-1]["present"] is True
+        assert bench("outdated", **env).stdout == "no verification is out of date\n"
+    else:
+        assert done.returncode == 1
+        assert "the installed code plays other episodes; it stays outdated" in done.stderr
+        # Nothing is held against the submission.
+        assert found[id] == ["outdated"]
+        assert len(records(id)) == 1
+
+
 def test_a_verification_that_cannot_be_read_hides_nothing(repo: Path) -> None:
     folder = Path("benchmarks/verifications", entry().stem)
     folder.mkdir(parents=True)

@@ -53,11 +53,11 @@ class Outbox(Generic[Item]):
     def close(self, timeout: float) -> list[Item]:
         """Delivers what is left; returns what could not be within `timeout` seconds.
 
-        A second call returns at once what the first one did.
+        A second call can only shorten the wait of the first, that an interrupt has ended.
         """
         with self._change:
-            if self._end is None:
-                self._end = monotonic() + timeout
+            end = monotonic() + timeout
+            self._end = end if self._end is None else min(self._end, end)
             self._change.notify()
         # A `deliver` that hangs is left behind: the thread ends with the program.
         self._thread.join(max(self._end - monotonic(), 0.0) + 0.1)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ISOLATION = {
     "installed code": "runs the installed code, which is that of the submission",
+    "renewed": "runs the installed code, whatever that of the submission was",
     "bubblewrap": "isolated by bubblewrap: no network, empty environment, read-only system,"
     " private /tmp",
     "none": "warning: no isolation: bubblewrap (bwrap) is not here, or does not work",
@@ -59,8 +60,12 @@ def runner(
     *,
     trust: bool,
     present_code: bool,
+    renew: bool,
 ) -> tuple[Run, str]:
-    """What runs a session, and what it is kept from. Raises UnsupportedError for what may not."""
+    """What runs a session, and what it is kept from. Raises UnsupportedError for what may not.
+
+    With `renew` it is the installed code, which need not be that of the submission.
+    """
     from qn_tracking import reproduce
 
     wanted = {str(one.get("name")): one.get("digest") for one in benchmark.code}
@@ -68,7 +73,12 @@ def runner(
         raise UnsupportedError("no digest of the code is recorded", field="code")
     now = code_now()
     same = verifications.same_code(benchmark, now)
-    if present_code:
+    if renew:
+        gone = [name for name in wanted if now(name) is None]
+        if gone:
+            raise UnsupportedError(f"{', '.join(gone)} is not installed", field="code")
+        wanted = {name: now(name) for name in wanted}
+    elif present_code:
         if not same:
             hint = "--trust runs that of its commit"
             raise UnsupportedError(
@@ -80,12 +90,12 @@ def runner(
     place = stack.enter_context(reproduce.private())
     packages = reproduce.packages_of([*wanted, "qn_tracking"])
     missing = [name for name in wanted if source is None or name not in source.places]
-    for name in missing:
+    for name in missing if not renew else ():
         # What the repository does not hold is installed: then it must be what it was.
         if now(name) != wanted[name]:
             cause = f"{name} is not in the repository, and what is installed is not the same"
             raise UnsupportedError(cause, field="code")
-    if present_code or source is None or len(missing) == len(wanted):
+    if present_code or renew or source is None or len(missing) == len(wanted):
         roots = reproduce.present_roots(packages, place)
     else:
         tree = stack.enter_context(reproduce.worktree(folder, source.commit))
@@ -116,11 +126,16 @@ def runner(
         # A package that the submission kept silent about is as bad as one that is another.
         for name in sorted({*ran, *wanted}):
             if ran.get(name) != wanted.get(name):
-                raise UnsupportedError(f"{name} is not the code that the submission ran")
+                cause = (
+                    "is not what is installed"
+                    if renew
+                    else "is not the code that the submission ran"
+                )
+                raise UnsupportedError(f"{name} {cause}")
         return replay.episodes
 
-    if present_code:
-        return run, "installed code"
+    if present_code or renew:
+        return run, "renewed" if renew else "installed code"
     return run, "bubblewrap" if reproduce.isolation() else "none"
 
 

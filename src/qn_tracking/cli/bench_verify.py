@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,11 @@ def arguments(parser: ArgumentParser, command: str) -> None:
         "--present-code",
         action="store_true",
         help="run the installed code instead, which must be the same",
+    )
+    code.add_argument(
+        "--renew",
+        action="store_true",
+        help="run the installed code, which has moved on: does what was submitted still hold?",
     )
     parser.add_argument(
         "--main-branch", metavar="NAME", help="the protected branch (default: that of the remote)"
@@ -203,7 +209,7 @@ def _verify(args: Namespace, report: Report) -> int:
             plan = evolve(plan, repeat=tuple(broken), fresh=())
         if args.dry_run:
             return _dry_run(args, report, plan, say)
-        if plan and not (broken and not (args.trust or args.present_code)):
+        if plan and not (broken and not (args.trust or args.present_code or args.renew)):
             protocol = book.version(benchmark.protocol)
             with signals.hearing(stop) as received, ExitStack() as stack:
                 _sessions(args, report, protocol, plan, stack, received, bool(broken))
@@ -317,13 +323,19 @@ def _sessions(
         stack,
         trust=args.trust,
         present_code=args.present_code,
+        renew=args.renew,
     )
     if not args.json:
         print(ISOLATION[report.isolation], file=sys.stderr)
+    present = args.present_code or args.renew
+    if present or source is None:
+        where = ",".join(str(one["digest"]) for one in _code_that_ran(args, benchmark))
+    else:
+        where = source.commit
     key = verify.key_of(
         report.entry.sha256,
         report.level,
-        "present" if source is None or args.present_code else source.commit,
+        where,
         len(plan.repeat),
         len(plan.fresh),
         broken,
@@ -373,6 +385,10 @@ def _sessions(
             )
     if report.reasons:
         report.outcome = "mismatch"
+    if args.renew and report.reasons:
+        # That the code has moved on is not the submission's fault: nothing is held against it.
+        report.reasons.append("the installed code plays other episodes; it stays outdated")
+        who = None
     if who is not None:
         record = _record(args, report, protocol_now=rulebook(args.benchmarks_dir).current, who=who)
         report.own = verifications.same_person(
@@ -421,17 +437,28 @@ def _record(
         verifier=who[0],
         github=who[1],
         created=ids.utc(time.time()),
-        commit=None if source is None or args.present_code else source.commit,
-        present=args.present_code,
+        commit=None if source is None or args.present_code or args.renew else source.commit,
+        present=args.present_code or args.renew,
         isolation=report.isolation,
-        # What ran had these digests, or it would not have been run.
-        code=tuple({key: one.get(key) for key in ("name", "digest")} for one in benchmark.code),
+        code=_code_that_ran(args, benchmark),
         versions=versions,
         system={
             name: here[name] for name in ("python", "implementation", "platform", "machine", "cpu")
         },
         sessions=report.sessions,
         replication=report.replication,
+    )
+
+
+def _code_that_ran(args: Namespace, benchmark: Benchmark) -> tuple[Mapping[str, Any], ...]:
+    """Names and digests: what ran had these, or it would not have been run."""
+    now = code_now()
+    return tuple(
+        {
+            "name": one.get("name"),
+            "digest": now(str(one.get("name"))) if args.renew else one.get("digest"),
+        }
+        for one in benchmark.code
     )
 
 
@@ -447,7 +474,9 @@ def _dry_run(args: Namespace, report: Report, plan: Plan, say: Any) -> int:
         return 0
     same = verifications.same_code(benchmark, code_now())
     commit = report.provenance.commit if report.provenance else "?"
-    if args.present_code:
+    if args.renew:
+        code = "installed"
+    elif args.present_code:
         code = "installed" if same else "installed, but it is not the same: would be refused"
     else:
         code = f"commit {commit}" + ("" if args.trust else ", which needs --trust")
