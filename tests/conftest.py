@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,12 @@ environment:
   type: static
   static: {grid_size: 6}
 """
+
+# Whoever starts the tests in the background has them ignored, and so would every program that the
+# tests start and then interrupt.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 

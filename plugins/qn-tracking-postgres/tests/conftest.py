@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,11 @@ environment:
   type: static
   static: {grid_size: 6}
 """
+
+# Whoever starts the tests in the background has them ignored, and so would every program that the
+# tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 Query = Callable[[str], list[tuple[Any, ...]]]
