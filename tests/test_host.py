@@ -166,6 +166,27 @@ def test_a_fork_of_the_script_ends_nothing(project: Path) -> None:
     assert the_record()["status"] == "completed"
 
 
+def test_an_interrupt_that_nobody_catches_ends_it_as_without_us(project: Path) -> None:
+    codes = []
+    for first in ("", "from qn_tracking import track; track({}).start(at_exit=True)\n"):
+        Path("host.py").write_text(f"{first}raise KeyboardInterrupt")
+        codes.append(subprocess.run([sys.executable, "host.py"], capture_output=True).returncode)
+    assert codes[0] == codes[1] == -signal.SIGINT
+    assert the_record()["status"] == "interrupted"
+
+
+def test_what_cannot_be_saved_at_exit_is_one_line(project: Path) -> None:
+    Path("host.py").write_text(
+        "import shutil\nfrom qn_tracking import track\n"
+        "run = track({}, runs=1, blocked=['metadata']).start(at_exit=True)\nrun.episode()\n"
+        "shutil.rmtree('experiments')\nopen('experiments', 'w').close()\n"
+    )
+    done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
+    assert "episodes.jsonl is gone" in done.stderr
+
+
 def test_it_ends_at_exit_only_if_asked_to(project: Path) -> None:
     Path("host.py").write_text(
         "from qn_tracking import track\nrun = track({'a': 1}).start()\nrun.episode()\n"

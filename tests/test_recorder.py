@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -669,3 +670,149 @@ def test_a_plugin_that_takes_its_time_is_named_at_the_end() -> None:
     (text,) = said
     assert text.startswith("plugin slow took ")
     assert text.endswith("% of the run")
+
+
+STUBBORN = """
+import os, signal, sys, threading, time
+from qn_tracking import Recorder, hookimpl, make_manager
+class Sink:
+    heard = []
+    @hookimpl
+    def episode_end(self, episode): self.heard.append(episode.index)
+def strike():
+    time.sleep(0.05)
+    while not over:
+        time.sleep(0.0007)
+        os.kill(os.getpid(), signal.SIGINT)
+over, caught, done = False, 0, 0
+manager = make_manager(["json_storage"])
+manager.register(sink := Sink(), name="sink")
+run = Recorder({"a": 1}, manager=manager, seed=1, experiments_dir="experiments").start()
+thread = threading.Thread(target=strike, daemon=True)
+thread.start()
+while True:
+    try:
+        while done < 60_000:
+            done += 1
+            run.episode(success=True, steps=done, reward=0.5, loss=0.25)
+        over = True
+        thread.join()
+        break
+    except KeyboardInterrupt:
+        caught += 1
+run.end()
+print(caught, len(sink.heard), sink.heard == sorted(set(sink.heard)))
+"""
+
+
+def test_a_loop_that_goes_on_after_each_interrupt_loses_nothing(project: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", STUBBORN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    caught, heard, in_order = done.stdout.split()
+    assert int(caught) > 20
+    assert in_order == "True"
+    (record,) = Path("experiments").glob("*.json")
+    doc = json.loads(record.read_text())
+    assert (doc["status"], doc["failures"]) == ("completed", [])
+    tally = Tally()
+    for episode in Lines(f"experiments/runs/{doc['id']}/episodes.jsonl"):
+        tally.add(episode)
+    assert tally.results().episodes == doc["results"]["episodes"]
+    assert tally.digests().exact == doc["digests"]["exact"]
+    # But for the instant between its being called and its first line, the sink heard all of them.
+    assert doc["results"]["episodes"] - int(heard) <= int(caught)
+
+
+HANDLED = """
+import os, signal, sys, threading, time
+from qn_tracking import track
+def handle(number, frame):
+    run.end("interrupted") if sys.argv[1] == "end" else None
+    sys.exit(143)
+signal.signal(signal.SIGTERM, handle)
+def later():
+    time.sleep(float(sys.argv[2]))
+    os.kill(os.getpid(), signal.SIGTERM)
+run = track({"a": 1}, seed=1, blocked=("metadata",)).start(at_exit=True)
+threading.Thread(target=later, daemon=True).start()
+while True:
+    run.episode(success=True, steps=3, reward=0.5, loss=0.25)
+"""
+
+
+@pytest.mark.parametrize("how", ["end", "exit"])
+@pytest.mark.parametrize("seconds", [0.05 + i * 0.0037 for i in range(5)])
+def test_a_signal_handler_of_the_host_may_end_it_anywhere(
+    project: Path, how: str, seconds: float
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLED, how, str(seconds)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 143, done.stderr
+    (record,) = Path("experiments").glob("*.json")
+    doc = json.loads(record.read_text())
+    assert (doc["status"], doc["failures"]) == ("interrupted", [])
+    count = sum(1 for _ in Lines(f"experiments/runs/{doc['id']}/episodes.jsonl"))
+    assert count == doc["results"]["episodes"] > 0
+
+
+def test_a_plugin_may_end_the_run_after_the_episode() -> None:
+    class Ends:
+        @hookimpl
+        def episode_end(self, episode: Episode) -> None:
+            if episode.index == 1:
+                assert run.end("interrupted") is None
+
+    listener = Listener()
+    run = recorder(Ends(), listener).start()
+    run.episode()
+    run.episode()
+    assert run.experiment is not None
+    assert (run.experiment.status, run.experiment.results.episodes) == ("interrupted", 2)
+    assert len(listener.episodes) == 2
+    with pytest.raises(UsageError, match="episode outside of a run"):
+        run.episode()
+
+
+def test_a_recorder_that_is_over_is_let_go() -> None:
+    import gc
+    import weakref
+
+    run = recorder(Listener()).start(at_exit=True)
+    run.end()
+    gone = weakref.ref(run)
+    del run
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), BaseException("x")])
+def test_whatever_a_plugin_raises_costs_that_plugin_only(error: BaseException) -> None:
+    listener = Listener()
+    said: list[str] = []
+    with recorder(Raises("episode_end", error), listener, warn=said.append) as run:
+        run.episode()
+        run.episode()
+    assert len(listener.episodes) == 2
+    assert run.experiment is not None
+    assert run.experiment.status == "completed"
+    assert [failure.hook for failure in run.experiment.failures] == ["episode_end"]
+
+
+def test_a_run_that_was_refused_leaves_no_process(project: Path) -> None:
+    import psutil
+
+    class Refuses:
+        @hookimpl(trylast=True)
+        def run_start(self) -> None:
+            raise ValueError("no")
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        manager = make_manager(["metadata"])
+        manager.register(Refuses(), name="refuses")
+        with pytest.raises(PluginError):
+            Recorder({"a": 1}, manager=manager, warn=lambda text: None).start()
+    assert psutil.Process().children() == []
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from functools import cache
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from qn_tracking import ids
 from qn_tracking.errors import PluginError, QnError, describe
 from qn_tracking.hookspecs import hookimpl
-from qn_tracking.manager import make_manager, make_simulation
-from qn_tracking.model import Episode, ErrorInfo, RunInfo, Subject
+from qn_tracking.manager import SIMULATION, entry_points, make_manager, make_simulation
+from qn_tracking.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
 from qn_tracking.recorder import FACTS_TIMEOUT, NO_SUBJECT, Recorder, error_info
-from qn_tracking.runner import Outcome, Task, pin_numeric_threads, run_session
+from qn_tracking.runner import (
+    Outcome,
+    Task,
+    pin_numeric_threads,
+    run_session,
+    tell_metadata,
+)
 
 METADATA = "metadata"
 
@@ -99,12 +105,14 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
         return Played(id=task.id, status="failed", began=began, error=error_info(error))
 
     try:
-        manager = make_manager((), blocked=task.blocked, config=task.config)
+        manager = make_manager((), blocked=_installed(task.blocked), config=task.config)
         simulation = make_simulation(task.config, manager)
         subject = simulation.subject
         from qn_tracking.builtin.metadata import Metadata
 
-        manager.register(Metadata(snapshot=_what_runs_here(subject)), name=METADATA)
+        metadata = Metadata()
+        metadata.told(_what_runs_here(subject))
+        manager.register(metadata, name=METADATA)
         manager.register(kept, name="kept")
         recorder = Recorder(
             task.config,
@@ -141,6 +149,12 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
     )
 
 
+def _installed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the plugins that are blocked which there are here: sinks need not be."""
+    known = {SIMULATION[0], *entry_points()} if names else ()
+    return tuple(name for name in names if name in known)
+
+
 @cache
 def _what_runs_here(subject: Subject) -> Mapping[str, Any]:
     """Code, packages and system of this worker.
@@ -155,6 +169,8 @@ def _what_runs_here(subject: Subject) -> Mapping[str, Any]:
         id=ids.new_id(), started=ids.utc(time.time()), config=from_mapping({}), subject=subject
     )
     found = take_snapshot(about, FACTS_TIMEOUT)
+    if found["code"] is None:  # raised, so that the next session asks again
+        raise PluginError("what code this worker runs could not be read", field=METADATA)
     return {key: value for key, value in found.items() if key not in ("git", "warnings")}
 
 
@@ -179,20 +195,21 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
         return outcome("failed", _said(played))
     other = _other_code(here, played.facts)
     if other:
-        return outcome("failed", f"the worker runs other code of {other}: install the same there")
-    plugins = dict(task.plugins)
-    if METADATA in plugins:
-        plugins[METADATA] = {
-            **plugins[METADATA],
-            "snapshot": {**here, **{k: v for k, v in played.facts.items() if k != "resources"}},
-            "resources": {**played.facts["resources"], **({} if jobs is None else {"jobs": jobs})},
-        }
+        return outcome(
+            "failed",
+            f"the worker runs other code of {other} (install the same there, and restart it)",
+        )
+    snapshot = {**here, **{k: v for k, v in played.facts.items() if k != "resources"}}
+    # The campaign draws one bar for all sessions.
+    plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
     clock = _Told(played)
     try:
+        # Those that make simulations were needed there.
+        manager = make_manager(plugins, blocked=task.blocked)
+        tell_metadata(manager, snapshot, jobs, played.facts["resources"])
         recorder = Recorder(
             task.config,
-            # Those that make simulations were needed there.
-            manager=make_manager(plugins, blocked=task.blocked),
+            manager=manager,
             subject=played.subject,
             seed=task.seed,
             runs=task.runs,
@@ -206,12 +223,13 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
             warn=warnings.append,
             name_slow=False,
         )
-        for text in played.warnings:
-            recorder.warn(text)
         recorder.start()
         for episode in played.episodes:
             clock.seconds = episode["timing"]["at"]
             recorder.episode(**episode)
+        for text in played.warnings:
+            if text not in recorder.warnings:  # this recorder finds some by itself
+                recorder.warn(text)
         clock.seconds = played.seconds
         experiment = recorder.end(played.status, played.error)
         assert experiment is not None
@@ -225,6 +243,13 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
     if played.error is not None:
         return outcome("failed", _said(played))
     return outcome(experiment.status)
+
+
+def _for_worker(task: Task) -> Task:
+    """The task without what a worker has no use for, and what may be secret: options of sinks."""
+    settings = {key: value for key, value in task.config.settings.items() if key != "plugins"}
+    config = evolve(task.config, settings=settings, text="")
+    return evolve(task, config=config, plugins=EMPTY, tags=EMPTY, notes=None, command=())
 
 
 def _said(played: Played) -> str | None:
@@ -258,6 +283,7 @@ def run_tasks(
     done = [0] * (2 * sessions)
     waiting = list(tasks)
     running: dict[Future[Played], Task] = {}
+    arrived: list[tuple[Task, Future[Played]]] = []
     stopping = False
 
     def lost(task: Task, error: BaseException) -> None:
@@ -265,26 +291,32 @@ def run_tasks(
             index=task.membership.index, id=task.id, status="missing", error=describe(error)
         )
 
-    while waiting or running:
+    def take(task: Task, future: Future[Played]) -> None:
+        if future.cancelled():
+            if not stopping:
+                lost(task, CancelledError("cancelled by the executor"))
+            return
+        if (raised := future.exception()) is not None:
+            lost(task, raised)
+            return
+        played = future.result()
+        place = task.membership.index
+        outcomes[place] = write_down(task, played, here, jobs)
+        done[2 * place] = len(played.episodes)
+        done[2 * place + 1] = sum(bool(one["success"]) for one in played.episodes)
+
+    while waiting or running or arrived:
         while waiting and (jobs is None or len(running) < jobs):
             task = waiting.pop(0)
             try:
-                running[executor.submit(play, task)] = task
+                running[executor.submit(play, _for_worker(task))] = task
             except Exception as error:
                 lost(task, error)  # the scheduler is gone
+        # The workers are at the next ones meanwhile.
+        for task, future in arrived:
+            take(task, future)
         ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-        for future in ended:
-            task = running.pop(future)
-            if future.cancelled():
-                continue
-            if (raised := future.exception()) is not None:
-                lost(task, raised)
-                continue
-            played = future.result()
-            place = task.membership.index
-            outcomes[place] = write_down(task, played, here, jobs)
-            done[2 * place] = len(played.episodes)
-            done[2 * place + 1] = sum(bool(one["success"]) for one in played.episodes)
+        arrived = [(running.pop(future), future) for future in ended]
         if tick(done) and not stopping:
             stopping = True
             waiting.clear()

@@ -38,14 +38,17 @@ class _Listener:
     name: str
     call: Callable[..., Any]
     seconds: float = 0.0
+    # After an interrupt, one that knows what it has is told again; another hears it at most once.
+    again: int = 0
+    heard: int = -1
 
 
 class Emitter:
     """The plugins of one run, in the order in which they are called.
 
     `busy` is the listener that is being called now and `since` the `perf_counter` of its call, for
-    a watchdog in another thread. SystemExit raised by a plugin counts as its failure;
-    KeyboardInterrupt always passes.
+    a watchdog in another thread. Whatever a plugin raises is its failure, SystemExit too.
+    KeyboardInterrupt always passes, and what a signal handler of the host's raised.
     """
 
     def __init__(self, manager: PluginManager, warn: Callable[[str], None]) -> None:
@@ -76,7 +79,11 @@ class Emitter:
                     facts[listener.name] = _mapping(said, listener.name, "run_start")
         except QnError:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if _of_the_host(error):
+                raise
             raise PluginError(
                 describe(error), file=f"plugin {listener.name}", field="run_start"
             ) from error
@@ -84,15 +91,26 @@ class Emitter:
             self._end = [listener for listener in self._end if listener.name in started]
         return facts
 
-    def episode_end(self, run: RunInfo, episode: Episode) -> None:
-        """Tells every plugin that is not quarantined."""
+    def episode_end(self, run: RunInfo, episode: Episode, *, again: bool = False) -> None:
+        """Tells every plugin that is not quarantined; `again`, those that have not heard of it.
+
+        An interrupt passes at once, the others not having heard.
+        """
         since = perf_counter()
+        index = episode.index
         for listener in self._episode:
+            if again and listener.heard >= index:
+                continue
             self.busy = listener
             self.since = since
+            listener.heard = index - listener.again
             try:
                 listener.call(run, episode)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if _of_the_host(error):
+                    raise
                 self._quarantine(listener, "episode_end", error)
             now = perf_counter()
             listener.seconds += now - since
@@ -107,7 +125,11 @@ class Emitter:
                 said = self._call(listener, run)
                 if said is not None:
                     facts[listener.name] = _mapping(said, listener.name, "run_facts")
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if _of_the_host(error):
+                    raise
                 self._quarantine(listener, "run_facts", error)
         return facts
 
@@ -116,16 +138,19 @@ class Emitter:
 
         Also where somebody interrupts one of them: the interrupt passes after the last.
         """
-        interrupt: KeyboardInterrupt | None = None
+        interrupt: BaseException | None = None
         failed: list[tuple[Failure, BaseException]] = []
         for listener in self._end:
             try:
                 self._call(listener, experiment)
-            except (Exception, SystemExit) as error:
-                failure = Failure(plugin=listener.name, hook="run_end", error=describe(error))
-                failed.append((failure, error))
             except KeyboardInterrupt as error:
                 interrupt = error
+            except BaseException as error:
+                if _of_the_host(error):
+                    interrupt = error
+                    continue
+                failure = Failure(plugin=listener.name, hook="run_end", error=describe(error))
+                failed.append((failure, error))
         if interrupt is not None:
             raise interrupt
         return failed
@@ -165,6 +190,21 @@ class Emitter:
         )
 
 
+def _of_the_host(error: BaseException) -> bool:
+    """Whether it was raised by a signal handler, which strikes wherever the program is."""
+    import signal
+
+    handlers = {
+        getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()
+    }
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in handlers:
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def _mapping(said: Any, name: str, hook: str) -> Mapping[str, Any]:
     if not isinstance(said, Mapping):
         raise PluginError(
@@ -176,7 +216,14 @@ def _mapping(said: Any, name: str, hook: str) -> Mapping[str, Any]:
 def _listeners(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list[_Listener]:
     implementations = getattr(manager.hook, hook).get_hookimpls()
     # pluggy keeps them in the reverse of the order in which it would call them.
-    return [_Listener(impl.plugin_name, _adapt(impl, params)) for impl in reversed(implementations)]
+    return [
+        _Listener(
+            impl.plugin_name,
+            _adapt(impl, params),
+            again=int(getattr(impl.plugin, "knows_what_it_has", False)),
+        )
+        for impl in reversed(implementations)
+    ]
 
 
 def _adapt(impl: HookImpl, params: tuple[str, ...]) -> Callable[..., Any]:

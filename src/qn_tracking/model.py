@@ -248,7 +248,8 @@ class Experiment:
 
     `status` is `completed`, `failed` or `interrupted`; `crashed` for one that was put together from
     its journal; `imported` for one of another program. `facts` holds what each plugin said of the
-    run, under the plugin's name.
+    run, under the plugin's name. `doubtful`: an interrupt struck while episodes were counted, and
+    whoever has kept them all knows better.
     """
 
     schema: int = SCHEMA
@@ -276,6 +277,7 @@ class Experiment:
     attachments: tuple[Attachment, ...] = ()
     origin: Origin | None = None
     facts: Mapping[str, Any] = _frozen_mapping()
+    doubtful: bool = field(default=False, eq=False, metadata={"stored": False})
 
 
 class EpisodeFields(TypedDict, total=False):

@@ -13,14 +13,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import allocate_lock, get_ident
+from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import orjson
 from attrs import evolve
@@ -141,7 +141,7 @@ class Recorder:
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
         self._origin = origin
-        self._before: BaseException | None = None
+        self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
         self._tally = Tally()
         self._patience = FACTS_TIMEOUT
@@ -153,8 +153,12 @@ class Recorder:
         self._began = self._since = 0.0
         # One writer: a forked copy of this process keeps silent, threads take turns.
         self._pid = os.getpid()
-        self._lock = allocate_lock()
-        self._holder = 0
+        # Re-entrant: a signal handler may end the run in the middle of an episode.
+        self._lock = RLock()
+        self._inside = self._was_running = False
+        self._current: Episode | None = None
+        self._doubtful = False
+        self._last_words: tuple[str, BaseException | ErrorInfo | None] | None = None
 
     @property
     def id(self) -> str:
@@ -195,18 +199,19 @@ class Recorder:
                 "this manager is still at another run", hint="make a manager for each run"
             )
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
-        self._began = self._now()
+        self._began, self._since = self._now(), perf_counter()
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
             self._state = "over"
             self._tell_end(self._seal("failed", error, started=False))
             raise
-        self._state, self._since = "running", perf_counter()
+        self._state, self._was_running = "running", True
         if at_exit:
             import atexit
+            import traceback  # noqa: F401  (at exit, importing it would make Ctrl-C exit with 1)
 
-            self._before = _last_error()
+            self._at_exit, self._before = True, _last_error()
             atexit.register(self._end_at_exit)
         return self
 
@@ -222,7 +227,11 @@ class Recorder:
             # How the program ended cannot be known here, `sys.exit` above all.
             status, error = "interrupted", None
             self.warn("the program ended before the run did; call end() where it is complete")
-        self.end(status, error)
+        try:
+            self.end(status, error)
+        except QnError as failure:  # there is nobody left to catch it
+            with suppress(OSError, ValueError):
+                print(f"error: {failure}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -288,46 +297,68 @@ class Recorder:
         if self._state != "running" or self._pid != os.getpid():
             self._not_running()
             return
-        if self._holder == get_ident():
-            raise UsageError("episode inside of episode_end")
         with self._lock:
-            at = self._now() - self._began
-            fields: dict[str, Any] = {
-                "counts": counts,
-                "index": self._count,
-                "metrics": metrics,
-                "reward": reward,
-                "seed": seed,
-                "steps": steps,
-                "success": success,
-                "termination": termination,
-            }
-            if not finite:
-                self._not_finite()
-                fields = codec.plain(fields)
+            if self._inside:
+                raise UsageError("episode inside of episode_end")
+            self._inside = True
             try:
-                exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-            except TypeError as error:  # a key that is not text, text that is not Unicode
-                raise TypeError(f"episode {self._count}: {error}") from None
-            episode = Episode(
-                index=self._count,
-                seed=seed,
-                success=success,
-                termination=termination,
-                steps=steps,
-                reward=reward,  # type: ignore[arg-type]
-                counts=counts,
-                metrics=metrics,  # type: ignore[arg-type]
-                timing=FrozenDict(timing, at=at) if timing else FrozenDict(at=at),
-                exact=exact,
-            )
-            self._count += 1
-            self._tally.add(episode)
-            self._holder = get_ident()
-            try:
+                if self._current is not None:
+                    self._catch_up()
+                at = self._now() - self._began
+                fields: dict[str, Any] = {
+                    "counts": counts,
+                    "index": self._count,
+                    "metrics": metrics,
+                    "reward": reward,
+                    "seed": seed,
+                    "steps": steps,
+                    "success": success,
+                    "termination": termination,
+                }
+                if not finite:
+                    self._not_finite()
+                    fields = codec.plain(fields)
+                try:
+                    exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+                except TypeError as error:  # a key that is not text, text that is not Unicode
+                    raise TypeError(f"episode {self._count}: {error}") from None
+                episode = Episode(
+                    index=self._count,
+                    seed=seed,
+                    success=success,
+                    termination=termination,
+                    steps=steps,
+                    reward=reward,  # type: ignore[arg-type]
+                    counts=counts,
+                    metrics=metrics,  # type: ignore[arg-type]
+                    timing=FrozenDict(timing, at=at) if timing else FrozenDict(at=at),
+                    exact=exact,
+                )
+                # From here on it has happened, whatever strikes: see `_catch_up`.
+                self._current = episode
+                self._count += 1
                 self._emitter.episode_end(self.run, episode)
+                self._tally.add(episode)
+                self._current = None
             finally:
-                self._holder = 0
+                self._inside = False
+            if self._last_words is not None:
+                self.end(*self._last_words)
+
+    def _catch_up(self) -> None:
+        """Finishes an episode in whose middle a Ctrl-C, or what a signal handler raised, struck.
+
+        Whoever has not heard of it hears it now. Counting it may have been torn as well: then the
+        journal says what there was.
+        """
+        episode = self._current
+        assert episode is not None
+        self._doubtful = True
+        self._count = episode.index + 1
+        self._emitter.episode_end(self.run, episode, again=True)
+        if self._tally.count < self._count:
+            self._tally.add(episode)
+        self._current = None
 
     def _not_running(self) -> None:
         if self._pid != os.getpid():
@@ -383,7 +414,16 @@ class Recorder:
                 return self.experiment
             if self._state == "new":
                 raise UsageError(f"run {self.id} was not started")
+            if self._inside:  # of an episode, by a signal handler or a plugin: then after it
+                self._last_words = status, error
+                return None
+            if self._current is not None:
+                self._catch_up()
             self._state = "over"
+        if self._at_exit:
+            import atexit
+
+            atexit.unregister(self._end_at_exit)
         interrupt: KeyboardInterrupt | None = None
         try:
             self.experiment = self._seal(status, error)
@@ -413,7 +453,7 @@ class Recorder:
         finally:
             self._manager.qn_run = None  # type: ignore[attr-defined]
         texts = [f"plugin {one.plugin}: {one.hook}: {one.error}" for one, _ in failed]
-        if self._name_slow and self._since:
+        if self._name_slow and self._was_running:
             shares = slow(self._emitter.usage(), perf_counter() - self._since)
             texts += [f"plugin {name} took {share:.0%} of the run" for name, share in shares]
         for text in texts:
@@ -461,6 +501,7 @@ class Recorder:
             attachments=tuple(attachments),
             origin=self._origin,
             facts=resolved,
+            doubtful=self._doubtful,
         )
 
     def _resolve(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from multiprocessing.synchronize import Event
 
+    from pluggy import PluginManager
+
 HANG_SECONDS = 10.0
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -61,11 +63,15 @@ def run_session(
     with _watchdog(recorder), recorder:
         try:
             episodes = simulation.episodes(runs, seed)
-            for episode in episodes:
+            done = 0
+            for done, episode in enumerate(episodes, 1):
                 recorder.episode(**episode)
-                if stop():
+                if done < runs and stop():
                     recorder.end("interrupted")
                     break
+            else:
+                if done < runs:
+                    raise RuntimeError(f"the simulation ended after {done} of {runs} episodes")
             close = getattr(episodes, "close", None)
             if close is not None:
                 close()
@@ -118,6 +124,8 @@ class Task:
     notes: str | None
     command: tuple[str, ...]
     membership: Membership
+    snapshot: Mapping[str, Any] | None = None
+    jobs: int | None = None
 
 
 @frozen(kw_only=True)
@@ -208,9 +216,13 @@ def run_task(task: Task) -> Outcome:
         return outcome("missing")
     _Worker.busy = True
     try:
-        manager = make_manager(task.plugins, blocked=task.blocked, config=task.config)
+        # The campaign draws one bar for all sessions.
+        plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
+        manager = make_manager(plugins, blocked=task.blocked, config=task.config)
+        if task.snapshot is not None:
+            tell_metadata(manager, task.snapshot, task.jobs)
         if _Worker.done is not None:
-            manager.register(_Count(task.membership.index), name="progress")
+            manager.register(_Count(task.membership.index), name="campaign")
         simulation = make_simulation(task.config, manager)
         recorder = Recorder(
             task.config,
@@ -341,7 +353,16 @@ def kill_workers() -> None:
 
 def with_snapshot(task: Task, snapshot: Mapping[str, Any], jobs: int) -> Task:
     """The task with what was read of git and machine once for the whole campaign."""
-    if "metadata" not in task.plugins:
-        return task
-    options = {**task.plugins["metadata"], "snapshot": snapshot, "jobs": jobs}
-    return evolve(task, plugins={**task.plugins, "metadata": options})
+    return evolve(task, snapshot=snapshot, jobs=jobs)
+
+
+def tell_metadata(
+    manager: PluginManager,
+    snapshot: Mapping[str, Any],
+    jobs: int | None,
+    resources: Mapping[str, Any] | None = None,
+) -> None:
+    """Spares the metadata plugin of a session what is known already, if it is on."""
+    metadata = manager.get_plugin("metadata")
+    if metadata is not None:
+        metadata.told(snapshot, jobs, resources)

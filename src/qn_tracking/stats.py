@@ -45,6 +45,11 @@ class Tally:
         if len(self._chunk) >= CHUNK:
             self._flush()
 
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return self._episodes + len(self._chunk)
+
     def _flush(self) -> None:
         chunk, self._chunk = self._chunk, []
         self._episodes += len(chunk)

@@ -23,11 +23,16 @@ class JsonStorage:
     before any network sink may fail.
     """
 
+    knows_what_it_has = True
+    """After an interrupt it is told again what it may not have heard."""
+
     def __init__(self) -> None:
         self._record = ""
         self._folder = ""
         self._journal: Journal
         self._broken: Exception | None = None
+        self._pending: tuple[Episode, int] | None = None
+        self._count = 0
         self.saved = False
 
     @hookimpl(trylast=True)
@@ -57,16 +62,32 @@ class JsonStorage:
     @hookimpl(tryfirst=True)
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
         try:
+            if self._pending is not None:
+                self._settle()
+            if episode.index < self._count:
+                return
+            self._pending = episode, self._journal.size
             self._journal.append(episode)
+            self._count = episode.index + 1
+            self._pending = None
         except Exception as error:
-            self._broken = error
+            self._broken, self._pending = error, None
             raise
+
+    def _settle(self) -> None:
+        """Writes the episode in whose middle an interrupt struck, if it had not been written."""
+        assert self._pending is not None
+        self._journal.settle(*self._pending)
+        self._count = self._pending[0].index + 1
+        self._pending = None
 
     @hookimpl(tryfirst=True)
     def run_end(self, experiment: Experiment) -> None:
         try:
+            if self._pending is not None:
+                self._settle()
             self._journal.sync()
-            if experiment.error is not None:
+            if experiment.error is not None or experiment.doubtful:
                 experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
             with naming(self._folder):
@@ -80,7 +101,7 @@ class JsonStorage:
             publish(self._record, data)
             self.saved = True
         except StorageError as error:
-            error.hint = f"{error.hint or 'failed'}; the episodes are in {self._journal.path}"
+            error.hint = f"{error.hint or 'failed'}; {self._left(experiment)}"
             raise
         finally:
             self._journal.close()
@@ -88,6 +109,15 @@ class JsonStorage:
                 os.unlink(join(self._folder, "facts.json"))
         if self._broken is not None:
             raise self._broken
+
+    def _left(self, experiment: Experiment) -> str:
+        """What there is of a run whose record could not be written."""
+        path = self._journal.path
+        if not os.path.exists(path):
+            return f"{path} is gone"
+        total = experiment.results.episodes
+        first = "" if self._count >= total else f"first {self._count} of {total} "
+        return f"the {first}episodes are in {path}"
 
     @property
     def journal(self) -> str:

@@ -27,35 +27,44 @@ KEYS = ("git", "code", "packages", "system", "warnings")
 class Metadata:
     """Facts of one run.
 
-    For the sessions of a campaign, `snapshot` is what was read when it began, since that is the
-    code that they run; `jobs` is how many run side by side. `resources` is what was measured where
-    the session ran, if that was elsewhere.
+    It takes no options: what a record says of where it comes from is no configuration's to say.
     """
 
-    def __init__(
+    def __init__(self) -> None:
+        self._snapshot: Mapping[str, Any] | None = None
+        self._resources: Mapping[str, Any] | None = None
+        self._jobs: int | None = None
+        self._child: _Child | None = None
+        self._cpu = 0.0
+        self._wall = 0.0
+
+    def told(
         self,
-        snapshot: Mapping[str, Any] | None = None,
+        snapshot: Mapping[str, Any],
         jobs: int | None = None,
         resources: Mapping[str, Any] | None = None,
     ) -> None:
-        self._snapshot = snapshot
-        self._jobs = jobs
-        self._resources = resources
-        self._cpu = 0.0
-        self._wall = 0.0
+        """What is known already of a session of a campaign.
+
+        `snapshot` is what was read when the campaign began, since that is the code that its
+        sessions run; `jobs` is how many run side by side. `resources` is what was measured where
+        the session ran, if that was elsewhere.
+        """
+        self._snapshot, self._jobs, self._resources = snapshot, jobs, resources
 
     @hookimpl
     def run_start(self, run: RunInfo) -> Mapping[str, Any]:
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         if self._snapshot is not None:
             return self._snapshot
-        child = _Child(_request(run))
+        child = self._child = _Child(_request(run))
         return {key: _Part(child, key) for key in KEYS}
 
     @hookimpl
     def run_facts(self, run: RunInfo) -> Mapping[str, Any]:
+        jobs = {} if self._jobs is None else {"jobs": self._jobs}
         if self._resources is not None:
-            return {"resources": self._resources}
+            return {"resources": {**self._resources, **jobs}}
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -65,9 +74,14 @@ class Metadata:
                 "cpu_seconds": time.process_time() - self._cpu,
                 # Kilobytes, but for macOS; of the whole process, so of all its runs so far.
                 "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
-                **({} if self._jobs is None else {"jobs": self._jobs}),
+                **jobs,
             },
         }
+
+    @hookimpl
+    def run_end(self) -> None:
+        if self._child is not None:
+            self._child.leave()
 
 
 def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
@@ -130,6 +144,7 @@ class _Child:
                 setpgroup=0,
             )
         except (OSError, ValueError, TypeError) as error:  # an embedded Python has no executable
+            os.close(self._out)
             self._answer = {"warnings": [f"git and system were not read: {error}"]}
         finally:
             os.close(null)
@@ -139,6 +154,12 @@ class _Child:
             self._answer = self._wait(timeout)
             os.close(self._out)
         return self._answer
+
+    def leave(self) -> None:
+        """Ends the process if nobody has asked for its answer, as for a run that was refused."""
+        if self._answer is None:
+            self._answer = self._wait(0.0)
+            os.close(self._out)
 
     def _wait(self, timeout: float | None) -> dict[str, Any]:
         end = None if timeout is None else time.monotonic() + timeout

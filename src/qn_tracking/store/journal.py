@@ -61,6 +61,20 @@ class Journal:
                 os.ftruncate(self._fd, self._size)
             raise storage_error(self.path, error) from None
 
+    @property
+    def size(self) -> int:
+        """Bytes that are committed."""
+        return self._size
+
+    def settle(self, episode: Episode, before: int) -> None:
+        """Commits an episode in whose middle an interrupt struck, at `before` bytes."""
+        with naming(self.path):
+            self._size = before + len(line(episode))
+            if os.fstat(self._fd).st_size < self._size:
+                os.ftruncate(self._fd, before)
+                self._size = before
+                self.append(episode)
+
     def sync(self) -> None:
         """Makes every episode so far durable."""
         with naming(self.path):

@@ -1,0 +1,445 @@
+"""Sessions on an executor that a plugin made: what they are here, whatever happens there."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import BIN, Program
+
+PLUGIN = """
+import os
+import pickle
+import sys
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Event, Lock
+
+from qn_tracking import hookimpl
+from qn_tracking.elsewhere import play
+
+
+class Plugin:
+    @hookimpl
+    def make_executor(self, spec, jobs):
+        Path("made").write_text(f"{spec} {jobs}")
+        return MAKERS[spec.partition("://")[0]](jobs or 2)
+
+
+def threads(jobs):
+    return ThreadPoolExecutor(jobs)
+
+
+def processes(jobs, initializer=None):
+    return ProcessPoolExecutor(jobs, get_context("forkserver"), initializer)
+
+
+def other_code(jobs):
+    return processes(jobs, look_elsewhere_first)
+
+
+def look_elsewhere_first():
+    sys.path.insert(0, os.path.abspath("other"))
+
+
+class Interruptible(ThreadPoolExecutor):
+    def __init__(self, jobs):
+        super().__init__(jobs)
+        self.told = Event()
+
+    def submit(self, function, task):
+        return super().submit(function, task, stop=self.told.is_set)
+
+    def interrupt(self):
+        self.told.set()
+
+
+class Ends(ThreadPoolExecutor):
+    '''Takes two sessions; what it says of the third is an error of its own.'''
+
+    def __init__(self, jobs, how):
+        super().__init__(1)
+        self.taken, self.how = 0, how
+
+    def submit(self, function, task):
+        self.taken += 1
+        if self.taken <= 2:
+            return super().submit(function, task)
+        future = Future()
+        if self.how == "submit":
+            raise ConnectionError("the scheduler is gone")
+        if self.how == "future":
+            future.set_exception(ConnectionError("the scheduler is gone"))
+        if self.how == "cancel":
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        return future
+
+
+class Counting(ThreadPoolExecutor):
+    '''Writes down how many sessions it has at a time, and what it was sent.'''
+
+    def __init__(self, jobs):
+        super().__init__(8)
+        self.lock, self.now = Lock(), 0
+
+    def submit(self, function, task):
+        with self.lock:
+            self.now += 1
+        with open("sent", "ab") as sent, open("at_a_time", "a") as out:
+            pickle.dump(task, sent)
+            print(self.now, file=out)
+        future = super().submit(function, task)
+        future.add_done_callback(self.over)
+        return future
+
+    def over(self, future):
+        with self.lock:
+            self.now -= 1
+
+
+MAKERS = {
+    "threads": threads, "processes": processes, "othercode": other_code,
+    "interruptible": Interruptible, "counting": Counting,
+    "endssubmit": partial(Ends, how="submit"), "endsfuture": partial(Ends, how="future"),
+    "endscancel": partial(Ends, how="cancel"),
+}
+"""
+
+SIMULATION = """
+import os
+import random
+import time
+from qn_tracking import hookimpl
+from qn_tracking.model import Subject
+
+
+class Toy:
+    @hookimpl
+    def make_simulation(self, config, hook):
+        return Made(config.data)
+
+
+class Made:
+    warnings = ()
+    subject = Subject(environment="toy", brain="none", packages=("toy",))
+
+    def __init__(self, data):
+        self.data = data
+
+    def episodes(self, runs, seed):
+        draw = random.Random(seed).random
+        for index in range(runs):
+            time.sleep(self.data.get("pause", 0.0))
+            if index == 2 and self.data.get("breaks"):
+                try:
+                    os.close(os.open("broken", os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    pass
+                else:
+                    raise ValueError("the first one breaks")
+            reward = float("nan") if self.data.get("nan") and index == 1 else draw()
+            yield {"success": reward < 0.5, "steps": 3, "reward": reward}
+"""
+
+SINK = """
+import os
+from qn_tracking import hookimpl
+class Sink:
+    def __init__(self, api_key=""): pass
+    @hookimpl
+    def episode_end(self, run, episode):
+        with open("heard", "a") as out:
+            print(os.getpid(), run.campaign.index, episode.index, file=out)
+"""
+
+
+def schemes() -> str:
+    names = ("threads", "processes", "othercode", "interruptible", "counting")
+    ends = ("endssubmit", "endsfuture", "endscancel")
+    return "\n".join(f"executor.{name} = executors:Plugin" for name in (*names, *ends))
+
+
+@pytest.fixture
+def qn(qn_run: Program, project: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """`qn-run` where a distribution with executors and a simulation is installed."""
+    site = project / "site"
+    info = site / "qn_elsewhere-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: qn-elsewhere\nVersion: 1.0\n")
+    entries = f"[qn_tracking]\nsimulation.toy = toy:Toy\n{schemes()}\n"
+    (info / "entry_points.txt").write_text(entries)
+    (site / "executors.py").write_text(PLUGIN)
+    (site / "toy.py").write_text(SIMULATION)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    Path("sink.py").write_text(SINK)
+    Path("toy.yml").write_text("simulation: toy\n")
+    return qn_run
+
+
+def records(folder: str = "experiments") -> list[dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    return sorted(found, key=lambda one: (one["campaign"]["index"], one["campaign"]["attempt"]))
+
+
+def completed(folder: str = "experiments") -> list[dict[str, Any]]:
+    return [one for one in records(folder) if one["status"] == "completed"]
+
+
+def digests(folder: str = "experiments") -> list[Any]:
+    return [one["digests"] for one in completed(folder)]
+
+
+def campaign_id(folder: str = "experiments") -> str:
+    (path,) = Path(folder).glob("campaigns/*.json")
+    return path.stem
+
+
+def episodes(record: dict[str, Any]) -> list[dict[str, Any]]:
+    lines = Path("experiments/runs", record["id"], "episodes.jsonl").read_text().splitlines()
+    return [found for found in map(json.loads, lines) if "index" in found]
+
+
+@pytest.mark.parametrize("scheme", ["threads", "processes"])
+def test_a_session_is_the_same_wherever_it_runs(qn: Program, scheme: str) -> None:
+    args = ("small.yml", "--sessions", "4", "--runs", "20", "--seed", "1", "--tag", "a=b")
+    here = qn(*args, "--jobs", "2", "--experiments-dir", "here")
+    assert here.returncode == 0, here.stderr
+    there = qn(*args, "--jobs", "2", "--executor", f"{scheme}://")
+    assert (there.returncode, there.stdout.count("4 completed")) == (0, 1), there.stderr
+    assert digests() == digests("here")
+    assert len(digests()) == 4
+    for mine, its in zip(records("here"), records(), strict=True):
+        for key in ("seed", "runs", "subject", "config", "tags", "results", "attachments"):
+            assert its[key] == mine[key], key
+        facts, others = its["facts"]["metadata"], mine["facts"]["metadata"]
+        for key in ("git", "code", "packages"):
+            assert facts[key] == others[key], key
+        assert facts["resources"].keys() == others["resources"].keys()
+        assert facts["resources"]["jobs"] == 2
+        assert facts["system"].keys() == others["system"].keys()
+
+
+def test_times_are_those_of_the_worker(qn: Program) -> None:
+    Path("toy.yml").write_text("simulation: toy\npause: 0.05\n")
+    done = qn("toy.yml", "--sessions", "3", "--runs", "6", "--executor", "processes", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    found = records()
+    for one in found:
+        # Writing it down has taken a moment.
+        assert one["wall_seconds"] >= 0.3
+        assert one["facts"]["metadata"]["resources"]["wall_seconds"] >= 0.3
+        at = [episode["timing"]["at"] for episode in episodes(one)]
+        assert all(later - earlier >= 0.05 for earlier, later in pairwise(at))
+        assert one["wall_seconds"] > at[-1]
+        started, ended = (datetime.fromisoformat(one[key]) for key in ("started", "ended"))
+        assert (ended - started).total_seconds() >= 0.29
+    times = [datetime.fromisoformat(one[key]) for one in found for key in ("started", "ended")]
+    assert times == sorted(times)
+
+
+def test_sinks_hear_every_episode_in_the_process_that_was_started(qn: Program) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "qn-run"), "toy.yml", "--sessions", "3", "--runs", "4", "--executor",
+         "processes://", "--plugins", "sink:Sink", "--quiet"],
+    )  # fmt: skip
+    assert process.wait(60) == 0
+    heard = [tuple(map(int, line.split())) for line in Path("heard").read_text().splitlines()]
+    assert {pid for pid, *_ in heard} == {process.pid}
+    expected = [(index, episode) for index in range(3) for episode in range(4)]
+    assert sorted((index, episode) for _, index, episode in heard) == expected
+
+
+def test_numbers_that_are_not_finite_arrive(qn: Program) -> None:
+    Path("toy.yml").write_text("simulation: toy\nnan: true\n")
+    args = ("toy.yml", "--sessions", "2", "--runs", "3", "--seed", "1")
+    assert qn(*args, "--experiments-dir", "here").returncode == 0
+    done = qn(*args, "--executor", "processes")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a number is NaN or infinite; kept as text") == 1
+    assert digests() == digests("here")
+    for one in records():
+        assert math.isnan(float(episodes(one)[1]["reward"]))
+        assert episodes(one)[1]["reward"] == "NaN"
+    for mine, its in zip(records("here"), records(), strict=True):
+        assert its["warnings"] == mine["warnings"]
+
+
+def test_a_session_that_fails_is_recorded_and_the_others_are_kept(qn: Program) -> None:
+    Path("toy.yml").write_text("simulation: toy\nbreaks: true\n")
+    done = qn("toy.yml", "--sessions", "3", "--runs", "5", "--executor", "processes")
+    assert done.returncode == 1
+    assert "ValueError: the first one breaks" in done.stderr
+    assert f"try again with: qn-run --resume {campaign_id()}" in done.stderr
+    (failed,) = [one for one in records() if one["status"] == "failed"]
+    assert failed["error"]["type"] == "ValueError"
+    assert failed["error"]["message"] == "the first one breaks"
+    assert "toy.py" in failed["error"]["traceback"]
+    assert failed["results"]["episodes"] == 2
+    assert len(completed()) == 2
+    again = qn("--resume", campaign_id(), "--executor", "threads")
+    assert again.returncode == 0, again.stderr
+    assert [one["campaign"]["index"] for one in completed()] == [0, 1, 2]
+
+
+def test_a_worker_that_cannot_make_the_simulation_says_why(qn: Program) -> None:
+    other = Path("other")
+    other.mkdir()
+    (other / "toy.py").write_text("raise ImportError('no such library')\n")
+    done = qn("toy.yml", "--sessions", "2", "--runs", "5", "--executor", "othercode")
+    assert done.returncode == 1
+    assert "plugin simulation.toy: cannot be imported: ImportError: no such library" in done.stderr
+    assert records() == []
+    assert "2 missing" in done.stdout
+
+
+def test_a_worker_with_other_code_is_refused(qn: Program) -> None:
+    other = Path("other")
+    other.mkdir()
+    (other / "toy.py").write_text(SIMULATION.replace("< 0.5", "< 0.6"))
+    done = qn("toy.yml", "--sessions", "2", "--runs", "5", "--executor", "othercode")
+    assert done.returncode == 1
+    for index in (0, 1):
+        assert f"session {index}: the worker runs other code of toy" in done.stderr
+    assert records() == []
+    again = qn("--resume", campaign_id(), "--executor", "processes")
+    assert again.returncode == 0, again.stderr
+    assert len(completed()) == 2
+
+
+SLOW = "simulation: toy\npause: 0.1\n"
+
+
+def started(*args: str) -> subprocess.Popen[str]:
+    """A campaign of slow sessions, one of which at least is written down."""
+    Path("toy.yml").write_text(SLOW)
+    process = subprocess.Popen(
+        [str(BIN / "qn-run"), "toy.yml", "--sessions", "6", "--runs", "10", "--seed", "3", *args],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: len(records()) >= 1, process)
+    return process
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("scheme", ["interruptible", "threads"])
+def test_the_first_ctrl_c_ends_sessions_after_their_episode(qn: Program, scheme: str) -> None:
+    # Without --jobs, the executor has all of them already.
+    more = ["--jobs", "2"] if scheme == "interruptible" else []
+    process = started("--executor", scheme, *more)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert f"go on with: qn-run --resume {campaign_id()}" in errors
+    stopped = [one for one in records() if one["status"] == "interrupted"]
+    if scheme == "interruptible":
+        assert stopped
+        assert all(0 < one["results"]["episodes"] < 10 for one in stopped)
+    else:  # it cannot tell them: those under way are finished, no other is begun
+        assert stopped == []
+    assert len(records()) < 6
+    assert "missing" in said
+    again = qn("--resume", campaign_id(), "--executor", scheme, "--jobs", "3")
+    assert again.returncode == 0, again.stderr
+    assert qn("toy.yml", "--sessions", "6", "--runs", "10", "--seed", "3", "--jobs", "3",
+              "--experiments-dir", "here").returncode == 0  # fmt: skip
+    assert digests() == digests("here")
+
+
+def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
+    process = started("--executor", "processes", "--jobs", "1", "--set", "pause=0.5")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "again to stop at once" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert len(records()) < 6
+    assert all(one["status"] == "completed" for one in records())
+
+
+@pytest.mark.parametrize("how", ["submit", "future", "cancel"])
+def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> None:
+    args = ("toy.yml", "--sessions", "4", "--runs", "5", "--seed", "2")
+    done = qn(*args, "--executor", f"ends{how}")
+    assert done.returncode == 1
+    for index in (2, 3):
+        assert f"session {index}: " in done.stderr
+    cause = "CancelledError: " if how == "cancel" else "ConnectionError: the scheduler is gone"
+    assert cause in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "2 completed, 2 missing" in done.stdout
+    again = qn("--resume", campaign_id())
+    assert again.returncode == 0, again.stderr
+    assert qn(*args, "--experiments-dir", "here").returncode == 0
+    assert digests() == digests("here")
+
+
+@pytest.mark.parametrize(("jobs", "most"), [("2", 2), (None, 6)])
+def test_no_more_at_a_time_than_asked_for(qn: Program, jobs: str | None, most: int) -> None:
+    Path("toy.yml").write_text(SLOW)
+    more = ["--jobs", jobs] if jobs else []
+    done = qn("toy.yml", "--sessions", "6", "--runs", "3", "--executor", "counting://x", *more)
+    assert done.returncode == 0, done.stderr
+    assert max(map(int, Path("at_a_time").read_text().split())) == most
+    assert Path("made").read_text() == f"counting://x {jobs}"
+    used = {one["facts"]["metadata"]["resources"].get("jobs") for one in records()}
+    assert used == {int(jobs) if jobs else None}
+
+
+def test_options_of_sinks_stay_here(qn: Program) -> None:
+    with Path("toy.yml").open("a") as config:
+        config.write("plugins: {json_storage: , 'sink:Sink': {api_key: hunter2secret}}\n")
+    args = ("toy.yml", "--sessions", "2", "--runs", "3", "--notes", "for me", "--tag", "who=me")
+    done = qn(*args, "--executor", "counting")
+    assert done.returncode == 0, done.stderr
+    assert len(Path("heard").read_text().splitlines()) == 6
+    sent = Path("sent").read_bytes()
+    assert b"toy" in sent
+    assert b"hunter2" not in sent
+    assert b"for me" not in sent
+    assert {one["notes"] for one in records()} == {"for me"}
+
+
+def test_a_sink_that_is_blocked_need_not_be_known_there(qn: Program) -> None:
+    done = qn("toy.yml", "--sessions", "2", "--runs", "3", "--executor", "processes",
+              "--plugins", "sink:Sink", "--no-plugin", "sink:Sink")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not Path("heard").exists()
+
+
+def test_an_executor_that_nobody_knows_is_said_at_once(qn: Program) -> None:
+    done = qn("toy.yml", "--sessions", "2", "--runs", "2", "--executor", "nope://x")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --executor nope://x: unknown executor (known: local, ")
+    assert done.stderr.count("\n") == 1
+    assert not Path("experiments").exists()
+    assert not Path("made").exists()
+
+
+def test_a_dry_run_starts_no_executor(qn: Program) -> None:
+    done = qn("toy.yml", "--sessions", "2", "--executor", "threads", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert not Path("made").exists()
+    assert not Path("experiments").exists()
