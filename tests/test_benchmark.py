@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, strategies as st
 
 from conftest import BIN, SMALL, Program
@@ -492,5 +493,105 @@ def test_the_cache_may_hold_anything_and_the_board_stays_the_same(board: Path) -
         assert doc != kept
         cache.write_text(json.dumps(doc))
         assert look() == fresh
+    for spoil_all in (
+        lambda doc: doc.update(summaries=[], ranks=7, verifications="x", rules=None),
+        lambda doc: doc.update(summaries=dict.fromkeys(doc["summaries"], 7)),
+        lambda doc: doc.update(ranks={key: [] for key in doc["ranks"]}),
+        lambda doc: doc.update(ranks={key: {**r, "ranks": 7} for key, r in doc["ranks"].items()}),
+        lambda doc: [rank["ranks"].pop() for rank in doc["ranks"].values()],
+        lambda doc: [rank["ranks"][0].pop("low") for rank in doc["ranks"].values()],
+    ):
+        doc = json.loads(whole)
+        spoil_all(doc)
+        assert doc != kept
+        cache.write_text(json.dumps(doc))
+        pairs = board / "benchmarks" / ".cache-pairs.json"
+        pairs.write_text(json.dumps({"version": doc["version"], "pairs": [1]}))
+        assert look() == fresh
     cache.write_bytes(b"\xff{")
     assert look() == fresh
+
+
+def rows_of(folder: str = "benchmarks", *args: str) -> Any:
+    done = bench("leaderboard", "--json", "--benchmarks-dir", folder, *args)
+    assert done.returncode == 0, done.stderr
+    return [
+        (row["entry"]["id"], row["rank_low"], row["rank_high"])
+        for category in json.loads(done.stdout)
+        for row in category["rows"]
+    ]
+
+
+def cached(name: str = ".cache.json") -> Any:
+    return json.loads(Path("benchmarks", name).read_text())
+
+
+def test_ranks_of_somebody_elses_disk_are_not_believed(board: Path) -> None:
+    fresh = rows_of()
+    assert [row[1:] for row in fresh] == [(1, 2), (1, 2)]
+    doc = cached()
+    for ranking in doc["ranks"].values():
+        ranks = ranking["ranks"] if isinstance(ranking, dict) else ranking
+        ranks[0].update(low=2, high=2, better=[fresh[1][0]])
+        ranks[1].update(low=1, high=1, worse=[fresh[0][0]])
+    Path("benchmarks/.cache.json").write_text(json.dumps(doc))
+    # As a checkout makes it: the same bytes in other files.
+    shutil.copytree("benchmarks", "cloned")
+    assert rows_of("cloned") == fresh
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("new/2.json", 0), (".cache.json", 1), ("new/.x/2.json", 1)]
+)
+def test_the_workflow_takes_no_hidden_file(tmp_path: Path, name: str, code: int) -> None:
+    workflow = Path(__file__).parent.parent / ".github/workflows/benchmarks.yml"
+    steps = yaml.safe_load(workflow.read_text())["jobs"]["integrity"]["steps"]
+    (step,) = [step for step in steps if "Only new files" in step.get("name", "")]
+    for place in ("base", "head"):
+        (tmp_path / place / "benchmarks").mkdir(parents=True)
+        (tmp_path / place / "benchmarks" / "protocol.yml").write_text("x")
+    for args in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        who = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *who, *args], cwd=tmp_path / "base", check=True)
+    new = tmp_path / "head" / "benchmarks" / name
+    new.parent.mkdir(parents=True, exist_ok=True)
+    new.write_text("{}")
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("begins with a point" in done.stdout) is bool(code)
+
+
+def test_rules_that_change_under_one_number_are_noticed(board: Path) -> None:
+    assert len(rows_of()) == 2
+    rules = Path("benchmarks/protocol.yml")
+    before = set(cached()["ranks"])
+    rules.write_text(rules.read_text().replace("margin: 0.02", "margin: 0.3"))
+    assert len(rows_of()) == 2
+    assert not before & set(list(cached()["ranks"])[-1:])
+    # What was claimed by other rules is not what is recomputed.
+    rules.write_text(rules.read_text().replace("final_episodes: 20", "final_episodes: 30"))
+    assert rows_of() == []
+
+
+def test_the_cache_keeps_what_is_asked_for_and_not_what_is_gone(board: Path) -> None:
+    rows_of()
+    rows_of("benchmarks", "--metric", "reward")
+    rows_of("benchmarks", "--brain", "nothing")
+    before = cached()
+    assert len(before["ranks"]) == 2
+    assert sum(map(len, cached(".cache-pairs.json")["pairs"].values())) == 2
+    for args in ((), ("--metric", "reward"), ("static_maze/quantum",)):
+        rows_of("benchmarks", *args)
+    assert cached() == before
+    doc = json.loads(entries()[0].read_text())
+    for number in range(12):  # each is another text, and so another ranking
+        entries()[0].write_text(json.dumps(doc) + "\n" * number)
+        rows_of()
+    assert len(cached()["ranks"]) == 1
+    assert sum(map(len, cached(".cache-pairs.json")["pairs"].values())) == 1
+    entries()[0].unlink()
+    assert len(rows_of()) == 1
+    assert len(cached()["ranks"]) == 1
+    assert not any(cached(".cache-pairs.json")["pairs"].values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -180,6 +181,64 @@ def test_a_campaign_that_was_stopped_goes_on_where_it_was(
     before = sorted(os.listdir("experiments/runs"))
     assert qn_run("--resume", campaign()["id"]).returncode == 0
     assert sorted(os.listdir("experiments/runs")) == before
+
+
+def test_a_campaign_that_goes_on_is_recorded_as_of_the_repository_of_its_configuration(
+    project: Path, qn_run: Program, git: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other", "third"):
+        (project / name).mkdir()
+        git("init", "-q", name)
+        (project / name / "my.yml").write_text(Path("small.yml").read_text())
+        git("add", ".", cwd=project / name)
+        git("commit", "-qm", name, cwd=project / name)
+    monkeypatch.chdir("other")
+    Path("bad.py").write_text(
+        "import os\nfrom qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n"
+        "  def run_start(self, run):\n    if run.campaign.index == 1 and 'BAD' in os.environ:\n"
+        "      raise RuntimeError('boom')\n"
+    )
+    done = qn_run(
+        "../one/my.yml", "--sessions", "2", "--runs", "5", "--plugins", "bad:Sink",
+        "--experiments-dir", str(project / "e"), env={"BAD": "1"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    declared = campaign(str(project / "e"))
+    shutil.copy("bad.py", project / "third")
+    monkeypatch.chdir(project / "third")
+    again = qn_run("--resume", declared["id"], "--experiments-dir", "../e")
+    assert again.returncode == 0, again.stderr
+    found = [one for one in records(str(project / "e")) if one["status"] == "completed"]
+    states = [one["facts"]["metadata"]["git"] for one in found]
+    assert [state["commit"] for state in states] == [
+        git("rev-parse", "HEAD", cwd=project / "one")
+    ] * 2
+    assert [state["config_file"] for state in states] == ["my.yml"] * 2
+    assert declared["config_file"] == "../one/my.yml"
+
+
+def test_a_campaign_of_before_that_or_whose_file_is_gone_goes_on(
+    project: Path, qn_run: Program
+) -> None:
+    Path("gone.yml").write_text(Path("small.yml").read_text())
+    for edit in ("gone", "before"):
+        folder = f"e-{edit}"
+        args = ("gone.yml", "--sessions", "1", "--runs", "5", "--experiments-dir", folder)
+        assert qn_run(*args).returncode == 0
+        (declared,) = Path(folder).glob("campaigns/*.json")
+        doc = json.loads(declared.read_text())
+        for record in Path(folder).glob("*.json"):
+            record.unlink()
+            shutil.rmtree(Path(folder) / "runs" / record.stem)
+        if edit == "before":
+            del doc["config_file"]
+            declared.write_text(json.dumps(doc))
+        else:
+            doc["config_file"] = "../nowhere/gone.yml"
+            declared.write_text(json.dumps(doc))
+        done = qn_run("--resume", doc["id"], "--experiments-dir", folder)
+        assert done.returncode == 0, done.stderr
+        assert [one["status"] for one in records(folder)] == ["completed"]
 
 
 @pytest.mark.parametrize(

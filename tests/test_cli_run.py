@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -119,7 +120,19 @@ def test_an_override_is_recorded(qn_run: Program) -> None:
         (["small.yml", "--runs", "x"], "expected a whole number from 1"),
         (["small.yml", "--seed", "-1"], "--seed"),
         (["small.yml", "--seed", "1e3"], "expected a whole number from 0"),
-        (["small.yml", "--seed", str(2**53)], "expected a whole number"),
+        (["small.yml", "--seed", str(2**53)], f"from 0, below 2**53, got '{2**53}'"),
+        (["--resume", ""], "--resume: expected the id of a campaign"),
+        (["small.yml", "--resume", ""], "--resume: expected the id of a campaign"),
+        (["small.yml", "--jobs", "2"], "--jobs goes with --sessions"),
+        (["small.yml", "--contributor", "Ada"], "--contributor goes with --save-benchmark"),
+        (["small.yml", "--github", "ada"], "--github goes with --save-benchmark"),
+        (["small.yml", "--benchmark-notes", ""], "--benchmark-notes goes with --save-benchmark"),
+        (["small.yml", "--benchmarks-dir", "b"], "--benchmarks-dir goes with --save-benchmark"),
+        (["small.yml", "--yes"], "--yes goes with --save-benchmark"),
+        (["small.yml", "--sessions", "2", "--yes"], "--yes goes with --save-benchmark"),
+        (["--resume", "x", "--contributor", "A"], "--contributor goes with no --resume"),
+        (["--resume", "x", "--github", "a"], "--github goes with no --resume"),
+        (["--resume", "x", "--yes", "--benchmarks-dir", "b"], "no campaign x"),
         (["small.yml", "--plugins", ""], "--plugins: expected a name"),
         (["small.yml", "--plugins", "a,,b"], "--plugins: expected a name"),
         (["small.yml", "--plugins", "nope"], "plugin nope: unknown plugin"),
@@ -151,6 +164,67 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         assert done.stderr.count("\n") == 1
         assert said in done.stderr
     assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
+
+
+BENCHMARK = ("small.yml", "--save-benchmark", "--benchmark-notes", "n")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["--contributor", "A", "--github", "a b"], 2, "--github: is no account name"),
+        (["--contributor", "A", "--github", ""], 2, "--github: is no account name"),
+        (["--contributor", "A", "--benchmark-notes", "x" * 9999], 2, "--benchmark-notes: longer"),
+        (["--contributor", "x" * 999], 2, "--contributor: longer"),
+        (["--contributor", "A", "--benchmarks-dir", "/proc/x"], 3, "/proc/x/static_maze/classical"),
+        (["--contributor", "A", "--benchmarks-dir", "small.yml"], 3, "not a directory (ENOTDIR)"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_keeps_a_benchmark_from_being_saved_is_said_before_it_runs(
+    project: Path, qn_run: Program, args: list[str], code: int, said: str, more: list[str]
+) -> None:
+    done = qn_run(*BENCHMARK, *args, *more, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert said in done.stderr
+    assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
+
+
+def test_the_first_benchmark_of_a_folder_keeps_its_caches_out_of_git(
+    project: Path, qn_run: Program, git: Callable[..., str]
+) -> None:
+    git("init", "-q")
+    save = (*BENCHMARK, "--contributor", "A", "--runs", "50", "--jobs", "2", "--quiet", "--yes")
+    done = qn_run(*save, "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    assert "/.cache*\n/.verify/\n" in Path("benchmarks/.gitignore").read_text()
+    for command in (["leaderboard"], ["validate"]):
+        done = subprocess.run([BIN / "qn-bench", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    Path("benchmarks/.verify/x").mkdir(parents=True)
+    Path("benchmarks/.verify/x/y.json").write_text("{}")
+    git("add", "benchmarks")
+    assert list(Path("benchmarks").glob(".cache*"))
+    (submission,) = Path("benchmarks/static_maze/classical").iterdir()
+    assert git("ls-files").splitlines() == ["benchmarks/.gitignore", str(submission)]
+    # A folder that holds submissions is somebody's already, with rules of its own.
+    Path("benchmarks/.gitignore").unlink()
+    assert qn_run(*save, "--seed", "2").returncode == 0
+    assert not Path("benchmarks/.gitignore").exists()
+
+
+def test_a_secret_is_in_no_file_of_a_run(project: Path, qn_run: Program) -> None:
+    secret = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+    done = qn_run(
+        "small.yml", "--runs", "1", "--track-experiment", "--notes", f"{secret} password=x",
+        "--tag", f"a=x_{secret}", "--tag", f"token={secret}=y",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = [path for path in Path("experiments").rglob("*") if path.is_file()]
+    assert len(files) > 3
+    for path in files:
+        assert secret.encode() not in path.read_bytes(), path
+    assert secret not in done.stdout + done.stderr
 
 
 def test_a_plugin_named_twice_is_loaded_once(qn_run: Program) -> None:
@@ -571,3 +645,8 @@ def test_text_that_is_not_utf8(qn_run: Program) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert records()[0]["notes"] == "\\udcff"
+    more = ("--runs", "1", "--quiet", "--sessions", "1", "--experiments-dir", "more")
+    done = qn_run(name, *more, "--notes", odd, "--tag", f"{odd}={odd}")
+    assert done.returncode == 0, done.stderr
+    assert records("more")[0]["notes"] == "\\udcff"
+    assert records("more")[0]["tags"] == {"\\udcff": "\\udcff"}

@@ -14,10 +14,14 @@ import attrs
 import pytest
 
 from conftest import BIN
-from qn_tracking import hookspecs, model
+from qn_tracking import hookspecs, model, submission
+from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.cli import bench, exp, run as qn_run_program
 from qn_tracking.cli.command import whole_parser
 from qn_tracking.config import shipped
+from qn_tracking.nematode import world
+from qn_tracking.nematode.brain import Brain
+from qn_tracking.nematode.world import Environment
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,6 +43,41 @@ def test_every_hook_is_told_with_its_arguments(hook: str) -> None:
     names = list(inspect.signature(getattr(hookspecs, hook)).parameters)
     row = f"| `{hook}` | {', '.join(f'`{name}`' for name in names)} |"
     assert row in HOOKS
+
+
+@pytest.mark.parametrize("protocol", [Brain, Environment])
+def test_what_a_simulation_asks_of_its_parts_is_told(protocol: type) -> None:
+    table = HOOKS.partition(f"| `{protocol.__name__}` |")[2].partition("\n\n")[0]
+    told = re.findall(r"`(\w+)(?:\(([\w, ]*)\))?`(?=[^|]*\|[^|]*\|)", table)
+    known = dict.fromkeys(protocol.__annotations__, "")
+    for name, method in inspect.getmembers(protocol, inspect.isfunction):
+        if not name.startswith("_"):
+            known[name] = ", ".join(list(inspect.signature(method).parameters)[1:])
+    assert {name: arguments for name, arguments in told if name in known} == known
+
+
+@pytest.mark.parametrize("record", [submission.Category, submission.Finding, world.Outcome])
+def test_what_a_hook_returns_is_told_with_its_fields(record: type) -> None:
+    (call,) = re.findall(rf"`{record.__name__}\(([^`]*)\)`", HOOKS)
+    assert set(re.findall(r"(\w+)=", call)) == {field.name for field in attrs.fields(record)}
+
+
+def test_the_fields_of_a_benchmark_that_are_told_are_there() -> None:
+    names = {field.name for field in attrs.fields(submission.Benchmark)}
+    told = HOOKS.partition("the submission as it was read: ")[2].partition(", where each")[0]
+    assert set(re.findall(r"`(\w+)`", told)) <= names
+    assert 'rules["small_grid"]' in HOOKS
+    assert "small_grid" in {field.name for field in attrs.fields(Protocol)}
+
+
+def test_the_attachment_of_the_page_is_kept(project: Path) -> None:
+    (project / "maze.py").write_text(block(HOOKS, "tested: attachment"))
+    args = ["small.yml", "--runs", "1", "--track-experiment", "--plugins", "maze:Layout"]
+    done = subprocess.run([BIN / "qn-run", *args], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "warning: maze" not in done.stderr
+    (kept,) = project.glob("experiments/runs/*/layout.txt")
+    assert kept.read_bytes() == b"#####\n#  ##\n"
 
 
 def test_there_are_no_other_hooks() -> None:
@@ -81,7 +120,8 @@ def test_every_command_is_told_with_its_options(program: str, name: str, action:
 @pytest.mark.parametrize("record", [model.Experiment, model.Results, model.Spread, model.Digests])
 def test_every_field_of_a_record_is_told(record: type) -> None:
     for field in attrs.fields(record):
-        assert f"`{field.name}`" in RECORDS, field.name
+        if field.metadata.get("stored", True):
+            assert f"`{field.name}`" in RECORDS, field.name
 
 
 def test_the_hook_of_ten_lines_works(project: Path) -> None:

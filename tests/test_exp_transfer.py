@@ -376,6 +376,55 @@ def test_bad_files_are_named_and_the_others_imported(store: list[str], qn_exp: P
     assert [path.name for path in Path("there").glob("*.json")] == [f"{store[0]}.json"]
 
 
+@pytest.mark.parametrize(
+    ("field", "text", "cause"),
+    [
+        ("facts", '{"a":' * 80 + "1" + "}" * 80, "facts: nested deeper than 64"),
+        ("facts", '{"a":' * 65 + "1" + "}" * 65, "facts: nested deeper than 64"),
+        ("facts", '{"a":' * 900 + "1" + "}" * 900, "facts: nested deeper than 64"),
+        ("tags", '{"a":' * 5000 + "1" + "}" * 5000, "nested too deep"),
+        ("started", '"yesterday"', "started: expected a time, got 'yesterday'"),
+        ("ended", '""', "ended: expected a time, got ''"),
+        ("status", '"weird"', "status: expected one of completed, failed, "),
+    ],
+)
+def test_what_no_listing_could_hold_is_refused_and_faulted(
+    store: list[str], qn_exp: Program, field: str, text: str, cause: str
+) -> None:
+    path = Path(f"experiments/{store[0]}.json")
+    doc = json.loads(path.read_text())
+    path.write_text(json.dumps({**doc, field: "@"}).replace('"@"', text))
+    shutil.copy(path, "in.json")
+    with zipfile.ZipFile("in.zip", "w") as out:
+        out.write(path, path.name)
+    for source in ("in.json", "in.zip"):
+        done = qn_exp("import", source, "--experiments-dir", "there")
+        assert done.returncode == 3
+        assert done.stdout == "0 imported, 1 refused\n"
+        assert done.stderr.startswith(f"error: {source}")
+        assert cause in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not any(Path("there").glob("*.json"))
+    done = qn_exp("fsck")
+    assert done.returncode == 1
+    assert cause in done.stdout
+    for command in (["show"], ["show", "--json"]):
+        done = qn_exp(*command, store[0])
+        assert (done.returncode, done.stderr.count("\n")) in ((0, 0), (3, 1))
+        assert (done.returncode == 3) == ("nested" in cause)
+        assert done.stderr == "" or str(path) in done.stderr
+
+
+def test_a_record_may_be_nested_as_deep_as_one_is_written(qn_exp: Program, project: Path) -> None:
+    data: dict[str, Any] = {}
+    for _ in range(62):
+        data = {"a": data}
+    id = _run(data)
+    assert qn_exp("import", "experiments", "--experiments-dir", "there").stdout == "1 imported\n"
+    assert qn_exp("show", id, "--experiments-dir", "there").returncode == 0
+    assert qn_exp("fsck", "--experiments-dir", "there").returncode == 0
+
+
 def test_what_a_killed_import_left_behind_is_swept(store: list[str], qn_exp: Program) -> None:
     left = Path("experiments/runs/.import-00000000")
     left.mkdir()

@@ -295,6 +295,27 @@ def test_whatever_a_host_keeps_its_options_in(source: Any) -> None:
     assert as_config({"all": source}).data == {"all": {"gamma": 0.9, "folder": "out"}}
 
 
+def train() -> None:
+    """What a program does with its options."""
+
+
+def test_options_as_programs_have_them() -> None:
+    found = as_config(Namespace(func=train, kind=dict, why=Reason.GOAL, flags=[TextReason.GOAL]))
+    assert found.data == {
+        "func": "train", "kind": "dict", "why": "goal_reached", "flags": ("goal_reached",),
+    }  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"log: expected text, .* got TextIOWrapper \(leave it out"
+    ):
+        as_config(Namespace(log=sys.__stdout__))
+
+
+@pytest.mark.parametrize("value", ["\udcff", Path("\udcff"), {"\udcff": 1}, ["\ud800"]])
+def test_text_that_is_none_is_said(value: Any) -> None:
+    with pytest.raises(ConfigError, match="not valid Unicode text"):
+        as_config({"file": value})
+
+
 def test_files_of_other_kinds_mean_the_same(project: Path) -> None:
     Path("a.yml").write_text("brain: {gamma: 0.9}\nlayers: [1, 2]\nseed: 3\n")
     Path("a.json").write_text('{\n\t"brain": {"gamma": 0.9},\n\t"layers": [1, 2], "seed": 3}')
@@ -316,8 +337,10 @@ def test_files_of_other_kinds_mean_the_same(project: Path) -> None:
         ("a.toml", "a = ", "a.toml: TOML: "),
         ("a.toml", "a = 1979-05-27", "a.toml: a: expected text, a number, a list or a mapping"),
         ("a.toml", "a = " + "[" * 100_000, "a.toml: "),
+        ("a.toml", "a = 1" + "0" * 5_000, "a.toml: "),
+        ("a.json", '{"a": "\\ud800"}', "not valid Unicode text"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_a_file_that_will_not_do_is_one_line(
     project: Path, name: str, text: str, said: str

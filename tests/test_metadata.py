@@ -225,6 +225,60 @@ def test_nothing_that_the_repository_names_is_run(repository: Path, git: Git) ->
     assert not (repository / "sprung").exists()
 
 
+def submodule(git: Git, parent: Path, name: str) -> Path:
+    """A new repository of one file, in a folder of another one, committed there."""
+    place = parent / name
+    git("init", "-q", str(place))
+    (place / "file").write_text("1\n")
+    (place / ".gitattributes").write_text("* filter=evil\n")
+    git("add", ".", cwd=place)
+    git("commit", "-qm", "first", cwd=place)
+    git("-c", "advice.addEmbeddedRepo=false", "add", name, cwd=parent)
+    git("commit", "-qm", name, cwd=parent)
+    return place
+
+
+@pytest.mark.parametrize("key", ["clean", "process"])
+@pytest.mark.parametrize("inner", [False, True])
+def test_nothing_that_a_submodule_names_is_run(
+    repository: Path, git: Git, key: str, inner: bool
+) -> None:
+    sprung = repository.parent / f"{repository.name}-sprung"
+    trap = repository.parent / f"{repository.name}-trap"
+    trap.write_text(f"#!/bin/sh\ntouch {sprung}\ncat\n")
+    trap.chmod(0o755)
+    sub = submodule(git, repository, "sub")
+    if inner:
+        place = submodule(git, sub, "ïnner")
+        git("commit", "-qam", "inner")
+    else:
+        place = sub
+    git("config", f"filter.evil.{key}", str(trap), cwd=place)
+    git("config", "filter.evil.required", "true", cwd=place)
+    (place / "file").write_text("2\n")
+    found, warnings = facts()
+    assert not sprung.exists()
+    assert (found["dirty"], warnings) == (True, ())
+    assert found["patch"]["size"] > 0
+    (place / "file").write_text("1\n")
+    assert facts()[0]["dirty"] is False
+    assert not sprung.exists()
+
+
+def test_a_submodule_that_cannot_be_read_is_not_looked_into(repository: Path, git: Git) -> None:
+    sub = submodule(git, repository, "sub")
+    (sub / ".git" / "index").write_bytes(b"broken")
+    (sub / "file").write_text("2\n")
+    found, warnings = facts()
+    assert (found["dirty"], len(warnings)) == ("unknown", 1)
+    assert "git: submodules are not looked into: sub: " in warnings[0]
+    with (repository / "small.yml").open("a") as config:
+        config.write("# changed\n")
+    found, warnings = facts()
+    assert (found["dirty"], len(warnings)) == (True, 1)
+    assert found["patch"]["size"] > 0
+
+
 def test_names_that_are_not_utf8_cost_nothing(repository: Path, git: Git) -> None:
     subprocess.run([b"git", b"checkout", b"-q", b"-b", b"caf\xe9"], check=True)
     assert facts()[0]["branch"] == "caf\\xe9"

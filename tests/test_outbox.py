@@ -44,6 +44,22 @@ def test_a_server_that_comes_back_gets_everything_in_order() -> None:
     assert box.error is None
 
 
+def test_a_client_that_exits_is_tried_again_like_others() -> None:
+    said: list[BaseException | None] = []
+
+    def deliver(batch: list[int]) -> None:
+        if not said:
+            said.append(None)
+            raise SystemExit(2)
+        said.append(box.error)
+
+    box: Outbox[int] = Outbox(deliver, seconds=0.01)
+    box.put(1)
+    assert box.close(10) == []
+    assert isinstance(said[1], SystemExit)
+    assert box.error is None
+
+
 def test_what_cannot_be_delivered_is_given_back() -> None:
     def deliver(batch: list[int]) -> None:
         raise ConnectionError("down")

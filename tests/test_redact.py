@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, strategies as st
 
 from qn_tracking.config import from_mapping
 from qn_tracking.redact import (
@@ -101,6 +102,51 @@ def test_the_command_line() -> None:
     assert "abc" not in " ".join(clean)
     assert clean[:2] == ("qn-run", "c.yml")
     assert clean[-1] == "--x"
+
+
+LONG = "a1B2" * 9
+SHAPES = [
+    *(f"gh{kind}_{LONG}" for kind in "pousr"),
+    f"github_pat_{LONG}",
+    f"glpat-{LONG}",
+    "AKIA" + "A1B2" * 4,
+    "ASIA" + "A1B2" * 4,
+    f"xoxb-{LONG}",
+    f"hf_{LONG}",
+    f"sk-{LONG}",
+    f"sk-proj-a1B2-{LONG}",
+    f"sk-ant-api03-{LONG}",
+    f"sk_live_{LONG}",
+    f"rk_test_{LONG}",
+    f"npm_{LONG}",
+    f"pypi-{LONG}",
+    f"AIza{LONG}",
+    f"eyJ{LONG}.{LONG}.{LONG}",
+]
+GLUE = st.sampled_from(["", " ", "=", ":", ",", "-", "_", "/", '"', "'", "\n", "é", "--", "(", "@"])
+WORD = st.sampled_from(["", "x", "password=x", "a=b", "--set", "token", "[redacted]", "https://h/"])
+
+
+@given(
+    shape=st.sampled_from(SHAPES),
+    around=st.tuples(WORD, GLUE, GLUE, WORD),
+    before=st.lists(st.sampled_from(["run", "--notes", "--token", "-n", "a.password=x", ""])),
+)
+@example(SHAPES[0], ("", "", " ", "password=x"), ["qn-run", "--notes"])
+@example(SHAPES[0], ("", "", "=", "password=x"), ["qn-run", "--set"])
+@example(SHAPES[0], ("", "", "_", "x"), ["qn-run"])
+@example(SHAPES[0], ("--", "", "", ""), ["qn-run", "--token"])
+def test_no_shape_survives_anywhere_in_a_command_line(
+    shape: str, around: tuple[str, str, str, str], before: list[str]
+) -> None:
+    # Glued to a letter, some shapes would be found in words: of those an option's alone counts.
+    start, left, right, end = around
+    left = left or ("" if start in ("", "https://h/") else " ")
+    for planted in (f"{start}{left}{shape}{right}{end}", f"-p{shape}", f"--{shape}=x"):
+        clean = redact_arguments([*before, planted, "last"])
+        assert shape[-16:] not in " ".join(clean), (planted, clean)
+        assert len(clean) == len(before) + 2
+        assert redact_arguments(clean) == clean
 
 
 def test_a_remote_loses_user_and_query() -> None:

@@ -12,14 +12,19 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from enum import Enum
+from inspect import isclass
 from math import isfinite
+from types import FunctionType
 from typing import Any
 
-from qn_tracking.codec import MAX_DEPTH, canonical, digest, scalar
+from qn_tracking.codec import MAX_DEPTH as STORED_DEPTH, canonical, check_text, digest, scalar
 from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.model import MAX_INT, Config
 
 MAX_BYTES = 4 << 20
+MAX_DEPTH = STORED_DEPTH - 2
+"""A record holds it two levels down."""
 MAX_NODES = 100_000
 SETTINGS = ("plugins", "seed", "runs", "simulation")
 """Top-level keys that speak of the run and not of what is simulated."""
@@ -68,8 +73,10 @@ def _folders(package: str) -> Sequence[str]:
     from importlib.util import find_spec
 
     try:
-        spec = find_spec(package)
-    except (ImportError, ValueError, AttributeError):  # of a plugin that is broken
+        spec = find_spec(package)  # imports the package that this one is in
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of a plugin that is broken, SystemExit too
         spec = None
     return [] if spec is None else list(spec.submodule_search_locations or ())
 
@@ -212,7 +219,9 @@ def _read_as(text: str, label: str) -> Any:
 
             try:
                 return _checked(tomllib.loads(text), label)
-            except (tomllib.TOMLDecodeError, RecursionError) as error:
+            except ConfigError:
+                raise
+            except (ValueError, RecursionError) as error:
                 raise ConfigError(f"TOML: {error}", file=label) from None
     return parse(text, label)
 
@@ -279,6 +288,8 @@ def parse(text: str, file: str) -> Any:
         cause = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         hint = "indent with spaces" if mark and _tab(text, mark.line) else None
         raise ConfigError(f"YAML: {cause}", file=file, field=where, hint=hint) from None
+    except UnicodeEncodeError:  # of a command line that is not UTF-8
+        raise ConfigError("not valid Unicode text", file=file) from None
 
 
 def _tab(text: str, line: int) -> bool:
@@ -446,24 +457,37 @@ def _copy(value: Any) -> Any:
 def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
     """The mapping as plain data; the same bounds as a file, named by the same dotted fields."""
 
-    def fail(cause: str) -> ConfigError:
-        return ConfigError(cause, file=file, field=path or None)
+    def fail(cause: str, hint: str | None = None) -> ConfigError:
+        return ConfigError(cause, file=file, field=path or None, hint=hint)
+
+    def text(value: str) -> str:
+        try:
+            return check_text(value, path)
+        except ValueError:
+            raise fail("not valid Unicode text") from None
 
     if depth > MAX_DEPTH:
         raise fail(f"nested deeper than {MAX_DEPTH}")
     value = _fields(value)
-    if value is None or type(value) in (bool, str):
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or type(value) is bool:
         return value
+    if type(value) is str:
+        return text(value)
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is not str:
                 raise fail(f"a key must be text, got {key!r}")
+            text(key)
         return {
             key: _checked(item, file, f"{path}.{key}".lstrip("."), depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
+        return text(os.fsdecode(value))
+    if isinstance(value, FunctionType) or isclass(value):  # as options of programs are, for what
+        return text(value.__qualname__)
     if isinstance(value, (list, tuple)):
         return [_checked(item, file, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     number = scalar(value)
@@ -477,7 +501,8 @@ def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
         if not isfinite(number):
             raise fail(f"{number} is not a finite number")
         return float(number)
-    raise fail(f"expected text, a number, a list or a mapping, got {type(value).__name__}")
+    kind = type(value).__name__
+    raise fail(f"expected text, a number, a list or a mapping, got {kind}", "leave it out")
 
 
 def _fields(value: Any) -> Any:

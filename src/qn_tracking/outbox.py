@@ -34,7 +34,7 @@ class Outbox(Generic[Item]):
         size: int = 500,
         seconds: float = 1.0,
     ) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """Why the last try failed; None if it did not."""
         self._deliver = deliver
         self._size, self._seconds = size, seconds
@@ -52,6 +52,9 @@ class Outbox(Generic[Item]):
 
     def close(self, timeout: float) -> list[Item]:
         """Delivers what is left; returns what could not be within `timeout` seconds.
+
+        What is returned may still arrive: a delivery that is under way is not called back. Whoever
+        delivers it again must be able to stand it twice.
 
         A second call can only shorten the wait of the first, that an interrupt has ended.
         """
@@ -84,7 +87,9 @@ class Outbox(Generic[Item]):
             batch = [items[i] for i in range(min(self._size, len(items)))]
             try:
                 self._deliver(batch)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # also a client that calls sys.exit: try again
                 self.error = error
                 return min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
             if self._over:  # given up meanwhile: the items are somebody else's by now

@@ -28,14 +28,18 @@ _KEY = re.compile(rf"(?:^|[-_. ])(?:{_WORDS})$", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?:passw(?:or)?d|passphrase|pwd)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
-# Text that is a secret wherever it stands.
+# Text that is a secret wherever it stands, also glued to other text: a dash, an underscore, the
+# letter of an option. What could also end a word, as `sk-` ends `disk-`, must begin one.
 _SHAPES = re.compile(
     r"""
-      \bgh[pousr]_[A-Za-z0-9]{20,}\b | \bgithub_pat_[A-Za-z0-9_]{20,}\b | \bglpat-[\w-]{16,}
-    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b | \bxox[abeprs]-[A-Za-z0-9-]{10,} | \bhf_[A-Za-z0-9]{20,}\b
-    | \bsk-(?:proj-|ant-[\w-]*)?[A-Za-z0-9_]{20,} | \b[rs]k_(?:live|test)_[A-Za-z0-9]{10,}
-    | \bnpm_[A-Za-z0-9]{20,}\b | \bpypi-[A-Za-z0-9_-]{20,} | \bAIza[0-9A-Za-z_-]{30,}
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+      gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[\w-]{16,}
+    | (?:AKIA|ASIA)[0-9A-Z]{16} | xox[abeprs]-[A-Za-z0-9-]{10,} | hf_[A-Za-z0-9]{20,}
+    | npm_[A-Za-z0-9]{20,} | pypi-[A-Za-z0-9_-]{20,} | AIza[0-9A-Za-z_-]{30,}
+    | (?:(?<![A-Za-z0-9])|(?<=^-[A-Za-z])) (?:
+        sk-(?:proj|svcacct|admin|ant)-[\w-]{20,} | sk-[A-Za-z0-9_]{20,}[\w-]*
+      | [rs]k_(?:live|test)_[A-Za-z0-9]{10,}
+      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+      )
     | -----BEGIN[ A-Z]*PRIVATE[ ]KEY-----.*?(?:-----END[ A-Z]*PRIVATE[ ]KEY-----|\Z)
     """,
     re.VERBOSE | re.DOTALL,
@@ -115,9 +119,11 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 
     Of the program only its name is kept: where it is installed is nobody's business.
     """
-    out = [program.rpartition("/")[2] for program in arguments[:1]]
+    out = [redact_text(program.rpartition("/")[2]) for program in arguments[:1]]
     secret_next = False
-    for argument in arguments[1:]:
+    for given in arguments[1:]:
+        # What its names say comes on top: a value before, or a name itself, may hold another one.
+        argument = redact_text(given)
         parts = argument.split("=")
         # --token=x, a.password=x, --set=a.password=x
         at = next((i for i, part in enumerate(parts[:-1]) if is_secret(part.lstrip("-"))), None)
@@ -126,11 +132,10 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
         elif at is not None and any(parts[at + 1 :]):
             out.append("=".join([*parts[: at + 1], MARK]))
         else:
-            out.append(redact_text(argument))
-        secret_next = (
-            argument.startswith("-") and len(parts) == 1 and is_secret(argument.lstrip("-"))
-        )
-    return tuple(out)
+            out.append(argument)
+        secret_next = given.startswith("-") and "=" not in given and is_secret(given.lstrip("-"))
+    # At the last, as what is escaped could hide where a secret begins.
+    return tuple(map(storable, out))
 
 
 def redact_config(config: Config) -> Config:

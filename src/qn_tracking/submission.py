@@ -29,8 +29,10 @@ class Contribution:
 class Campaign:
     """Sessions declared before the first one starts; never rewritten.
 
-    `text` is the configuration as it was read. What became of each session is in the records, which
-    are called `<id>.s<index>`, and `<id>.s<index>.r<n>` for the n-th time it was tried again.
+    `text` is the configuration as it was read, `config_file` where: relative to the folder of
+    experiments, None for one that came with a package. What became of each session is in the
+    records, which are called `<id>.s<index>`, and `<id>.s<index>.r<n>` for the n-th time it was
+    tried again.
     """
 
     schema: int = SCHEMA
@@ -42,6 +44,7 @@ class Campaign:
     seeds: tuple[int, ...]
     config: Config
     text: str = field(repr=False)
+    config_file: str | None = None
     subject: Subject
     plugins: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
     blocked: tuple[str, ...] = ()

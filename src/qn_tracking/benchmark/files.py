@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from os.path import dirname, isdir, join
+from os.path import dirname, isdir, join, lexists
+from typing import Literal
 
 from attrs import field, frozen
 
+from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.codec import digest, document, structure
-from qn_tracking.errors import QnError, StorageError
+from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import check_id
-from qn_tracking.store import read
-from qn_tracking.store.write import make_folder, publish
-from qn_tracking.submission import Benchmark, Category, Finding
+from qn_tracking.store import paths, read
+from qn_tracking.store.write import make_folder, naming, publish
+from qn_tracking.submission import Benchmark, Category, Contribution, Finding
 
 IGNORED = ("verifications", "signatures")
 PROTOCOL = "protocol.yml"
+_ACCOUNT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 
 
 @frozen(kw_only=True)
@@ -37,9 +41,58 @@ def path(benchmarks: str, category: Category, id: str) -> str:
 def save(benchmarks: str, benchmark: Benchmark) -> str:
     """Writes a submission, durable on return. Raises StorageError; never overwrites."""
     name = path(benchmarks, benchmark.category, benchmark.id)
+    _ignore(benchmarks)
     make_folder(dirname(name))
     publish(name, document(benchmark))
     return name
+
+
+def _ignore(benchmarks: str) -> None:
+    """Keeps the caches out of git, from the first submission on; later it is somebody else's."""
+    make_folder(benchmarks)
+    ignored = join(benchmarks, ".gitignore")
+    if lexists(ignored) or next(names(benchmarks), None) is not None:
+        return
+    try:
+        publish(ignored, paths.IGNORED_BENCHMARKS.encode())
+    except StorageError as error:
+        if error.hint != "EEXIST":  # somebody else was first
+            raise
+
+
+def check_folder(folder: str) -> None:
+    """Raises StorageError if no submission could be saved below a folder; leaves nothing there.
+
+    Tried out, and not asked: what root may do says nothing of `/proc`, or of a full disk.
+    """
+    place = folder
+    while place and not lexists(place):
+        place = dirname(place)
+    with naming(folder):
+        probe = join(place, f".{os.urandom(4).hex()}.tmp")
+        os.mkdir(probe)
+        os.rmdir(probe)
+
+
+def check_contribution(by: Contribution, protocol: Protocol) -> Iterator[Finding]:
+    """What is wrong with what a contributor says; of the rule `contributor-text`."""
+
+    def finding(level: Literal["error", "warning"], message: str, name: str) -> Finding:
+        where = f"contribution.{name}"
+        return Finding(rule="contributor-text", level=level, message=message, field=where)
+
+    for name, text, longest in (
+        ("contributor", by.contributor, protocol.maximum_name),
+        ("notes", by.notes or "", protocol.maximum_notes),
+    ):
+        if len(text) > longest:
+            yield finding("error", f"longer than {longest}", name)
+        if printable(text) != text.replace("\n", "\\n"):
+            yield finding("warning", "holds invisible characters", name)
+    if not by.contributor.strip():
+        yield finding("error", "is empty", "contributor")
+    if by.github is not None and not _ACCOUNT.fullmatch(by.github):
+        yield finding("error", "is no account name", "github")
 
 
 def load(name: str) -> Entry:

@@ -1,8 +1,9 @@
 """The leaderboard: rows in order, with ranks that are intervals.
 
 What a row shows is recomputed from the episodes of its submission, never taken from its claims.
-What was computed once is kept in `benchmarks/.cache*.json`, by the digest of the file: a cache,
-disposable, outside git.
+What was computed once is kept in `benchmarks/.cache*.json`: a cache, disposable, outside git. It is
+believed only of files that are as they were on this very disk, which nobody can know who hands over
+a folder or a pull request.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from os.path import join
 from typing import Any
 
 import orjson
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from qn_tracking.benchmark import files, verifications
 from qn_tracking.benchmark.aggregate import EFFICIENCIES, aggregate, final_rates, flags, rules_of
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
 from qn_tracking.benchmark.verifications import CodeNow, Standing
-from qn_tracking.codec import digest, plain, structure
+from qn_tracking.codec import canonical, digest, plain, structure
 from qn_tracking.errors import QnError
 from qn_tracking.inference.rules import Rules
 from qn_tracking.submission import (
@@ -46,14 +47,17 @@ METRICS = {
 PRIMARY = "success_rate"
 CACHE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-CACHE_VERSION = 2
+CACHE_VERSION = 3
+RANKINGS = 8
+"""How many are kept of each category and metric: the whole one, and filtered ones."""
 
 
 @frozen(kw_only=True)
 class Summary:
     """What a leaderboard needs of a submission. `values` holds one number a session, by metric.
 
-    `standing` is what its verifications come to today; it is never taken from the cache.
+    `standing` is what its verifications come to today; it is never taken from the cache. `stamp` is
+    that of the file on this disk.
     """
 
     id: str
@@ -76,6 +80,7 @@ class Summary:
     values: Mapping[str, tuple[float, ...]]
     errors: tuple[str, ...] = ()
     standing: Standing | None = None
+    stamp: tuple[int, ...] = field(default=(), metadata={"stored": False})
 
 
 @frozen(kw_only=True)
@@ -168,9 +173,15 @@ def rank(
     Entries without the metric are left out.
     """
     ranked = sorted((e for e in entries if metric in e.values), key=lambda e: _order(e, metric))
-    key = digest(orjson.dumps([protocol.version, metric, [(e.id, e.sha256) for e in ranked]]))
-    if key not in cache.ranks:
-        cache.ranks[key] = _ranks(ranked, protocol, metric, cache.pairs)
+    # The family decides how many arrangements are drawn: a pair holds within one.
+    family = f"{digest(canonical(protocol))}:{metric}:{len(ranked)}"
+    of = [_mark(entry.sha256, entry.stamp) for entry in ranked]
+    key = digest(orjson.dumps([family, [entry.id for entry in ranked], of]))
+    found = _kept(cache.ranks.get(key), len(ranked))
+    if found is None:
+        found = _ranks(ranked, of, protocol, metric, cache.family(family))
+        place = f"{ranked[0].category}:{metric}" if ranked else ""
+        cache.put_ranks(key, {"place": place, "family": family, "of": of, "ranks": found})
     return tuple(
         Row(
             rank_low=rank["low"],
@@ -180,27 +191,52 @@ def rank(
             marks=marks(entry, protocol),
             entry=entry,
         )
-        for rank, entry in zip(cache.ranks[key], ranked, strict=True)
+        for rank, entry in zip(found, ranked, strict=True)
     )
 
 
+def _mark(sha256: str, stamp: Sequence[int]) -> str:
+    """A submission as it is on this disk: a digest alone can be computed by anybody."""
+    return digest(orjson.dumps([sha256, stamp]))
+
+
+def _kept(kept: Any, entries: int) -> list[dict[str, Any]] | None:
+    """The ranks of a cached ranking; None if it is not as it was written."""
+    with suppress(KeyError, TypeError, AttributeError):
+        found = kept["ranks"]
+        whole = [
+            rank
+            for rank in found
+            if type(rank["low"]) is type(rank["high"]) is int
+            and all(type(id) is str for id in [*rank["better"], *rank["worse"]])
+        ]
+        if type(found) is list and len(found) == len(whole) == entries:
+            return whole
+    return None
+
+
 def _ranks(
-    ranked: Sequence[Summary], protocol: Protocol, metric: str, known: dict[str, Any]
+    ranked: Sequence[Summary],
+    of: Sequence[str],
+    protocol: Protocol,
+    metric: str,
+    known: dict[str, Any],
 ) -> list[dict[str, Any]]:
     from qn_tracking.inference.pair import Comparison, compare
     from qn_tracking.inference.rank import rank_intervals
 
     rules = rules_of(protocol)
-    by_id = {entry.id: entry for entry in ranked}
+    by_id = {entry.id: (entry, mark) for entry, mark in zip(ranked, of, strict=True)}
 
     def pair(one: str, other: str) -> Comparison:
-        first, second = by_id[one], by_id[other]
-        # The family decides how many arrangements are drawn, so it is part of the key.
-        key = f"{protocol.version}:{metric}:{len(ranked)}:{first.sha256}:{second.sha256}"
-        if key not in known:
-            x, y = first.values[metric], second.values[metric]
-            known[key] = plain(compare(x, y, family=len(ranked) - 1, rules=rules))
-        return structure(known[key], Comparison, file="cache")
+        (first, mark), (second, other_mark) = by_id[one], by_id[other]
+        key = f"{mark}:{other_mark}"
+        with suppress(QnError, KeyError):
+            return structure(known[key], Comparison, file="cache")
+        x, y = first.values[metric], second.values[metric]
+        found = compare(x, y, family=len(ranked) - 1, rules=rules)
+        known[key] = plain(found)
+        return found
 
     return [plain(rank) for rank in rank_intervals(list(by_id), pair, rules=rules)]
 
@@ -241,34 +277,48 @@ def categories(entries: Sequence[Summary]) -> list[Category]:
 class Cache:
     """Summaries by file, ranks and pairs by digests. Need not be there, nor be writable.
 
-    Pairs grow with the square of the entries, and are only read where a rank is new.
+    Whatever it holds, nothing is believed that is not of the shape it was written in. Pairs grow
+    with the square of the entries, and are only read where a rank is new.
     """
 
     def __init__(self, benchmarks: str) -> None:
         self._path, self._pairs_path = join(benchmarks, CACHE), join(benchmarks, PAIRS)
         doc = _read(self._path)
-        self.summaries: dict[str, Any] = doc.get("summaries", {})
-        self.ranks: dict[str, Any] = doc.get("ranks", {})
-        self.verifications: dict[str, Any] = doc.get("verifications", {})
+        self.rules: Any = doc.get("rules")
+        self.summaries = _mapping(doc, "summaries")
+        self.ranks = _mapping(doc, "ranks")
+        self.verifications = _mapping(doc, "verifications")
         self.asked: set[str] = set()
         self._pairs: dict[str, Any] | None = None
-        self._before = (len(self.ranks), tuple(self.summaries))
+        self._before = tuple(self.summaries)
         self._changed = False
 
-    @property
-    def pairs(self) -> dict[str, Any]:
-        """Comparisons as plain data; whoever adds one also adds a rank."""
+    def under(self, book: Rulebook) -> None:
+        """Forgets what was found under other rules."""
+        rules = digest(canonical(book))
+        if self.rules != rules:
+            self.rules, self.summaries, self._changed = rules, {}, True
+
+    def family(self, name: str) -> dict[str, Any]:
+        """Comparisons of one family as plain data; whoever adds one also puts ranks."""
         if self._pairs is None:
-            self._pairs = _read(self._pairs_path).get("pairs", {})
-        return self._pairs
+            self._pairs = _mapping(_read(self._pairs_path), "pairs")
+        if type(self._pairs.get(name)) is not dict:
+            self._pairs[name] = {}
+        return self._pairs[name]  # type: ignore[no-any-return]
+
+    def put_ranks(self, key: str, ranks: dict[str, Any]) -> None:
+        """Remembers a ranking, as the newest of its place."""
+        self.ranks.pop(key, None)
+        self.ranks[key] = ranks
+        self._changed = True
 
     def get(self, name: str, stamp: list[int]) -> Summary | None:
         """What was found in a file, if it is still as it was."""
-        kept = self.summaries.get(name)
-        if kept is None or kept["stamp"] != stamp:
-            return None
         with suppress(QnError, KeyError, TypeError, AttributeError):
-            return _restored(kept["summary"], self._path)
+            kept = self.summaries[name]
+            if kept["stamp"] == stamp:
+                return _restored(kept["summary"], self._path)
         return None
 
     def put(self, name: str, stamp: list[int], summary: Summary) -> None:
@@ -280,9 +330,9 @@ class Cache:
         """A verification, its file read once in its life. Raises as `load`."""
         stamp = _stamp(os.stat(path))
         self.asked.add(name)
-        kept = self.verifications.get(name)
-        if kept is not None and kept["stamp"] == stamp:
-            with suppress(QnError):
+        with suppress(QnError, KeyError, TypeError):
+            kept = self.verifications[name]
+            if kept["stamp"] == stamp:
                 return structure(kept["record"], Verification, file=self._path)
         record, _ = verifications.load(path)
         self.verifications[name] = {"stamp": stamp, "record": plain(record)}
@@ -291,12 +341,45 @@ class Cache:
 
     def save(self) -> None:
         """Writes what changed; a folder that cannot be written costs time only."""
-        if not self._changed and self._before == (len(self.ranks), tuple(self.summaries)):
+        if not self._changed and self._before == tuple(self.summaries):
             return
-        kept = {"summaries": self.summaries, "ranks": self.ranks}
+        self._prune()
+        kept = {"rules": self.rules, "summaries": self.summaries, "ranks": self.ranks}
         _write(self._path, {**kept, "verifications": self.verifications})
         if self._pairs is not None:
             _write(self._pairs_path, {"pairs": self._pairs})
+
+    def _prune(self) -> None:
+        """Lets go of ranks of files that are gone, of all but the newest, and of their pairs."""
+        there = {
+            _mark(kept["summary"]["sha256"], kept["stamp"]) for kept in self.summaries.values()
+        }
+        ranks: dict[str, Any] = {}
+        of: dict[str, list[set[str]]] = {}
+        count: dict[str, int] = {}
+        for key, kept in reversed(self.ranks.items()):
+            with suppress(KeyError, TypeError):
+                place, family, marks = kept["place"], kept["family"], set(kept["of"])
+                count[place] = count.get(place, 0) + 1
+                if marks <= there and count[place] <= RANKINGS:
+                    ranks[key] = kept
+                    of.setdefault(family, []).append(marks)
+        self.ranks = dict(reversed(ranks.items()))
+        if self._pairs is not None:
+            self._pairs = {
+                name: {
+                    key: pair
+                    for key, pair in self._pairs[name].items()
+                    if any(marks.issuperset(key.split(":")) for marks in of[name])
+                }
+                for name in self._pairs
+                if name in of and type(self._pairs[name]) is dict
+            }
+
+
+def _mapping(doc: dict[str, Any], name: str) -> dict[str, Any]:
+    value = doc.get(name)
+    return value if type(value) is dict else {}
 
 
 def _restored(doc: Mapping[str, Any], path: str) -> Summary:
@@ -363,6 +446,7 @@ def survey(
     found: list[Summary] = []
     problems: list[QnError] = []
     seen: dict[str, Any] = {}
+    cache.under(book)
     for name in files.names(benchmarks):
         inside = os.path.relpath(name, benchmarks)
         try:
@@ -381,7 +465,7 @@ def survey(
             standing = verifications.standing(
                 summary.contribution, summary.sha256, records, book.current, now
             )
-            found.append(evolve(summary, path=inside, standing=standing))
+            found.append(evolve(summary, path=inside, standing=standing, stamp=tuple(stamp)))
         except FileNotFoundError:
             continue
         except QnError as error:

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from qn_tracking import config as configuration, ids
-from qn_tracking.benchmark import aggregate
+from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.codec import structure
-from qn_tracking.errors import QnError, printable
+from qn_tracking.errors import QnError
 from qn_tracking.hookspecs import hookimpl
 from qn_tracking.submission import Benchmark, Finding, Session
 
@@ -26,7 +26,6 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REMOTE = re.compile(
     r"(?:https?|ssh|git)://[^\s@:]+(?::\d+)?/[^\s@?]*|[\w.-]+@[\w.-]+:[^\s]+|ssh://[^\s?]+"
 )
-_GITHUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 
 
 class BenchmarkValidation:
@@ -53,7 +52,7 @@ def _findings(
 ) -> Iterator[Finding]:
     others = [other for other in others if other.id != benchmark.id]
     yield from _form(benchmark)
-    yield from _contribution(benchmark, protocol)
+    yield from files.check_contribution(benchmark.contribution, protocol)
     yield from _size(benchmark, protocol)
     yield from _configuration(benchmark)
     yield from _seeds(benchmark, others)
@@ -95,22 +94,6 @@ def _form(benchmark: Benchmark) -> Iterator[Finding]:
             yield _error("form", "is not of its form", field)
     if source.dirty not in (None, True, False, "unknown"):
         yield _error("form", "is neither true nor false", "source.dirty")
-
-
-def _contribution(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
-    by = benchmark.contribution
-    for name, text, longest in (
-        ("contributor", by.contributor, protocol.maximum_name),
-        ("notes", by.notes or "", protocol.maximum_notes),
-    ):
-        if len(text) > longest:
-            yield _error("contributor-text", f"longer than {longest}", f"contribution.{name}")
-        if printable(text) != text.replace("\n", "\\n"):
-            yield _warning("contributor-text", "holds invisible characters", f"contribution.{name}")
-    if not by.contributor.strip():
-        yield _error("contributor-text", "is empty", "contribution.contributor")
-    if by.github is not None and not _GITHUB.fullmatch(by.github):
-        yield _error("contributor-text", "is no account name", "contribution.github")
 
 
 def _size(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:

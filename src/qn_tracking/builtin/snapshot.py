@@ -73,16 +73,22 @@ class Repository:
         self._env = _environment()
         self.bare = self.git("rev-parse", "--is-bare-repository").strip() == "true"
         self.top = None if self.bare else self.git("rev-parse", "--show-toplevel").rstrip("\n")
-        self._env |= _settings({**_SAFE, **self._filters()})
+        names, self.unread = self._filters()
+        """`unread` is why the changes inside of submodules are not looked at; None if they are."""
+        off = {f"{name}.{key}": "" for name in names for key in ("clean", "smudge", "process")}
+        off |= {f"{name}.required": "false" for name in names}
+        self._env |= _settings({**_SAFE, **off})
+        self.submodules = ("--ignore-submodules=dirty",) if self.unread else ()
+        """What `status` and `diff` are to be told, so that they run nothing in a submodule."""
 
-    def git(self, *arguments: str, codes: Sequence[int] = (0,)) -> str:
+    def git(self, *arguments: str, codes: Sequence[int] = (0,), cwd: str | None = None) -> str:
         """What a git command prints. Raises GitError, FileNotFoundError, TimeoutError."""
         import subprocess
 
         try:
             done = subprocess.run(
                 ["git", *arguments],
-                cwd=self.folder,
+                cwd=cwd or self.folder,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -95,23 +101,54 @@ class Repository:
             raise GitError(said[0] if said else f"git {arguments[0]} exited {done.returncode}")
         return done.stdout.decode("utf-8", "surrogateescape")
 
-    def _filters(self) -> dict[str, str]:
-        """Settings that turn off the programs by which the repository would convert files.
+    def _filters(self) -> tuple[set[str], str | None]:
+        """The filters by which the repository would convert files, and why others may be missing.
 
-        Those of the user and the machine stay: that is how git-lfs is installed.
+        Those of its submodules too: `status` and `diff` look for changes inside of them. Not those
+        of the user and the machine: that is how git-lfs is installed.
         """
+        names, unread = self._filter_names(self.folder), None
+        if self.top is not None:
+            place = self.top
+            seen: set[str] = set()
+            try:
+                pending = self._gitlinks(self.folder, self.top)
+                while pending:
+                    place = pending.pop()
+                    real = os.path.realpath(place)
+                    if real in seen or not os.path.lexists(os.path.join(place, ".git")):
+                        continue
+                    seen.add(real)
+                    # As git itself looks into a submodule: not one that lies around it.
+                    names |= self._filter_names(place, "--git-dir=.git")
+                    top = self.git("--git-dir=.git", "rev-parse", "--show-toplevel", cwd=place)
+                    pending += self._gitlinks(place, top.rstrip("\n"), "--git-dir=.git")
+            except (GitError, OSError) as error:
+                unread = str(error) or "took too long"
+                if place != self.top:
+                    inside = os.path.relpath(place, self.top)
+                    unread = f"submodules are not looked into: {inside}: {unread}"
+        return names, unread
+
+    def _filter_names(self, folder: str, *options: str) -> set[str]:
         # With the files that it includes, and what it says of this worktree alone.
-        said = self.git("config", "--list", "--show-scope", "--name-only", "-z").split("\0")
-        names = {
+        said = self.git(
+            *options, "config", "--list", "--show-scope", "--name-only", "-z", cwd=folder
+        ).split("\0")
+        return {
             key.rpartition(".")[0]
             for scope, key in zip(said[::2], said[1::2], strict=False)
             if scope in ("local", "worktree") and key.startswith("filter.")
         }
-        return {
-            f"{name}.{key}": "false" if key == "required" else ""
-            for name in names
-            for key in ("clean", "smudge", "process", "required")
-        }
+
+    def _gitlinks(self, folder: str, top: str, *options: str) -> list[str]:
+        """Where submodules are to be, as the index has them; `.gitmodules` need not name them."""
+        said = self.git(*options, "ls-files", "-s", "-z", "--full-name", "--", ":/", cwd=folder)
+        return [
+            os.path.join(top, entry.partition("\t")[2])
+            for entry in said.split("\0")
+            if entry.startswith("160000 ")
+        ]
 
     def commit(self) -> str | None:
         """The full hash of the commit; None before the first."""
@@ -141,6 +178,7 @@ class Repository:
             "-z",
             "--untracked-files=all",
             "--ignore-submodules=none",
+            *self.submodules,
             "--no-renames",
             "--",
             ".",
@@ -162,6 +200,7 @@ class Repository:
             "--no-color",
             "--no-renames",
             "--submodule=short",
+            *self.submodules,
             "--end-of-options",
             base,
             "--",
@@ -238,8 +277,12 @@ def git_facts(
         return facts
     repository.folder = top
     status = read("dirty", lambda: repository.status(exclude))
+    if repository.unread is not None and f"git: {repository.unread}" not in warnings:
+        warnings.append(f"git: {repository.unread}")
     if isinstance(status, tuple):
         facts["dirty"], facts["untracked"] = status
+        if repository.unread is not None:
+            facts["dirty"] = facts["dirty"] or "unknown"
         facts["untracked_count"] = len(facts["untracked"])
         facts["untracked"] = [_text(name) for name in facts["untracked"][:200]]
     else:
@@ -337,7 +380,10 @@ def code_facts(
                 repository = Repository(inside, seconds)
                 if repository.git("ls-files", "--", place):
                     facts["commit"] = repository.commit()
-                    facts["dirty"] = bool(repository.git("status", "--porcelain", "--", place))
+                    said = repository.git(
+                        "status", "--porcelain", *repository.submodules, "--", place
+                    )
+                    facts["dirty"] = bool(said) or (None if repository.unread else False)
         except (GitError, OSError, TimeoutError):
             pass
         out.append(facts)

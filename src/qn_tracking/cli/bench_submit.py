@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ from attrs import fields
 from qn_tracking.benchmark import files, judge
 from qn_tracking.benchmark.assemble import FINISHED, assemble
 from qn_tracking.benchmark.category import categorize
-from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.benchmark.protocol import Protocol, rulebook
 from qn_tracking.cli.bench import judges
 from qn_tracking.cli.bench_validate import show
 from qn_tracking.cli.command import print_json
 from qn_tracking.errors import StorageError, UsageError, printable
 from qn_tracking.store import campaigns, paths, read
-from qn_tracking.submission import Benchmark, Campaign, Contribution
+from qn_tracking.submission import Benchmark, Campaign, Category, Contribution
 
 if TYPE_CHECKING:
     from qn_tracking.model import Episode, Experiment
@@ -59,6 +60,21 @@ def run(args: Namespace) -> int:
         as_json=args.json,
         assume_yes=args.yes,
     )
+
+
+OPTIONS = {"contributor": "--contributor", "github": "--github", "notes": "--benchmark-notes"}
+
+
+def check_before(benchmarks: str, category: Category, by: Contribution, protocol: Protocol) -> None:
+    """What would keep a submission from being saved, said before hours of sessions; writes nothing.
+
+    Raises UsageError for what the contributor says, StorageError for the folder.
+    """
+    for finding in files.check_contribution(by, protocol):
+        if finding.level == "error":
+            option = OPTIONS[(finding.field or "").rpartition(".")[2]]
+            raise UsageError(f"{option}: {finding.message}", hint=finding.rule)
+    files.check_folder(os.path.join(benchmarks, category.environment, category.family))
 
 
 def submit_campaign(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ def main(
     experiments = args.experiments_dir or settings.experiments_dir or "experiments"
     if args.resume is not None:
         campaign = campaigns.load(experiments, args.resume)
-        config = _config_of(campaign)
+        config = _config_of(campaign, experiments)
         wanted: Mapping[str, Mapping[str, Any]] = campaign.plugins
         if MARK in canonical(wanted).decode():
             raise _redacted(campaign)
@@ -65,7 +66,7 @@ def main(
     manager = make_manager(wanted, blocked=blocked, config=config)
     simulation = make_simulation(config, manager)
     if args.resume is None:
-        campaign = _campaign(args, config, simulation, wanted, blocked, tags, manager)
+        campaign = _campaign(args, config, simulation, wanted, blocked, tags, manager, experiments)
     if args.dry_run:
         return _dry_run(args, campaign)
     for text in simulation.warnings:
@@ -133,6 +134,7 @@ def _campaign(
     blocked: Sequence[str],
     tags: Mapping[str, str],
     manager: pluggy.PluginManager,
+    experiments: str,
 ) -> Campaign:
     """What the arguments declare. Raises UsageError for what the protocol forbids."""
     sessions, runs = args.sessions, args.runs or config.settings.get("runs")
@@ -140,6 +142,7 @@ def _campaign(
     if args.save_benchmark:
         from qn_tracking.benchmark.category import categorize
         from qn_tracking.benchmark.protocol import rulebook
+        from qn_tracking.cli.bench_submit import check_before
 
         protocol = rulebook(args.benchmarks_dir).now
         sessions = sessions or protocol.minimum_sessions
@@ -147,8 +150,9 @@ def _campaign(
         protocol.check_plan(sessions, runs)
         if "json_storage" in blocked or "metadata" in blocked:
             raise UsageError("--save-benchmark needs the plugins metadata and json_storage")
-        categorize(config, protocol, manager)
+        category = categorize(config, protocol, manager)
         contribution = _contribution(args, protocol.maximum_name)
+        check_before(args.benchmarks_dir, category, contribution, protocol)
     given = config.settings.get("seed") if args.seed is None else args.seed
     seed = ids.new_seed() if given is None else given
     assert config.digest is not None
@@ -165,6 +169,7 @@ def _campaign(
         seeds=tuple(ids.session_seed(config.digest, seed, i) for i in range(sessions)),
         config=clean,
         text=clean.text,
+        config_file=_file_of(config, experiments),
         subject=simulation.subject,
         plugins=redact_value(wanted),
         blocked=tuple(blocked),
@@ -206,15 +211,35 @@ def _ask(what: str, default: str) -> str:
     return sys.stdin.readline().strip() or default
 
 
-def _config_of(campaign: Campaign) -> Config:
-    """The configuration of a campaign that goes on. Raises UnsupportedError if it was redacted."""
+def _file_of(config: Config, experiments: str) -> str | None:
+    """Where a configuration was read, as it can be found again: a whole tree may be moved."""
+    if config.path is None:
+        return None
+    name = os.path.relpath(config.path, os.path.realpath(experiments))
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a record holds only what UTF-8 can
+        return None
+    return name
+
+
+def _config_of(campaign: Campaign, experiments: str) -> Config:
+    """The configuration of a campaign that goes on. Raises UnsupportedError if it was redacted.
+
+    Its text is the campaign's. Its path, where that is still a file, is for those who ask in which
+    repository it stands.
+    """
     config = configuration.from_text(
         campaign.text, campaign.config.label, campaign.config.overrides
     )
     if config.digest != campaign.config.digest:
         raise _redacted(campaign)
+    path = None
+    if campaign.config_file is not None:
+        path = os.path.normpath(os.path.join(os.path.realpath(experiments), campaign.config_file))
+        path = path if os.path.isfile(path) else None
     # What is recorded is what was read then.
-    return evolve(config, sha256=campaign.config.sha256)
+    return evolve(config, sha256=campaign.config.sha256, path=path)
 
 
 def _redacted(campaign: Campaign) -> UnsupportedError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import Parser, Version, complete, print_json, run
-from qn_tracking.errors import QnError, UsageError, describe, printable
+from qn_tracking.errors import QnError, UsageError, describe, printable, storable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qn_tracking.recorder import Recorder
 
 RUNS = 50
+BENCHMARKS = "benchmarks"
 EXAMPLES = """examples:
   qn-run mlp_dynamic_small                      a shipped configuration, 50 episodes
   qn-run my.yml --runs 200 --seed 7 --track-experiment
@@ -123,8 +124,7 @@ def parser() -> Parser:
     sessions.add_argument(
         "--benchmarks-dir",
         metavar="DIR",
-        default="benchmarks",
-        help="where benchmarks go (default: benchmarks)",
+        help=f"where benchmarks go (default: {BENCHMARKS})",
     )
     sessions.add_argument(
         "--yes", action="store_true", help="save a benchmark in spite of warnings, without asking"
@@ -165,30 +165,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     blocked = _names(args.no_plugin, "--no-plugin")
     if args.list_plugins:
         return _list_plugins(args, names, blocked)
-    many = args.sessions or args.save_benchmark or args.resume
-    if args.resume is not None and (args.config or args.sessions or args.save_benchmark):
-        raise UsageError("--resume goes with no configuration and no --sessions: it knows its own")
-    given = {
-        "--seed": args.seed,
-        "--runs": args.runs,
-        "--set": args.overrides,
-        "--plugins": args.plugins,
-        "--no-plugin": args.no_plugin,
-        "--tag": args.tag,
-        "--notes": args.notes,
-    }
-    for option, value in given.items():
-        if args.resume is not None and value not in (None, []):
-            raise UsageError(f"{option} goes with no --resume: the campaign has declared it")
-    for option, value in {"--jobs": args.jobs, "--executor": args.executor}.items():
-        if value and not many:
-            raise UsageError(f"{option} goes with --sessions")
+    _check_together(args)
+    if args.benchmarks_dir is None:
+        args.benchmarks_dir = BENCHMARKS
+    for name in ("notes", "contributor", "github", "benchmark_notes"):
+        if (text := getattr(args, name)) is not None:
+            setattr(args, name, storable(text))
     if args.config is None and args.resume is None:
         raise UsageError(
             "no configuration given", hint="qn-run --list-configs names some; --help tells more"
         )
     try:
-        if many:
+        if _many(args):
             from qn_tracking.cli.campaign import main as run_campaign
 
             return run_campaign(args, names, blocked, _tags(args.tag))
@@ -199,6 +187,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             traceback.print_exception(error)
         raise
+
+
+def _many(args: Namespace) -> bool:
+    return bool(args.sessions or args.save_benchmark or args.resume is not None)
+
+
+def _check_together(args: Namespace) -> None:
+    """Raises UsageError for an option that would be without effect, or contradicts another."""
+    if args.resume == "":
+        raise UsageError("--resume: expected the id of a campaign")
+    resumes = args.resume is not None
+    if resumes and (args.config or args.sessions or args.save_benchmark):
+        raise UsageError("--resume goes with no configuration and no --sessions: it knows its own")
+    declared = {
+        "--seed": args.seed,
+        "--runs": args.runs,
+        "--set": args.overrides,
+        "--plugins": args.plugins,
+        "--no-plugin": args.no_plugin,
+        "--tag": args.tag,
+        "--notes": args.notes,
+        "--contributor": args.contributor,
+        "--github": args.github,
+        "--benchmark-notes": args.benchmark_notes,
+    }
+    for option, value in declared.items():
+        if resumes and value not in (None, []):
+            raise UsageError(f"{option} goes with no --resume: the campaign has declared it")
+    said = {
+        "--contributor": args.contributor,
+        "--github": args.github,
+        "--benchmark-notes": args.benchmark_notes,
+        "--benchmarks-dir": args.benchmarks_dir,
+        "--yes": args.yes or None,
+    }
+    for option, value in said.items():
+        if value is not None and not args.save_benchmark and not resumes:
+            raise UsageError(f"{option} goes with --save-benchmark")
+    for option, value in {"--jobs": args.jobs, "--executor": args.executor}.items():
+        if value and not _many(args):
+            raise UsageError(f"{option} goes with --sessions")
 
 
 def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
@@ -324,7 +353,7 @@ def _tags(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--tag {text}: expected KEY=VALUE")
         if key in tags:
             raise UsageError(f"--tag {key}: given twice")
-        tags[key] = value
+        tags[storable(key)] = storable(value)
     return tags
 
 
@@ -340,7 +369,7 @@ def _whole(text: str, least: int) -> int:
     from argparse import ArgumentTypeError
 
     if not (text.isascii() and text.isdigit()) or not least <= int(text) < 2**53:
-        raise ArgumentTypeError(f"expected a whole number from {least} to 2**53, got {text!r}")
+        raise ArgumentTypeError(f"expected a whole number from {least}, below 2**53, got {text!r}")
     return int(text)
 
 

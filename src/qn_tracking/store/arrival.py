@@ -114,6 +114,8 @@ def _ours(doc: dict[str, Any], path: str) -> Experiment:
     record = structure(read.current(doc, path), Experiment, file=path, error=StorageError)
     if not is_id(record.id):
         raise StorageError(f"{record.id[:60]!r} is not an id", file=path, field="id")
+    for misfit in read.misfits(record):
+        raise StorageError(misfit.cause, file=path, field=misfit.field)
     return record
 
 

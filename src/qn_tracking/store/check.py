@@ -19,7 +19,6 @@ from qn_tracking.stats import Tally
 from qn_tracking.store import labels, paths, read, unfinished
 
 FAULT, NOTE = "fault", "note"
-STATUSES = ("completed", "failed", "interrupted", "crashed", "imported")
 
 
 @frozen(kw_only=True)
@@ -114,9 +113,8 @@ def _record(experiments: str, name: str, count: _Count) -> Iterator[Finding]:
     except QnError as error:
         yield _of(error)
         return
-    if experiment.status not in STATUSES:
-        cause = f"expected one of {', '.join(STATUSES)}, got {experiment.status!r}"
-        yield _fault(path, cause, "status")
+    for misfit in read.misfits(experiment):
+        yield _fault(path, misfit.cause, misfit.field)
     yield from _itself(path, experiment)
     folder = paths.run_folder(experiments, name)
     if not isdir(folder):

@@ -1,4 +1,4 @@
-"""Names of files and folders under `experiments/`.
+"""Names of files and folders under `experiments/`, and what git is not to see there.
 
 Plain strings: pathlib costs a tracked run five milliseconds of import.
 """
@@ -18,6 +18,16 @@ IGNORED = "".join(
         "/.trash/",
     )
 )
+
+IGNORED_BENCHMARKS = "".join(
+    f"{line}\n"
+    for line in (
+        "# Submissions and verifications are for git; caches and what is half done are not.",
+        "/.cache*",
+        "/.verify/",
+    )
+)
+"""The same for `benchmarks/`."""
 
 
 def record(experiments: str, id: str) -> str:

@@ -24,6 +24,9 @@ LIMIT = 64 << 20
 """Bytes of the largest record, and of the longest line of a journal."""
 SCHEMA = 1
 """`qn_tracking.model.SCHEMA`, whose module costs a listing more than the listing itself."""
+DEPTH = 64
+"""`qn_tracking.codec.MAX_DEPTH`: what is nested deeper cannot have been written by us."""
+STATUSES = ("completed", "failed", "interrupted", "crashed", "imported")
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From each older schema, the step to the next."""
 
@@ -106,7 +109,27 @@ def parse(data: bytes, file: str) -> dict[str, Any]:
         raise StorageError(f"not valid JSON: {error}", file=file) from None
     if type(doc) is not dict:
         raise StorageError("expected a JSON object", file=file)
+    if text.count("{") + text.count("[") > DEPTH:  # most have too few to be nested too deep
+        for key, value in doc.items():
+            if _too_deep(value):
+                raise StorageError(f"nested deeper than {DEPTH}", file=file, field=key[:60])
     return doc
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether a field of a document is nested deeper than a record can be; without recursion."""
+    level = [value]
+    for _ in range(DEPTH):
+        level = [
+            item
+            for one in level
+            if type(one) in (dict, list)
+            for item in (one.values() if type(one) is dict else one)
+            if type(item) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _not_json(error: Any, text: str, file: str) -> StorageError:
@@ -198,6 +221,24 @@ def experiment(path: str) -> Experiment:
     from qn_tracking.model import Experiment
 
     return structure(document(path), Experiment, file=path, error=StorageError)
+
+
+def misfits(experiment: Experiment) -> Iterator[StorageError]:
+    """What is of the right type and yet no status, no time: no listing could hold it.
+
+    Said of what comes in, and by a check; a stored record that has it can still be shown.
+    """
+    from qn_tracking.store.entry import microseconds
+
+    if experiment.status not in STATUSES:
+        shown = repr(experiment.status[:40])
+        yield StorageError(f"expected one of {', '.join(STATUSES)}, got {shown}", field="status")
+    for field in ("started", "ended"):
+        text = getattr(experiment, field)
+        try:
+            microseconds(text)
+        except (ValueError, OverflowError):
+            yield StorageError(f"expected a time, got {text[:40]!r}", field=field)
 
 
 # ----------------------------------------------------------------------------------------- journal
