@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ def installed(folder: Path, package: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{folder}{os.pathsep}{package / 'src'}"}
 
 
-def test_a_new_plugin_passes_its_own_tests(qn_run: Program, tmp_path: Path) -> None:
-    done = qn_run("--new-plugin", "qn-tracking-hello-you")
+# The others are like what the templates import, or like what pytest collects.
+@pytest.mark.parametrize("name", ["hello-you", "episode", "path", "none", "test-sink-contract"])
+def test_a_new_plugin_passes_its_own_tests(qn_run: Program, tmp_path: Path, name: str) -> None:
+    done = qn_run("--new-plugin", f"qn-tracking-{name}")
     assert done.returncode == 0, done.stderr
-    package = tmp_path / "qn-tracking-hello-you"
+    package = tmp_path / f"qn-tracking-{name}"
     environment = {**os.environ, **installed(tmp_path / "site", package)}
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", package.name],
@@ -38,8 +41,15 @@ def test_a_new_plugin_passes_its_own_tests(qn_run: Program, tmp_path: Path) -> N
     _, _, command = done.stdout.partition("  qn-run ")
     run = qn_run(*shlex.split(command), "--runs", "3", env=environment)
     assert run.returncode == 0, run.stderr
-    (line,) = Path("hello_you.jsonl").read_text().splitlines()
+    short = name.replace("-", "_")
+    (line,) = Path(f"{short}.jsonl").read_text().splitlines()
     assert json.loads(line)["episodes"] == 3
+    # As README.md has it, in a configuration.
+    section = (package / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    Path("with.yml").write_text(SMALL + section)
+    run = qn_run("with.yml", "--runs", "2", env=environment)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(Path("runs.jsonl").read_text())["episodes"] == 2
 
 
 def test_what_it_writes_is_what_is_said(qn_run: Program) -> None:
@@ -57,6 +67,9 @@ def test_what_it_writes_is_what_is_said(qn_run: Program) -> None:
         ("", 2, "not the name of a package"),
         ("json", 2, "json is taken (qn-tracking-json?)"),
         ("class", 2, "class is taken"),
+        ("qn-tracking-class", 2, "qn_tracking_class is taken"),
+        ("qn-tracking-2d", 2, "a plugin cannot be called 2d"),
+        ("qn-tracking-null", 2, "a plugin cannot be called null"),
         ("qn-tracking-progress", 2, "there is a plugin progress"),
         ("there", 3, "there: file exists"),
     ],
@@ -163,6 +176,84 @@ def test_a_plugin_that_cannot_add_its_commands(
     assert call("qn-exp", "--help").returncode == 0
 
 
+@pytest.fixture
+def completed() -> Callable[[str], set[str]]:
+    """What a shell is offered for the last word of a line."""
+    pytest.importorskip("argcomplete")
+
+    def complete(line: str) -> set[str]:
+        done = subprocess.run(
+            [str(BIN / line.split()[0])],
+            env={
+                **os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": "offered",
+                "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line)),
+            },
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        return {word.strip() for word in Path("offered").read_text().splitlines()}
+
+    return complete
+
+
+def test_commands_of_a_plugin_are_completed(
+    pushing: Path, completed: Callable[[str], set[str]]
+) -> None:
+    assert completed("qn-exp pu") == {"push"}
+    assert completed("qn-exp push a") == {"all"}
+    assert "--twice" in completed("qn-exp push --")
+    assert "--twice" in completed("qn-exp push all --")
+    assert completed("qn-bench pus") == {"push"}
+    assert "list" in completed("qn-exp ")
+
+
+@pytest.mark.parametrize("names", [("push", "push all"), ("push all", "push"), ("push all",)])
+def test_the_parser_of_all_commands_has_those_of_plugins(
+    pushing: Path, names: tuple[str, ...]
+) -> None:
+    (pushing / "pusher.py").write_text(COMMANDS.replace('("push", "push all")', repr(names)))
+    asked = (
+        "from qn_tracking.cli import command, exp\n"
+        "whole = command.whole_parser('qn-exp', exp.ABOUT, exp.COMMANDS, exp.common)\n"
+        "whole = command.with_added(whole, 'qn-exp', exp.common)\n"
+        "print(vars(whole.parse_args(['push', 'all', '--twice', '--json'])))\n"
+        "print(vars(whole.parse_args(['list', '--json'])))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pushed, listed = done.stdout.splitlines()
+    assert "'twice': True" in pushed
+    assert "'json': True" in pushed
+    assert "'json': True" in listed
+
+
+@pytest.fixture(params=["list", "list all"])
+def impostor(pushing: Path, request: pytest.FixtureRequest) -> None:
+    """A plugin with a command that is called like one of the program's own."""
+    points = pushing / "pusher-1.2.dist-info" / "entry_points.txt"
+    points.write_text("[qn_tracking]\ncommand.list = pusher:Commands\n")
+    text = COMMANDS.replace('("push", "push all")', f'("{request.param}",)')
+    (pushing / "pusher.py").write_text(text.replace('"qn-bench", "push"', '"qn-bench", "list"'))
+
+
+@pytest.mark.usefixtures("impostor")
+def test_a_plugin_never_replaces_a_command() -> None:
+    for args in (["list"], ["list", "--help"]):
+        done = call("qn-exp", *args)
+        assert done.returncode == 0, done.stderr
+        assert "--twice" not in done.stdout
+    helped = call("qn-exp", "--help").stdout
+    assert "experiments, newest first" in helped
+    assert "send list" not in helped
+
+
+@pytest.mark.usefixtures("impostor")
+def test_nor_is_its_own_completed(completed: Callable[[str], set[str]]) -> None:
+    offered = completed("qn-exp list --")
+    assert "--json" in offered
+    assert "--twice" not in offered
+
+
 def test_a_plugin_ships_configurations(qn_run: Program, tmp_path: Path) -> None:
     site = tmp_path / "site"
     install(site, "shipper", "configs.mine = shipper.configs", {})
@@ -190,3 +281,23 @@ def test_a_plugin_whose_configurations_are_gone_ships_none(qn_run: Program, tmp_
     done = qn_run("--list-configs", env={"PYTHONPATH": str(site)})
     assert done.returncode == 0
     assert "mlp_dynamic_small" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "body", ["raise RuntimeError('broken')", "import sys; sys.exit(0)", "import no_such_module"]
+)
+def test_a_plugin_that_cannot_be_imported_ships_none(
+    qn_run: Program, tmp_path: Path, body: str
+) -> None:
+    site = tmp_path / "site"
+    install(site, "shipper", "configs.mine = shipper.configs", {})
+    (site / "shipper" / "configs").mkdir(parents=True)
+    (site / "shipper" / "__init__.py").write_text(body)
+    env = {"PYTHONPATH": str(site)}
+    listed = qn_run("--list-configs", env=env)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "mlp_dynamic_small" in listed.stdout
+    unknown = qn_run("nosuch.yml", env=env)
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: nosuch.yml: no such file or directory (shipped: ")
+    assert unknown.stderr.count("\n") == 1

@@ -94,6 +94,8 @@ def test_how_it_ended(ended: bool, cut: bool, said: str, recording: Any) -> None
         ({"success": np.bool_(True)}, True),
         ({"success": 0}, False),
         ({"is_success": False, "success": True}, False),
+        ({"is_success": float("nan")}, None),
+        ({"success": np.float32("nan")}, None),
         ({}, None),
     ],
 )

@@ -12,11 +12,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from qn_tracking import track
+from qn_tracking.errors import UsageError
 from qn_tracking.store.read import Lines
 from qn_tracking.testing import SinkContract
 from qn_tracking_sb3 import Track, settings
@@ -158,16 +161,19 @@ def test_training_goes_on_in_the_same_run() -> None:
     assert [one.steps for one in episodes_of(run.id)] == [steps for _, steps in env.ended]
 
 
+class Broken(gym.Wrapper[Any, Any, Any, Any]):
+    """Breaks once."""
+
+    steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        if self.steps == 100:
+            raise RuntimeError("the pole is gone")
+        return super().step(action)
+
+
 def test_a_training_that_breaks_is_recorded_as_failed() -> None:
-    class Broken(gym.Wrapper[Any, Any, Any, Any]):
-        steps = 0
-
-        def step(self, action: Any) -> Any:
-            self.steps += 1
-            if self.steps == 100:
-                raise RuntimeError("the pole is gone")
-            return super().step(action)
-
     model = PPO("MlpPolicy", Broken(gym.make("CartPole-v1")), **PPO_SMALL)
     with (
         pytest.raises(RuntimeError, match="the pole is gone"),
@@ -177,6 +183,82 @@ def test_a_training_that_breaks_is_recorded_as_failed() -> None:
     assert run.experiment is not None
     assert run.experiment.status == "failed"
     assert run.experiment.results.episodes > 0
+
+
+def broken() -> tuple[Any, Track, RuntimeError]:
+    """A training that broke, in a run that the callback has started."""
+    model = PPO("MlpPolicy", Broken(gym.make("CartPole-v1")), **PPO_SMALL)
+    callback = Track(track(settings(model), warn=quiet))
+    with pytest.raises(RuntimeError, match="the pole is gone") as raised:
+        model.learn(256, callback=callback)
+    return model, callback, raised.value
+
+
+def test_who_catches_what_broke_ends_the_run() -> None:
+    _, callback, error = broken()
+    assert callback.run.experiment is None
+    experiment = callback.run.end("failed", error)
+    assert experiment is not None
+    assert experiment.status == "failed"
+    assert experiment.error is not None
+    assert experiment.error.message == "the pole is gone"
+
+
+def test_or_trains_on_in_it() -> None:
+    model, callback, _ = broken()
+    model.learn(64, callback=callback)
+    assert callback.run.experiment is not None
+    assert callback.run.experiment.status == "completed"
+
+
+def test_a_run_that_is_over_takes_no_further_training() -> None:
+    env = Count(gym.make("CartPole-v1"))
+    model = PPO("MlpPolicy", env, **PPO_SMALL)
+    callback = Track(track(settings(model), warn=quiet))
+    model.learn(64, callback=callback)
+    ended, steps = list(env.ended), model.num_timesteps
+    with pytest.raises(UsageError, match="is over: it takes no further training") as raised:
+        model.learn(256, callback=callback, reset_num_timesteps=False)
+    assert "\n" not in str(raised.value)
+    assert (env.ended, model.num_timesteps) == (ended, steps)
+
+
+@pytest.mark.parametrize("told", [float("nan"), np.float32("nan")])
+def test_success_that_is_no_number_is_unknown(told: float) -> None:
+    class Says(gym.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> Any:
+            result = super().step(action)
+            result[4]["is_success"] = told
+            return result
+
+    # One without a threshold.
+    inner = CartPoleEnv()
+    env = TimeLimit(Says(inner), 5)
+    model = PPO("MlpPolicy", env, **PPO_SMALL)
+    with track(settings(model), warn=quiet) as run:
+        model.learn(64, callback=Track(run))
+    assert {one.success for one in episodes_of(run.id)} == {None}
+
+
+def test_settings_hold_what_a_configuration_can() -> None:
+    model = PPO(
+        "MlpPolicy",
+        "CartPole-v1",
+        **{**PPO_SMALL, "n_steps": np.int64(64)},
+        gamma=np.float32(0.5),
+        max_grad_norm=np.float64("inf"),
+        target_kl=float("nan"),
+        learning_rate=lambda left: left / 10 if left else float("-inf"),
+    )
+    found = settings(model)["settings"]
+    assert (found["gamma"], type(found["gamma"])) == (0.5, float)
+    assert (found["n_steps"], type(found["n_steps"])) == (64, int)
+    assert (found["max_grad_norm"], found["target_kl"]) == ("inf", "nan")
+    assert found["learning_rate"] == {"start": 0.1, "end": "-inf"}
+    with track(settings(model), warn=quiet) as run:
+        run.episode(reward=1.0)
+    assert run.experiment is not None
+    assert run.experiment.config.data["settings"]["max_grad_norm"] == "inf"
 
 
 def test_settings_are_plain_and_complete() -> None:

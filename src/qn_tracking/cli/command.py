@@ -126,8 +126,10 @@ def dispatch(
         added = Added(prog)
         added.load()
         helps = {name: help for name, (_, help) in commands.items()}
-        helps.update((name, help) for name, (help, _, _) in added.found.items())
-        helps.update(added.broken)
+        for name, (help, _, _) in added.found.items():
+            if name.split()[0] not in commands:
+                helps[name] = help
+        helps.update((name, why) for name, why in added.broken.items() if name not in commands)
         wide = max(map(len, helps))
         lines = [f"  {name:<{wide}}  {help}\n" for name, help in helps.items()]
         sys.stdout.write(f"usage: {prog} COMMAND …\n\n{about}\n\n{''.join(lines)}{foot}")
@@ -197,19 +199,37 @@ def whole_parser(
 def with_added(
     parser: Parser, prog: str, common: Callable[[argparse.ArgumentParser], None]
 ) -> Parser:
-    """The parser of all commands with those of plugins; two words are a command below another."""
+    """The parser of all commands with those of plugins; two words are a command below another.
+
+    A plugin's word that is a command of the program's own is left out, as it is when it is run.
+    """
     added = Added(prog)
     added.load()
-    (below,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    groups: dict[str, Any] = {}
-    for name, (help, arguments, _) in added.found.items():
+    below = _below(parser)
+    own = set(below.choices)
+    # Words by themselves first: the second of two needs a parser to hang below.
+    for name in sorted(added.found, key=lambda name: " " in name):
+        help, arguments, _ = added.found[name]
         first, _, second = name.partition(" ")
-        if second and first not in groups:
-            groups[first] = below.add_parser(first, help=help).add_subparsers()
-        one = (groups[first] if second else below).add_parser(second or first, help=help)
+        if first in own:
+            continue
+        place = below
+        if second:
+            place = _below(below.choices.get(first) or below.add_parser(first, help=help))
+            if second in place.choices:  # of a command that has parsers below itself
+                continue
+        one = place.add_parser(second or first, help=help)
         arguments(one)
         common(one)
     return parser
+
+
+def _below(parser: argparse.ArgumentParser) -> Any:
+    """Where the commands of a parser are, made if there are none yet."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action
+    return parser.add_subparsers()
 
 
 def _sentence(text: str) -> str:

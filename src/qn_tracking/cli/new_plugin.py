@@ -12,6 +12,7 @@ from string import Template
 
 from qn_tracking import manager
 from qn_tracking.cli.command import print_json
+from qn_tracking.config import parse
 from qn_tracking.errors import StorageError, UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -73,10 +74,14 @@ def _values(name: str) -> dict[str, str]:
         raise UsageError(f"--new-plugin {name}: not the name of a package", hint=hint)
     module = name.replace("-", "_")
     short = name.removeprefix(PREFIX).replace("-", "_")
+    if not short.isidentifier() or type(parse(short, name)) is not str:
+        # It becomes a key of a configuration, where `null` and `true` are no text.
+        raise UsageError(f"--new-plugin {name}: a plugin cannot be called {short}")
     if iskeyword(module) or iskeyword(short) or find_spec(module) is not None:
         other = None if name.startswith(PREFIX) else f"{PREFIX}{name}?"
         raise UsageError(f"--new-plugin {name}: {module} is taken", hint=other)
     if short in manager.BUILTIN or short in manager.entry_points():
         raise UsageError(f"--new-plugin {name}: there is a plugin {short}")
-    kind = "".join(word.capitalize() for word in short.split("_"))
+    # No name that a template imports ends so, nor does a word of Python.
+    kind = "".join(word.capitalize() for word in short.split("_")).removesuffix("Sink") + "Sink"
     return {"name": name, "module": module, "short": short, "kind": kind}

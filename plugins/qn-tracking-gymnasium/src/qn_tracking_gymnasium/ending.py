@@ -85,7 +85,7 @@ class Teller:
 
 
 def success_in(info: Mapping[str, Any]) -> bool | None:
-    """What an environment says of success, as a truth value or a number; None if nothing.
+    """What an environment says of success, as a truth value or a number; None if nothing, or NaN.
 
     Raises TypeError for anything else.
     """
@@ -95,7 +95,7 @@ def success_in(info: Mapping[str, Any]) -> bool | None:
             if not isinstance(value, (bool, int, float)):
                 kind = type(value).__name__
                 raise TypeError(f"info[{key!r}]: expected true, false or a number, got {kind}")
-            return bool(value)
+            return None if isnan(value) else bool(value)
     return None
 
 

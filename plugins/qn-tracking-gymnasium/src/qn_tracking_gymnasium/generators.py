@@ -26,7 +26,7 @@ class Generators:
     def lent(self) -> Iterator[None]:
         """The session is at work."""
         torch = sys.modules.get("torch")
-        threads = None if torch is None else torch.get_num_threads()
+        threads: int | None = None if torch is None else torch.get_num_threads()
         theirs = _state(torch)
         if self._state is not None:
             _restore(self._state, torch)
@@ -35,9 +35,10 @@ class Generators:
         try:
             yield
         finally:
+            torch = sys.modules.get("torch")  # the session may have imported it
             self._state = _state(torch)
             _restore(theirs, torch)
-            if torch is not None:
+            if torch is not None and threads is not None:
                 torch.set_num_threads(threads)
 
 
@@ -52,5 +53,5 @@ def _state(torch: Any) -> tuple[Any, ...]:
 def _restore(state: tuple[Any, ...], torch: Any) -> None:
     random.setstate(state[0])
     np.random.set_state(state[1])
-    if torch is not None:
+    if torch is not None and state[2] is not None:  # None: it was not imported then
         torch.set_rng_state(state[2])

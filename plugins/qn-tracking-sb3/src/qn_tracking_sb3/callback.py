@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
 from qn_tracking import Recorder
+from qn_tracking.errors import UsageError
 
 Success = float | Callable[[Mapping[str, Any]], bool | None]
 
@@ -27,7 +28,10 @@ class Track(BaseCallback):
     `Monitor`'s, rounded by it to six digits. Environments that end in one step are told in their
     order.
 
-    A run that nobody has started starts with the training, and ends with it.
+    A run that nobody has started starts with the training, and ends with it. No callback hears of a
+    training that raises: such a run goes on until `run.end("failed", error)`, or the program's end.
+
+    A training raises UsageError at its start if the run is over.
     """
 
     def __init__(
@@ -48,6 +52,11 @@ class Track(BaseCallback):
         self._normalized: VecNormalize | None = None
 
     def _on_training_start(self) -> None:
+        if self.run.experiment is not None:
+            raise UsageError(
+                f"run {self.run.id} is over: it takes no further training",
+                hint="make a Track of a new run",
+            )
         if not self.run.started:
             self._own = True
             self.run.start(at_exit=True)
@@ -98,7 +107,7 @@ class Track(BaseCallback):
         if callable(self._success):
             return self._success(info)
         told = info.get("is_success")
-        if told is not None:
+        if told is not None and told == told:  # NaN says nothing
             return bool(told)
         return None if self._success is None else reward >= self._success
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from math import isfinite
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 _NOT_SETTINGS = ("self", "env", "verbose", "tensorboard_log", "_init_setup_model", "args", "kwargs")
@@ -14,7 +16,8 @@ def settings(model: BaseAlgorithm) -> dict[str, Any]:
     """Algorithm, policy, environment and every argument that the model's class takes.
 
     A schedule that is no number is given by its values at the start and at the end of the training;
-    what is neither number, text nor made of them, by its class.
+    what is neither number, text nor made of them, by its class. A number that is not finite is
+    text, `inf`: a configuration holds no other.
     """
     found: dict[str, Any] = {}
     for name in inspect.signature(type(model).__init__).parameters:
@@ -38,6 +41,10 @@ def settings(model: BaseAlgorithm) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):
@@ -51,5 +58,5 @@ def _plain(value: Any) -> Any:
             first, last = float(value(1.0)), float(value(0.0))
         except (TypeError, ValueError):
             return getattr(value, "__name__", type(value).__name__)
-        return first if first == last else {"start": first, "end": last}
+        return _plain(first if first == last else {"start": first, "end": last})
     return str(value) if type(value).__module__ == "torch" else type(value).__name__

@@ -1,0 +1,302 @@
+"""The client of a scheduler: all of it runs in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from pickle import loads
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from attrs import define
+
+from qn_tracking.errors import PluginError, QnError, describe
+from qn_tracking.recorder import warn_on_stderr
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+GONE = "the scheduler is gone"
+SILENT = "the scheduler does not answer"
+PATIENCE = 5.0
+"""Seconds that a scheduler has for an answer."""
+PAUSE = 2.0
+"""Seconds between two looks at the cluster."""
+FAREWELL = 2.0
+"""Seconds to say goodbye to a scheduler."""
+
+
+@define(eq=False)
+class _Pending:
+    """A future, the task of the event loop that brings it to its end, and whether it has begun."""
+
+    future: Future[Any]
+    follower: asyncio.Task[None]
+    begun: bool = False
+
+    def begin(self) -> bool:
+        """Says that the future is running, once; False if it was cancelled before."""
+        if not self.begun:
+            self.begun = True
+            self.future.set_running_or_notify_cancel()
+        return not self.future.cancelled()
+
+
+class Connection:
+    """Tasks on their way to a cluster and back.
+
+    A task whose worker was lost goes to another one, as often as the scheduler allows; a scheduler
+    that is lost takes all its tasks along.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self._lost: QnError | None = None
+        self._spec = spec
+        self._told = f"qn-tracking-{uuid4().hex}"
+        self._pending: dict[str, _Pending] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self._client: Client | None = None
+        self._local: LocalCluster | None = None
+        self._here: dict[str, str] = {}
+
+    async def open(self, address: str | None, jobs: int | None) -> None:
+        """Connects, or starts a cluster. Raises PluginError if no scheduler answers."""
+        _keep_quiet()
+        from distributed import Client
+        from distributed.versions import VersionMismatchWarning
+
+        from qn_tracking_dask.worker import TOPIC, versions
+
+        if address is None:
+            try:
+                self._local = await _local_cluster(jobs)
+            except (OSError, RuntimeError) as error:
+                raise self._error("the cluster did not start", describe(error)) from error
+        try:
+            with warnings.catch_warnings():
+                # A table of many lines; each session is told what matters by its worker.
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                # The timeout of the client does not help with a server that speaks otherwise.
+                async with asyncio.timeout(PATIENCE + 1):
+                    self._client = Client(
+                        self._local or address,
+                        timeout=PATIENCE,
+                        name="qn-tracking",
+                        set_as_default=False,
+                        asynchronous=True,
+                    )
+                    await self._client
+        except (OSError, ImportError) as error:
+            raise self._error("no scheduler answers there", describe(error)) from error
+        self._here = versions()
+        self._client.subscribe_topic(TOPIC, self._hear)
+        self._watcher = asyncio.create_task(self._watch())
+
+    def _error(self, cause: str, hint: str | None = None) -> PluginError:
+        return PluginError(cause, file=f"--executor {self._spec}", hint=hint)
+
+    # -------------------------------------------------------------------------------------- tasks
+
+    def packed(self, function: Callable[..., Any], args: Any, kwargs: Any) -> bytes:
+        """A call as it goes to a worker. Raises what pickle does."""
+        from distributed.protocol.pickle import dumps
+
+        from qn_tracking_dask.worker import Call
+
+        packed: bytes = dumps(Call(self._told, self._here, function, args, kwargs))
+        return packed
+
+    async def run(self, future: Future[Any], call: bytes) -> None:
+        """Has a call that was packed made on a worker, and brings the future to its end."""
+        key = f"qn-session-{uuid4().hex}"
+        follower = asyncio.current_task()
+        assert follower is not None
+        loop = asyncio.get_running_loop()
+
+        def ended(future: Future[Any]) -> None:
+            if future.cancelled():
+                loop.call_soon_threadsafe(follower.cancel)
+
+        pending = self._pending[key] = _Pending(future, follower)
+        future.add_done_callback(ended)
+        try:
+            result = await self._result(key, call)
+        except asyncio.CancelledError as cancelled:
+            cause = cancelled.args[0] if cancelled.args else "left before it had ended"
+            error: BaseException | None = self._error(cause)
+        except BaseException as raised:  # on the worker, whatever it is
+            error = raised
+        else:
+            error = None
+        del self._pending[key]
+        if pending.begin():
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    async def _result(self, key: str, call: bytes) -> Any:
+        """What the task returned. Raises what it raised, or PluginError if the cluster lost it."""
+        from distributed.scheduler import KilledWorker
+
+        assert self._client is not None
+        if self._lost is not None:
+            raise self._lost
+        task = self._client.submit(loads, call, key=key, pure=False)
+        try:
+            return await task
+        except KilledWorker as error:
+            cause = f"its worker died, {error.allowed_failures + 1} times"
+            raise self._error(cause) from None
+        except CancelledError as error:
+            raise self._why(getattr(error, "reason", "unknown")) from None
+        finally:
+            task.release()
+
+    def _why(self, reason: str) -> QnError:
+        """Why the client has given up a task that it was to wait for."""
+        assert self._client is not None
+        if self._client.status != "running" or reason == "scheduler-connection-lost":
+            self._lose(GONE)
+        return self._lost or self._error(f"cancelled on the cluster: {reason}")
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        """A session has begun, one of this campaign's or of another's."""
+        key = event[1].get("begun") if isinstance(event[1], dict) else None
+        if key in self._pending:
+            self._pending[key].begin()
+
+    def _lose(self, cause: str) -> None:
+        if self._lost is None:
+            self._lost = self._error(cause)
+
+    # ------------------------------------------------------------------------------------ cluster
+
+    async def _watch(self) -> None:
+        """Says when there is nobody to run the sessions, and what is wrong with those who do."""
+        assert self._client is not None
+        empty = shared = silent = False
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    threads = await self._client.nthreads()
+            except OSError:
+                if self._client.status != "running":
+                    return  # the futures tell
+                if not silent:
+                    self._say(f"{SILENT}; waiting for it")
+                silent = True
+            else:
+                silent = False
+                if not threads and not empty:
+                    self._say("there are no workers; waiting for one")
+                empty = not threads
+                if not shared and any(number > 1 for number in threads.values()):
+                    shared = True
+                    self._say(
+                        "there are workers of several threads, in which sessions take turns"
+                        " (start them with --nthreads 1)"
+                    )
+            await asyncio.sleep(PAUSE)
+
+    def _say(self, text: str) -> None:
+        warn_on_stderr(f"--executor {self._spec}: {text}")
+
+    async def interrupt(self) -> None:
+        """Ends the sessions that have begun after their episode.
+
+        Those whose worker was lost meanwhile, and that wait for another, are given up.
+        """
+        from distributed import Event
+
+        assert self._client is not None
+        waiting: set[str] = set()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await Event(self._told, client=self._client).set()
+            while self._pending:
+                async with asyncio.timeout(PATIENCE):
+                    found = await self._client.processing()
+                busy = {key for keys in found.values() for key in keys}
+                before, waiting = waiting, {*self._pending} - busy
+                # One that has just ended is on its way here: it is looked for twice.
+                for key in before & waiting & {*self._pending}:
+                    self._pending[key].follower.cancel("its worker was lost")
+                await asyncio.sleep(PAUSE)
+        except Exception:
+            self._lose(SILENT)
+            for pending in self._pending.values():
+                pending.follower.cancel(SILENT)
+
+    async def leave(self, *, cancel: bool, give_up: bool) -> None:
+        """Waits for what is under way, or gives it up, and closes; never raises."""
+        if cancel:
+            for pending in self._pending.values():
+                pending.future.cancel()
+        followers = [pending.follower for pending in self._pending.values()]
+        if give_up:
+            for follower in followers:
+                follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+        if self._watcher is not None:
+            self._watcher.cancel()
+        for closing, seconds in (
+            (self._forget(), FAREWELL),
+            (self._close_client(), FAREWELL),
+            # By itself it kills, after four seconds, the workers that do not end.
+            (self._close_cluster(), 2 * PATIENCE),
+        ):
+            with suppress(Exception):
+                async with asyncio.timeout(seconds):
+                    await closing
+
+    async def _forget(self) -> None:
+        """Takes the event from the scheduler, which would keep it for ever."""
+        if self._client is not None and self._lost is None:
+            from distributed import Event
+
+            await Event(self._told, client=self._client).clear()
+
+    async def _close_client(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _close_cluster(self) -> None:
+        if self._local is not None:
+            await self._local.close()
+
+
+async def _local_cluster(jobs: int | None) -> LocalCluster:
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+
+    from qn_tracking_dask.worker import Deaf
+
+    return await LocalCluster(
+        n_workers=jobs or CPU_COUNT,
+        threads_per_worker=1,
+        memory_limit=0,
+        # There is an HTTP server in any case: let it be one that no other cluster is in the way of.
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+        plugins=(Deaf(),),
+        asynchronous=True,
+    )
+
+
+def _keep_quiet() -> None:
+    """Keeps Dask from telling on stderr what is told here in one line.
+
+    A user's own configuration of logging is left alone. Before the first import of `distributed`,
+    which sets its loggers up.
+    """
+    import dask
+
+    own = {"logging", "logging-file-config"}
+    config = dask.config.config
+    if not own & {*config, *config.get("distributed", {})}:
+        names = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
+        dask.config.set({"logging": dict.fromkeys(names, "critical")})

@@ -1,0 +1,75 @@
+"""Tasks of a Dask cluster behind `concurrent.futures`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from threading import Thread
+from typing import Any
+
+from qn_tracking_dask.connection import PATIENCE, Connection
+
+
+class DaskExecutor(Executor):
+    """Runs functions as tasks of a Dask cluster.
+
+    The client lives in a thread of its own: no caller waits for the network, and Ctrl-C meets none
+    of Dask's code. A future is running once its task has begun on a worker; those that have not can
+    be cancelled. `interrupt` ends the sessions that have begun, calls of `elsewhere.play`, after
+    their episode. Whatever becomes of the cluster, every future comes to an end.
+    """
+
+    def __init__(self, spec: str, address: str | None, jobs: int | None) -> None:
+        """Connects to the scheduler at `address`, or starts a cluster of `jobs` processes here.
+
+        Raises PluginError if no scheduler answers within a few seconds.
+        """
+        self._connection = Connection(spec)
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run, name="qn-tracking-dask", daemon=True)
+        self._thread.start()
+        try:
+            self._soon(self._connection.open(address, jobs)).result()
+        except BaseException:
+            self.shutdown(wait=False, cancel_futures=True)
+            raise
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Hands a call to the cluster; if its scheduler is gone, the future says so."""
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        call = self._connection.packed(fn, args, kwargs)
+        future: Future[Any] = Future()
+        self._soon(self._connection.run(future, call))
+        return future
+
+    def interrupt(self) -> None:
+        """Ends the sessions that have begun after their episode; returns at once."""
+        self._soon(self._connection.interrupt())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leaves the cluster; one that was started here ends.
+
+        With `cancel_futures` and without `wait`, what has begun is given up too, and this returns
+        within a few seconds whatever the cluster does.
+        """
+        self._closed = True
+        if not self._thread.is_alive():
+            return
+        give_up = cancel_futures and not wait
+        leaving = self._soon(self._connection.leave(cancel=cancel_futures, give_up=give_up))
+        leaving.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        if wait or give_up:
+            leaving.result()
+            self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        # What the client's own tasks raise when a scheduler goes is told by the futures.
+        self._loop.set_exception_handler(lambda loop, context: None)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _soon(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -1,0 +1,27 @@
+"""The entry point: what `--executor dask://…` names, and the executor for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from qn_tracking import hookimpl
+from qn_tracking_dask.address import scheduler
+
+
+class Dask:
+    """Makes the executor of a campaign on a Dask cluster."""
+
+    @hookimpl
+    def make_executor(self, spec: str, jobs: int | None) -> Executor | None:
+        """Connects to the cluster, or starts one here; nothing has been declared yet.
+
+        Raises UsageError for a `spec` that makes no sense, StorageError for a file that cannot be
+        read, and PluginError if no scheduler answers within a few seconds.
+        """
+        if spec.partition("://")[0] != "dask":
+            return None
+        address = scheduler(spec)
+        # Half a second, for whoever has named a cluster.
+        from qn_tracking_dask.executor import DaskExecutor
+
+        return DaskExecutor(spec, address, jobs)
