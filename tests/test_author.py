@@ -301,3 +301,10 @@ def test_a_plugin_that_cannot_be_imported_ships_none(
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("error: nosuch.yml: no such file or directory (shipped: ")
     assert unknown.stderr.count("\n") == 1
+
+
+def test_what_a_command_did_not_expect_is_one_line(pushing: Path) -> None:
+    (pushing / "pusher.py").write_text(COMMANDS.replace("return 5", "return 1 / 0"))
+    done = call("qn-exp", "push")
+    assert done.returncode == 1
+    assert done.stderr == "error: plugin command.push: ZeroDivisionError: division by zero\n"

@@ -293,3 +293,17 @@ def test_who_sits_here_as_git_knows_them(
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(project / "nowhere"))
     monkeypatch.setenv("PATH", str(project / "nowhere"))
     assert git_user() == ""
+
+
+def test_a_disk_that_is_full_is_said_by_the_exit_code(project: Path) -> None:
+    import resource
+
+    done = subprocess.run(
+        [QN_RUN, "small.yml", "--sessions", "2", "--runs", "400", "--jobs", "2"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "EFBIG" in done.stderr
+    # Those sessions ended, and what is lacking are lines of their journals.
+    assert {one["status"] for one in records()} == {"completed"}

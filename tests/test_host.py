@@ -260,6 +260,32 @@ def test_a_name_that_the_host_does_not_report_is_said_at_once(project: Path) -> 
     callback.run.end()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metrics": "loss"}, r"metrics: expected names, got one text \(\['loss'\]\)"),
+        ({"steps": 3}, "steps: expected a name or a function, got 3"),
+        ({"counts": {"foods": 3}}, "foods: expected a name or a function, got 3"),
+    ],
+)
+def test_what_is_no_name_is_said_before_the_first_episode(
+    project: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        Callback(track({"a": 1}), **options)
+    with pytest.raises(UsageError, match="run: expected a recorder, got NoneType"):
+        Callback(None)  # type: ignore[arg-type]
+
+
+def test_a_name_with_a_dot_is_found_too(project: Path) -> None:
+    callback = Callback(track({"a": 1}), steps="info.n")
+    callback({"info.n": 3})
+    callback({"info": {"n": 4}})
+    experiment = callback.run.end()
+    assert experiment is not None
+    assert experiment.results.total_steps == 7
+
+
 def test_whoever_starts_the_run_starts_it_once(project: Path) -> None:
     with track({"a": 1}) as run:
         Callback(run, steps="n")({"n": 1})

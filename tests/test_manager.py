@@ -295,3 +295,18 @@ def test_a_plugins_section_that_is_wrong(project: Path, section: str) -> None:
 def test_managers_share_nothing() -> None:
     one, other = make_manager(list(BUILTIN)), make_manager(list(BUILTIN))
     assert one.get_plugin("json_storage") is not other.get_plugin("json_storage")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"fil": "x"}, r"unknown option 'fil' \(did you mean file\?\)"),
+        ({"zzz": "x"}, r"unknown option 'zzz' \(known: file\)"),
+    ],
+)
+def test_an_option_that_a_plugin_does_not_have(
+    project: Path, options: dict[str, str], said: str
+) -> None:
+    Path("mysink.py").write_text(SINK)
+    with pytest.raises(PluginSetupError, match=said):
+        make_manager({"mysink:Sink": options})

@@ -9,6 +9,7 @@ What a host calls differently is mapped here, so that records of all hosts have 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from qn_tracking.errors import UsageError, did_you_mean
@@ -28,7 +29,7 @@ class Callback:
     the same in both. What is None does not apply to the episode. The first call starts the run if
     nobody has; a run that nobody ends ends with the program (see `Recorder.start`).
 
-    Raises UsageError for a name that the host does not report.
+    Raises UsageError for what is no name, and for a name that the host does not report.
     """
 
     def __init__(
@@ -44,14 +45,19 @@ class Callback:
         metrics: Mapping[str, Source] | Iterable[str] = (),
         timing: Mapping[str, Source] | Iterable[str] = (),
     ) -> None:
+        if not isinstance(run, Recorder):
+            raise UsageError(f"run: expected a recorder, got {type(run).__name__}")
         self.run = run
         given = dict(zip(FIELDS, (success, termination, steps, reward, seed), strict=True))
         self._fields = {name: source for name, source in given.items() if source is not None}
         self._groups = {
-            group: dict(names) if isinstance(names, Mapping) else {name: name for name in names}
+            group: _sources(group, names)
             for group, names in (("counts", counts), ("metrics", metrics), ("timing", timing))
             if names
         }
+        for name, source in chain(self._fields.items(), *map(dict.items, self._groups.values())):
+            if not (isinstance(source, str) or callable(source)):
+                raise UsageError(f"{name}: expected a name or a function, got {source!r}")
 
     def __call__(self, report: Any = None) -> None:
         """An episode is over. Raises as `Recorder.episode` does."""
@@ -66,9 +72,17 @@ class Callback:
         self.run.episode(**told)
 
 
+def _sources(group: str, names: Mapping[str, Source] | Iterable[str]) -> dict[str, Source]:
+    if isinstance(names, str):
+        raise UsageError(f"{group}: expected names, got one text", hint=f"[{names!r}]")
+    return dict(names) if isinstance(names, Mapping) else {name: name for name in names}
+
+
 def _found(report: Any, source: Source, name: str) -> Any:
     if not isinstance(source, str):
         return source(report)
+    if isinstance(report, Mapping) and source in report:
+        return report[source]  # also where the name itself has a dot
     value = report
     for part in source.split("."):
         try:

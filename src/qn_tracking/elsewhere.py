@@ -182,12 +182,13 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
     """
     warnings: list[str] = []
 
-    def outcome(status: str, error: str | None = None) -> Outcome:
+    def outcome(status: str, error: str | None = None, exit_code: int = 1) -> Outcome:
         return Outcome(
             index=task.membership.index,
             id=task.id,
             status=status,
             error=error,
+            exit_code=exit_code,
             warnings=tuple(warnings),
         )
 
@@ -237,7 +238,7 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
         if played.exact != experiment.digests.exact:
             raise PluginError("the episodes did not arrive as they left", field="digests.exact")
     except QnError as error:
-        return outcome("failed", str(error))
+        return outcome("failed", str(error), error.exit_code)
     except (Exception, SystemExit) as error:
         return outcome("failed", f"{type(error).__name__}: {error}")
     if played.error is not None:

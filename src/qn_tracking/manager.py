@@ -420,6 +420,17 @@ def _made(name: str, found: Any, options: Mapping[str, Any]) -> Any:
             raise PluginSetupError("takes no options", file=f"plugin {name}")
         return found
     try:
+        known: Mapping[str, Any] = inspect.signature(found).parameters
+    except ValueError:  # of one that is not Python
+        known = dict.fromkeys(options)
+    loose = any(
+        getattr(one, "kind", None) is inspect.Parameter.VAR_KEYWORD for one in known.values()
+    )
+    for option in () if loose else options:
+        if option not in known:
+            hint = did_you_mean(option, known) or f"known: {', '.join(known) or 'none'}"
+            raise PluginSetupError(f"unknown option {option!r}", file=f"plugin {name}", hint=hint)
+    try:
         return found(**options)
     except (QnError, KeyboardInterrupt):
         raise

@@ -130,12 +130,16 @@ class Task:
 
 @frozen(kw_only=True)
 class Outcome:
-    """What became of a session: the `status` of its record, or `failed` with an error."""
+    """What became of a session: the `status` of its record, or `failed` with an error.
+
+    `exit_code` is that of a program that ended by this error.
+    """
 
     index: int
     id: str
     status: str
     error: str | None = None
+    exit_code: int = 1
     warnings: tuple[str, ...] = ()
 
 
@@ -203,12 +207,13 @@ def run_task(task: Task) -> Outcome:
     """Runs one session in this process and keeps its record; never raises what a session may."""
     warnings: list[str] = []
 
-    def outcome(status: str, error: str | None = None) -> Outcome:
+    def outcome(status: str, error: str | None = None, exit_code: int = 1) -> Outcome:
         return Outcome(
             index=task.membership.index,
             id=task.id,
             status=status,
             error=error,
+            exit_code=exit_code,
             warnings=tuple(warnings),
         )
 
@@ -247,7 +252,7 @@ def run_task(task: Task) -> Outcome:
             stop=_Worker.must_stop,
         )
     except QnError as error:
-        return outcome("failed", str(error))
+        return outcome("failed", str(error), error.exit_code)
     except (Exception, SystemExit) as error:
         return outcome("failed", f"{type(error).__name__}: {error}")
     finally:

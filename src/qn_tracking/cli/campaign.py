@@ -105,10 +105,13 @@ def main(
         if not args.quiet:
             print(f"go on with: qn-run --resume {campaign.id}", file=sys.stderr)
         return 128 + received[0]
+    storage = any(outcome.exit_code == 3 for outcome in outcomes)
     if finished < campaign.sessions:
         if not args.quiet:
             print(f"try again with: qn-run --resume {campaign.id}", file=sys.stderr)
-        return 1
+        return 3 if storage else 1
+    if storage:  # there are records, but not all episodes of them
+        return 3
     if campaign.contribution is not None:
         from qn_tracking.cli.bench_submit import submit_campaign
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
 
@@ -171,7 +172,7 @@ def _added(
             help, arguments, start = found
             parser = Parser(prog=" ".join([prog, *words[:count]]), description=_sentence(help))
             arguments(parser)
-            return parser, start, count
+            return parser, partial(_guarded, name, start), count
     if added.found:
         if words[1:2] in (["-h"], ["--help"]):
             for known, (help, _, _) in added.found.items():
@@ -181,6 +182,20 @@ def _added(
         raise UsageError(f"unknown command {' '.join(words[:2])}", hint=f"known: {known}")
     hint = did_you_mean(name, commands) or f"known: {', '.join(commands)}"
     raise UsageError(f"unknown command {name}", hint=hint)
+
+
+def _guarded(
+    name: str, start: Callable[[argparse.Namespace], int], args: argparse.Namespace
+) -> int:
+    """Runs a plugin's command; what it did not expect itself is one line that names it."""
+    from qn_tracking.errors import PluginError, describe
+
+    try:
+        return start(args)
+    except (QnError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(describe(error), file=f"plugin command.{name}") from error
 
 
 def whole_parser(
