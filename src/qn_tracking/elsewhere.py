@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -24,6 +24,7 @@ from qn_tracking.recorder import FACTS_TIMEOUT, NO_SUBJECT, Recorder, error_info
 from qn_tracking.runner import (
     Outcome,
     Task,
+    ended,
     pin_numeric_threads,
     run_session,
     tell_metadata,
@@ -182,15 +183,7 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
     """
     warnings: list[str] = []
 
-    def outcome(status: str, error: str | None = None, exit_code: int = 1) -> Outcome:
-        return Outcome(
-            index=task.membership.index,
-            id=task.id,
-            status=status,
-            error=error,
-            exit_code=exit_code,
-            warnings=tuple(warnings),
-        )
+    outcome = partial(ended, task, warnings)
 
     if not played.facts:
         return outcome("failed", _said(played))

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
@@ -143,6 +144,20 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+def ended(
+    task: Task, warnings: Sequence[str], status: str, error: str | None = None, exit_code: int = 1
+) -> Outcome:
+    """What became of the session of a task."""
+    return Outcome(
+        index=task.membership.index,
+        id=task.id,
+        status=status,
+        error=error,
+        exit_code=exit_code,
+        warnings=tuple(warnings),
+    )
+
+
 class _Worker:
     """What a worker process shares with its parent: a flag to stop, and how far each session is.
 
@@ -207,15 +222,7 @@ def run_task(task: Task) -> Outcome:
     """Runs one session in this process and keeps its record; never raises what a session may."""
     warnings: list[str] = []
 
-    def outcome(status: str, error: str | None = None, exit_code: int = 1) -> Outcome:
-        return Outcome(
-            index=task.membership.index,
-            id=task.id,
-            status=status,
-            error=error,
-            exit_code=exit_code,
-            warnings=tuple(warnings),
-        )
+    outcome = partial(ended, task, warnings)
 
     if _Worker.must_stop():
         return outcome("missing")
