@@ -60,7 +60,7 @@ asked = []
 
 def on_interrupt(number, frame):
     asked.append(number)
-    print("stop? [y/n]", flush=True)
+    os.write(1, b"stop? [y/n]\\n")  # `print` may be what it has interrupted
     if sys.stdin.readline().strip() == "y":
         finish(130)
 
