@@ -650,3 +650,17 @@ def test_text_that_is_not_utf8(qn_run: Program) -> None:
     assert done.returncode == 0, done.stderr
     assert records("more")[0]["notes"] == "\\udcff"
     assert records("more")[0]["tags"] == {"\\udcff": "\\udcff"}
+
+
+@pytest.mark.parametrize("args", [["--version"], ["small.yml", "--runs", "2"], ["--list-configs"]])
+def test_a_stream_that_the_shell_has_closed(project: Path, args: list[str]) -> None:
+    for stream in (1, 2):
+        done = subprocess.run(
+            [str(BIN / "qn-run"), *args],
+            preexec_fn=lambda stream=stream: os.close(stream),
+            stdout=None if stream == 1 else subprocess.PIPE,
+            stderr=None if stream == 2 else subprocess.PIPE,
+            text=True,
+        )
+        assert done.returncode == 0
+        assert "Traceback" not in (done.stderr or "") + (done.stdout or "")

@@ -274,6 +274,9 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Runs a program and exits as it says. No bad input shows a traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
