@@ -263,7 +263,7 @@ def run_tasks(
     jobs: int | None,
     *,
     sessions: int,
-    here: Mapping[str, Any],
+    here: Callable[[], Mapping[str, Any]],
     tick: Callable[[Sequence[int]], bool],
 ) -> list[Outcome]:
     """Runs sessions on an executor, at most `jobs` at a time, and writes them down as they arrive.
@@ -279,6 +279,7 @@ def run_tasks(
     running: dict[Future[Played], Task] = {}
     arrived: list[tuple[Task, Future[Played]]] = []
     stopping = False
+    facts: Mapping[str, Any] = {}
 
     def lost(task: Task, error: BaseException) -> None:
         outcomes[task.membership.index] = Outcome(
@@ -295,7 +296,7 @@ def run_tasks(
             return
         played = future.result()
         place = task.membership.index
-        outcomes[place] = write_down(task, played, here, jobs)
+        outcomes[place] = write_down(task, played, facts, jobs)
         done[2 * place] = len(played.episodes)
         done[2 * place + 1] = sum(bool(one["success"]) for one in played.episodes)
 
@@ -306,6 +307,7 @@ def run_tasks(
                 running[executor.submit(play, _for_worker(task))] = task
             except Exception as error:
                 lost(task, error)  # the scheduler is gone
+        facts = facts or here()
         # The workers are at the next ones meanwhile.
         for task, future in arrived:
             take(task, future)

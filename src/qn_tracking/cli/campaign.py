@@ -286,9 +286,13 @@ def _play(
     if executor is not None:
         from qn_tracking import elsewhere
 
-        here = _snapshot(experiments, campaign, tasks[0].config, simulation)
         return elsewhere.run_tasks(
-            tasks, executor, jobs, sessions=campaign.sessions, here=here, tick=tick
+            tasks,
+            executor,
+            jobs,
+            sessions=campaign.sessions,
+            here=lambda: _snapshot(experiments, campaign, tasks[0].config, simulation),
+            tick=tick,
         )
     jobs = jobs or 1
     runner.warm_up()
@@ -303,16 +307,17 @@ def _play(
 
 
 def _tell(outcomes: Sequence[runner.Outcome], known: Sequence[str]) -> None:
-    """Says each warning and each failure of the sessions once."""
-    told = set(known)
+    """Says each warning once, and each failure with the sessions that it ended."""
+    ended: dict[str, list[str]] = {}
     for outcome in outcomes:
-        for text in (
-            *outcome.warnings,
-            *([f"session {outcome.index}: {outcome.error}"] if outcome.error else []),
-        ):
-            if text not in told:
-                told.add(text)
-                warn_on_stderr(text)
+        if outcome.error:
+            ended.setdefault(outcome.error, []).append(str(outcome.index))
+    warnings = chain.from_iterable(outcome.warnings for outcome in outcomes)
+    for text in dict.fromkeys(warnings):
+        if text not in known:
+            warn_on_stderr(text)
+    for error, indices in ended.items():
+        warn_on_stderr(f"session{'s' * (len(indices) > 1)} {', '.join(indices)}: {error}")
 
 
 def _tasks(
