@@ -15,6 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+# Whoever starts the tests in the background has them ignored, and so would every program that the
+# tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 BIN = Path(sys.executable).parent
 
 TOY = '''

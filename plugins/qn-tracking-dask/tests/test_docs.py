@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 PLUGIN = Path(__file__).parents[1]
 
 SBATCH = """#!/bin/bash
-# Runs the job at once, here.
-setsid bash "$1" >> jobs.log 2>&1 &
-cp "$1" "job$!.sh"
+# Runs the job at once, here; a copy, since the script is deleted when this returns.
+cp "$1" "copy$$.sh"
+setsid bash "copy$$.sh" >> jobs.log 2>&1 &
+cp "copy$$.sh" "job$!.sh"
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/bash

@@ -19,6 +19,11 @@ import pytest
 
 from qn_tracking import Experiment, Recorder, Subject, make_manager
 
+# Whoever starts the tests in the background has them ignored, and so would every program that the
+# tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PATIENCE = 180.0
 """Seconds until a server on a busy machine is up."""
 
