@@ -26,6 +26,7 @@ from qn_tracking.runner import (
     Task,
     ended,
     pin_numeric_threads,
+    recorder_of,
     run_session,
     tell_metadata,
 )
@@ -201,22 +202,7 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
         # Those that make simulations were needed there.
         manager = make_manager(plugins, blocked=task.blocked)
         tell_metadata(manager, snapshot, jobs, played.facts["resources"])
-        recorder = Recorder(
-            task.config,
-            manager=manager,
-            subject=played.subject,
-            seed=task.seed,
-            runs=task.runs,
-            tags=task.tags,
-            notes=task.notes,
-            experiments_dir=task.experiments_dir,
-            command=task.command,
-            id=task.id,
-            campaign=task.membership,
-            clock=clock,
-            warn=warnings.append,
-            name_slow=False,
-        )
+        recorder = recorder_of(task, manager, played.subject, warnings.append, clock)
         recorder.start()
         for episode in played.episodes:
             clock.seconds = episode["timing"]["at"]

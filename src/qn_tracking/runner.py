@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,8 +19,8 @@ from attrs import evolve, frozen
 from qn_tracking.errors import QnError
 from qn_tracking.hookspecs import hookimpl
 from qn_tracking.manager import make_manager, make_simulation
-from qn_tracking.model import Config, Episode, Experiment, Membership, Simulation
-from qn_tracking.recorder import Recorder
+from qn_tracking.model import Config, Episode, Experiment, Membership, Simulation, Subject
+from qn_tracking.recorder import Clock, Recorder
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -158,6 +159,32 @@ def ended(
     )
 
 
+def recorder_of(
+    task: Task,
+    manager: PluginManager,
+    subject: Subject,
+    warn: Callable[[str], None],
+    clock: Clock = time,
+) -> Recorder:
+    """The recorder of the session of a task, wherever it ran."""
+    return Recorder(
+        task.config,
+        manager=manager,
+        subject=subject,
+        seed=task.seed,
+        runs=task.runs,
+        tags=task.tags,
+        notes=task.notes,
+        experiments_dir=task.experiments_dir,
+        command=task.command,
+        id=task.id,
+        campaign=task.membership,
+        clock=clock,
+        warn=warn,
+        name_slow=False,  # that is said of the campaign
+    )
+
+
 class _Worker:
     """What a worker process shares with its parent: a flag to stop, and how far each session is.
 
@@ -236,21 +263,7 @@ def run_task(task: Task) -> Outcome:
         if _Worker.done is not None:
             manager.register(_Count(task.membership.index), name="campaign")
         simulation = make_simulation(task.config, manager)
-        recorder = Recorder(
-            task.config,
-            manager=manager,
-            subject=simulation.subject,
-            seed=task.seed,
-            runs=task.runs,
-            tags=task.tags,
-            notes=task.notes,
-            experiments_dir=task.experiments_dir,
-            command=task.command,
-            id=task.id,
-            campaign=task.membership,
-            warn=warnings.append,
-            name_slow=False,
-        )
+        recorder = recorder_of(task, manager, simulation.subject, warnings.append)
         experiment = run_session(
             simulation,
             recorder,
