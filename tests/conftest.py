@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,18 @@ for _number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(_number, signal.default_int_handler)
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def wait_until(
+    happened: Callable[[], object], process: subprocess.Popen[str] | None = None
+) -> None:
+    """Until it has, however slow the machine; while the process lives, if one is meant."""
+    end = time.monotonic() + 120
+    while not happened():
+        if process is not None and process.poll() is not None:
+            raise AssertionError(process.communicate())
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
 
 
 @pytest.fixture

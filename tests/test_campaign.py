@@ -7,14 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import BIN, Program
+from conftest import BIN, Program, wait_until
 from qn_tracking.cli.identity import git_user
 from qn_tracking.ids import session_seed
 
@@ -133,12 +132,12 @@ def slow_campaign() -> subprocess.Popen[str]:
          "--plugins", "slow:Sink"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    end = time.monotonic() + 30
-    while time.monotonic() < end and process.poll() is None:
-        if len(list(Path("experiments").glob("*.json"))) >= 2:
-            return process
-        time.sleep(0.02)
-    raise AssertionError(process.communicate())
+    wait_until(lambda: len(list(Path("experiments").glob("*.json"))) >= 2, process)
+    return process
+
+
+def listed(*args: str) -> bytes:
+    return subprocess.run([BIN / "qn-exp", "list", *args], capture_output=True, check=True).stdout
 
 
 def digests_of(folder: str) -> list[Any]:
@@ -162,13 +161,14 @@ def test_a_campaign_that_was_stopped_goes_on_where_it_was(
 ) -> None:
     process = slow_campaign()
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     kept = {one["id"] for one in records() if one["status"] == "completed"}
     assert len(kept) >= 2
     if number == signal.SIGINT:
         assert f"go on with: qn-run --resume {campaign()['id']}" in said
-    time.sleep(0.5)  # workers of a parent that was killed end by themselves
+    # Workers of a parent that was killed end by themselves.
+    wait_until(lambda: b'"experiments": []' in listed("--status", "running", "--json"))
     done = qn_run("--resume", campaign()["id"], "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert kept <= {one["id"] for one in records() if one["status"] == "completed"}

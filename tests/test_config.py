@@ -72,7 +72,7 @@ def test_what_cannot_be_run_is_one_line(project: Path, text: str, said: str) -> 
         load("c.yml")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # a bomb that goes off takes for ever
     assert not Path("pwned").exists()
 
 

@@ -6,8 +6,6 @@ import json
 import math
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conftest import BIN, Program
+from conftest import BIN, Program, wait_until
 
 PLUGIN = """
 import os
@@ -328,17 +326,8 @@ def started(*args: str) -> subprocess.Popen[str]:
         [str(BIN / "qn-run"), "toy.yml", "--sessions", "6", "--runs", "10", "--seed", "3", *args],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for(lambda: len(records()) >= 1, process)
+    wait_until(lambda: len(records()) >= 1, process)
     return process
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end and process.poll() is None:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError(process.communicate())
 
 
 @pytest.mark.parametrize("scheme", ["interruptible", "threads"])
@@ -347,7 +336,7 @@ def test_the_first_ctrl_c_ends_sessions_after_their_episode(qn: Program, scheme:
     more = ["--jobs", "2"] if scheme == "interruptible" else []
     process = started("--executor", scheme, *more)
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=30)
+    said, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert f"go on with: qn-run --resume {campaign_id()}" in errors
     stopped = [one for one in records() if one["status"] == "interrupted"]
@@ -372,7 +361,7 @@ def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
     while "again to stop at once" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(records()) < 6
     assert all(one["status"] == "completed" for one in records())

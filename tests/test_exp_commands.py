@@ -429,8 +429,8 @@ def test_a_running_one_is_running_and_can_be_followed(store: Path, qn_exp: Call)
         time.sleep(0.5)
         assert tail.poll() is None
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
-        out, _ = tail.communicate(timeout=20)
+        process.wait(timeout=60)
+        out, _ = tail.communicate(timeout=60)
         assert out.splitlines()[0].split()[0] == "298"
         assert out.splitlines()[-1] == "— interrupted, 300 episodes"
         assert statuses(qn_exp) == {id: "interrupted"}

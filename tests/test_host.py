@@ -35,7 +35,8 @@ def test_the_examples_make_a_record(project: Path, name: str) -> None:
     (project / name).write_text(block(LOOPS, f"tested: {name}"))
     done = subprocess.run([sys.executable, name], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.replace("warning: no git repository here\n", "").count("\n") <= 1
+    # No repository is here; and on a slow disk, the storage may be named as slow.
+    assert all(" git: " in line or " of the run" in line for line in done.stderr.splitlines())
     found = the_record()
     assert found["id"] == done.stdout.strip()
     assert found["status"] == "completed"
@@ -138,7 +139,7 @@ def test_a_script_that_asks_at_an_interrupt_is_left_alone(
     assert process.stdout is not None
     assert process.stdout.readline() == "episode 0\n"
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(answer + "\n", timeout=30)
+    out, said = process.communicate(answer + "\n", timeout=60)
     assert "stop? [y/n]" in out
     assert process.returncode == (130 if answer == "y" else 0), said
     found = the_record()

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
-from time import perf_counter
 from typing import Any
 
 import attrs
@@ -484,12 +483,10 @@ def test_enough_arrangements_for_a_family() -> None:
     assert found.p * 100 < 0.05
 
 
-def test_ten_against_ten_is_quick() -> None:
+def test_ten_against_ten_is_exact() -> None:
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=10).tolist(), rng.normal(size=10).tolist()
-    started = perf_counter()
     found = permutation_test(x, y)
-    assert perf_counter() - started < 1
     assert found.arrangements == 184_756
 
 
@@ -912,9 +909,7 @@ def test_replication_refuses(submitted: Any, fresh: Any) -> None:
 
 
 def test_replication_power() -> None:
-    started = perf_counter()
     found = replication_power(RATES, 10)
-    assert perf_counter() - started < 2
     assert found == replication_power(RATES, 10)
     assert 0.01 < found.false_alarm < 0.09
     assert found.false_alarm < found.best_of_2n < found.best_of_5n

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from conftest import wait_until
 from qn_tracking import Experiment, track
 
 Git = Callable[..., str]
@@ -296,13 +297,13 @@ def test_a_git_that_hangs_is_given_up(
     slow.mkdir()
     real = shutil.which("git")
     (slow / "git").write_text(
-        f'#!/bin/sh\ncase "$1" in status) sleep 60;; esac\nexec {real} "$@"\n'
+        f'#!/bin/sh\ncase "$1" in status) sleep 3600;; esac\nexec {real} "$@"\n'
     )
     (slow / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow}{os.pathsep}{os.environ['PATH']}")
     began = time.monotonic()
     found, warnings = facts()
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 600
     assert found["dirty"] == "unknown"
     assert len(found["commit"]) == 40
     assert any("took longer than 5 s" in text for text in warnings)
@@ -351,9 +352,7 @@ def test_git_is_read_while_the_loop_runs(repository: Path) -> None:
     recorder = track("small.yml", seed=1, warn=lambda text: None)
     recorder.start()
     keep = repository / "experiments" / "runs" / recorder.id / "facts.json"
-    end = time.monotonic() + 20
-    while not (keep.exists() and keep.stat().st_size) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: keep.exists() and keep.stat().st_size)
     assert json.loads(keep.read_text())["git"]["branch"] == "main"
     recorder.end()
     assert not keep.exists()

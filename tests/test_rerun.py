@@ -244,7 +244,7 @@ def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number:
             assert child.poll() is None
             time.sleep(0.02)
         child.send_signal(number)
-        child.wait(20)
+        child.wait(60)
     finally:
         child.kill()
     (folder,) = (repo / "experiments/runs").iterdir()
@@ -443,7 +443,7 @@ def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: Non
                 assert child.poll() is None
                 time.sleep(0.02)
             child.send_signal(number)
-            assert child.wait(20) == code
+            assert child.wait(60) == code
         finally:
             child.kill()
     assert list(Path("experiments").glob("*.json")) == [Path(f"experiments/{id}.json")]
