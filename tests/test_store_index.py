@@ -345,7 +345,7 @@ def test_an_edit_in_place_shows_in_its_row_at_once(store: Path, qn_exp: Call, id
 def test_edits_in_place_are_all_seen_in_a_stated_number_of_calls(
     store: Path, ids: Ids, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qn_tracking.store.index.ROLLING", 2)
+    monkeypatch.setattr("qn_tracking.store.sync.ROLLING", 2)
     made = [make(store, seed=i, episodes=1) for i in range(1, 6)]
     settle(store)
     ids(), ids()

@@ -60,7 +60,7 @@ def run(args: Namespace) -> int:
         found["tags"].update(tags)
 
     changed = labels.change(experiments, id, edit)
-    consult(experiments, lambda index: index.relabel([id]), warn=warn)
+    consult(experiments, lambda index: index.sync.relabel([id]), warn=warn)
     if args.json:
         print_plain({"id": id, "labels": changed})
     elif args.command == "note":

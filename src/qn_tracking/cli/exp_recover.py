@@ -60,10 +60,11 @@ def run(args: Namespace) -> int:
 
 
 def _crashed(experiments: str) -> list[str]:
-    from qn_tracking.store.index import consult
+    from qn_tracking.store.index import Index, consult
+    from qn_tracking.store.sync import CRASHED
 
-    def ask(index: object) -> list[str]:
-        found = index.db.execute("SELECT id FROM run WHERE status = 'crashed'")  # type: ignore[attr-defined]
-        return [id for (id,) in found if index.kind(id) == 2]  # type: ignore[attr-defined]
+    def ask(index: Index) -> list[str]:
+        found = index.db.execute("SELECT id FROM run WHERE status = 'crashed'")
+        return [id for (id,) in found if index.kind(id) == CRASHED]
 
     return sorted(consult(experiments, ask, warn=warn))

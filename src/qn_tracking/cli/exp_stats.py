@@ -41,6 +41,8 @@ def run(args: Namespace) -> int:
 
 
 def _counts(index: Index) -> dict[str, Any]:
+    from qn_tracking.store.sync import BAD
+
     def by(column: str) -> dict[str, int]:
         rows = index.db.execute(
             f"SELECT ifnull({column}, ''), count(*) FROM run GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
@@ -52,7 +54,7 @@ def _counts(index: Index) -> dict[str, Any]:
     ).fetchone()
     return {
         "experiments": total,
-        "unreadable": len([1 for name, _ in index.problems() if index.kind(name) == 3]),
+        "unreadable": len([1 for name, _ in index.problems() if index.kind(name) == BAD]),
         "episodes": episodes or 0,
         "steps": steps or 0,
         "seconds": seconds or 0.0,

@@ -174,7 +174,7 @@ def select(
         rows = _select(index, conditions, sort, limit + 1 if limit else 0)
         shown = rows[:limit] if limit else rows
         # All that are shown; a full list of very many has been looked at piece by piece.
-        if index.still_true([row["id"] for row in shown[:FEW]]):
+        if index.sync.still_true([row["id"] for row in shown[:FEW]]):
             break
     return shown, len(shown) < len(rows)
 

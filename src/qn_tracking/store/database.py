@@ -1,0 +1,219 @@
+"""The database of the index: its tables, and how it is opened, made, thrown away or kept in memory.
+
+It is a rollback-journal database with the journal truncated, not deleted: WAL would make and delete
+files in the very folder whose times tell what is new.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from os.path import join
+from zlib import crc32
+
+from qn_tracking.errors import StorageError
+from qn_tracking.store.entry import PARTS
+
+NAME = ".index.sqlite"
+WAIT_SECONDS = 120.0
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE entry (
+  n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL,
+  stamp INTEGER, labelled INTEGER NOT NULL DEFAULT 0, problem TEXT
+);
+CREATE TABLE run (
+  n INTEGER PRIMARY KEY, at INTEGER NOT NULL, id TEXT NOT NULL, status TEXT, started TEXT,
+  wall REAL, runs INTEGER, seed INTEGER, environment TEXT, brain TEXT, family TEXT,
+  label TEXT, label_key TEXT, digest TEXT, "commit" TEXT, dirty INTEGER,
+  episodes INTEGER, steps INTEGER, success REAL, reward REAL,
+  tags TEXT, notes TEXT, labels TEXT, curve TEXT, curve_of TEXT
+);
+CREATE TABLE config  (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE results (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE metrics (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE facts   (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE rest    (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE field (path TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+VERSION = crc32(_TABLES.encode(), 2) >> 1
+"""Of the tables: an index of any other is made anew."""
+# Each with the order of listing behind it: the newest of what an index finds need no sorting.
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS entry_open ON entry(n) WHERE kind = 1;
+CREATE INDEX IF NOT EXISTS entry_problem ON entry(n) WHERE problem IS NOT NULL;
+CREATE INDEX IF NOT EXISTS run_at ON run(at);
+CREATE INDEX IF NOT EXISTS run_status ON run(status, at);
+CREATE INDEX IF NOT EXISTS run_seed ON run(seed, at);
+CREATE INDEX IF NOT EXISTS run_environment ON run(environment, at);
+CREATE INDEX IF NOT EXISTS run_brain ON run(brain, at);
+CREATE INDEX IF NOT EXISTS run_family ON run(family, at);
+CREATE INDEX IF NOT EXISTS run_label ON run(label_key, at);
+CREATE INDEX IF NOT EXISTS run_digest ON run(digest, at);
+CREATE INDEX IF NOT EXISTS run_commit ON run("commit", at);
+CREATE INDEX IF NOT EXISTS run_dirty ON run(dirty, at);
+CREATE INDEX IF NOT EXISTS run_success ON run(success, at);
+CREATE INDEX IF NOT EXISTS run_reward ON run(reward, at);
+"""
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Whether the file is to blame, and not the disk, a lock or a permission."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FORMAT"))
+
+
+def connect(experiments: str, *, discard: bool) -> sqlite3.Connection:
+    """The database of a folder, made if there is none of our version; `discard` a broken one."""
+    path = join(experiments, NAME)
+    if not discard:
+        try:
+            db = _connect(path, "rw")
+            try:
+                # An index of another version, or an empty file, is made anew.
+                if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                    return db
+            except BaseException:
+                db.close()
+                raise
+            db.close()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_CANTOPEN" or not _creatable(path):
+                raise
+    return _make(experiments, path, discard)
+
+
+def _creatable(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _connect(path: str, mode: str) -> sqlite3.Connection:
+    name = os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(
+        f"file:{name}?mode={mode}", uri=True, timeout=WAIT_SECONDS, isolation_level=None
+    )
+
+
+def _make(experiments: str, path: str, discard: bool) -> sqlite3.Connection:
+    """A database with empty tables, made by one process at a time."""
+    import fcntl
+
+    lock = os.open(join(experiments, ".index.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if discard and not _sound(path):
+            for name in (path, path + "-journal"):
+                try:  # noqa: SIM105  contextlib costs a listing two milliseconds
+                    os.unlink(name)
+                except FileNotFoundError:
+                    pass
+        _ignored(experiments)
+        db = _connect(path, "rwc")
+        try:
+            db.execute("PRAGMA journal_mode = TRUNCATE")
+            db.execute("BEGIN IMMEDIATE")
+            if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                old = "SELECT name FROM sqlite_master WHERE type = 'table'"
+                for (table,) in db.execute(old + " AND name NOT LIKE 'sqlite%'").fetchall():
+                    quoted = table.replace('"', '""')
+                    db.execute(f'DROP TABLE "{quoted}"')
+                _create(db)
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        return db
+    finally:
+        os.close(lock)
+
+
+def _sound(path: str) -> bool:
+    """Whether another process has rebuilt the index since we found it broken."""
+    try:
+        db = _connect(path, "rw")
+    except sqlite3.Error:
+        return False
+    try:
+        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            return False
+        for table in ("meta", "entry", "run", "field", *PARTS):
+            db.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
+        return bool(db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.Error:
+        return False
+    finally:
+        db.close()
+
+
+def _create(db: sqlite3.Connection) -> None:
+    for statement in _TABLES.split(";"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _ignored(experiments: str) -> None:
+    """Keeps the index out of git, also where no run has ever been tracked."""
+    name = join(experiments, ".gitignore")
+    if not os.path.lexists(name):
+        from qn_tracking.store import paths
+        from qn_tracking.store.write import publish
+
+        try:  # noqa: SIM105
+            publish(name, paths.IGNORED.encode())
+        except StorageError:
+            pass
+
+
+def in_memory(experiments: str, *, copy: bool) -> sqlite3.Connection:
+    """An index in memory; a copy of the one on disk if that can be read."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    path = join(experiments, NAME)
+    if copy and os.path.isfile(path):
+        try:
+            source = _connect(path, "ro")
+            try:
+                source.execute("PRAGMA busy_timeout = 2000")
+                if source.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                    source.backup(db)
+                    return db
+            finally:
+                source.close()
+        except sqlite3.Error:
+            db.close()
+            db = sqlite3.connect(":memory:", isolation_level=None)
+    _create(db)
+    return db
+
+
+def make_indexes(db: sqlite3.Connection) -> None:
+    """Makes those that are not there yet; quicker after the rows than before them."""
+    for statement in _INDEXES.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+class Writing:
+    """A transaction that writes; the disk is synced at its end, where there is one."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA cache_size = -65536")
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._db.execute("COMMIT")
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")
