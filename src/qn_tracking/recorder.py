@@ -204,7 +204,7 @@ class Recorder:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
             self._state = "over"
-            self._tell_end(self._seal("failed", error, started=False))
+            self._tell_end(self._seal("failed", error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
         if at_exit:
@@ -431,7 +431,8 @@ class Recorder:
             interrupt = raised
             self._patience = 0.0
             self.experiment = self._seal("interrupted", error or raised)
-        failed = self._tell_end(self.experiment)
+        masked = error is not None or interrupt is not None
+        failed = self._tell_end(self.experiment, masked=masked)
         if interrupt is not None and error is None:
             raise interrupt
         if failed and error is None:
@@ -447,12 +448,16 @@ class Recorder:
         status, error = _status(error)
         self.end(status, error)
 
-    def _tell_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
+    def _tell_end(
+        self, experiment: Experiment, *, masked: bool
+    ) -> list[tuple[Failure, BaseException]]:
+        """Tells everyone; what fails is shown here only where another error will be raised."""
         try:
             failed = self._emitter.run_end(experiment)
         finally:
             self._manager.qn_run = None  # type: ignore[attr-defined]
-        texts = [f"plugin {one.plugin}: {one.hook}: {one.error}" for one, _ in failed]
+        shown = failed if masked else []
+        texts = [f"plugin {one.plugin}: {one.hook}: {one.error}" for one, _ in shown]
         if self._name_slow and self._was_running:
             shares = slow(self._emitter.usage(), perf_counter() - self._since)
             texts += [f"plugin {name} took {share:.0%} of the run" for name, share in shares]

@@ -8,7 +8,7 @@ from qn_tracking.errors import StorageError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Iterator
     from typing import Any
 
@@ -45,6 +45,23 @@ def chosen(args: Namespace, *, everything: bool) -> list[str]:
     for _, problem in problems:
         warn(problem)
     return found
+
+
+def ids_or_all(parser: ArgumentParser) -> None:
+    """Ids, or `--all`: for commands that take records only."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help="as in qn-exp show")
+    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+
+
+def named_or_all(args: Namespace) -> list[str]:
+    """The ids that `ids_or_all` means. Raises UsageError for both or neither."""
+    if args.all == bool(args.ids):
+        raise UsageError("expected ids, or --all", hint=f"qn-exp {args.command} --help")
+    if args.ids:
+        return resolved(args, args.ids)
+    from qn_tracking.store.read import recorded
+
+    return recorded(folder(args))
 
 
 def documents(args: Namespace, ids: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ import stat
 from zlib import crc32
 
 from qn_tracking.errors import StorageError
+from qn_tracking.ids import is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ _BOMS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+
+
+def recorded(experiments: str) -> list[str]:
+    """The ids of all experiments that have a record, oldest first. Raises StorageError."""
+    try:
+        names = os.listdir(experiments)
+    except OSError as error:
+        raise _storage_error(experiments, error) from None
+    return sorted(name[:-5] for name in names if name[-5:] == ".json" and is_id(name[:-5]))
 
 
 def load(path: str, limit: int = LIMIT) -> tuple[bytes, os.stat_result]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qn_tracking.cli.exp import folder, print_plain, progress, resolved, warn
+from qn_tracking.cli import exp_choice
+from qn_tracking.cli.exp import folder, print_plain, progress, warn
 from qn_tracking.errors import StorageError, UsageError, printable
 from qn_tracking.hookspecs import Commands, hookimpl
-from qn_tracking.ids import is_id
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,8 +57,7 @@ class MlflowCommands:
 def export_arguments(parser: ArgumentParser) -> None:
     """The options of `export`."""
     parser.epilog = EXPORT
-    parser.add_argument("ids", nargs="*", metavar="ID", help="experiments")
-    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    exp_choice.ids_or_all(parser)
     parser.add_argument(
         "--experiment", metavar="NAME", help="for new runs (default: their configuration's name)"
     )
@@ -102,11 +100,9 @@ def run_export(args: Namespace) -> int:
     from qn_tracking_mlflow.export import Exported, export
     from qn_tracking_mlflow.sink import check_experiment
 
-    if args.all == bool(args.ids):
-        raise UsageError("expected ids, or --all", hint="qn-exp mlflow export --help")
     experiments = folder(args)
     name = check_experiment(args.experiment)
-    ids = list(_recorded(experiments)) if args.all else resolved(args, args.ids)
+    ids = exp_choice.named_or_all(args)
     server = _server(args)
     draw = progress("exporting")
     exported: list[Exported] = []
@@ -126,16 +122,6 @@ def run_export(args: Namespace) -> int:
         print(f"error: {printable(text)}", file=sys.stderr)
     _tell_exported(args, exported, errors)
     return 3 if errors else 0
-
-
-def _recorded(experiments: str) -> Iterator[str]:
-    try:
-        names = sorted(os.listdir(experiments))
-    except OSError as error:
-        raise StorageError((error.strerror or str(error)).lower(), file=experiments) from None
-    for name in names:
-        if name.endswith(".json") and is_id(name.removesuffix(".json")):
-            yield name.removesuffix(".json")
 
 
 def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence[str]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qn_tracking.cli.exp import folder, print_plain, progress, resolved, warn
-from qn_tracking.errors import StorageError, UsageError, printable
+from qn_tracking.cli import exp_choice
+from qn_tracking.cli.exp import folder, print_plain, progress, warn
+from qn_tracking.errors import StorageError, printable
 from qn_tracking.hookspecs import Commands, hookimpl
-from qn_tracking.ids import is_id
 
 if TYPE_CHECKING:
     from qn_tracking_parquet.export import Exported
@@ -42,8 +41,7 @@ class ParquetCommand:
 def arguments(parser: ArgumentParser) -> None:
     """The options of the command."""
     parser.epilog = EXAMPLES
-    parser.add_argument("ids", nargs="*", metavar="ID", help="experiments")
-    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    exp_choice.ids_or_all(parser)
     parser.add_argument(
         "--folder", metavar="DIR", help="default: exports/parquet beside the experiments"
     )
@@ -56,13 +54,11 @@ def run(args: Namespace) -> int:
     from qn_tracking_parquet import dataset, sink
     from qn_tracking_parquet.export import export
 
-    if args.all == bool(args.ids):
-        raise UsageError("expected ids, or --all", hint="qn-exp parquet export --help")
     experiments = folder(args)
     compression = dataset.check_compression(args.compression)
     given = sink.check_folder(args.folder)
     target = given or sink.folder_of(experiments, None)
-    ids = list(_recorded(experiments)) if args.all else resolved(args, args.ids)
+    ids = exp_choice.named_or_all(args)
     make_folder(target)
     dataset.sweep(target)
     draw = progress("exporting")
@@ -83,16 +79,6 @@ def run(args: Namespace) -> int:
         print(f"error: {printable(text)}", file=sys.stderr)
     _tell(args, target, exported, errors)
     return 3 if errors else 0
-
-
-def _recorded(experiments: str) -> Iterator[str]:
-    try:
-        names = sorted(os.listdir(experiments))
-    except OSError as error:
-        raise StorageError((error.strerror or str(error)).lower(), file=experiments) from None
-    for name in names:
-        if name.endswith(".json") and is_id(name.removesuffix(".json")):
-            yield name.removesuffix(".json")
 
 
 def _tell(

@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.cli.exp import folder, print_plain, resolved, warn
+from qn_tracking.cli import exp_choice
+from qn_tracking.cli.exp import folder, print_plain, warn
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking_postgres import place
 
@@ -74,8 +75,7 @@ def _told(
 
 def push_arguments(parser: ArgumentParser) -> None:
     """The options of `push`."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="as in qn-exp show")
-    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    exp_choice.ids_or_all(parser)
     place.arguments(parser)
 
 
@@ -86,10 +86,8 @@ def run_push(args: Namespace) -> int:
     from qn_tracking_postgres.sending import send_stored
     from qn_tracking_postgres.server import UnreachableError
 
-    if bool(args.ids) == args.all:
-        raise UsageError("expected ids, or --all")
+    ids = exp_choice.named_or_all(args)
     server, experiments = place.server_of(args), folder(args)
-    ids = _recorded(experiments) if args.all else resolved(args, args.ids)
     done: list[tuple[str, str]] = []
     errors: list[tuple[str, QnError]] = []
     with schema.prepared(server) as connection:
@@ -107,15 +105,6 @@ def run_push(args: Namespace) -> int:
                 errors.append((id, error))
                 print(f"error: {error}", file=sys.stderr)
     return _told(args, done, errors)
-
-
-def _recorded(experiments: str) -> list[str]:
-    from qn_tracking.ids import is_id
-    from qn_tracking.store.write import naming
-
-    with naming(experiments):
-        names = sorted(os.listdir(experiments))
-    return [name[:-5] for name in names if name.endswith(".json") and is_id(name[:-5])]
 
 
 def run_flush(args: Namespace) -> int:
