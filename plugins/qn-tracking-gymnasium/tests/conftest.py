@@ -38,7 +38,8 @@ def _recording() -> Iterator[tuple[Recorder, Heard]]:
     """A real recorder, and what a sink of it hears."""
     heard, manager = Heard(), make_manager()
     manager.register(heard, name="heard")
-    with Recorder({"a": 1}, manager=manager, warn=heard.warnings.append, command=["test"]) as run:
+    options = {"warn": heard.warnings.append, "name_slow": False}
+    with Recorder({"a": 1}, manager=manager, command=["test"], **options) as run:
         yield run, heard
 
 
