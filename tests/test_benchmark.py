@@ -341,6 +341,10 @@ def test_commands_on_entries(board: Path) -> None:
     shown = json.loads(bench("show", names[0], "--json").stdout)
     assert shown["benchmark"]["id"] == names[0]
     assert shown["command"] == "qn-run small.yml --sessions 10 --runs 50 --seed 1"
+    resampled = shown["iqm_bootstrap"]
+    assert resampled["value"] == shown["benchmark"]["aggregates"]["success_rate"]["iqm"]
+    assert resampled["low"] <= resampled["value"] <= resampled["high"]
+    assert "] bootstrap, too narrow with 10 sessions\n" in bench("show", names[0]).stdout
     assert bench("show", names[0], "--config").stdout == SMALL
     assert "sessions" in bench("show", names[0]).stdout
     assert bench("show", "2").returncode == 2
@@ -350,6 +354,7 @@ def test_commands_on_entries(board: Path) -> None:
     told = json.loads(bench("compare", *names, "--json").stdout)
     assert "No conclusion at this sample size" in told["sentence"]
     assert told["verdict"]["better"] is False
+    assert round(told["detectable_effect"], 2) == 1.32
     assert bench("compare", names[0], names[0]).returncode == 2
     done = bench("compare", "--quantum-vs-classical", "static_maze")
     assert (done.returncode, "no quantum entry" in done.stderr) == (2, True)

@@ -12,7 +12,7 @@ from qn_tracking.cli.bench_board import boards
 from qn_tracking.cli.command import print_json
 from qn_tracking.codec import plain
 from qn_tracking.errors import UsageError, printable
-from qn_tracking.inference.pair import compare, sessions_needed, verdict
+from qn_tracking.inference.pair import compare, detectable_effect, sessions_needed, verdict
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
 
@@ -72,6 +72,8 @@ def run(args: Namespace) -> int:
     said = verdict(pair, rules=rules)
     needed = None if said.better else sessions_needed(pair.hedges_g, rules=rules)
     more = None if needed is None else max(0, needed - min(pair.n, pair.m))
+    fewer = min(pair.n, pair.m)
+    detectable = detectable_effect(fewer, rules=rules) if fewer > 1 else None
     doubt = pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high
     sentence = _sentence(args, first, second, said, more, doubt)
     if args.json:
@@ -83,6 +85,7 @@ def run(args: Namespace) -> int:
                 "comparison": pair,
                 "verdict": said,
                 "sessions_needed": needed,
+                "detectable_effect": detectable,
                 "sentence": sentence,
             }
         )
@@ -99,6 +102,11 @@ def run(args: Namespace) -> int:
         ("p, permutation", None if test is None else f"{test.p:.4g}"),
         ("p, Welch", None if pair.welch is None else f"{pair.welch.p:.4g}"),
         ("Hedges' g", None if pair.hedges_g is None else f"{pair.hedges_g:+.2f}"),
+        (
+            "detectable g",
+            detectable
+            and f"{detectable:.2f} (seen by {fewer} sessions a side {rules.power:.0%} of the time)",
+        ),
         ("P(first better)", f"{pair.improvement:.2f}"),
     ]
     print(f"{METRICS[args.metric]}, protocol version {protocol.version}")

@@ -7,12 +7,14 @@ from argparse import ArgumentParser, Namespace
 from os.path import exists, join
 
 from qn_tracking.benchmark import files, judge, signature, verifications
+from qn_tracking.benchmark.aggregate import rules_of
 from qn_tracking.benchmark.ranking import Summary
 from qn_tracking.cli.bench import judges, pick, survey
 from qn_tracking.cli.bench_validate import show
 from qn_tracking.cli.command import print_json
 from qn_tracking.codec import plain
 from qn_tracking.errors import printable
+from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
 from qn_tracking.render.board import command, estimate
 from qn_tracking.render.text import duration, rows, sparkline
 
@@ -39,6 +41,7 @@ def run(args: Namespace) -> int:
     signed = _signature(args, "submission", entry.id, loaded.sha256)
     verification = _standing(args, entry)
     findings = judge.judge(benchmark, (), book=book, make_manager=judges, place=loaded.path)
+    resampled = bootstrap(entry.values["success_rate"], rules=rules_of(book.now))
     if args.json:
         print_json(
             {
@@ -49,6 +52,7 @@ def run(args: Namespace) -> int:
                 "signature": signed,
                 "standing": entry.standing,
                 "verification": verification,
+                "iqm_bootstrap": resampled,
                 "benchmark": benchmark,
             }
         )
@@ -75,7 +79,7 @@ def run(args: Namespace) -> int:
                     f" {told.aborted} aborted",
                 ),
                 ("final success", estimate(plain(found.success_rate))),
-                ("IQM", f"{found.success_rate.iqm:.3f}"),
+                ("IQM", _iqm(found.success_rate.iqm, resampled)),
                 ("worst sessions", f"{found.success_rate.worst:.3f}"),
                 ("all episodes", estimate(plain(found.sample_efficiency))),
                 ("path efficiency", estimate(plain(found.path_efficiency), rate=False)),
@@ -108,6 +112,14 @@ def run(args: Namespace) -> int:
         print()
         show(loaded.path, [*findings, *loaded.findings])
     return 0
+
+
+def _iqm(value: float, found: Bootstrap | None) -> str:
+    """The interquartile mean, with what resampling the sessions makes of it."""
+    if found is None:
+        return f"{value:.1%}"
+    narrow = f", too narrow with {found.sessions} sessions" if found.under_covers else ""
+    return f"{value:.1%} [{100 * found.low:.1f}, {100 * found.high:.1f}] bootstrap{narrow}"
 
 
 def _standing(args: Namespace, entry: Summary) -> str | None:
