@@ -77,6 +77,9 @@ def test_list_has_filters(three: None, ask: Ask) -> None:
     assert found("--family", "quantum") == []
     assert found("--status", "completed") == [2, 1, 0]
     assert found("--status", "unfinished") == []
+    assert found("--status", "failed,completed") == [2, 1, 0]
+    with pytest.raises(UsageError, match="--status complete .*completed"):
+        found("--status", "complete")
     assert found("--since", "1h") == [2, 1, 0]
     assert found("--since", "2099-01-01") == []
     with pytest.raises(UsageError, match="'yesterday' is no time"):

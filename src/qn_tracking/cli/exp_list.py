@@ -13,6 +13,7 @@ from qn_tracking.store.index import consult
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace, _ArgumentGroup
+    from collections.abc import Sequence
     from typing import Any
 
     from qn_tracking.cli.command import Parser
@@ -110,15 +111,21 @@ def run(args: Namespace) -> int:
 # ----------------------------------------------------------------------------------------- filters
 
 
-def filters(args: Namespace) -> dict[str, Any]:
-    """The filters as given, by the names of their options. Raises UsageError for a wrong one."""
+def statuses_of(args: Namespace, known: Sequence[str]) -> list[str]:
+    """What `--status` means, given often or with commas. Raises UsageError for an unknown one."""
     statuses = [word for text in args.status for word in text.split(",")]
     for word in statuses:
-        if word not in STATUSES:
+        if word not in known:
             from qn_tracking.errors import did_you_mean
 
-            hint = did_you_mean(word, STATUSES) or f"known: {', '.join(STATUSES)}"
+            hint = did_you_mean(word, known) or f"known: {', '.join(known)}"
             raise UsageError(f"--status {word}", hint=hint)
+    return statuses
+
+
+def filters(args: Namespace) -> dict[str, Any]:
+    """The filters as given, by the names of their options. Raises UsageError for a wrong one."""
+    statuses = statuses_of(args, STATUSES)
     for commit in args.commit:
         if not 4 <= len(commit) <= 64 or commit.lower().strip("0123456789abcdef"):
             raise UsageError(f"--commit {commit}: expected 4 to 64 hexadecimal digits")
@@ -148,7 +155,7 @@ def conditions_of(index: Index, args: Namespace) -> list[query.Condition]:
     from qn_tracking.store import where
 
     out = []
-    statuses = [word for text in args.status for word in text.split(",")]
+    statuses = statuses_of(args, STATUSES)
     for column, values in (
         ("environment", args.env_type),
         ("brain", args.brain_type),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli.exp import folder, print_plain, unicode_out
 from qn_tracking.errors import StorageError, UsageError, printable
+from qn_tracking.store.read import STATUSES
 from qn_tracking_postgres import place
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ def list_arguments(parser: ArgumentParser) -> None:
     for name in ("environment", "brain", "family"):
         parser.add_argument(f"--{name}", action="append", default=[], metavar="NAME", help="only")
     parser.add_argument(
-        "--status", action="append", default=[], metavar="STATUS", help="unfinished: no record yet"
+        "--status",
+        action="append",
+        default=[],
+        metavar="STATUS",
+        help=", ".join(STATUSES) + "; unfinished: no record yet",
     )
     parser.add_argument(
         "--since", metavar="WHEN", help="started then or later: 2026-01-31T12:00 (UTC), or 7d"
@@ -63,13 +68,14 @@ def _since(text: str | None) -> datetime | None:
 
 def run_list(args: Namespace) -> int:
     """Prints the newest experiments that fit."""
+    from qn_tracking.cli.exp_list import statuses_of
     from qn_tracking_postgres import reading, schema
 
     filters = reading.Filters(
         environment=args.environment,
         brain=args.brain,
         family=args.family,
-        status=args.status,
+        status=statuses_of(args, (*STATUSES, reading.UNFINISHED)),
         since=_since(args.since),
         limit=args.limit,
     )
