@@ -313,6 +313,36 @@ def test_one_that_is_not_valid_is_left_out_with_a_warning(board: Path) -> None:
         assert "Traceback" not in bench(command).stderr
 
 
+def test_one_that_needs_what_is_not_installed_waits_until_it_is(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("README.md", "BENCHMARKS.md"):
+        Path(name).write_text(PAGE)
+    assert bench("regenerate").returncode == 0
+    pages = [Path(name).read_bytes() for name in ("README.md", "BENCHMARKS.md")]
+    change(entries()[0], set_at("code", 0, "name", value="elsewhere.brains"))
+    said = "code: needs elsewhere, not installed here"
+    for _ in range(2):
+        done = bench("leaderboard", "--json")
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+        assert f"{entries()[0]}: cannot be judged here, left out: {said}" in done.stderr
+        assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 1
+    done = bench("validate")
+    assert (done.returncode, done.stderr) == (4, f"error: {entries()[0]}: {said} [installed]\n")
+    assert "1 valid, 0 not; 1 with warnings; 1 cannot be judged here" in done.stdout
+    done = bench("regenerate")
+    assert (done.returncode, said in done.stderr) == (4, True)
+    assert [Path(name).read_bytes() for name in ("README.md", "BENCHMARKS.md")] == pages
+    # What was said of it is not kept: once it is installed, it is judged.
+    Path("site").mkdir()
+    Path("site/elsewhere.py").write_text("raise SystemExit('imported')")
+    monkeypatch.setenv("PYTHONPATH", str(Path("site").resolve()))
+    done = bench("leaderboard")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "is not valid, left out: code: is not the code of its subject" in done.stderr
+    assert bench("validate").returncode == 1
+
+
 def test_empty_categories_tell_the_command_that_fills_them(board: Path) -> None:
     text = bench("leaderboard").stdout
     assert "qn-run modular_dynamic_small --save-benchmark --contributor NAME" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from attrs import fields
@@ -19,6 +20,9 @@ from qn_tracking.submission import Benchmark, Finding
 
 if TYPE_CHECKING:
     import pluggy
+
+INSTALLED = "installed"
+"""The rule of a submission that cannot be judged here, whatever it is worth."""
 
 MakeManager = Callable[[Config], "pluggy.PluginManager"]
 """A manager with the judges, and with the providers that a configuration asks for."""
@@ -40,6 +44,10 @@ def judge(
     found: list[Finding] = []
     if place is not None:
         found += _place(benchmark, place)
+    absent = ", ".join(_absent(benchmark))
+    if absent:
+        found.append(_error(INSTALLED, f"needs {absent}, not installed here", "code"))
+        return tuple(found)
     try:
         config = configuration.from_text(
             benchmark.text, benchmark.config.label, benchmark.config.overrides
@@ -73,6 +81,19 @@ def judge(
     return tuple(sorted(found, key=lambda finding: finding.level != "error"))
 
 
+def _absent(benchmark: Benchmark) -> list[str]:
+    """The packages of its code that are not installed here. None of them is imported."""
+    out = []
+    for code in benchmark.code:
+        top = str(code.get("name")).partition(".")[0]
+        try:
+            if find_spec(top) is None:
+                out.append(top)
+        except ValueError:  # no name of a package, which is for the other rules to say
+            continue
+    return out
+
+
 def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager) -> list[Finding]:
     """Whether the submission names what its configuration makes, and the code of just that."""
     try:
@@ -93,6 +114,11 @@ def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager
     if ran != simulation.subject.packages:
         found.append(_error("source", "is not the code of its subject", "code"))
     return found
+
+
+def judged(findings: Sequence[Finding]) -> bool:
+    """Whether this installation could judge the submission at all."""
+    return not any(finding.rule == INSTALLED for finding in findings)
 
 
 def passes(findings: Sequence[Finding]) -> bool:

@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 
 from qn_tracking.benchmark import files, verifications
 from qn_tracking.benchmark.aggregate import EFFICIENCIES, aggregate, final_rates, flags, rules_of
+from qn_tracking.benchmark.judge import judged
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
 from qn_tracking.benchmark.verifications import CodeNow, Standing
 from qn_tracking.codec import canonical, digest, plain, structure
@@ -47,7 +48,7 @@ METRICS = {
 PRIMARY = "success_rate"
 CACHE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 RANKINGS = 8
 """How many are kept of each category and metric: the whole one, and filtered ones."""
 
@@ -57,7 +58,7 @@ class Summary:
     """What a leaderboard needs of a submission. `values` holds one number a session, by metric.
 
     `standing` is what its verifications come to today; it is never taken from the cache. `stamp` is
-    that of the file on this disk.
+    that of the file on this disk. What is not `judged` needs a package that is not installed here.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Summary:
     aggregates: Aggregates
     values: Mapping[str, tuple[float, ...]]
     errors: tuple[str, ...] = ()
+    judged: bool = field(default=True, metadata={"stored": False})
     standing: Standing | None = None
     stamp: tuple[int, ...] = field(default=(), metadata={"stored": False})
 
@@ -125,6 +127,7 @@ def summarize(
         aggregates=benchmark.aggregates if errors else aggregate(benchmark.sessions, protocol),
         values={} if errors else values(benchmark, rules),
         errors=errors,
+        judged=judged(findings),
     )
 
 
@@ -318,7 +321,7 @@ class Cache:
         with suppress(QnError, KeyError, TypeError, AttributeError):
             kept = self.summaries[name]
             if kept["stamp"] == stamp:
-                return _restored(kept["summary"], self._path)
+                return _restored(kept["summary"])
         return None
 
     def put(self, name: str, stamp: list[int], summary: Summary) -> None:
@@ -382,13 +385,11 @@ def _mapping(doc: dict[str, Any], name: str) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
-def _restored(doc: Mapping[str, Any], path: str) -> Summary:
+def _restored(doc: Mapping[str, Any]) -> Summary:
     """A summary from the cache, without the checks that a file of somebody else's needs.
 
     They are most of a leaderboard's time. Raises what comes of a cache that is not as it was.
     """
-    if doc["errors"]:  # with what is claimed, also numbers that are texts
-        return structure(doc, Summary, file=path)
     aggregates: dict[str, Any] = {
         name: Estimate(**value) if isinstance(value, dict) else value
         for name, value in doc["aggregates"].items()
@@ -438,9 +439,10 @@ def survey(
     cache: Cache,
     now: CodeNow,
 ) -> tuple[list[Summary], list[QnError]]:
-    """Every submission of a folder, each file read once in its life; and what cannot be read.
+    """Every submission of a folder, and what cannot be read.
 
-    `check` judges one that is new. One with errors is in the list, with its errors and no values.
+    `check` judges one that is new, once in its life; one with errors each time, since what is
+    installed may have changed. It is in the list, with its errors and no values.
     `now` says what code is installed, for the marks.
     """
     found: list[Summary] = []
@@ -459,8 +461,10 @@ def survey(
                 known = [p.version for p in book.versions]
                 protocol = book.version(version if version in known else book.current)
                 summary = summarize(entry, protocol, findings, benchmarks)
-                cache.put(inside, stamp, summary)
-            seen[inside] = cache.summaries[inside]
+                if not summary.errors:
+                    cache.put(inside, stamp, summary)
+            if not summary.errors:
+                seen[inside] = cache.summaries[inside]
             records = _verifications(benchmarks, summary.id, cache, problems)
             standing = verifications.standing(
                 summary.contribution, summary.sha256, records, book.current, now

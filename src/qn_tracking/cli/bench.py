@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qn_tracking.cli.command import dispatch, run
-from qn_tracking.errors import UsageError, printable
+from qn_tracking.errors import UnsupportedError, UsageError, printable
 
 if TYPE_CHECKING:
     import pluggy
@@ -75,10 +76,11 @@ def judges(config: Config) -> pluggy.PluginManager:
     return make_manager(JUDGES, config=config)
 
 
-def survey(args: Namespace) -> tuple[list[Summary], Rulebook, Cache]:
+def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rulebook, Cache]:
     """Every submission that is valid by itself, the rules, and the cache, to be saved.
 
-    What cannot be read, or has errors, is a warning: it never hides the others.
+    What cannot be read, or has errors, is a warning: it never hides the others. Raises
+    UnsupportedError if they are wanted `whole` and one cannot be judged by what is installed here.
     """
     from qn_tracking.benchmark import judge, ranking
     from qn_tracking.benchmark.protocol import rulebook
@@ -93,9 +95,13 @@ def survey(args: Namespace) -> tuple[list[Summary], Rulebook, Cache]:
     for problem in problems:
         warn(str(problem))
     for entry in found:
+        place = os.path.join(args.benchmarks_dir, entry.path)
+        if whole and not entry.judged:
+            raise UnsupportedError(entry.errors[0], file=place, hint="install it first")
         if entry.errors:
             more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
-            warn(f"{entry.path}: is not valid, left out: {entry.errors[0]}{more}")
+            what = "is not valid" if entry.judged else "cannot be judged here"
+            warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
     return [entry for entry in found if not entry.errors], book, cache
 
 
@@ -109,10 +115,7 @@ def code_now() -> CodeNow:
 
     @cache
     def now(name: str) -> str | None:
-        import os
-
         from qn_tracking.builtin.snapshot import source_digest
-        from qn_tracking.errors import UnsupportedError
         from qn_tracking.reproduce import packages_of, source_of
 
         try:

@@ -15,7 +15,7 @@ from qn_tracking.config import shipped
 from qn_tracking.errors import UsageError, did_you_mean, printable
 from qn_tracking.render.board import command, estimate, percent, ranks
 from qn_tracking.render.table import Column, columns_of, table
-from qn_tracking.render.text import duration, sparkline
+from qn_tracking.render.text import duration, rows as rows_of, sparkline
 from qn_tracking.submission import Category
 
 TOP = 10
@@ -134,15 +134,18 @@ def _leaderboard(args: Namespace, entries: list[Summary], protocol: Any, cache: 
         print_json([board(category, rows) for category, rows in every])
         return 0
     print(f"by {METRICS[args.metric]}, protocol version {protocol.version}")
+    empty = [category for category, rows in every if not rows]
     for category, rows in every:
-        print(f"\n{category}")
         if not rows:
-            print(f"  no entry; {filling(category)}")
             continue
+        print(f"\n{category}")
         shown = rows if args.all else rows[:TOP]
         print(_table(shown, args.metric), end="")
         if len(shown) < len(rows):
             print(f"  and {len(rows) - len(shown)} more (--all)")
+    if empty:
+        print("\nno entry yet:")
+        print(rows_of([(str(category), filling(category)) for category in empty]), end="")
     return 0
 
 

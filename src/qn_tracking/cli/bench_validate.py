@@ -23,11 +23,12 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Judges each against all others; 1 if one has an error, 3 if one cannot be read."""
+    """Judges each against all others; 1 if one has an error or cannot be read, 4 if all that is
+    wrong is that one needs what is not installed here.
+    """
     book = rulebook(args.benchmarks_dir)
     everyone, _ = files.load_all(args.benchmarks_dir)
     report = []
-    unreadable = False
     for place in args.paths or [args.benchmarks_dir]:
         entries, problems = files.load_all(place)
         for entry in entries:
@@ -41,19 +42,18 @@ def run(args: Namespace) -> int:
             )
             report.append((entry.path, findings))
         for problem in problems:
-            unreadable = True
             found = Finding(
                 rule="schema", level="error", field=problem.field, message=problem.cause
             )
             report.append((problem.file or place, (found,)))
     if not args.paths:
         for problem in verifications.problems(args.benchmarks_dir):
-            unreadable = True
             found = Finding(
                 rule="verification", level="error", field=problem.field, message=problem.cause
             )
             report.append((problem.file or args.benchmarks_dir, (found,)))
-    bad = sum(not judge.passes(findings) for _, findings in report)
+    strange = sum(not judge.judged(findings) for _, findings in report)
+    bad = sum(not judge.passes(findings) for _, findings in report) - strange
     if args.json:
         print_json(
             [
@@ -64,10 +64,11 @@ def run(args: Namespace) -> int:
     else:
         for path, findings in report:
             show(path, findings)
-        warned = sum(bool(findings) for _, findings in report) - bad
-        good = len(report) - bad
-        print(f"{len(report)} submissions: {good} valid, {bad} not; {warned} with warnings")
-    return 3 if unreadable and not bad else 1 if bad else 0
+        warned = sum(bool(findings) for _, findings in report) - bad - strange
+        good = len(report) - bad - strange
+        more = f"; {strange} cannot be judged here" if strange else ""
+        print(f"{len(report)} submissions: {good} valid, {bad} not; {warned} with warnings{more}")
+    return 1 if bad else 4 if strange else 0
 
 
 def show(path: str, findings: Sequence[Finding]) -> None:
