@@ -316,7 +316,7 @@ def test_a_worker_with_other_code_is_refused(qn: Program) -> None:
     assert len(completed()) == 2
 
 
-SLOW = "simulation: toy\npause: 0.1\n"
+SLOW = "simulation: toy\npause: 0.15\n"
 
 
 def started(*args: str) -> subprocess.Popen[str]:

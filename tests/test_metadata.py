@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from conftest import wait_until
-from qn_tracking import Experiment, track
+from qn_tracking import Experiment, Recorder, hookimpl, make_manager, track
 
 Git = Callable[..., str]
 
@@ -348,11 +349,42 @@ with track({"a": 1}, subject=Subject(packages=("qn_tracking.store",))) as run: r
     assert len(code["digest"]) == 64
 
 
-def test_git_is_read_while_the_loop_runs(repository: Path) -> None:
-    recorder = track("small.yml", seed=1, warn=lambda text: None)
+class Slow:
+    """Takes longer to start than git to be read; until then there is no folder of the run."""
+
+    @hookimpl
+    def run_start(self) -> None:
+        time.sleep(1.0)
+
+
+@pytest.mark.parametrize("others", [(), (Slow(),)])
+def test_git_is_read_while_the_loop_runs(repository: Path, others: tuple[object, ...]) -> None:
+    manager = make_manager(["metadata", "json_storage"])
+    for other in others:
+        manager.register(other)
+    recorder = Recorder(
+        "small.yml",
+        manager=manager,
+        seed=1,
+        experiments_dir="experiments",
+        warn=lambda text: None,
+    )
     recorder.start()
     keep = repository / "experiments" / "runs" / recorder.id / "facts.json"
     wait_until(lambda: keep.exists() and keep.stat().st_size)
     assert json.loads(keep.read_text())["git"]["branch"] == "main"
     recorder.end()
     assert not keep.exists()
+
+
+def test_where_nothing_is_stored_nobody_waits_for_a_folder(repository: Path) -> None:
+    recorder = Recorder(
+        "small.yml", manager=make_manager(["metadata"]), experiments_dir="experiments"
+    )
+    recorder.start()
+    (child,) = psutil.Process().children()
+    experiment = recorder.end()
+    assert experiment is not None
+    assert experiment.facts["metadata"]["git"]["branch"] == "main"
+    assert not child.is_running()
+    assert not Path("experiments").exists()

@@ -21,6 +21,8 @@ from qn_tracking.model import Attachment, RunInfo
 from qn_tracking.store import paths
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.py")
+FAREWELL = 0.2
+"""Seconds that a process has to end after its answer."""
 KEYS = ("git", "code", "packages", "system", "warnings")
 
 
@@ -114,6 +116,7 @@ def _request(run: RunInfo) -> dict[str, Any]:
         "own": run.experiments_dir,
         "sources": [source for source in sources if source[1]],
         "keep": keep,
+        "parent": os.getpid(),
     }
 
 
@@ -162,7 +165,11 @@ class _Child:
             os.close(self._out)
 
     def _wait(self, timeout: float | None) -> dict[str, Any]:
+        """The answer, the process being over. One that has answered may still wait for the folder
+        of a run that nobody stores; then it is ended.
+        """
         end = None if timeout is None else time.monotonic() + timeout
+        answered = False
         pause = 0.0005
         while True:
             try:
@@ -171,9 +178,13 @@ class _Child:
                 done = self._pid
             if done:
                 break
+            if not answered and self._has_answered():
+                answered, end = True, time.monotonic() + FAREWELL
             if end is not None and time.monotonic() > end:
                 os.kill(self._pid, 9)
                 os.waitpid(self._pid, 0)
+                if answered:
+                    break
                 return {"warnings": [f"git and system took longer than {timeout:g} s"]}
             time.sleep(pause)
             pause = min(pause * 2, 0.01)
@@ -192,6 +203,10 @@ class _Child:
                 attachment = Attachment(name=name, size=len(data), sha256=digest(data), data=data)
                 answer[holder][field] = attachment
         return answer  # type: ignore[no-any-return]
+
+    def _has_answered(self) -> bool:
+        size = os.fstat(self._out).st_size
+        return size > 0 and os.pread(self._out, 1, size - 1) == b"\n"
 
 
 def _json(request: dict[str, Any]) -> str:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GIT_SECONDS = 5.0
+FOLDER_SECONDS = 60.0
 MAX_PATCH = 8 << 20
 
 _SAFE = {
@@ -485,19 +487,32 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     sys.path[:] = request["path"]
     os.chdir("/")  # nothing is found or imported by where we happen to stand
-    data = json.dumps(_clean(snapshot(request))).encode()
+    data = json.dumps(_clean(snapshot(request))).encode() + b"\n"  # which says that it is whole
     with open(1, "wb", closefd=False) as out:
         out.write(data)
     if request["keep"]:
-        # For a run that is killed: its record can be made from the folder alone.
+        _keep(request["keep"], data, request["parent"])
+
+
+def _keep(path: str, data: bytes, parent: int) -> None:
+    """For a run that is killed: its record can be made from its folder alone.
+
+    The folder comes once every other plugin has agreed to the run. Until then it is waited for, as
+    long as there is somebody who would make it.
+    """
+    end = time.monotonic() + FOLDER_SECONDS
+    while True:
         try:
-            fd = os.open(
-                request["keep"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666
-            )
-        except OSError:  # no folder: nothing is stored
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            break
+        except FileNotFoundError:
+            if os.getppid() != parent or time.monotonic() > end:
+                return
+            time.sleep(0.02)
+        except OSError:
             return
-        with open(fd, "wb") as out:
-            out.write(data)
+    with open(fd, "wb") as out:
+        out.write(data)
 
 
 if __name__ == "__main__":
