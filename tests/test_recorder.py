@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -647,6 +648,41 @@ def test_a_generator_is_no_hook(body: str) -> None:
     exec(f"class P:\n  @hookimpl\n  def episode_end(self): {body}\n", scope)
     with pytest.raises(PluginSetupError, match="would never run"):
         recorder(scope["P"]())
+
+
+def test_a_plugin_may_warn_whenever_it_likes() -> None:
+    class Warns:
+        @hookimpl
+        def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> None:
+            self.warn = warn
+            warn("the server of ftp://me:pass@host is away")
+
+        @hookimpl
+        def episode_end(self) -> None:
+            thread = threading.Thread(target=self.warn, args=("still away\n",))
+            thread.start()
+            thread.join()
+
+        @hookimpl
+        def run_end(self) -> None:
+            self.warn("kept elsewhere")
+
+    class Takes:  # one of the arguments only
+        @hookimpl
+        def run_start(self, warn: Callable[[str], None]) -> None:
+            warn("so do I")
+
+    said: list[str] = []
+    heard: list[int] = []
+    with recorder(Warns(), Takes(), warn=said.append) as run:
+        heard.append(len(said))
+        run.episode()
+        heard.append(len(said))
+    assert heard == [2, 3]
+    assert run.experiment is not None
+    kept = ("the server of ftp://[redacted]@host is away", "so do I", "still away\n")
+    assert sorted(run.experiment.warnings) == sorted(kept)
+    assert said[-1] == "kept elsewhere"
 
 
 def test_a_plugin_that_takes_its_time_is_named_at_the_end() -> None:

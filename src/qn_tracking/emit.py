@@ -58,7 +58,7 @@ class Emitter:
         self.busy: _Listener | None = None
         self.since = 0.0
         self._warn = warn
-        self._start = _listeners(manager, "run_start", ("run",))
+        self._start = _listeners(manager, "run_start", ("run", "warn"))
         self._episode = _listeners(manager, "episode_end", ("run", "episode"))
         self._facts = _listeners(manager, "run_facts", ("run",))
         self._end = _listeners(manager, "run_end", ("experiment",))
@@ -75,7 +75,7 @@ class Emitter:
         started = {listener.name for listener in self._end} - names
         try:
             for listener in self._start:
-                said = self._call(listener, run)
+                said = self._call(listener, run, self._warn)
                 started.add(listener.name)
                 if said is not None:
                     facts[listener.name] = _mapping(said, listener.name, "run_start")

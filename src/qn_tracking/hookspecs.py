@@ -51,9 +51,11 @@ class Commands(Protocol):
 
 
 @hookspec
-def run_start(run: RunInfo) -> Mapping[str, Any] | None:
+def run_start(run: RunInfo, warn: Callable[[str], None]) -> Mapping[str, Any] | None:
     """The run is about to start; facts about it may be returned.
 
+    `warn` says one line to the user at once, now or later and from any thread; what is said before
+    the record is sealed is in it.
     A value may be a Future, resolved before the record is sealed, or an Attachment. If a plugin
     raises, the run does not start.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os.path import join, lexists
 from threading import Event, Thread
@@ -14,7 +14,6 @@ from qn_tracking.errors import ConfigError, QnError, StorageError, describe
 from qn_tracking.hookspecs import hookimpl
 from qn_tracking.model import Episode, Experiment, RunInfo
 from qn_tracking.outbox import Outbox
-from qn_tracking.recorder import warn_on_stderr
 from qn_tracking.store import paths, read
 from qn_tracking_postgres import rows, spool
 from qn_tracking_postgres.delivery import Delivery, Item, flush
@@ -62,9 +61,11 @@ class Postgres:
         self._flusher: Thread | None = None
         self._flushed = spool.Flushed()
         self._over = Event()
+        self._warn: Callable[[str], None]
 
     @hookimpl
-    def run_start(self, run: RunInfo) -> None:
+    def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> None:
+        self._warn = warn
         self._experiments = run.experiments_dir
         host = os.uname().nodename
         self._about = document(rows.about(run, host, os.getpid()))
@@ -76,7 +77,7 @@ class Postgres:
         except UnreachableError as error:
             if self._stop:
                 raise
-            warn_on_stderr(f"{error}: the run goes on; its episodes wait until somebody answers")
+            self._warn(f"{error}: the run goes on; its episodes wait until somebody answers")
         else:
             self._begin_flush()
         self._outbox = Outbox(self._delivery.deliver)
@@ -126,8 +127,8 @@ class Postgres:
         if self._experiments is None:
             raise StorageError(f"not delivered: {cause}", file=NAME)
         episodes = [item for item in left if isinstance(item, Episode)]
-        path = spool.keep(self._experiments, sealed, episodes, warn_on_stderr)
-        warn_on_stderr(
+        path = spool.keep(self._experiments, sealed, episodes, self._warn)
+        self._warn(
             f"{cause}: the run is kept in {path} and sent by the next one"
             " (or by qn-exp postgres flush)"
         )
@@ -156,4 +157,4 @@ class Postgres:
         for id, error in self._flushed.errors:
             if not isinstance(error, UnreachableError):
                 place = join(spool.folder(self._experiments), f"{id}.zip" if id else "")
-                warn_on_stderr(f"{error}: an earlier run still waits in {place}")
+                self._warn(f"{error}: an earlier run still waits in {place}")
