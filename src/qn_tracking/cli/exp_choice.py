@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.exp import folder, resolved, warn
+import sys
+
+from qn_tracking.cli.exp import folder, progress, resolved, warn
 from qn_tracking.cli.exp_list import add_filters, conditions_of, filters
-from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.errors import StorageError, UsageError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, TypeVar
 
     from qn_tracking.cli.command import Parser
     from qn_tracking.store.index import Index
+
+    T = TypeVar("T")
 
 
 def arguments(parser: Parser) -> None:
@@ -62,6 +66,30 @@ def named_or_all(args: Namespace) -> list[str]:
     from qn_tracking.store.read import recorded
 
     return recorded(folder(args))
+
+
+def each(ids: Sequence[str], do: Callable[[str], T], doing: str) -> tuple[list[T], list[str]]:
+    """Does something with each experiment that has a record: what came of it, and the errors.
+
+    An error is said, and the others are done all the same.
+    """
+    draw = progress(doing)
+    out: list[T] = []
+    errors: list[str] = []
+    for done, id in enumerate(ids):
+        if draw is not None:
+            draw(done, len(ids))
+        try:
+            out.append(do(id))
+        except FileNotFoundError:
+            errors.append(f"{id}: has no record yet (qn-exp recover {id}, if it has ended)")
+        except StorageError as error:
+            errors.append(str(error))
+    if draw is not None:
+        draw(len(ids), len(ids))
+    for text in errors:
+        print(f"error: {printable(text)}", file=sys.stderr)
+    return out, errors
 
 
 def documents(args: Namespace, ids: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -12,11 +12,12 @@ from qn_tracking.errors import StorageError, UsageError, printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import IO, Any
 
     from qn_tracking.cli.command import Parser
     from qn_tracking.model import Episode
+    from qn_tracking.store.arrival import Arrived, Refused
 
 FORMATS = ("csv", "jsonl", "parquet", "bundle")
 BINARY = ("parquet", "bundle")
@@ -213,15 +214,23 @@ def _import(args: Namespace) -> int:
         if not path or "\x00" in path:
             raise UsageError("expected a file or a folder, got nothing")
     arrival.sweep(experiments)
-    arrived: list[arrival.Arrived] = []
-    refused: list[arrival.Refused] = []
-    for path in args.paths:
-        for one in arrival.take_in(experiments, path, warn):
-            if isinstance(one, arrival.Arrived):
-                arrived.append(one)
-            else:
-                refused.append(one)
-                print(f"error: {one.error}", file=sys.stderr)
+    return tell_arrivals(
+        args, (one for path in args.paths for one in arrival.take_in(experiments, path, warn))
+    )
+
+
+def tell_arrivals(args: Namespace, found: Iterable[Arrived | Refused]) -> int:
+    """Says what became of each experiment that was to be taken in; 3 if one was refused."""
+    from qn_tracking.store import arrival
+
+    arrived: list[Arrived] = []
+    refused: list[Refused] = []
+    for one in found:
+        if isinstance(one, arrival.Arrived):
+            arrived.append(one)
+        else:
+            refused.append(one)
+            print(f"error: {one.error}", file=sys.stderr)
     counts = {
         kind: sum(one.outcome == kind for one in arrived)
         for kind in (arrival.IMPORTED, arrival.COMPLETED, arrival.HERE)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qn_tracking.cli import exp_choice
-from qn_tracking.cli.exp import folder, print_plain, progress, warn
-from qn_tracking.errors import StorageError, UsageError, printable
+from qn_tracking.cli.exp import folder, print_plain, warn
+from qn_tracking.errors import UsageError
 from qn_tracking.hookspecs import Commands, hookimpl
 
 if TYPE_CHECKING:
@@ -97,29 +96,18 @@ def _server(args: Namespace) -> Server:
 
 def run_export(args: Namespace) -> int:
     """Runs `export`; 3 if one could not be brought there, and the others are."""
-    from qn_tracking_mlflow.export import Exported, export
+    from qn_tracking_mlflow.export import export
     from qn_tracking_mlflow.sink import check_experiment
 
     experiments = folder(args)
     name = check_experiment(args.experiment)
     ids = exp_choice.named_or_all(args)
     server = _server(args)
-    draw = progress("exporting")
-    exported: list[Exported] = []
-    errors: list[str] = []
-    for done, id in enumerate(ids):
-        if draw is not None:
-            draw(done, len(ids))
-        try:
-            exported.append(export(server, experiments, id, name=name, files=not args.no_files))
-        except FileNotFoundError:
-            errors.append(f"{id}: has no record yet (qn-exp recover {id}, if it has ended)")
-        except StorageError as error:
-            errors.append(str(error))
-    if draw is not None:
-        draw(len(ids), len(ids))
-    for text in errors:
-        print(f"error: {printable(text)}", file=sys.stderr)
+    exported, errors = exp_choice.each(
+        ids,
+        lambda id: export(server, experiments, id, name=name, files=not args.no_files),
+        "exporting",
+    )
     _tell_exported(args, exported, errors)
     return 3 if errors else 0
 
@@ -151,6 +139,7 @@ def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence
 
 def run_import(args: Namespace) -> int:
     """Runs `import`; 3 if one was refused, and the others are here."""
+    from qn_tracking.cli.exp_transfer import tell_arrivals
     from qn_tracking.store import arrival
     from qn_tracking_mlflow.arrivals import take_in
 
@@ -160,46 +149,20 @@ def run_import(args: Namespace) -> int:
     server = _server(args)
     arrival.sweep(experiments)
     experiment_names = server.experiment_names()
-    arrived: list[arrival.Arrived] = []
-    refused: list[arrival.Refused] = []
-    for run in _chosen(args, server):
-        name = experiment_names.get(str(run.info.experiment_id), "")
-        for one in take_in(server, experiments, run, name, warn):
-            if isinstance(one, arrival.Arrived):
-                arrived.append(one)
-            else:
-                refused.append(one)
-                print(f"error: {one.error}", file=sys.stderr)
-    kinds = (arrival.IMPORTED, arrival.COMPLETED, arrival.HERE)
-    counts = {kind: sum(one.outcome == kind for one in arrived) for kind in kinds}
-    if args.json:
-        print_plain(
-            {
-                **counts,
-                "refused": len(refused),
-                "experiments": [
-                    {
-                        "id": one.id,
-                        "outcome": one.outcome,
-                        "source": one.source,
-                        "origin_id": one.origin_id,
-                        "format": one.format,
-                    }
-                    for one in arrived
-                ],
-                "errors": [str(one.error) for one in refused],
-            }
-        )
-    else:
-        parts = [f"{counts[arrival.IMPORTED]} imported"]
-        if counts[arrival.COMPLETED]:
-            parts.append(f"{counts[arrival.COMPLETED]} completed")
-        if counts[arrival.HERE]:
-            parts.append(f"{counts[arrival.HERE]} already here")
-        if refused:
-            parts.append(f"{len(refused)} refused")
-        print(", ".join(parts))
-    return 3 if refused else 0
+    return tell_arrivals(
+        args,
+        (
+            one
+            for run in _chosen(args, server)
+            for one in take_in(
+                server,
+                experiments,
+                run,
+                experiment_names.get(str(run.info.experiment_id), ""),
+                warn,
+            )
+        ),
+    )
 
 
 def _chosen(args: Namespace, server: Server) -> Iterator[Run]:

@@ -12,7 +12,6 @@ from os.path import join, lexists
 from attrs import evolve, frozen
 
 from qn_tracking import codec
-from qn_tracking.errors import StorageError
 from qn_tracking.model import Experiment
 from qn_tracking.store import labels, paths, read
 from qn_tracking.store.write import naming
@@ -105,14 +104,5 @@ def _episodes(delivery: Delivery, experiment: Experiment, journal: str) -> int:
     episodes = iter(lines)
     while block := list(islice(episodes, _BLOCK)):
         delivery.episodes(block)
-    wanted = experiment.results.episodes
-    # A journal whose disk was full is shorter, as the record says.
-    if lines.count != wanted and not any(
-        failure.plugin == "json_storage" for failure in experiment.failures
-    ):
-        raise StorageError(
-            f"its record has {wanted:,} episodes, its journal {lines.count:,}",
-            file=experiment.id,
-            hint=f"qn-exp fsck {experiment.id}",
-        )
+    read.check_count(experiment, lines.count)
     return lines.count

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qn_tracking.cli import exp_choice
-from qn_tracking.cli.exp import folder, print_plain, progress, warn
-from qn_tracking.errors import StorageError, printable
+from qn_tracking.cli.exp import folder, print_plain, warn
+from qn_tracking.errors import printable
 from qn_tracking.hookspecs import Commands, hookimpl
 
 if TYPE_CHECKING:
@@ -61,22 +60,9 @@ def run(args: Namespace) -> int:
     ids = exp_choice.named_or_all(args)
     make_folder(target)
     dataset.sweep(target)
-    draw = progress("exporting")
-    exported: list[Exported] = []
-    errors: list[str] = []
-    for done, id in enumerate(ids):
-        if draw is not None:
-            draw(done, len(ids))
-        try:
-            exported.append(export(experiments, id, target, compression))
-        except FileNotFoundError:
-            errors.append(f"{id}: has no record yet (qn-exp recover {id}, if it has ended)")
-        except StorageError as error:
-            errors.append(str(error))
-    if draw is not None:
-        draw(len(ids), len(ids))
-    for text in errors:
-        print(f"error: {printable(text)}", file=sys.stderr)
+    exported, errors = exp_choice.each(
+        ids, lambda id: export(experiments, id, target, compression), "exporting"
+    )
     _tell(args, target, exported, errors)
     return 3 if errors else 0
 

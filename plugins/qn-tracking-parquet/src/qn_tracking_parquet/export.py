@@ -7,7 +7,6 @@ from os.path import join, lexists
 
 from attrs import frozen
 
-from qn_tracking.errors import StorageError
 from qn_tracking.model import Episode, Experiment
 from qn_tracking.store import labels, paths, read
 from qn_tracking_parquet import dataset, tables
@@ -48,16 +47,7 @@ def _episodes(
     try:
         for episode in episodes:
             file.add(episode)
-        wanted = experiment.results.episodes
-        # A journal whose disk was full is shorter, as the record says.
-        if file.count != wanted and not any(
-            failure.plugin == "json_storage" for failure in experiment.failures
-        ):
-            raise StorageError(
-                f"its record has {wanted:,} episodes, its journal {file.count:,}",
-                file=experiment.id,
-                hint=f"qn-exp fsck {experiment.id}",
-            )
+        read.check_count(experiment, file.count)
         publish_episodes(file, experiment, folder)
     finally:
         file.discard()
