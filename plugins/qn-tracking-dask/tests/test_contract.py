@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -38,6 +40,14 @@ class TestOnOneOfItsOwn(ExecutorContract):
     def executor(self) -> Iterator[Executor]:
         with made("dask://local", 1) as executor:
             yield executor
+
+
+def test_workers_of_its_own_keep_quiet_on_the_terminal() -> None:
+    for _ in range(2):
+        with made("dask://local", 1) as executor:
+            logs = executor.submit(logging.getLogger("distributed.worker").isEnabledFor, 40)
+            assert logs.result() is False
+            assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
 
 
 def test_nothing_is_left_of_it(shared: Cluster) -> None:

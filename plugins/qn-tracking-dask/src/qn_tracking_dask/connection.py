@@ -64,7 +64,7 @@ class Connection:
 
     async def open(self, address: str | None, jobs: int | None) -> None:
         """Connects, or starts a cluster. Raises PluginError if no scheduler answers."""
-        _keep_quiet()
+        quiet = _keep_quiet()
         from distributed import Client
         from distributed.versions import VersionMismatchWarning
 
@@ -72,7 +72,7 @@ class Connection:
 
         if address is None:
             try:
-                self._local = await _local_cluster(jobs)
+                self._local = await _local_cluster(jobs, quiet=quiet)
             except (OSError, RuntimeError) as error:
                 raise self._error("the cluster did not start", describe(error)) from error
         try:
@@ -269,11 +269,11 @@ class Connection:
             await self._local.close()
 
 
-async def _local_cluster(jobs: int | None) -> LocalCluster:
+async def _local_cluster(jobs: int | None, *, quiet: bool) -> LocalCluster:
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
-    from qn_tracking_dask.worker import Deaf
+    from qn_tracking_dask.worker import Attendant
 
     return await LocalCluster(
         n_workers=jobs or CPU_COUNT,
@@ -282,13 +282,13 @@ async def _local_cluster(jobs: int | None) -> LocalCluster:
         # There is an HTTP server in any case: let it be one that no other cluster is in the way of.
         dashboard_address="127.0.0.1:0",
         scheduler_kwargs={"dashboard": False},
-        plugins=(Deaf(),),
+        plugins=(Attendant(quiet=quiet),),
         asynchronous=True,
     )
 
 
-def _keep_quiet() -> None:
-    """Keeps Dask from telling on stderr what is told here in one line.
+def _keep_quiet() -> bool:
+    """Keeps Dask from telling on stderr what is told here in one line; False if a user wants it.
 
     A user's own configuration of logging is left alone. Before the first import of `distributed`,
     which sets its loggers up.
@@ -297,6 +297,8 @@ def _keep_quiet() -> None:
 
     own = {"logging", "logging-file-config"}
     config = dask.config.config
+    names = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
+    ours = dict.fromkeys(names, "critical")
     if not own & {*config, *config.get("distributed", {})}:
-        names = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
-        dask.config.set({"logging": dict.fromkeys(names, "critical")})
+        dask.config.set({"logging": ours})
+    return bool(config.get("logging") == ours)

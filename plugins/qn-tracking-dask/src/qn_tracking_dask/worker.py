@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
@@ -127,11 +128,19 @@ def _threads_are_free() -> bool:
     return "numpy" in sys.modules and os.environ.get("OMP_NUM_THREADS") != "1"
 
 
-class Deaf(WorkerPlugin):
-    """Keeps the Ctrl-C of a terminal from the workers of a cluster that was started there."""
+class Attendant(WorkerPlugin):
+    """Keeps the Ctrl-C of a terminal from the workers of a cluster that was started there, and what
+    they log from the terminal, if it is to be `quiet`.
+    """
 
-    name = "qn-tracking-deaf"
+    name = "qn-tracking-attendant"
+
+    def __init__(self, *, quiet: bool) -> None:
+        """For the workers of one cluster."""
+        self._quiet = quiet
 
     def setup(self, worker: Worker) -> None:
+        if self._quiet:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
