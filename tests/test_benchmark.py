@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -313,34 +314,111 @@ def test_one_that_is_not_valid_is_left_out_with_a_warning(board: Path) -> None:
         assert "Traceback" not in bench(command).stderr
 
 
+ELSEWHERE = """
+import random
+from qn_tracking import Subject, hookimpl
+from qn_tracking.submission import Category
+class Coins:
+    @hookimpl
+    def make_simulation(self, config):
+        return Made()
+    @hookimpl
+    def categorize(self, config):
+        return Category(environment="coins", family="classical")
+class Made:
+    warnings = ()
+    subject = Subject(
+        environment="coins", brain="none", family="classical", packages=("coins.toss",)
+    )
+    def episodes(self, runs, seed):
+        draw = random.Random(seed).random
+        for _ in range(runs):
+            yield {"success": draw() < 0.9, "steps": 1}
+"""
+
+
+@pytest.fixture
+def coins(board: Path) -> Path:
+    """A submission of a simulation whose package is in `site`, and not installed any more."""
+    info = Path("site/qn_coins-1.0.dist-info")
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: qn-coins\nVersion: 1.0\n")
+    entries = "[qn_tracking]\nsimulation.coins = coins.toss:Coins\n"
+    (info / "entry_points.txt").write_text(entries)
+    Path("site/coins").mkdir()
+    Path("site/coins/__init__.py").write_text("")
+    Path("site/coins/toss.py").write_text(ELSEWHERE)
+    Path("coins.yml").write_text("simulation: coins\n")
+    done = subprocess.run(
+        [str(BIN / "qn-run"), "coins.yml", "--sessions", "10", "--runs", "50", "--save-benchmark",
+         "--contributor", "Ada", "--benchmark-notes", "tossed"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = Path("benchmarks/coins/classical").glob("2*.json")
+    return path
+
+
 def test_one_that_needs_what_is_not_installed_waits_until_it_is(
-    board: Path, monkeypatch: pytest.MonkeyPatch
+    coins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("README.md", "BENCHMARKS.md"):
-        Path(name).write_text(PAGE)
-    assert bench("regenerate").returncode == 0
-    pages = [Path(name).read_bytes() for name in ("README.md", "BENCHMARKS.md")]
-    change(entries()[0], set_at("code", 0, "name", value="elsewhere.brains"))
-    said = "code: needs elsewhere, not installed here"
+        Path(name).write_bytes(PAGE.encode())
+    said = "code: needs coins, not installed here"
     for _ in range(2):
         done = bench("leaderboard", "--json")
         assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-        assert f"{entries()[0]}: cannot be judged here, left out: {said}" in done.stderr
-        assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 1
+        assert f"{coins}: cannot be judged here, left out: {said}" in done.stderr
+        assert coins.stem not in done.stdout
     done = bench("validate")
-    assert (done.returncode, done.stderr) == (4, f"error: {entries()[0]}: {said} [installed]\n")
-    assert "1 valid, 0 not; 1 with warnings; 1 cannot be judged here" in done.stdout
+    assert (done.returncode, done.stderr) == (4, f"error: {coins}: {said} [installed]\n")
+    assert "2 valid, 0 not; 2 with warnings; 1 cannot be judged here" in done.stdout
+    done = bench("verify", str(coins))
+    assert done.returncode == 4
+    assert "mismatch" not in done.stdout
     done = bench("regenerate")
     assert (done.returncode, said in done.stderr) == (4, True)
-    assert [Path(name).read_bytes() for name in ("README.md", "BENCHMARKS.md")] == pages
+    assert Path("README.md").read_bytes() == PAGE.encode()
     # What was said of it is not kept: once it is installed, it is judged.
-    Path("site").mkdir()
-    Path("site/elsewhere.py").write_text("raise SystemExit('imported')")
     monkeypatch.setenv("PYTHONPATH", str(Path("site").resolve()))
-    done = bench("leaderboard")
-    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert "is not valid, left out: code: is not the code of its subject" in done.stderr
-    assert bench("validate").returncode == 1
+    done = bench("leaderboard", "coins/classical")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "coins/classical\n" in done.stdout
+    assert bench("validate").returncode == 0
+    assert bench("regenerate").returncode == 0
+    assert "coins" in Path("README.md").read_text()
+
+
+def test_a_package_that_is_not_there_excuses_nothing_else(coins: Path) -> None:
+    change(coins, set_at("aggregates", "success_rate", "mean", value=0.99))
+    done = bench("validate", str(coins))
+    assert done.returncode == 1
+    assert "needs coins, not installed here [installed]" in done.stderr
+    assert "aggregates.success_rate.mean: " in done.stderr
+    assert "0 valid, 1 not; 0 with warnings" in done.stdout
+    assert "coins" in bench("leaderboard").stderr.partition("is not valid, left out: ")[2]
+    assert bench("regenerate").returncode == 3  # for want of pages: it is left out, as any other
+
+
+@pytest.mark.parametrize("name", ["evil_pkg", "", ".x", "a/b", "x\0y", None, 7, "distutils"])
+def test_who_names_a_package_that_nobody_needs_is_not_believed(board: Path, name: Any) -> None:
+    path = entries()[0]
+    change(path, set_at("aggregates", "success_rate", "mean", value=0.999))
+    change(path, set_at("code", value=lambda code: [*code, {**code[0], "name": name}]))
+    done = bench("validate", str(path))
+    assert done.returncode == 1
+    assert "installed]" not in done.stderr
+    assert "aggregates.success_rate.mean: " in done.stderr or "[schema]" in done.stderr
+
+
+def test_what_is_not_valid_for_ever_is_judged_once(board: Path) -> None:
+    change(entries()[0], set_at("sessions", 3, "episodes", "success", 7, value=lambda f: not f))
+    change(entries()[1], set_at("category", "family", value="quantum"))
+    first = bench("leaderboard").stderr
+    assert first.count("is not valid, left out") == 2
+    (kept,) = cached()["summaries"]  # the other may be right where another version is installed
+    assert kept.endswith(entries()[0].name)
+    assert bench("leaderboard").stderr == first
 
 
 def test_empty_categories_tell_the_command_that_fills_them(board: Path) -> None:

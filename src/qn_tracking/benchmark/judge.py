@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,12 @@ from qn_tracking.submission import Benchmark, Finding
 if TYPE_CHECKING:
     import pluggy
 
+    from qn_tracking.benchmark.protocol import Protocol
+
 INSTALLED = "installed"
-"""The rule of a submission that cannot be judged here, whatever it is worth."""
+"""The rule of a submission whose simulation cannot be made here, for want of a package."""
+CHANGING = (INSTALLED, "configuration", "category", "subject", "judge")
+"""The rules whose findings depend on what is installed, and not on the file alone."""
 
 MakeManager = Callable[[Config], "pluggy.PluginManager"]
 """A manager with the judges, and with the providers that a configuration asks for."""
@@ -44,26 +49,23 @@ def judge(
     found: list[Finding] = []
     if place is not None:
         found += _place(benchmark, place)
-    absent = ", ".join(_absent(benchmark))
-    if absent:
-        found.append(_error(INSTALLED, f"needs {absent}, not installed here", "code"))
-        return tuple(found)
     try:
         config = configuration.from_text(
             benchmark.text, benchmark.config.label, benchmark.config.overrides
         )
-        manager = make_manager(config)
     except QnError as error:
         return (*found, _error("configuration", str(error), "text"))
     try:
-        category = categorize(config, protocol, manager)
-        if category != benchmark.category:
-            found.append(
-                _error("category", f"is {benchmark.category}, derived is {category}", "category")
-            )
+        manager = make_manager(config)
+        made = _made(benchmark, config, protocol, manager)
     except QnError as error:
-        found.append(_error("category", error.cause, "category"))
-    found += _subject(benchmark, config, manager)
+        made = [_error("configuration", str(error), "text")]
+        manager = make_manager(configuration.from_mapping({}))  # of the judges alone
+    absent = _absent(benchmark)
+    if absent and {finding.rule for finding in made} & {"configuration", "category"}:
+        # Nobody here knows it, and it names who would: it is not for us to say that it is wrong.
+        made = [_error(INSTALLED, f"needs {', '.join(absent)}, not installed here", "code")]
+    found += made
     given: dict[str, Any] = {
         "benchmark": benchmark,
         "others": others,
@@ -85,13 +87,31 @@ def _absent(benchmark: Benchmark) -> list[str]:
     """The packages of its code that are not installed here. None of them is imported."""
     out = []
     for code in benchmark.code:
-        top = str(code.get("name")).partition(".")[0]
-        try:
-            if find_spec(top) is None:
-                out.append(top)
-        except ValueError:  # no name of a package, which is for the other rules to say
+        name = code.get("name")
+        # What is no name of a package is for the other rules to say.
+        if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
             continue
+        top = name.partition(".")[0]
+        with suppress(ValueError):
+            if find_spec(top) is None and top not in out:
+                out.append(top)
     return out
+
+
+def _made(
+    benchmark: Benchmark, config: Config, protocol: Protocol, manager: pluggy.PluginManager
+) -> list[Finding]:
+    """Whether category, subject and code are what the configuration gives."""
+    found = []
+    try:
+        category = categorize(config, protocol, manager)
+        if category != benchmark.category:
+            found.append(
+                _error("category", f"is {benchmark.category}, derived is {category}", "category")
+            )
+    except QnError as error:
+        found.append(_error("category", error.cause, "category"))
+    return found + _subject(benchmark, config, manager)
 
 
 def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager) -> list[Finding]:
@@ -117,8 +137,9 @@ def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager
 
 
 def judged(findings: Sequence[Finding]) -> bool:
-    """Whether this installation could judge the submission at all."""
-    return not any(finding.rule == INSTALLED for finding in findings)
+    """False if all that keeps the submission out is that a package is not installed here."""
+    errors = {finding.rule for finding in findings if finding.level == "error"}
+    return errors != {INSTALLED}
 
 
 def passes(findings: Sequence[Finding]) -> bool:

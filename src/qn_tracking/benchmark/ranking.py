@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 
 from qn_tracking.benchmark import files, verifications
 from qn_tracking.benchmark.aggregate import EFFICIENCIES, aggregate, final_rates, flags, rules_of
-from qn_tracking.benchmark.judge import judged
+from qn_tracking.benchmark.judge import CHANGING, judged
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
 from qn_tracking.benchmark.verifications import CodeNow, Standing
 from qn_tracking.codec import canonical, digest, plain, structure
@@ -321,7 +321,7 @@ class Cache:
         with suppress(QnError, KeyError, TypeError, AttributeError):
             kept = self.summaries[name]
             if kept["stamp"] == stamp:
-                return _restored(kept["summary"])
+                return _restored(kept["summary"], self._path)
         return None
 
     def put(self, name: str, stamp: list[int], summary: Summary) -> None:
@@ -385,11 +385,13 @@ def _mapping(doc: dict[str, Any], name: str) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
-def _restored(doc: Mapping[str, Any]) -> Summary:
+def _restored(doc: Mapping[str, Any], path: str) -> Summary:
     """A summary from the cache, without the checks that a file of somebody else's needs.
 
     They are most of a leaderboard's time. Raises what comes of a cache that is not as it was.
     """
+    if doc["errors"]:  # with what is claimed, also numbers that are texts
+        return structure(doc, Summary, file=path)
     aggregates: dict[str, Any] = {
         name: Estimate(**value) if isinstance(value, dict) else value
         for name, value in doc["aggregates"].items()
@@ -441,8 +443,8 @@ def survey(
 ) -> tuple[list[Summary], list[QnError]]:
     """Every submission of a folder, and what cannot be read.
 
-    `check` judges one that is new, once in its life; one with errors each time, since what is
-    installed may have changed. It is in the list, with its errors and no values.
+    `check` judges one that is new, once in its life; but each time one with an error that another
+    installation might not find. One with errors is in the list, with them and no values.
     `now` says what code is installed, for the marks.
     """
     found: list[Summary] = []
@@ -461,9 +463,11 @@ def survey(
                 known = [p.version for p in book.versions]
                 protocol = book.version(version if version in known else book.current)
                 summary = summarize(entry, protocol, findings, benchmarks)
-                if not summary.errors:
+                errors = {one.rule for one in findings if one.level == "error"}
+                if not errors & {*CHANGING}:
                     cache.put(inside, stamp, summary)
-            if not summary.errors:
+                    seen[inside] = cache.summaries[inside]
+            else:
                 seen[inside] = cache.summaries[inside]
             records = _verifications(benchmarks, summary.id, cache, problems)
             standing = verifications.standing(

@@ -97,7 +97,8 @@ def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rule
     for entry in found:
         place = os.path.join(args.benchmarks_dir, entry.path)
         if whole and not entry.judged:
-            raise UnsupportedError(entry.errors[0], file=place, hint="install it first")
+            hint = "pages that are made here would lose it"
+            raise UnsupportedError(entry.errors[0], file=place, hint=hint)
         if entry.errors:
             more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
             what = "is not valid" if entry.judged else "cannot be judged here"

@@ -13,6 +13,7 @@ from qn_tracking.cli.command import print_json
 from qn_tracking.codec import plain
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference.pair import compare, detectable_effect, sessions_needed, verdict
+from qn_tracking.inference.permutation import smallest_p
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
 
@@ -73,7 +74,8 @@ def run(args: Namespace) -> int:
     needed = None if said.better else sessions_needed(pair.hedges_g, rules=rules)
     more = None if needed is None else max(0, needed - min(pair.n, pair.m))
     fewer = min(pair.n, pair.m)
-    detectable = detectable_effect(fewer, rules=rules) if fewer > 1 else None
+    enough = fewer >= rules.min_sessions and smallest_p(fewer, fewer) < rules.alpha
+    detectable = detectable_effect(fewer, rules=rules) if enough else None
     doubt = pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high
     sentence = _sentence(args, first, second, said, more, doubt)
     if args.json:

@@ -41,7 +41,9 @@ def run(args: Namespace) -> int:
     signed = _signature(args, "submission", entry.id, loaded.sha256)
     verification = _standing(args, entry)
     findings = judge.judge(benchmark, (), book=book, make_manager=judges, place=loaded.path)
-    resampled = bootstrap(entry.values["success_rate"], rules=rules_of(book.now))
+    resampled = bootstrap(
+        entry.values["success_rate"], rules=rules_of(book.version(entry.protocol))
+    )
     if args.json:
         print_json(
             {
@@ -118,6 +120,8 @@ def _iqm(value: float, found: Bootstrap | None) -> str:
     """The interquartile mean, with what resampling the sessions makes of it."""
     if found is None:
         return f"{value:.1%}"
+    if found.sessions < 4:
+        return f"{value:.1%}, which is the mean of so few"
     narrow = f", too narrow with {found.sessions} sessions" if found.under_covers else ""
     return f"{value:.1%} [{100 * found.low:.1f}, {100 * found.high:.1f}] bootstrap{narrow}"
 

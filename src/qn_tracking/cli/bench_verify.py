@@ -241,7 +241,8 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         # What is not even of the form of a commit or of a package is not looked up, let alone run.
-        odd = all(finding.rule in ("form", "source") for finding in errors)
+        # What cannot be judged here is neither right nor wrong.
+        odd = all(finding.rule in ("form", "source", judge.INSTALLED) for finding in errors)
         report.outcome = "refused" if odd else "mismatch"
         report.reasons = [_reason(finding) for finding in errors]
         if odd:
