@@ -42,7 +42,10 @@ def wait_until(
     while not happened():
         if process is not None and process.poll() is not None:
             raise AssertionError(process.communicate())
-        assert time.monotonic() < end, "it did not happen"
+        if time.monotonic() > end:
+            if process is not None:
+                process.kill()
+            raise AssertionError("it did not happen")
         time.sleep(0.02)
 
 

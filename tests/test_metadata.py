@@ -18,6 +18,8 @@ import pytest
 
 from conftest import wait_until
 from qn_tracking import Experiment, Recorder, hookimpl, make_manager, track
+from qn_tracking.builtin.json_storage import JsonStorage
+from qn_tracking.errors import PluginError
 
 Git = Callable[..., str]
 
@@ -298,7 +300,7 @@ def test_a_git_that_hangs_is_given_up(
     slow.mkdir()
     real = shutil.which("git")
     (slow / "git").write_text(
-        f'#!/bin/sh\ncase "$1" in status) sleep 3600;; esac\nexec {real} "$@"\n'
+        f'#!/bin/sh\ncase "$1" in status) exec sleep 600;; esac\nexec {real} "$@"\n'
     )
     (slow / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow}{os.pathsep}{os.environ['PATH']}")
@@ -352,16 +354,17 @@ with track({"a": 1}, subject=Subject(packages=("qn_tracking.store",))) as run: r
 class Slow:
     """Takes longer to start than git to be read; until then there is no folder of the run."""
 
-    @hookimpl
+    @hookimpl(trylast=True)
     def run_start(self) -> None:
         time.sleep(1.0)
 
 
 @pytest.mark.parametrize("others", [(), (Slow(),)])
 def test_git_is_read_while_the_loop_runs(repository: Path, others: tuple[object, ...]) -> None:
-    manager = make_manager(["metadata", "json_storage"])
+    manager = make_manager(["metadata"])
     for other in others:
         manager.register(other)
+    manager.register(JsonStorage(), name="json_storage")
     recorder = Recorder(
         "small.yml",
         manager=manager,
@@ -381,10 +384,51 @@ def test_where_nothing_is_stored_nobody_waits_for_a_folder(repository: Path) -> 
     recorder = Recorder(
         "small.yml", manager=make_manager(["metadata"]), experiments_dir="experiments"
     )
+    before = {one.pid for one in psutil.Process().children()}
     recorder.start()
-    (child,) = psutil.Process().children()
+    (child,) = (one for one in psutil.Process().children() if one.pid not in before)
     experiment = recorder.end()
     assert experiment is not None
     assert experiment.facts["metadata"]["git"]["branch"] == "main"
     assert not child.is_running()
     assert not Path("experiments").exists()
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_host_that_reaps_its_children_loses_nothing(repository: Path, stored: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REAPED, "json_storage" if stored else "progress"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "main 0\n"), done.stderr
+    assert not list(Path("experiments").glob("runs/*/facts.json"))
+
+
+REAPED = """
+import signal, sys
+from qn_tracking import Recorder, make_manager
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+manager = make_manager(["metadata", sys.argv[1]])
+with Recorder("small.yml", manager=manager, experiments_dir="experiments") as run: run.episode()
+found = run.experiment
+print(found.facts["metadata"]["git"]["branch"], len(found.failures))
+"""
+
+
+def test_a_run_that_is_refused_at_the_last_moment_leaves_no_facts(repository: Path) -> None:
+    class Refuses:
+        @hookimpl(trylast=True)
+        def run_start(self) -> None:
+            time.sleep(0.3)
+            raise ValueError("no")
+
+    before = {one.pid for one in psutil.Process().children()}
+    for last in (True, False):
+        manager = make_manager(["metadata"])
+        for plugin in (JsonStorage(), Refuses())[:: 1 if last else -1]:
+            manager.register(plugin, name=type(plugin).__name__)
+        with pytest.raises(PluginError):
+            Recorder("small.yml", manager=manager, experiments_dir="experiments").start()
+        assert {one.pid for one in psutil.Process().children()} == before
+    assert not list(Path("experiments").glob("runs/*/facts.json"))

@@ -138,7 +138,8 @@ class Emitter:
     def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
         """Tells everyone who heard the start; returns the failures of this hook.
 
-        Also where somebody interrupts one of them: the interrupt passes after the last.
+        Also where somebody interrupts one of them: the interrupt passes after the last, and what
+        had failed is said.
         """
         interrupt: BaseException | None = None
         failed: list[tuple[Failure, BaseException]] = []
@@ -154,6 +155,8 @@ class Emitter:
                 failure = Failure(plugin=listener.name, hook="run_end", error=describe(error))
                 failed.append((failure, error))
         if interrupt is not None:
+            for failure, _ in failed:
+                self._warn(f"plugin {failure.plugin}: {failure.hook}: {failure.error}")
             raise interrupt
         return failed
 

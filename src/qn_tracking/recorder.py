@@ -588,8 +588,9 @@ def error_info(error: BaseException | ErrorInfo) -> ErrorInfo:
 def _together(failed: list[tuple[Failure, BaseException]]) -> QnError:
     """All failures of the end as one error: of storage if one is, the exit code being its own."""
     storage = [error for _, error in failed if isinstance(error, StorageError)]
-    if len(failed) == 1 and isinstance(failed[0][1], QnError):
-        return failed[0][1]
+    if len(failed) == 1 and isinstance(alone := failed[0][1], QnError):
+        alone.file = alone.file or f"plugin {failed[0][0].plugin}"
+        return alone
     causes = "; ".join(f"plugin {failure.plugin}: {failure.error}" for failure, _ in failed)
     kind = StorageError if storage else PluginError
     return kind(causes, field="run_end")

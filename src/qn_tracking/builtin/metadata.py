@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -59,7 +60,10 @@ class Metadata:
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         if self._snapshot is not None:
             return self._snapshot
-        child = self._child = _Child(_request(run))
+        keep = None
+        if run.experiments_dir is not None:
+            keep = os.path.join(paths.run_folder(run.experiments_dir, run.id), "facts.json")
+        child = self._child = _Child(_request(run), keep)
         return {key: _Part(child, key) for key in KEYS}
 
     @hookimpl
@@ -88,7 +92,7 @@ class Metadata:
 
 def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
     """Git, code, packages and system as they are now, for all sessions of a campaign."""
-    child = _Child(_request(run))
+    child = _Child(_request(run), None)
     return {key: _Part(child, key).result(timeout) for key in KEYS}
 
 
@@ -104,9 +108,6 @@ def _request(run: RunInfo) -> dict[str, Any]:
     sources = [(package, _folder(package)) for package in run.subject.packages]
     if not sources and main:
         sources = [("__main__", os.path.abspath(main))]
-    keep = None
-    if run.experiments_dir is not None:
-        keep = os.path.join(paths.run_folder(run.experiments_dir, run.id), "facts.json")
     return {
         "path": [os.path.abspath(entry) for entry in sys.path if entry]
         + [os.path.dirname(package)],
@@ -115,7 +116,6 @@ def _request(run: RunInfo) -> dict[str, Any]:
         "here": os.getcwd(),
         "own": run.experiments_dir,
         "sources": [source for source in sources if source[1]],
-        "keep": keep,
         "parent": os.getpid(),
     }
 
@@ -128,16 +128,21 @@ def _folder(package: str) -> str | None:
 
 
 class _Child:
-    """The process that reads, and its answer once there is one."""
+    """The process that reads, and its answer once there is one, which it also writes to `keep`.
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    That is for a run that is killed: once there is an answer here, or nobody wants it, the process
+    has ended.
+    """
+
+    def __init__(self, request: dict[str, Any], keep: str | None) -> None:
+        self._keep = keep
         self._answer: dict[str, Any] | None = None
         self._out = _nameless()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", SNAPSHOT, _json(request)],
+                [sys.executable, "-I", SNAPSHOT, _json({**request, "keep": keep})],
                 {**os.environ},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, null, 0),
@@ -163,11 +168,13 @@ class _Child:
         if self._answer is None:
             self._answer = self._wait(0.0)
             os.close(self._out)
+            if self._keep is not None:
+                # The storage heard of the end before, and took away what was there by then.
+                with suppress(OSError):
+                    os.unlink(self._keep)
 
     def _wait(self, timeout: float | None) -> dict[str, Any]:
-        """The answer, the process being over. One that has answered may still wait for the folder
-        of a run that nobody stores; then it is ended.
-        """
+        """The answer, the process being over."""
         end = None if timeout is None else time.monotonic() + timeout
         answered = False
         pause = 0.0005
@@ -179,10 +186,13 @@ class _Child:
             if done:
                 break
             if not answered and self._has_answered():
-                answered, end = True, time.monotonic() + FAREWELL
+                # It may wait for the folder of a run that nobody stores.
+                wanted = self._keep is not None and os.path.isdir(os.path.dirname(self._keep))
+                answered, end = True, time.monotonic() + (FAREWELL if wanted else 0.0)
             if end is not None and time.monotonic() > end:
-                os.kill(self._pid, 9)
-                os.waitpid(self._pid, 0)
+                with suppress(ProcessLookupError, ChildProcessError):  # reaped by the host
+                    os.kill(self._pid, 9)
+                    os.waitpid(self._pid, 0)
                 if answered:
                     break
                 return {"warnings": [f"git and system took longer than {timeout:g} s"]}

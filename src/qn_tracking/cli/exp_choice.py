@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from qn_tracking.cli.exp import folder, progress, resolved, warn
-from qn_tracking.cli.exp_list import add_filters, conditions_of, filters
 from qn_tracking.errors import StorageError, UsageError, printable
 
 TYPE_CHECKING = False
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 def arguments(parser: Parser) -> None:
     """Ids, or the filters of `list`."""
+    from qn_tracking.cli.exp_list import add_filters
+
     parser.add_argument("ids", nargs="*", metavar="ID", help="experiments (or filters, below)")
     add_filters(parser.add_argument_group("filters, as of list"))
 
@@ -31,6 +32,8 @@ def chosen(args: Namespace, *, everything: bool) -> list[str]:
 
     Raises UsageError for ids and filters together, and for neither unless that means all.
     """
+    from qn_tracking.cli.exp_list import conditions_of, filters
+
     given = filters(args)
     if args.ids:
         if given:
