@@ -7,7 +7,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sysconfig
+import tempfile
 import time
+import venv
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -208,6 +211,160 @@ def test_what_is_trusted_is_isolated(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["how"][-1] == "isolated"
     assert not mark.exists()
+
+
+MINE = """\
+import random
+from qn_tracking import hookimpl
+from qn_tracking.model import Subject
+
+
+class Dice:
+    subject = Subject(environment="dice", brain="luck", packages=("mine",))
+    warnings = ()
+
+    def episodes(self, runs, seed):
+        rng = random.Random(seed)
+        for _ in range(runs):
+            yield {"success": rng.random() > 0.5, "steps": 1, "reward": rng.random()}
+
+
+class Provider:
+    @hookimpl
+    def make_simulation(self, config):
+        return Dice() if config.settings.get("simulation") == "dice" else None
+"""
+# Told where to look, says what of it can be read or written where it is run again.
+PROBE = """\
+import os
+
+if os.path.basename(os.getcwd()).startswith("session-"):
+    seen = [path for path in {hidden!r} if os.path.exists(path)]
+    for path in {shown!r}:
+        assert os.listdir(os.path.dirname(path)) and open(path).read(), path
+        try:
+            open(path, "a")
+        except OSError:
+            continue
+        seen.append(path)
+    if seen:
+        raise SystemExit(f"allowed: {{seen}}")
+"""
+FINDER = """\
+import sys
+from importlib.util import spec_from_file_location
+
+MAPPING = {mapping!r}
+
+
+class Finder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return spec_from_file_location(name, MAPPING[name] + ".py") if name in MAPPING else None
+
+
+sys.meta_path.append(Finder)
+"""
+
+
+class Editable:
+    """A home with an environment in it, that has this program and a simulation as checkouts."""
+
+    def __init__(self, home: Path, style: str) -> None:
+        self.home, self.theirs = home, home / "theirs"
+        self.python = home / "env" / "bin" / "python"
+        self.program = home / "clone" / "src" / "qn_tracking"
+        shutil.copytree(
+            Path(qn_tracking.__file__).parent,
+            self.program,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        self.code = self.theirs / ("src/mine/__init__.py" if style == "path" else "mine.py")
+        self.code.parent.mkdir(parents=True)
+        self.code.write_text(MINE)
+        venv.create(home / "env", symlinks=True)
+        (self.site,) = (home / "env").glob("lib/*/site-packages")
+        installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        relative = os.path.relpath(self.program.parent, self.site)
+        path = [relative, *sorted(installed), str(home), "/", str(home / "gone")]
+        if style == "path":
+            path.append(str(self.code.parents[1]))
+        else:
+            mapping = {"mine": str(self.code.with_suffix(""))}
+            (self.site / "__editable___mine_finder.py").write_text(FINDER.format(mapping=mapping))
+            path.append("import __editable___mine_finder")
+        (self.site / "all.pth").write_text("\n".join(path) + "\n")
+        self.about = self.site / "mine-1.0.dist-info"
+        self.about.mkdir()
+        (self.about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+        entry = "[qn_tracking]\nsimulation.dice = mine:Provider\n"
+        (self.about / "entry_points.txt").write_text(entry)
+        (self.theirs / "dice.yml").write_text("simulation: dice\n")
+        (self.theirs / ".gitignore").write_text("__pycache__/\n/experiments/\nprivate.txt\n")
+
+    def __call__(self, name: str, *args: str) -> subprocess.CompletedProcess[str]:
+        program = f"from qn_tracking.cli.{name} import entry; entry()"
+        return subprocess.run(
+            [str(self.python), "-c", program, *args],
+            cwd=self.theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture(params=["path", "table"])
+def editable(
+    project: Path, git: Git, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Editable:
+    """With a package on the path, or a single module that an import hook has in a table."""
+    made = Editable(project, request.param)
+    monkeypatch.chdir(made.theirs)
+    monkeypatch.setenv("HOME", str(project))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    return made
+
+
+@pytest.mark.skipif(reproduce.isolation() is None, reason="bubblewrap is not here, or not allowed")
+def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
+    editable: Editable,
+) -> None:
+    hidden = [editable.home / ".private", editable.home / "module.py"]
+    hidden += [editable.theirs / "private.txt", editable.code.parent.parent / "private.txt"]
+    hidden += [editable.program.parent / "private.txt", editable.home / "clone" / "private.txt"]
+    for path in hidden:
+        path.write_text("x")
+    shown = [editable.program / "model.py", editable.code]
+    probe = PROBE.format(hidden=[*map(str, hidden)], shown=[*map(str, shown)])
+    with editable.code.open("a") as out:
+        out.write(probe)
+    done = editable("run", "dice.yml", "--seed", "7", "--runs", "5", "--track-experiment")
+    assert done.returncode == 0, done.stderr
+    # The way in which the probe says that it was allowed something.
+    there = subprocess.run(
+        [editable.python, "-c", "import mine"],
+        cwd=tempfile.mkdtemp(prefix="session-", dir=editable.home),
+        capture_output=True,
+        text=True,
+    )
+    assert all(str(path) in there.stderr for path in (*hidden, *shown))
+    done = editable("exp", "rerun", "@1", "--at-commit", "--trust", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["outcome"], said["how"][-1]) == ("identical", "isolated")
+
+
+def test_a_dry_run_says_what_a_rerun_would(editable: Editable) -> None:
+    done = editable("run", "dice.yml", "--seed", "7", "--runs", "5", "--track-experiment")
+    assert done.returncode == 0, done.stderr
+    assert editable("exp", "rerun", "@1", "--dry-run").stdout.startswith("ok, nothing was run\n")
+    (editable.about / "entry_points.txt").unlink()
+    dry, done = editable("exp", "rerun", "@1", "--dry-run"), editable("exp", "rerun", "@1")
+    refused(done, "the present code cannot run it: dice.yml: simulation: unknown simulation")
+    assert (dry.returncode, dry.stdout, dry.stderr) == (4, "", done.stderr)
 
 
 def test_the_record_alone_suffices(repo: Path, qn_run: Program) -> None:
@@ -435,7 +592,7 @@ def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: Non
     with (repo / "src/qn_tracking/nematode/world.py").open("a") as out:
         out.write(slow)
     subprocess.run(["git", "commit", "-qam", "slow"], check=True)
-    id = run_it(qn_run, "--runs", "30")
+    id = run_it(qn_run, "--runs", "1000")  # 50 s of it
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         child = subprocess.Popen([str(BIN / "qn-exp"), "rerun", id, "--at-commit", "--json"])
         try:

@@ -31,8 +31,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.machinery import all_suffixes
 from math import isclose
 from os.path import basename, dirname, exists, isdir, isfile, join
 from typing import Any
@@ -452,6 +453,13 @@ _PROGRAM = (
     "import json, sys; roots = json.loads(sys.argv[1]); sys.argv = ['qn-run', *sys.argv[2:]]; "
     "sys.path[:0] = roots; from qn_tracking.cli.run import entry; entry()"
 )
+# Where an environment imports from: its path, and the tables of setuptools' editable installations.
+_WHERE = (
+    "import json, sys; modules = {getattr(f, '__module__', None) for f in sys.meta_path}; "
+    "tables = [getattr(sys.modules.get(m), 'MAPPING', None) for m in modules]; "
+    "found = [p for t in tables if isinstance(t, dict) for p in t.values()]; "
+    "print('\\n' + json.dumps([sys.path, [p for p in found if isinstance(p, str)]]))"
+)
 _NO_PROJECT = b"# Nothing above this folder speaks of the session in it.\n"
 
 
@@ -539,7 +547,7 @@ def run_config_in(
     env["LANG"] = "C.UTF-8"
     fence: list[str] = []
     if sandbox:
-        fence = _fence(folder, [python, sys.executable, *roots])
+        fence = _fence(folder, python, roots)
         env = {**env, "HOME": "/tmp", "TMPDIR": "/tmp"} if fence else env  # noqa: S108
     code, said = _supervised([*fence, *command], folder, env, seconds)
     return _replay(join(folder, "experiments"), code, said, bool(fence))
@@ -632,32 +640,100 @@ def isolation() -> str | None:
     return found if done.returncode == 0 else None
 
 
-def _fence(folder: str, needed: Sequence[str]) -> list[str]:
+def _fence(folder: str, python: str, roots: Sequence[str]) -> list[str]:
     """The beginning of a command that has no network, no other processes, no home, a read-only
     system and a /tmp of its own; empty if that is not to be had.
+
+    Of what is hidden it sees the Python, the code of `roots`, and what that Python imports.
     """
     program = isolation()
     if program is None:
         return []
     out = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     out += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    hidden = {"/tmp", "/var/tmp", "/run", "/home", "/root"}  # noqa: S108
-    hidden.add(os.path.realpath(os.path.expanduser("~")))
+    places = ("/tmp", "/var/tmp", "/run", "/home", "/root", os.path.expanduser("~"))  # noqa: S108
+    hidden = {os.path.realpath(name) for name in places} - {"/"}
     for name in sorted(hidden):
-        if isdir(name) and not os.path.islink(name) and name != "/":
+        if isdir(name):
             out += ["--tmpfs", name]
-    shown: dict[str, None] = {}
-    for name in (sys.prefix, sys.base_prefix, *needed):
-        # Of a Python its environment; of a folder all of it.
-        place = dirname(dirname(name)) if isfile(name) else name
-        shown[place] = None
-        shown[os.path.realpath(place)] = None
-        if isfile(name):
-            shown[dirname(dirname(os.path.realpath(name)))] = None
-    for name in shown:
-        if any(name.startswith(f"{other}/") for other in hidden):
-            out += ["--ro-bind", name, name]
+    needed = [sys.prefix, sys.base_prefix]
+    for name in (python, sys.executable):
+        needed += [dirname(dirname(name)), dirname(dirname(os.path.realpath(name)))]
+    for name in roots:
+        # A worktree of ours holds what was committed; beside other code there may be secrets.
+        needed += [name] if f"/{_TREE}" in name else _code_in(name, hidden)
+    if python == sys.executable:
+        needed += _imported(python, hidden)
+    shown = dict.fromkeys(place for name in needed for place in (name, os.path.realpath(name)))
+    for place in shown:
+        if _below(place, hidden) and not _around(place, hidden):
+            out += ["--ro-bind-try", place, place]
     return [*out, "--bind", folder, folder, "--chdir", folder, "--"]
+
+
+def _below(place: str, folders: Iterable[str]) -> bool:
+    """Whether it is one of these folders, or in one."""
+    return any(f"{place}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+def _around(place: str, hidden: set[str]) -> bool:
+    """Whether it is itself, or holds, what is to be hidden, such as a home: never to be shown."""
+    real = os.path.realpath(place)
+    return any(_below(name, (real,)) for name in hidden)
+
+
+def _imported(python: str, hidden: set[str]) -> list[str]:
+    """The code in hidden places that an environment imports without holding it: what was installed
+    editable, and whatever else a `.pth` file names.
+
+    Only for an environment of the user's own: it is that which says what may be read.
+    """
+    import json  # a path that is no UTF-8 is no JSON for orjson
+
+    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    code, said = _tool([python, "-I", "-B", "-c", _WHERE], env, 60)
+    if code != 0:
+        return []  # the session will say why
+    path, table = json.loads(said.splitlines()[-1])
+    out: list[str] = []
+    for name in path:
+        own = _below(name, (sys.prefix, sys.base_prefix))
+        if not own and _below(os.path.realpath(name), hidden):
+            out += [name] if isfile(name) or is_installed(name) else _code_in(name, hidden)
+    for name in table:
+        if isfile(join(name, "__init__.py")):
+            out.append(name)
+        elif isdir(name):
+            out += _code_in(name, hidden)
+        else:
+            # Of a module it names no file.
+            out += filter(isfile, (name, *(f"{name}{suffix}" for suffix in all_suffixes())))
+    return out
+
+
+def _code_in(folder: str, hidden: set[str], deeper: int = 2) -> list[str]:
+    """The modules and packages of a folder, and those of the namespaces in it; no other file, and
+    nothing of a home or the like.
+    """
+    out: list[str] = []
+    if _around(folder, hidden):
+        return out
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return out
+    for entry in entries:
+        if not entry.is_dir():
+            if entry.name.endswith(tuple(all_suffixes())):
+                out.append(entry.path)
+        elif entry.name.endswith((".egg-info", ".dist-info")):
+            out.append(entry.path)
+        elif entry.name.isidentifier() and entry.name != "__pycache__":
+            if isfile(join(entry.path, "__init__.py")):
+                out.append(entry.path)
+            elif deeper:
+                out += _code_in(entry.path, hidden, deeper - 1)
+    return out
 
 
 # ---------------------------------------------------------------------------------- the comparison

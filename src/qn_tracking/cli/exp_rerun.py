@@ -23,13 +23,15 @@ from qn_tracking.errors import (
     describe,
     printable,
 )
-from qn_tracking.model import Config, Digests, Episode, Experiment, Origin
+from qn_tracking.model import Config, Digests, Episode, Experiment, Origin, Simulation
 from qn_tracking.redact import MARK
 from qn_tracking.stats import Tally
 from qn_tracking.store import paths, read
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from pluggy import PluginManager
 
     from qn_tracking.cli.command import Parser
     from qn_tracking.comparison import Difference
@@ -135,6 +137,8 @@ def _rerun(args: Namespace) -> int:
     if code is not None and code.suspect and not args.trust:
         raise UnsupportedError(code.suspect, file=id, hint="--trust runs it")
     if args.dry_run:
+        if code is None and packages is None:
+            _made_here(original.config)
         return _dry_run(args, original, code, packages)
     if left_out:
         warn(f"without {', '.join(left_out)}: a re-run turns on no plugin of the configuration")
@@ -409,21 +413,27 @@ def _origin(original: _Original, notes: Sequence[str]) -> Origin:
     return Origin(kind="rerun", id=original.doc["id"], sha256=original.sha256, notes=tuple(notes))
 
 
-def _here(args: Namespace, original: _Original) -> Experiment:
-    """Runs the present code, in this process."""
-    from qn_tracking.builtin.progress import Progress
+def _made_here(config: Config) -> tuple[PluginManager, Simulation]:
+    """The simulation, ready to run, by the present code. Raises UnsupportedError if that cannot."""
     from qn_tracking.manager import TRACKER, make_manager, make_simulation
-    from qn_tracking.recorder import Recorder
-    from qn_tracking.runner import run_session
 
-    config = original.config
     try:
         manager = make_manager(TRACKER, config=config)
-        simulation = make_simulation(config, manager)
+        return manager, make_simulation(config, manager)
     except (ConfigError, PluginError) as error:
         raise UnsupportedError(
             f"the present code cannot run it: {error}", hint="--at-commit runs the recorded code"
         ) from None
+
+
+def _here(args: Namespace, original: _Original) -> Experiment:
+    """Runs the present code, in this process."""
+    from qn_tracking.builtin.progress import Progress
+    from qn_tracking.recorder import Recorder
+    from qn_tracking.runner import run_session
+
+    config = original.config
+    manager, simulation = _made_here(config)
     if not args.json:
         manager.register(Progress(), name="progress")
     recorder = Recorder(
