@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,9 +12,13 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from conftest import BIN, SMALL, Program
+from qn_tracking.model import Subject
+from qn_tracking.testing import ExecutorContract, SimulationContract, SinkContract
+from test_docs import HOOKS, block
 from test_manager import install
 
 
@@ -121,7 +126,7 @@ def call(program: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_plugin_adds_commands_of_one_word_or_two(pushing: Path) -> None:
     done = call("qn-exp", "push", "a", "b", "--twice", "--json")
-    assert (done.returncode, done.stdout) == (5, "push ['a', 'b'] True True None push\n")
+    assert (done.returncode, done.stdout) == (5, "push ['a', 'b'] True True experiments push\n")
     done = call("qn-exp", "push", "all", "--experiments-dir", "e")
     assert (done.returncode, done.stdout) == (5, "push all [] False False e push all\n")
     assert call("qn-bench", "push").returncode == 7
@@ -137,7 +142,11 @@ def test_a_program_that_needs_no_plugin_imports_none(pushing: Path) -> None:
     assert call("qn-exp", "list").returncode == 0
     unknown = call("qn-exp", "pus")
     assert unknown.returncode == 2
-    assert "unknown command pus" in unknown.stderr
+    assert unknown.stderr == "error: unknown command pus (did you mean push?)\n"
+    unknown = call("qn-exp", "xyz")
+    assert unknown.returncode == 2
+    assert "(known: list, show, " in unknown.stderr
+    assert unknown.stderr.endswith(", fsck, push)\n")
     broken = call("qn-exp", "push")
     assert broken.returncode == 2
     assert broken.stderr == (
@@ -242,9 +251,15 @@ def test_a_plugin_never_replaces_a_command() -> None:
         done = call("qn-exp", *args)
         assert done.returncode == 0, done.stderr
         assert "--twice" not in done.stdout
-    helped = call("qn-exp", "--help").stdout
-    assert "experiments, newest first" in helped
-    assert "send list" not in helped
+    for program in ("qn-exp", "qn-bench"):
+        helped = call(program, "--help")
+        assert helped.returncode == 0
+        assert "  list" in helped.stdout
+        assert "send " not in helped.stdout
+        assert helped.stderr == (
+            f"warning: plugin command.list: not used: {program} list is a command of the "
+            "program's own\n"
+        )
 
 
 @pytest.mark.usefixtures("impostor")
@@ -303,8 +318,190 @@ def test_a_plugin_that_cannot_be_imported_ships_none(
     assert unknown.stderr.count("\n") == 1
 
 
-def test_what_a_command_did_not_expect_is_one_line(pushing: Path) -> None:
-    (pushing / "pusher.py").write_text(COMMANDS.replace("return 5", "return 1 / 0"))
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ("return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(7)", "SystemExit: 7"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise SystemExit('bye')", "SystemExit: bye"),
+        ("return 'done'", "returned str, expected an exit code from 0 to 255"),
+        ("return 256", "returned 256, expected an exit code from 0 to 255"),
+        ("self.parser.exit(7)", "Answered: 7"),
+    ],
+)
+def test_what_a_command_did_not_expect_is_one_line(pushing: Path, run: str, said: str) -> None:
+    text = COMMANDS.replace("return 5", run)
+    (pushing / "pusher.py").write_text(
+        text.replace(
+            "arguments(self, parser):", "arguments(self, parser):\n        self.parser = parser"
+        )
+    )
+    for words in (["push"], ["push", "all"]):
+        done = call("qn-exp", *words)
+        name = " ".join(words)
+        assert done.stdout == f"{name} [] False False experiments {name}\n"
+        assert done.stderr == f"error: plugin command.push: {said}\n"
+        assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "code"), [("None", 0), ("0", 0), ("255", 255), ("True", 1), ("False", 0)]
+)
+def test_what_a_command_returns_is_the_exit_code(pushing: Path, returned: str, code: int) -> None:
+    (pushing / "pusher.py").write_text(COMMANDS.replace("return 5", f"return {returned}"))
     done = call("qn-exp", "push")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+ARGUMENTS = {
+    "parser.add_argument('--json')": "ArgumentError: argument --json: conflicting option string",
+    "parser.add_argument('--experiments-dir')": "ArgumentError: argument --experiments-dir: ",
+    "1 / 0": "ZeroDivisionError: division by zero",
+    "open('not there')": "FileNotFoundError: ",
+    "raise SystemExit(7)": "SystemExit: 7",
+    "raise SystemExit('bye')": "SystemExit: bye",
+    "parser.exit(7)": "Answered: 7",
+}
+"""What a plugin does to the parser that it gets, and what is said then."""
+
+
+@pytest.mark.parametrize("body", ARGUMENTS)
+@pytest.mark.parametrize("words", [["push"], ["push", "all", "--help"]], ids=" ".join)
+def test_arguments_that_cannot_be_added_are_one_line(
+    pushing: Path, words: list[str], body: str
+) -> None:
+    (pushing / "pusher.py").write_text(
+        COMMANDS.replace('parser.add_argument("what", nargs="*")', body)
+    )
+    done = call("qn-exp", *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: plugin command.push: {ARGUMENTS[body]}")
+    assert done.stderr.count("\n") == 1
+    assert call("qn-exp", "--help").returncode == 0
+
+
+@pytest.mark.parametrize("body", ["parser.add_argument('--json')", "1 / 0"])
+def test_arguments_that_cannot_be_added_do_not_spoil_completion(
+    pushing: Path, completed: Callable[[str], set[str]], body: str
+) -> None:
+    (pushing / "pusher.py").write_text(
+        COMMANDS.replace('parser.add_argument("what", nargs="*")', body).replace('"send ', '"1% ')
+    )
+    assert completed("qn-exp pu") == {"push"}
+    assert "list" in completed("qn-exp ")
+
+
+def test_help_that_cannot_be_printed_is_one_line(pushing: Path) -> None:
+    told = COMMANDS.replace(
+        '"--twice",', '"--loud", help="100% loud")\n        parser.add_argument("--twice",'
+    )
+    (pushing / "pusher.py").write_text(told)
+    done = call("qn-exp", "push", "--help")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: plugin command.push: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("type", "code", "said"),
+    [
+        ("int", 2, "error: what: invalid int value: 'x' (see qn-exp push --help)\n"),
+        ("open", 3, "error: x: No such file or directory\n"),
+        ("exit", 1, "error: plugin command.push: SystemExit: x\n"),
+        ("{}.__getitem__", 1, "error: plugin command.push: KeyError: 'x'\n"),
+    ],
+)
+def test_an_argument_that_cannot_be_read_is_one_line(
+    pushing: Path, type: str, code: int, said: str
+) -> None:
+    (pushing / "pusher.py").write_text(COMMANDS.replace('nargs="*"', f'nargs="*", type={type}'))
+    done = call("qn-exp", "push", "x")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_a_command_finds_the_folder_that_the_project_names(pushing: Path) -> None:
+    Path("pyproject.toml").write_text('[tool.qn-tracking]\nexperiments_dir = "kept"\n')
+    done = call("qn-exp", "push")
+    assert done.stdout == f"push [] False False {Path('kept').absolute()} push\n"
+    assert call("qn-exp", "push", "--experiments-dir", "e").stdout.endswith(" e push\n")
+
+
+# -------------------------------------------------------------- what the page of the hooks shows
+
+
+def test_the_command_of_the_page_counts_episodes(qn_run: Program, project: Path) -> None:
+    code = {"counter": block(HOOKS, "tested: counter.py")}
+    install(project / "site", "counter", "command.count = counter:Counter", code)
+    env = {**os.environ, "PYTHONPATH": str(project / "site")}
+    for runs in ("2", "3"):
+        assert qn_run("small.yml", "--runs", runs, "--track-experiment").returncode == 0
+
+    def count(*args: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [str(BIN / "qn-exp"), "count", *args], env=env, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout or done.stderr
+
+    assert count("--all") == (0, "5\n")
+    assert count("@1") == (0, "3\n")
+    assert count("@1", "@2", "@2") == (0, "5\n")
+    assert count() == (2, "error: expected ids, or --all (qn-exp count --help)\n")
+    assert count("--all", "--experiments-dir", "nowhere")[0] == 3
+
+
+def test_the_simulation_of_the_page_keeps_its_contract(qn_run: Program, project: Path) -> None:
+    code = {"coin": block(HOOKS, "tested: coin.py")}
+    install(project / "site", "coin", "simulation.coin = coin:Coin", code)
+    env = {**os.environ, "PYTHONPATH": str(project / "site")}
+    Path("coin.yml").write_text(block(HOOKS, "tested: coin.yml"))
+    done = qn_run("coin.yml", "--track-experiment", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["config"]["data"] == {"heads": 0.25}
+    assert found["config"]["settings"] == {"simulation": "coin", "runs": 20}
+    assert found["subject"]["packages"] == ["coin"]
+    wrong = qn_run("coin.yml", "--set", "heads=2.0", env=env)
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: coin.yml: heads: expected a number from 0 to 1\n"
+    Path("test_coin.py").write_text(
+        "from qn_tracking.testing import SimulationContract\n"
+        "class TestCoin(SimulationContract):\n"
+        "    config = {'simulation': 'coin', 'heads': 0.5}\n"
+        "    wrong = ({'simulation': 'coin', 'heads': 2.0},)\n"
+    )
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_coin.py"],
+        env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert tests.returncode == 0, tests.stdout
+
+
+def test_the_sink_of_the_page_brings_every_episode(qn_run: Program) -> None:
+    Path("sender.py").write_text(block(HOOKS, "tested: outbox"))
+    done = qn_run("small.yml", "--runs", "4", "--plugins", "sender:Sender")
+    assert done.returncode == 0, done.stderr
+    sent = [json.loads(line) for line in Path("server.txt").read_text().splitlines()]
+    assert [one["index"] for one in sent] == [0, 1, 2, 3]
+    Path("server.txt").unlink()
+    Path("server.txt").mkdir()
+    text = Path("sender.py").read_text().replace("close(10.0)", "close(0.5)")
+    Path("sender.py").write_text(text)
+    done = qn_run("small.yml", "--runs", "4", "--plugins", "sender:Sender")
     assert done.returncode == 1
-    assert done.stderr == "error: plugin command.push: ZeroDivisionError: division by zero\n"
+    assert "4 episodes did not arrive: [Errno 21] Is a directory" in done.stderr
+
+
+@pytest.mark.parametrize("field", [field.name for field in attrs.fields(Subject)])
+def test_every_field_of_a_subject_is_told(field: str) -> None:
+    assert f"`{field}`" in HOOKS.partition("| `Subject` |")[2].partition("\n\n")[0]
+
+
+@pytest.mark.parametrize("contract", [SinkContract, SimulationContract, ExecutorContract])
+def test_what_a_contract_wants_defined_is_told(contract: type) -> None:
+    (row,) = re.findall(rf"^\| `{contract.__name__}` \|.*$", HOOKS, re.MULTILINE)
+    wanted = {
+        name for name in vars(contract) if not name.startswith(("_", "test_")) and name != "make"
+    }
+    wanted |= set(contract.__annotations__)
+    assert wanted <= set(re.findall(r"`(\w+)", row))

@@ -74,8 +74,21 @@ class Ends(ThreadPoolExecutor):
     def submit(self, function, task):
         self.taken += 1
         if self.taken <= 2:
-            return super().submit(function, task)
+            self.last = super().submit(function, task), task
+            return self.last[0]
         future = Future()
+        if self.how == "exit":
+            sys.exit(7)
+        if self.how == "text":
+            return "queued"
+        if self.how == "same":
+            return self.last[0]
+        if self.how == "other":
+            return super().submit(function, self.last[1])
+        if self.how == "none":
+            future.set_result(None)
+        if self.how == "dropped":  # those who wait are not told
+            future.cancel()
         if self.how == "submit":
             raise ConnectionError("the scheduler is gone")
         if self.how == "future":
@@ -108,13 +121,39 @@ class Counting(ThreadPoolExecutor):
             self.now -= 1
 
 
+class Unruly(ThreadPoolExecutor):
+    def interrupt(self):
+        raise RuntimeError("cannot be told")
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        super().shutdown(wait=wait, cancel_futures=cancel_futures)
+        sys.exit("cannot be left")
+
+
+class NoShutdown:
+    def submit(self, function, task):
+        raise AssertionError
+
+
 MAKERS = {
+    "unruly": Unruly, "object": lambda jobs: object(), "noshutdown": lambda jobs: NoShutdown(),
     "threads": threads, "processes": processes, "othercode": other_code,
     "interruptible": Interruptible, "counting": Counting,
-    "endssubmit": partial(Ends, how="submit"), "endsfuture": partial(Ends, how="future"),
-    "endscancel": partial(Ends, how="cancel"),
+    **{f"ends{how}": partial(Ends, how=how) for how in HOWS},
 }
 """
+HOWS = {
+    "submit": "ConnectionError: the scheduler is gone",
+    "future": "ConnectionError: the scheduler is gone",
+    "cancel": "CancelledError: cancelled by the executor",
+    "dropped": "CancelledError: cancelled by the executor",
+    "exit": "SystemExit: 7",
+    "text": "submit returned str, expected a Future",
+    "same": "submit returned the Future of another session",
+    "none": "what came back is not this session: NoneType",
+    "other": "what came back is not this session: session ",
+}
+"""What an executor does with a session that it does not run, and what is said then."""
 
 SIMULATION = """
 import os
@@ -165,8 +204,11 @@ class Sink:
 
 
 def schemes() -> str:
-    names = ("threads", "processes", "othercode", "interruptible", "counting")
-    ends = ("endssubmit", "endsfuture", "endscancel")
+    names = (
+        "threads", "processes", "othercode", "interruptible", "counting", "unruly", "object",
+        "noshutdown",
+    )  # fmt: skip
+    ends = (f"ends{how}" for how in (*HOWS, "never"))
     return "\n".join(f"executor.{name} = executors:Plugin" for name in (*names, *ends))
 
 
@@ -179,7 +221,7 @@ def qn(qn_run: Program, project: Path, monkeypatch: pytest.MonkeyPatch) -> Progr
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: qn-elsewhere\nVersion: 1.0\n")
     entries = f"[qn_tracking]\nsimulation.toy = toy:Toy\n{schemes()}\n"
     (info / "entry_points.txt").write_text(entries)
-    (site / "executors.py").write_text(PLUGIN)
+    (site / "executors.py").write_text(f"HOWS = {(*HOWS, 'never')}\n{PLUGIN}")
     (site / "toy.py").write_text(SIMULATION)
     monkeypatch.setenv("PYTHONPATH", str(site))
     Path("sink.py").write_text(SINK)
@@ -361,20 +403,61 @@ def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
     while "again to stop at once" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert errors.endswith(f"go on with: qn-run --resume {campaign_id()}\n")
     assert len(records()) < 6
     assert all(one["status"] == "completed" for one in records())
 
 
-@pytest.mark.parametrize("how", ["submit", "future", "cancel"])
+def test_a_session_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> None:
+    process = started("--executor", "endsnever")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert f"go on with: qn-run --resume {campaign_id()}" in errors
+    assert len(records()) <= 2
+
+
+@pytest.mark.parametrize("scheme", ["object", "noshutdown"])
+def test_what_is_no_executor_is_refused_before_anything_is_declared(
+    qn: Program, scheme: str
+) -> None:
+    done = qn("toy.yml", "--sessions", "2", "--runs", "2", "--executor", f"{scheme}://x")
+    assert done.returncode == 1
+    missing = "object has no submit" if scheme == "object" else "NoShutdown has no shutdown"
+    assert done.stderr == (
+        f"error: plugin executor.{scheme}: make_executor: made no executor: {missing}\n"
+    )
+    assert not Path("experiments").exists()
+
+
+def test_an_executor_that_cannot_be_left_is_a_warning(qn: Program) -> None:
+    done = qn("toy.yml", "--sessions", "2", "--runs", "2", "--executor", "unruly")
+    assert done.returncode == 0, done.stderr
+    assert "2 completed" in done.stdout
+    said = "warning: plugin executor.unruly: shutdown: SystemExit: cannot be left\n"
+    assert said in done.stderr
+
+
+def test_an_executor_that_cannot_be_interrupted_is_waited_for(qn: Program) -> None:
+    process = started("--executor", "unruly", "--jobs", "1")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "cannot tell its sessions: RuntimeError: cannot be told" in errors
+    assert f"go on with: qn-run --resume {campaign_id()}" in errors
+    assert "Traceback" not in errors
+    assert all(one["status"] == "completed" for one in records())
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> None:
     args = ("toy.yml", "--sessions", "4", "--runs", "5", "--seed", "2")
     done = qn(*args, "--executor", f"ends{how}")
     assert done.returncode == 1
     assert "sessions 2, 3: " in done.stderr
-    cause = "CancelledError: " if how == "cancel" else "ConnectionError: the scheduler is gone"
-    assert cause in done.stderr
+    assert HOWS[how] in done.stderr
     assert "Traceback" not in done.stderr
     assert "2 completed, 2 missing" in done.stdout
     again = qn("--resume", campaign_id())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threading import Event
+from time import sleep
 
 from qn_tracking.outbox import Outbox
 
@@ -77,4 +78,30 @@ def test_a_delivery_that_hangs_is_left_behind_with_its_items() -> None:
     box: Outbox[int] = Outbox(lambda batch: hold.wait(60) and None, seconds=0.01)
     box.put(1)
     assert box.close(0.2) == [1]
+    assert isinstance(box.error, TimeoutError)
     hold.set()
+
+
+def test_a_server_that_answers_too_slowly_is_told_as_such() -> None:
+    asked = Event()
+
+    def deliver(batch: list[int]) -> None:
+        asked.set()
+        sleep(0.1)
+
+    box: Outbox[int] = Outbox(deliver, size=1, seconds=0.01)
+    for number in range(100):
+        box.put(number)
+    assert asked.wait(10)
+    left = box.close(0.5)
+    assert left == list(range(100 - len(left), 100))
+    assert len(left) > 0
+    assert str(box.error) == "not delivered within 0.5 s"
+
+
+def test_what_has_arrived_in_time_leaves_no_error() -> None:
+    box: Outbox[int] = Outbox(lambda batch: None, seconds=0.01)
+    box.put(1)
+    assert box.close(10) == []
+    assert box.close(0) == []
+    assert box.error is None

@@ -20,7 +20,13 @@ from qn_tracking.errors import PluginError, QnError, describe
 from qn_tracking.hookspecs import hookimpl
 from qn_tracking.manager import SIMULATION, entry_points, make_manager, make_simulation
 from qn_tracking.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
-from qn_tracking.recorder import FACTS_TIMEOUT, NO_SUBJECT, Recorder, error_info
+from qn_tracking.recorder import (
+    FACTS_TIMEOUT,
+    NO_SUBJECT,
+    Recorder,
+    error_info,
+    warn_on_stderr,
+)
 from qn_tracking.runner import (
     Outcome,
     Task,
@@ -243,6 +249,22 @@ def _other_code(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
     return ", ".join(name for name in sorted({*mine, *its}) if mine.get(name) != its.get(name))
 
 
+def _submitted(
+    executor: Executor, task: Task, running: Mapping[Future[Played], Task]
+) -> Future[Played]:
+    """Hands a task to the executor. Raises PluginError for what is no Future of its own."""
+    future = executor.submit(play, _for_worker(task))
+    if not isinstance(future, Future):
+        raise PluginError(f"submit returned {_brief(future)}, expected a Future")
+    if future in running:
+        raise PluginError("submit returned the Future of another session")
+    return future
+
+
+def _brief(value: object) -> str:
+    return f"session {value.id}" if isinstance(value, Played) else type(value).__name__
+
+
 def run_tasks(
     tasks: Sequence[Task],
     executor: Executor,
@@ -280,7 +302,10 @@ def run_tasks(
         if (raised := future.exception()) is not None:
             lost(task, raised)
             return
-        played = future.result()
+        played: object = future.result()
+        if not isinstance(played, Played) or played.id != task.id:
+            lost(task, PluginError(f"what came back is not this session: {_brief(played)}"))
+            return
         place = task.membership.index
         outcomes[place] = write_down(task, played, facts, jobs)
         done[2 * place] = len(played.episodes)
@@ -290,14 +315,16 @@ def run_tasks(
         while waiting and (jobs is None or len(running) < jobs):
             task = waiting.pop(0)
             try:
-                running[executor.submit(play, _for_worker(task))] = task
-            except Exception as error:
+                running[_submitted(executor, task, running)] = task
+            except (Exception, SystemExit) as error:
                 lost(task, error)  # the scheduler is gone
         facts = facts or here()
         # The workers are at the next ones meanwhile.
         for task, future in arrived:
             take(task, future)
         ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+        # One that was cancelled without those who wait being told never ends.
+        ended |= {future for future in running if future.cancelled()}
         arrived = [(running.pop(future), future) for future in ended]
         if tick(done) and not stopping:
             stopping = True
@@ -306,5 +333,8 @@ def run_tasks(
                 future.cancel()
             interrupt = getattr(executor, "interrupt", None)
             if interrupt is not None:
-                interrupt()
+                try:
+                    interrupt()
+                except (Exception, SystemExit) as error:
+                    warn_on_stderr(f"the executor cannot tell its sessions: {describe(error)}")
     return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]

@@ -35,7 +35,7 @@ class Outbox(Generic[Item]):
         seconds: float = 1.0,
     ) -> None:
         self.error: BaseException | None = None
-        """Why the last try failed; None if it did not."""
+        """Why the last try failed, None if it did not; TimeoutError if `close` ran out of time."""
         self._deliver = deliver
         self._size, self._seconds = size, seconds
         self._items: deque[Item] = deque()
@@ -64,8 +64,12 @@ class Outbox(Generic[Item]):
             self._change.notify()
         # A `deliver` that hangs is left behind: the thread ends with the program.
         self._thread.join(max(self._end - monotonic(), 0.0) + 0.1)
-        self._over = True
-        return list(self._items)
+        with self._change:
+            self._over = True
+            left = list(self._items)
+            if left and self.error is None:
+                self.error = TimeoutError(f"not delivered within {round(timeout, 1):g} s")
+        return left
 
     def _work(self) -> None:
         pause = 0.0
@@ -92,9 +96,10 @@ class Outbox(Generic[Item]):
             except BaseException as error:  # also a client that calls sys.exit: try again
                 self.error = error
                 return min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
-            if self._over:  # given up meanwhile: the items are somebody else's by now
-                break
-            self.error = None
-            for _ in batch:
-                items.popleft()
+            with self._change:
+                if self._over:  # given up meanwhile: the items are somebody else's by now
+                    break
+                self.error = None
+                for _ in batch:
+                    items.popleft()
         return 0.0

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from qn_tracking.cli.command import print_json
 from qn_tracking.cli.identity import git_user
 from qn_tracking.codec import canonical
 from qn_tracking.emit import slow
-from qn_tracking.errors import UnsupportedError, UsageError, printable
+from qn_tracking.errors import PluginError, UnsupportedError, UsageError, describe, printable
 from qn_tracking.manager import (
     TRACKER,
     choose,
@@ -79,7 +79,11 @@ def main(
                 said = f"campaign {campaign.id}: {campaign.sessions} sessions declared"
                 print(said, file=sys.stderr)
         began = time.perf_counter()
-        with campaigns.locked(experiments, campaign.id), signals.hearing(_stop) as received:
+        with (
+            campaigns.locked(experiments, campaign.id),
+            _resumable(campaign, args.quiet),
+            signals.hearing(_stop) as received,
+        ):
             before = campaigns.states(experiments, campaign)
             tasks = _tasks(experiments, campaign, config, wanted, before)
             display = _Display(campaign, before, args.quiet or args.json)
@@ -263,12 +267,37 @@ def _executor(args: Namespace, blocked: Sequence[str]) -> Iterator[Executor | No
         yield None
         return
     executor = make_executor(args.executor, args.jobs, blocked=blocked)
+    plugin = f"plugin executor.{args.executor.partition('://')[0]}"
+    for name in ("submit", "shutdown"):
+        if not callable(getattr(executor, name, None)):
+            cause = f"made no executor: {type(executor).__name__} has no {name}"
+            raise PluginError(cause, file=plugin, field="make_executor")
+
+    def leave(**how: bool) -> None:
+        try:
+            executor.shutdown(**how)
+        except (Exception, SystemExit) as error:  # what was played is written down
+            warn_on_stderr(f"{plugin}: shutdown: {describe(error)}")
+
     try:
         yield executor
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
+        leave(wait=False, cancel_futures=True)
         raise
-    executor.shutdown()
+    leave()
+
+
+@contextmanager
+def _resumable(campaign: Campaign, quiet: bool) -> Iterator[None]:
+    """Says how to go on where a campaign is stopped at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not quiet:
+            clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the line of what is done
+            with suppress(OSError, ValueError):  # nobody need read it
+                print(f"{clear}go on with: qn-run --resume {campaign.id}", file=sys.stderr)
+        raise
 
 
 def _play(

@@ -13,8 +13,9 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TypeVar
 
+    T = TypeVar("T")
     Table = Mapping[str, tuple[str, str]]
     """Commands of a program: the module here that has `arguments` and `run`, and its help."""
 
@@ -50,6 +51,16 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean(name, options) or f"see {self.prog} --help"
             raise UsageError(f"{kind} {name}", hint=hint)
         raise UsageError(message.removeprefix("argument "), hint=f"see {self.prog} --help")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the program, as the parser's own answer: `--help` has been printed, for instance."""
+        if message:
+            self._print_message(message, sys.stderr)
+        raise Answered(status)
+
+
+class Answered(SystemExit):
+    """A parser has answered by itself; any other SystemExit of a plugin's is its failure."""
 
 
 class Version(argparse.Action):
@@ -131,6 +142,10 @@ def dispatch(
             if name.split()[0] not in commands:
                 helps[name] = help
         helps.update((name, why) for name, why in added.broken.items() if name not in commands)
+        for name in dict.fromkeys(name.split()[0] for name in added.found):
+            if name in commands:
+                cause = f"not used: {prog} {name} is a command of the program's own"
+                print(f"warning: plugin command.{printable(name)}: {cause}", file=sys.stderr)
         wide = max(map(len, helps))
         lines = [f"  {name:<{wide}}  {help}\n" for name, help in helps.items()]
         sys.stdout.write(f"usage: {prog} COMMAND …\n\n{about}\n\n{''.join(lines)}{foot}")
@@ -144,20 +159,58 @@ def dispatch(
         module = _module(commands, name)
         parser = Parser(prog=f"{prog} {name}", description=_sentence(commands[name][1]))
         module.arguments(parser, name)
-        start, count = module.run, 1
-    else:
-        parser, start, count = _added(prog, commands, words)
-    common(parser)
-    args = parser.parse_args(words[count:])
-    args.command = " ".join(words[:count])
-    code: int = start(args)
+        common(parser)
+        args = parser.parse_args(words[1:])
+        args.command = name
+        code: int = module.run(args)
+        return code
+    return _run_added(prog, commands, common, words)
+
+
+def _run_added(
+    prog: str,
+    commands: Table,
+    common: Callable[[argparse.ArgumentParser], None],
+    words: Sequence[str],
+) -> int:
+    """Runs a plugin's command; returns its exit code.
+
+    Raises UsageError if there is none, and PluginError naming a plugin that raised something of
+    its own, or returned what is no exit code.
+    """
+    name, help, arguments, start = _added(prog, commands, words)
+    count = name.count(" ") + 1
+
+    def build() -> Parser:
+        parser = Parser(prog=f"{prog} {name}", description=_sentence(help))
+        arguments(parser)
+        common(parser)
+        return parser
+
+    parser = _guarded(name, build)
+    # A file that an argument names may not be there, and the disk may be full: no plugin's fault.
+    args = _guarded(name, lambda: parser.parse_args(words[count:]), (OSError, Answered))
+    args.command = name
+    if prog == "qn-exp" and args.experiments_dir is None:
+        from qn_tracking.cli.exp import folder
+
+        args.experiments_dir = folder(args)
+    code = _guarded(name, lambda: start(args), (OSError,))
+    if code is None:
+        return 0
+    if not isinstance(code, int) or not 0 <= code <= 255:
+        from qn_tracking.errors import PluginError
+
+        got = code if isinstance(code, int) else type(code).__name__
+        cause = f"returned {got}, expected an exit code from 0 to 255"
+        raise PluginError(cause, file=_plugin(name))
     return code
 
 
 def _added(
     prog: str, commands: Table, words: Sequence[str]
-) -> tuple[Parser, Callable[[argparse.Namespace], int], int]:
-    """The parser of a plugin's command, what runs it, and how many words name it.
+) -> tuple[str, str, Callable[..., None], Callable[..., Any]]:
+    """The name of a plugin's command, its help, its arguments and what runs it.
 
     Raises UsageError if there is none.
     """
@@ -169,10 +222,7 @@ def _added(
     for count in (2, 1):
         found = added.found.get(" ".join(words[:count]))
         if found is not None:
-            help, arguments, start = found
-            parser = Parser(prog=" ".join([prog, *words[:count]]), description=_sentence(help))
-            arguments(parser)
-            return parser, partial(_guarded, name, start), count
+            return " ".join(words[:count]), *found
     if added.found:
         if words[1:2] in (["-h"], ["--help"]):
             for known, (help, _, _) in added.found.items():
@@ -180,22 +230,31 @@ def _added(
             sys.exit(0)
         known = ", ".join(added.found)
         raise UsageError(f"unknown command {' '.join(words[:2])}", hint=f"known: {known}")
-    hint = did_you_mean(name, commands) or f"known: {', '.join(commands)}"
+    from qn_tracking.manager import command_plugins
+
+    # By their names alone: of what is not asked for, nothing is imported.
+    others = [one for one in {**commands, **command_plugins()} if one != name]
+    hint = did_you_mean(name, others) or f"known: {', '.join(others)}"
     raise UsageError(f"unknown command {name}", hint=hint)
 
 
-def _guarded(
-    name: str, start: Callable[[argparse.Namespace], int], args: argparse.Namespace
-) -> int:
-    """Runs a plugin's command; what it did not expect itself is one line that names it."""
-    from qn_tracking.errors import PluginError, describe
+def _guarded(name: str, do: Callable[[], T], passing: tuple[type[BaseException], ...] = ()) -> T:
+    """What a plugin does for its command; what it did not expect itself is one line that names it.
 
+    Errors of the project's own pass, and those that are `passing`.
+    """
     try:
-        return start(args)
-    except (QnError, OSError):
-        raise
-    except Exception as error:
-        raise PluginError(describe(error), file=f"plugin command.{name}") from error
+        return do()
+    except (Exception, SystemExit) as error:
+        if isinstance(error, (QnError, *passing)):
+            raise
+        from qn_tracking.errors import PluginError, describe
+
+        raise PluginError(describe(error), file=_plugin(name)) from error
+
+
+def _plugin(command: str) -> str:
+    return f"plugin command.{command.split()[0]}"
 
 
 def whole_parser(
@@ -218,6 +277,8 @@ def with_added(
 
     A plugin's word that is a command of the program's own is left out, as it is when it is run.
     """
+    from contextlib import suppress
+
     added = Added(prog)
     added.load()
     below = _below(parser)
@@ -226,16 +287,18 @@ def with_added(
     for name in sorted(added.found, key=lambda name: " " in name):
         help, arguments, _ = added.found[name]
         first, _, second = name.partition(" ")
+        shown = f"{help}".replace("%", "%%")
         if first in own:
             continue
         place = below
         if second:
-            place = _below(below.choices.get(first) or below.add_parser(first, help=help))
+            place = _below(below.choices.get(first) or below.add_parser(first, help=shown))
             if second in place.choices:  # of a command that has parsers below itself
                 continue
-        one = place.add_parser(second or first, help=help)
-        arguments(one)
-        common(one)
+        one = place.add_parser(second or first, help=shown)
+        with suppress(QnError):  # said when it is run: here a shell asks, for all commands
+            _guarded(name, partial(arguments, one))
+            _guarded(name, partial(common, one))
     return parser
 
 

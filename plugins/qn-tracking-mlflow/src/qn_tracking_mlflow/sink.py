@@ -93,7 +93,7 @@ class Mlflow:
         what = f"{missing:,} of {experiment.results.episodes:,} episodes" if missing else ""
         end = "the end of the run" if left else ""
         cause = self._outbox.error
-        why = f": {cause}" if cause is not None else f" within {self._timeout:g} s" if left else ""
+        why = f": {cause}" if cause is not None else ""
         raise PluginError(
             f"{' and '.join(filter(None, (what, end)))} did not reach MLflow{why}",
             hint=f"qn-exp mlflow export {experiment.id}" if self._is_stored(experiment) else None,

@@ -123,7 +123,10 @@ class Postgres:
 
     def _keep(self, sealed: Sealed, left: Sequence[Item]) -> None:
         error = self._outbox.error
-        cause = describe(error) if error is not None else "postgres: it took too long"
+        if error is None or isinstance(error, TimeoutError):
+            cause = "postgres: it took too long"
+        else:
+            cause = describe(error)
         if self._experiments is None:
             raise StorageError(f"not delivered: {cause}", file=NAME)
         episodes = [item for item in left if isinstance(item, Episode)]
