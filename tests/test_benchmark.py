@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -357,6 +358,59 @@ def coins(board: Path) -> Path:
     assert done.returncode == 0, done.stderr
     (path,) = Path("benchmarks/coins/classical").glob("2*.json")
     return path
+
+
+def again(**replaced: str) -> subprocess.CompletedProcess[str]:
+    """The same campaign by a simulation that is otherwise."""
+    text = ELSEWHERE
+    part = {
+        "category": 'Category(environment="coins", family="classical")',
+        "steps": '"steps": 1',
+    }
+    for old, new in replaced.items():
+        assert part[old] in text
+        text = text.replace(part[old], new)
+    Path("site/coins/toss.py").write_text(text)
+    return subprocess.run(
+        [str(BIN / "qn-run"), "coins.yml", "--sessions", "10", "--runs", "50", "--save-benchmark",
+         "--contributor", "Bob", "--benchmark-notes", "tossed", "--seed", "5"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("category", ["{}['x']", '("coins", "classical")'])
+def test_a_provider_that_cannot_tell_its_category_spoils_its_own_only(
+    coins: Path, monkeypatch: pytest.MonkeyPatch, category: str
+) -> None:
+    done = again(category=category)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "coins.yml: categorize: " in done.stderr
+    monkeypatch.setenv("PYTHONPATH", os.path.abspath("site"))
+    assert bench("validate").returncode == 1
+    done = bench("leaderboard", "--json")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 2
+
+
+def test_sessions_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> None:
+    done = again(steps='"steps": 1, "reward": float("nan")')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: no benchmark can be made of these")
+    assert "Traceback" not in done.stderr
+
+
+def test_sessions_that_fail_are_said_to_be_no_benchmark(coins: Path) -> None:
+    done = again(steps='"steps": 1 if draw() < 0.99 else {}["x"]')
+    assert done.returncode == 1
+    assert re.search(r"error: no benchmark is saved: \d+ of 10 sessions are not fin", done.stderr)
+
+
+def test_pages_are_written_all_or_none(board: Path) -> None:
+    Path("README.md").write_bytes(PAGE.encode())
+    done = bench("regenerate")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "BENCHMARKS.md" in done.stderr
+    assert Path("README.md").read_bytes() == PAGE.encode()
 
 
 def test_one_that_needs_what_is_not_installed_waits_until_it_is(

@@ -366,6 +366,53 @@ class Sink:
     assert "in episodes" in record["error"]["traceback"]
 
 
+WRONG = """
+from qn_tracking import hookimpl, Subject
+class Made:
+    warnings = ()
+    subject = Subject(environment="toy", family="classical")
+    def episodes(self, runs, seed):
+        for _ in range(runs): yield {"success": True}
+class Sink:
+    @hookimpl
+    def make_simulation(self, config):
+        made = Made()
+        CHANGE
+        return made
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("made = 'text'", "subject: expected a Subject, got NoneType"),
+        ("made.subject = {'environment': 'toy'}", "subject: expected a Subject, got dict"),
+        ("made.subject = Subject(environment=5)", "subject.environment: expected text, got int"),
+        ("made.subject = Subject(packages='toy')", "subject.packages: expected a tuple of texts"),
+        ("made.warnings = 'look out'", "warnings: expected a tuple of texts, got str"),
+        ("made.episodes = None", "episodes: expected a method, got NoneType"),
+    ],
+)
+def test_what_is_no_simulation_is_not_run(qn_run: Program, change: str, said: str) -> None:
+    Path("wrong.py").write_text(WRONG.replace("CHANGE", change))
+    for more in ((), ("--sessions", "2")):
+        done = qn_run("small.yml", "--plugins", "wrong:Sink", "--track-experiment", *more)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith(f"error: small.yml: make_simulation: {said}")
+    assert records() == []
+
+
+def test_a_simulation_that_goes_on_has_failed(qn_run: Program) -> None:
+    text = WRONG.replace("range(runs)", "range(runs + 1)").replace("CHANGE", "pass")
+    Path("wrong.py").write_text(text)
+    args = ("--runs", "5", "--plugins", "wrong:Sink", "--track-experiment")
+    done = qn_run("small.yml", *args)
+    assert done.returncode == 1
+    assert "the simulation went on after 5 episodes" in done.stderr
+    (record,) = records()
+    assert (record["status"], record["results"]["episodes"]) == ("failed", 5)
+
+
 # ------------------------------------------------------------------------------------------ signals
 
 

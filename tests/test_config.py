@@ -200,3 +200,13 @@ def test_no_text_breaks_the_parser(text: str) -> None:
 def test_usage_errors_are_usage_errors(project: Path) -> None:
     with pytest.raises(UsageError, match="expected FIELD=VALUE"):
         load("small.yml", ["x"])
+
+
+def test_the_same_data_of_another_simulation_is_another_configuration() -> None:
+    plain, one, other = (
+        from_mapping({"a": 1, **more})
+        for more in ({}, {"simulation": "one"}, {"simulation": "other", "seed": 3})
+    )
+    assert one.data == other.data == plain.data
+    assert len({plain.digest, one.digest, other.digest}) == 3
+    assert other.digest == from_mapping({"a": 1, "simulation": "other"}).digest

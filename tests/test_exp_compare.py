@@ -129,7 +129,7 @@ def test_the_same_outcome_with_other_floats_is_said(project: Path, qn_exp: Progr
     found = _json(qn_exp, "compare", *ids)
     assert found["identical"] == []
     assert found["same_outcome"] == [ids]
-    assert "differ in floating point only" in qn_exp("compare", *ids).stdout
+    assert "differ in rewards or metrics only" in qn_exp("compare", *ids).stdout
 
 
 def test_packages_are_compared_by_name_where_the_lists_are_here(

@@ -141,6 +141,16 @@ def as_config(source: Any) -> Config:
     return load(source) if isinstance(source, (str, os.PathLike)) else from_mapping(source)
 
 
+def digest_of(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The digest of what runs: the data, and the simulation where it is named.
+
+    The same data may mean anything to another simulation.
+    """
+    simulation = settings.get("simulation")
+    meant = data if simulation is None else {"simulation": simulation, "data": data}
+    return digest(canonical(meant))
+
+
 def _config(
     data: Any, label: str, text: str, sha256: str, path: str | None, changes: Mapping[str, Any]
 ) -> Config:
@@ -165,7 +175,7 @@ def _config(
         text=text,
         sha256=sha256,
         data=data,
-        digest=digest(canonical(data)),
+        digest=digest_of(data, settings),
         overrides=changes,
         settings=settings,
     )

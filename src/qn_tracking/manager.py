@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
-from attrs import frozen
+from attrs import fields, frozen
 
 from qn_tracking import config as configuration, hookspecs
 from qn_tracking.errors import (
@@ -25,7 +25,7 @@ from qn_tracking.errors import (
     describe,
     did_you_mean,
 )
-from qn_tracking.model import EMPTY, Config, Simulation
+from qn_tracking.model import EMPTY, Config, Simulation, Subject
 from qn_tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -183,10 +183,38 @@ def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation
             describe(error), file=f"plugin {name}", field="make_simulation"
         ) from error
     if simulation is None:
+        named = config.settings.get("simulation")
         missing = [name for name in ("environment", "brain") if name not in config.data]
         cause = f"no section {missing[0]}" if missing else "no provider knows this simulation"
+        if named is not None and named != SIMULATION[0]:
+            cause = f"the provider of {named!r} made none"
         raise ConfigError(cause, file=config.label)
+    _check_simulation(simulation, config)
     return simulation  # type: ignore[no-any-return]
+
+
+def _check_simulation(simulation: Any, config: Config) -> None:
+    """What the rest relies on. Raises PluginError: a record of it could not be read again."""
+
+    def wrong(what: str, value: object, expected: str) -> PluginError:
+        cause = f"{what}: expected {expected}, got {type(value).__name__}"
+        return PluginError(cause, file=config.label, field="make_simulation")
+
+    subject = getattr(simulation, "subject", None)
+    if not isinstance(subject, Subject):
+        raise wrong("subject", subject, "a Subject")
+    for field in fields(Subject):
+        value = getattr(subject, field.name)
+        if field.name == "packages":
+            if type(value) is not tuple or not all(type(one) is str for one in value):
+                raise wrong("subject.packages", value, "a tuple of texts")
+        elif type(value) is not str and not (value is None and field.name == "backend"):
+            raise wrong(f"subject.{field.name}", value, "text")
+    warnings = getattr(simulation, "warnings", None)
+    if not isinstance(warnings, (tuple, list)):
+        raise wrong("warnings", warnings, "a tuple of texts")
+    if not callable(getattr(simulation, "episodes", None)):
+        raise wrong("episodes", getattr(simulation, "episodes", None), "a method")
 
 
 def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -> Executor:

@@ -59,8 +59,8 @@ class Config:
     """A configuration as read, and as resolved.
 
     `data` is what runs: the file with the overrides applied, without the keys that speak of the
-    tracking and not of the simulation, which are in `settings`. `digest` is over `data` alone, so
-    that two files that mean the same have the same digest.
+    tracking and not of the simulation, which are in `settings`. `digest` is over `data`, and
+    the simulation if the file names one, so that two files that mean the same have the same digest.
     """
 
     label: str

@@ -67,6 +67,8 @@ def run_session(
             episodes = simulation.episodes(runs, seed)
             done = 0
             for done, episode in enumerate(episodes, 1):
+                if done > runs:
+                    raise RuntimeError(f"the simulation went on after {runs} episodes")
                 recorder.episode(**episode)
                 if done < runs and stop():
                     recorder.end("interrupted")

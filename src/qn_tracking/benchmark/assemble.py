@@ -10,7 +10,7 @@ from attrs import fields
 
 from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import aggregate, columns
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import QnError, UsageError
 from qn_tracking.model import Episode, Experiment
 from qn_tracking.submission import (
     Benchmark,
@@ -58,6 +58,10 @@ def assemble(
     sessions = tuple(_session(experiment, episodes) for experiment, episodes in runs)
     facts = first.facts.get("metadata") or {}
     git = facts.get("git") or {}
+    try:
+        aggregates = aggregate(sessions, protocol)
+    except ValueError as error:  # numbers that are not finite, which no benchmark may hold
+        raise QnError(f"no benchmark can be made of these sessions: {error}") from None
     return Benchmark(
         id=ids.new_id(),
         protocol=protocol.version,
@@ -73,7 +77,7 @@ def assemble(
         code=tuple(facts.get("code") or ()),
         packages=(facts.get("packages") or {}).get("sha256"),
         system=facts.get("system") or {},
-        aggregates=aggregate(sessions, protocol),
+        aggregates=aggregates,
         sessions=sessions,
     )
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from qn_tracking.codec import plain
-from qn_tracking.errors import ConfigError
+from qn_tracking.errors import ConfigError, PluginError, QnError, describe
 from qn_tracking.model import Config
 from qn_tracking.submission import Category
 
@@ -20,8 +20,19 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def categorize(config: Config, protocol: Protocol, manager: pluggy.PluginManager) -> Category:
-    """The category of a configuration. Raises ConfigError if no provider knows one."""
-    found = manager.hook.categorize(config=config, rules=plain(protocol), hook=manager.hook)
+    """The category of a configuration.
+
+    Raises ConfigError if no provider knows one, PluginError for one that fails to tell.
+    """
+    try:
+        found = manager.hook.categorize(config=config, rules=plain(protocol), hook=manager.hook)
+    except QnError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(describe(error), file=config.label, field="categorize") from error
+    if found is not None and not isinstance(found, Category):
+        got = type(found).__name__
+        raise PluginError(f"expected a Category, got {got}", file=config.label, field="categorize")
     if found is None:
         raise ConfigError(
             "no provider knows the category of this configuration",
@@ -31,4 +42,4 @@ def categorize(config: Config, protocol: Protocol, manager: pluggy.PluginManager
     for name in (found.environment, found.family):
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name of a category", file=config.label)
-    return found  # type: ignore[no-any-return]
+    return found

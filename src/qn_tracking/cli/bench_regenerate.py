@@ -33,6 +33,7 @@ def run(args: Namespace) -> int:
         args.pages: details(found, plain(book.now)),
     }
     report = []
+    spliced = {}
     for name, block in texts.items():
         before = _read(name)
         try:
@@ -41,9 +42,12 @@ def run(args: Namespace) -> int:
             raise StorageError(str(error).partition(": ")[2], file=name) from None
         lines = _changes(before, after, name)
         report.append({"file": name, "changed": before != after, "changes": lines})
-        if before != after and not args.check:
-            with write.published(name, replace=True) as stream:
-                stream.write(after.encode())
+        if before != after:
+            spliced[name] = after
+    # Only now: a page that has no place for it leaves the other as it is, too.
+    for name, after in {} if args.check else spliced.items():
+        with write.published(name, replace=True) as stream:
+            stream.write(after.encode())
     stale = any(one["changed"] for one in report)
     if args.json:
         print_json(report)

@@ -111,6 +111,10 @@ def main(
         return 128 + received[0]
     storage = any(outcome.exit_code == 3 for outcome in outcomes)
     if finished < campaign.sessions:
+        if campaign.contribution is not None:
+            lost = campaign.sessions - finished
+            cause = f"{lost} of {campaign.sessions} sessions are not finished"
+            print(f"error: no benchmark is saved: {cause}", file=sys.stderr)
         if not args.quiet:
             print(f"try again with: qn-run --resume {campaign.id}", file=sys.stderr)
         return 3 if storage else 1

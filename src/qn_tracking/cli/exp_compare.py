@@ -100,7 +100,7 @@ def _compare(args: Namespace) -> int:
         digest = docs[places[0]]["digests"]["exact"]
         print(f"{_names(places)} are identical, every number of every episode: {digest[:12]}")
     for places in alike:
-        print(f"{_names(places)} have the same outcome: they differ in floating point only")
+        print(f"{_names(places)} have the same outcome: they differ in rewards or metrics only")
     if None in packages and fields["packages"]:
         warn("the list of packages is not here for all: only its digest is compared")
     _print_sections(fields, len(docs), args.all)

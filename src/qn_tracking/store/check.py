@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking import codec
+from qn_tracking.config import digest_of
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import is_id
 from qn_tracking.model import Config, Experiment
@@ -128,7 +129,7 @@ def _itself(path: str, experiment: Experiment) -> Iterator[Finding]:
     """What a record says about itself twice."""
     config = experiment.config
     # A record of another program names no digest where that had none.
-    digest = codec.digest(codec.canonical(config.data))
+    digest = digest_of(config.data, config.settings)
     if (
         config.digest != digest
         and (config.digest or not experiment.origin)
