@@ -261,7 +261,7 @@ def test_a_server_that_dies_in_mid_run(own_server, start, program, experiments, 
     assert read(str(path)).results.episodes == 600
     last = errors.splitlines()[-1]
     assert re.fullmatch(
-        r"error: [0-9]+ of 600 episodes and the end of the run did not reach MLflow"
+        r"error: plugin mlflow: [0-9]+ of 600 episodes and the end of the run did not reach MLflow"
         r": not delivered within 3 s"
         rf" \(qn-exp mlflow export {id}\)",
         last,
