@@ -392,6 +392,18 @@ def test_a_provider_that_cannot_tell_its_category_spoils_its_own_only(
     assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 2
 
 
+def test_a_provider_that_gives_no_subject_spoils_its_own_only(
+    coins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = ELSEWHERE.replace("subject = Subject(", "subject = dict(")
+    Path("site/coins/toss.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", os.path.abspath("site"))
+    done = bench("validate")
+    assert done.returncode == 1
+    assert done.stderr == f"error: {coins}: make_simulation: no Subject, but dict [judge]\n"
+    assert "2 valid, 1 not" in done.stdout
+
+
 def test_sessions_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> None:
     done = again(steps='"steps": 1, "reward": float("nan")')
     assert done.returncode == 1

@@ -650,6 +650,20 @@ def test_a_generator_is_no_hook(body: str) -> None:
         recorder(scope["P"]())
 
 
+def test_an_interrupt_at_the_end_hides_no_failure() -> None:
+    said: list[str] = []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        recorder(
+            Raises("run_end", KeyboardInterrupt()),
+            Raises("run_end", OSError("disk full")),
+            warn=said.append,
+        ),
+    ):
+        pass
+    assert said == ["plugin p1: run_end: OSError: disk full"]
+
+
 def test_a_plugin_may_warn_whenever_it_likes() -> None:
     class Warns:
         @hookimpl

@@ -46,7 +46,8 @@ class Commands(Protocol):
         """A command of `qn-exp` or `qn-bench`.
 
         `name` is that of the entry point, `push` for `command.push`, or two words that begin with
-        it, `push one`; `help` is a phrase without a capital.
+        it, `push one`; `help` is a phrase without a capital. `run` returns the exit code, from 0 to
+        255; None is 0.
         """
 
 

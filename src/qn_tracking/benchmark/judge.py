@@ -124,14 +124,17 @@ def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager
         return [_error("judge", f"make_simulation raised {describe(error)}")]
     if simulation is None:
         return []
+    subject = getattr(simulation, "subject", None)
+    if not isinstance(subject, Subject):
+        return [_error("judge", f"make_simulation: no Subject, but {type(subject).__name__}")]
     found = []
     for name in (a.name for a in fields(Subject)):
-        told, made = getattr(benchmark.subject, name), getattr(simulation.subject, name)
+        told, made = getattr(benchmark.subject, name), getattr(subject, name)
         if told != made:
             message = f"is {told!r}, its configuration gives {made!r}"
             found.append(_error("subject", message, f"subject.{name}"))
     ran = tuple(code.get("name") for code in benchmark.code)
-    if ran != simulation.subject.packages:
+    if ran != subject.packages:
         found.append(_error("source", "is not the code of its subject", "code"))
     return found
 
