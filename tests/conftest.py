@@ -1,14 +1,19 @@
-"""Real parts for tests: installed programs, real git repositories, a small configuration."""
+"""Real parts for tests: our commands, real git repositories, a small configuration."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -49,6 +54,110 @@ def wait_until(
         time.sleep(0.02)
 
 
+MANY = {"--n-seeds", "--save-benchmark", "--resume", "--jobs", "--executor"}
+"""Options that start processes of their own."""
+
+
+def command(
+    name: str,
+    *args: str,
+    env: dict[str, str] | None = None,
+    process: bool | None = None,
+    **how: Any,
+) -> subprocess.CompletedProcess[Any]:
+    """Runs `qn-run`, `qn-exp` or `qn-bench` and returns what it printed, and its exit code.
+
+    It runs in this process, which is many times faster than a new one; in a process of its own with
+    `process=True`, where it starts others, and where `PYTHONPATH` adds packages.
+    """
+    alone = (
+        process is None
+        and not MANY & set(args)
+        and "PYTHONPATH" not in {**os.environ, **(env or {})}
+    )
+    if process is False or (alone and not how.keys() - {"text", "cwd"}):
+        return _called(name, args, env or {}, how.get("cwd"), how.get("text", True))
+    options = {"text": True, "errors": "replace"} if how.get("text", True) else {}
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [str(BIN / name), *args],
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
+        **{**options, **how},
+    )
+
+
+def _called(
+    name: str, args: tuple[str, ...], env: dict[str, str], cwd: Any, text: bool
+) -> subprocess.CompletedProcess[Any]:
+    from qn_tracking.cli.command import run
+
+    module = importlib.import_module(f"qn_tracking.cli.{name.removeprefix('qn-')}")
+    with _as_a_process(env, cwd, [name, *args]), _redirected() as (out, err):
+        try:
+            run(module.main)
+            code: Any = 0
+        except SystemExit as error:
+            code = error.code or 0
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        printed = [_content(stream) for stream in (out, err)]
+    said = [data.decode(errors="replace") if text else data for data in printed]
+    return subprocess.CompletedProcess([name, *args], code, *said)
+
+
+def _content(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+@contextmanager
+def _redirected() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Standard output and error in files, for child processes as well; an empty standard input."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        null = stack.enter_context(open(os.devnull))
+        streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+        kept = [os.dup(fd) for fd in range(3)]
+        for fd, source in enumerate([null.fileno(), *(file.fileno() for file in files)]):
+            os.dup2(source, fd)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        try:
+            yield files[0], files[1]
+        finally:
+            for name, stream in streams.items():
+                setattr(sys, name, stream)
+            for fd, copy in enumerate(kept):
+                os.dup2(copy, fd)
+                os.close(copy)
+
+
+@contextmanager
+def _as_a_process(env: dict[str, str], cwd: Any, argv: list[str]) -> Iterator[None]:
+    """What a command changes in its process is put back, and modules of its folder are forgotten."""
+    here, before, path, args = os.getcwd(), dict(os.environ), list(sys.path), sys.argv
+    os.environ.update(env)
+    sys.argv = argv
+    if cwd is not None:
+        os.chdir(cwd)
+    place = os.getcwd()
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = args, path
+        os.environ.clear()
+        os.environ.update(before)
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(place + os.sep):
+                del sys.modules[name]
+        with suppress(FileNotFoundError):
+            os.chdir(here)
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in, outside of any repository, with `small.yml`."""
@@ -66,22 +175,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def qn_run(project: Path) -> Program:
-    """Runs the installed `qn-run` in the project folder."""
+    """Runs `qn-run` in the project folder."""
+    return partial(command, "qn-run")
 
-    def call(
-        *args: str, env: dict[str, str] | None = None, **options: object
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # type: ignore[call-overload, no-any-return]
-            [str(BIN / "qn-run"), *args],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            env={**os.environ, **(env or {})},
-            **options,
-        )
 
-    return call
+@pytest.fixture
+def qn_exp(project: Path) -> Program:
+    """Runs `qn-exp` in the project folder."""
+    return partial(command, "qn-exp")
+
+
+@pytest.fixture
+def qn_bench(project: Path) -> Program:
+    """Runs `qn-bench` in the project folder."""
+    return partial(command, "qn-bench")
 
 
 @pytest.fixture

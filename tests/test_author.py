@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from conftest import BIN, SMALL, Program
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 from qn_tracking.testing import ExecutorContract, SimulationContract, SinkContract
 from test_docs import HOOKS, block
 from test_manager import install
@@ -44,7 +44,7 @@ def test_a_new_plugin_passes_its_own_tests(qn_run: Program, tmp_path: Path, name
     assert tests.returncode == 0, tests.stdout
     # And it does what it says that it does.
     _, _, command = done.stdout.partition("  qn-run ")
-    run = qn_run(*shlex.split(command), "--runs", "3", env=environment)
+    run = qn_run(*shlex.split(command), "--episodes", "3", env=environment)
     assert run.returncode == 0, run.stderr
     short = name.replace("-", "_")
     (line,) = Path(f"{short}.jsonl").read_text().splitlines()
@@ -52,7 +52,7 @@ def test_a_new_plugin_passes_its_own_tests(qn_run: Program, tmp_path: Path, name
     # As README.md has it, in a configuration.
     section = (package / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     Path("with.yml").write_text(SMALL + section)
-    run = qn_run("with.yml", "--runs", "2", env=environment)
+    run = qn_run("with.yml", "--episodes", "2", env=environment)
     assert run.returncode == 0, run.stderr
     assert json.loads(Path("runs.jsonl").read_text())["episodes"] == 2
 
@@ -280,7 +280,7 @@ def test_a_plugin_ships_configurations(qn_run: Program, tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(site)}
     listed = json.loads(qn_run("--list-configs", "--json", env=env).stdout)
     assert {"name": "tiny_maze", "about": "A static maze that is over in no time."} in listed
-    done = qn_run("tiny_maze", "--runs", "2", "--track-experiment", "--json", env=env)
+    done = qn_run("tiny_maze", "--episodes", "2", "--track-experiment", "--json", env=env)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["config"]["label"] == "tiny_maze"
     # The package's own cannot be put aside.
@@ -435,7 +435,7 @@ def test_the_command_of_the_page_counts_episodes(qn_run: Program, project: Path)
     install(project / "site", "counter", "command.count = counter:Counter", code)
     env = {**os.environ, "PYTHONPATH": str(project / "site")}
     for runs in ("2", "3"):
-        assert qn_run("small.yml", "--runs", runs, "--track-experiment").returncode == 0
+        assert qn_run("small.yml", "--episodes", runs, "--track-experiment").returncode == 0
 
     def count(*args: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -479,7 +479,7 @@ def test_the_simulation_of_the_page_keeps_its_contract(qn_run: Program, project:
 
 def test_the_sink_of_the_page_brings_every_episode(qn_run: Program) -> None:
     Path("sender.py").write_text(block(HOOKS, "tested: outbox"))
-    done = qn_run("small.yml", "--runs", "4", "--plugins", "sender:Sender")
+    done = qn_run("small.yml", "--episodes", "4", "--plugins", "sender:Sender")
     assert done.returncode == 0, done.stderr
     sent = [json.loads(line) for line in Path("server.txt").read_text().splitlines()]
     assert [one["index"] for one in sent] == [0, 1, 2, 3]
@@ -487,7 +487,7 @@ def test_the_sink_of_the_page_brings_every_episode(qn_run: Program) -> None:
     Path("server.txt").mkdir()
     text = Path("sender.py").read_text().replace("close(10.0)", "close(0.5)")
     Path("sender.py").write_text(text)
-    done = qn_run("small.yml", "--runs", "4", "--plugins", "sender:Sender")
+    done = qn_run("small.yml", "--episodes", "4", "--plugins", "sender:Sender")
     assert done.returncode == 1
     assert "4 episodes did not arrive: [Errno 21] Is a directory" in done.stderr
 

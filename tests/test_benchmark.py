@@ -1,4 +1,4 @@
-"""Benchmarks: made of sessions, judged by rules, never trusted."""
+"""Benchmarks: made of runs, checkable by rules, never trusted."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ import pytest
 import yaml
 from hypothesis import given, strategies as st
 
-from conftest import BIN, SMALL, Program
-from qn_tracking import config as configuration, hookimpl, stats
-from qn_tracking.benchmark import aggregate, files, judge
+from conftest import BIN, SMALL, Program, command
+from qn_tracking import config as configuration, hookimpl
+from qn_tracking.benchmark import aggregate, files, validation
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench import validators
 from qn_tracking.cli.bench_board import _EXPECTED
-from qn_tracking.codec import canonical
 from qn_tracking.errors import ConfigError, UsageError
-from qn_tracking.model import Config, Episode, FrozenDict
+from qn_tracking.records import stats
+from qn_tracking.records.codec import canonical
+from qn_tracking.records.model import Config, Episode, FrozenDict
 from qn_tracking.render.board import BEGIN, END, cell, splice
 
 QN_BENCH = str(BIN / "qn-bench")
@@ -34,7 +35,7 @@ HOSTILE = "</td>|\\1 [x](javascript:1) @all <!-- /qn:leaderboard -->"
 
 @pytest.fixture(scope="module")
 def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two submissions of ten small sessions, made by the real program."""
+    """A folder with two submissions of ten small runs, made by the real program."""
     place = tmp_path_factory.mktemp("submitted")
     (place / "small.yml").write_text(SMALL)
     subprocess.run(["git", "init", "-q", str(place)], check=True)
@@ -42,7 +43,7 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if seed == "2":
             time.sleep(1.1)  # ids of one second are in no order
         subprocess.run(
-            [str(BIN / "qn-run"), "small.yml", "--runs", "50", "--seed", seed, "--jobs", "2",
+            [str(BIN / "qn-run"), "small.yml", "--episodes", "50", "--seed", seed, "--jobs", "2",
              "--save-benchmark", "--contributor", name, "--benchmark-notes", "[/nope] `x`"],
             cwd=place, check=True, capture_output=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -64,7 +65,7 @@ def entries() -> list[Path]:
 
 
 def bench(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([QN_BENCH, *args], capture_output=True, text=True, timeout=60)
+    return command("qn-bench", *args)
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -97,23 +98,23 @@ def set_at(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 CHEATS = [
     (set_at("aggregates", "success_rate", "mean", value=1.0), "aggregates.success_rate.mean"),
     (set_at("aggregates", "path_efficiency", "iqm", value=0.99), "aggregates.path_efficiency.iqm"),
-    (set_at("aggregates", "sessions", value=11), "aggregates.sessions"),
+    (set_at("aggregates", "runs", value=11), "aggregates.runs"),
     (
-        set_at("sessions", 3, "episodes", "success", 7, value=lambda flag: not flag),
-        "sessions[3].digests",
+        set_at("runs", 3, "episodes", "success", 7, value=lambda flag: not flag),
+        "runs[3].digests",
     ),
-    (set_at("sessions", 2, "episodes", "reward", 0, value=1e9), "sessions[2].digests.exact"),
-    (set_at("sessions", 2, "episodes", "reward", 0, value="NaN"), "sessions[2].episodes.reward[0]"),
+    (set_at("runs", 2, "episodes", "reward", 0, value=1e9), "runs[2].digests.exact"),
+    (set_at("runs", 2, "episodes", "reward", 0, value="NaN"), "runs[2].episodes.reward[0]"),
     (
-        set_at("sessions", 2, "episodes", "metrics", "path_efficiency", 0, value=7.5),
-        "sessions[2].episodes.metrics.path_efficiency",
+        set_at("runs", 2, "episodes", "metrics", "path_efficiency", 0, value=7.5),
+        "runs[2].episodes.metrics.path_efficiency",
     ),
-    (set_at("sessions", 0, "seed", value=12), "sessions[0].seed"),
-    (set_at("sessions", value=lambda all: [*all[:-1], all[0]]), "sessions[9]"),
-    (set_at("sessions", value=lambda all: all[:9]), "sessions"),
+    (set_at("runs", 0, "seed", value=12), "runs[0].seed"),
+    (set_at("runs", value=lambda all: [*all[:-1], all[0]]), "runs[9]"),
+    (set_at("runs", value=lambda all: all[:9]), "runs"),
     (
-        set_at("sessions", 0, "episodes", "steps", value=lambda all: all[:-1]),
-        "sessions[0].episodes",
+        set_at("runs", 0, "episodes", "steps", value=lambda all: all[:-1]),
+        "runs[0].episodes",
     ),
     (set_at("runs", value=49), "runs"),
     (set_at("category", "environment", value="dynamic_large"), "category"),
@@ -125,7 +126,7 @@ CHEATS = [
     (set_at("contribution", "contributor", value=" "), "contribution.contributor"),
     (set_at("contribution", "contributor", value="x" * 101), "contribution.contributor"),
     (set_at("contribution", "github", value="a/b"), "contribution.github"),
-    (set_at("campaign", "finished", value=9), "campaign.finished"),
+    (set_at("study", "finished", value=9), "study.finished"),
     (set_at("id", value="other"), "id"),
     (set_at("subject", "brain", value="superbrain"), "subject.brain"),
     (set_at("subject", "packages", value=["os"]), "subject.packages"),
@@ -139,14 +140,14 @@ CHEATS = [
     (set_at("source", "remote", value="https://u:p@x/y"), "source.remote"),
     (set_at("source", "dirty", value="no"), "source.dirty"),
     (set_at("packages", value="x; rm"), "packages"),
-    (set_at("sessions", 0, "id", value="../../x"), "sessions[0].id"),
+    (set_at("runs", 0, "id", value="../../x"), "runs[0].id"),
     (
-        set_at("sessions", value=lambda all: [{**all[0], "id": all[1]["id"]}, *all[1:]]),
-        "sessions[1].id",
+        set_at("runs", value=lambda all: [{**all[0], "id": all[1]["id"]}, *all[1:]]),
+        "runs[1].id",
     ),
-    (set_at("sessions", 0, "started", value="x"), "sessions[0].started"),
-    (set_at("sessions", 0, "jobs", value=0), "sessions[0].jobs"),
-    (set_at("campaign", "id", value="--help"), "campaign.id"),
+    (set_at("runs", 0, "started", value="x"), "runs[0].started"),
+    (set_at("runs", 0, "jobs", value=0), "runs[0].jobs"),
+    (set_at("study", "id", value="--help"), "study.id"),
 ]
 
 
@@ -168,10 +169,10 @@ def test_a_submission_made_to_cheat_is_refused_by_field(
             set_at("aggregates", "success_rate", "mean", value="NaN"),
             "aggregates.success_rate.mean",
         ),
-        (set_at("sessions", 0, "seed", value=1.5), "sessions[0].seed"),
+        (set_at("runs", 0, "seed", value=1.5), "runs[0].seed"),
         (set_at("aggregates", "success_rate", "mean", value=10**400), "beyond 2**53"),
-        (set_at("sessions", 0, "episodes", "reward", 0, value=10**309), "beyond 2**53"),
-        (set_at("sessions", 0, "episodes", "steps", 0, value=2**70), "steps[0]"),
+        (set_at("runs", 0, "episodes", "reward", 0, value=10**309), "beyond 2**53"),
+        (set_at("runs", 0, "episodes", "steps", 0, value=2**70), "steps[0]"),
         (set_at("system", "cpus", value=2**70), "system.cpus"),
         (set_at("surprise", value=1), "unknown key"),
         (set_at("schema", value=2), "schema"),
@@ -204,14 +205,14 @@ def test_a_claim_of_being_verified_is_ignored_and_reported(board: Path) -> None:
     assert "verified: a submission cannot say of itself" in done.stdout
 
 
-def test_sessions_that_were_declared_and_are_missing_show(board: Path) -> None:
+def test_runs_that_were_declared_and_are_missing_show(board: Path) -> None:
     def edit(doc: dict[str, Any]) -> None:
-        doc["campaign"] |= {"sessions": 12, "failed": 1, "aborted": 1}
+        doc["study"] |= {"runs": 12, "failed": 1, "aborted": 1}
 
     change(entries()[0], edit)
     done = bench("validate")
     assert done.returncode == 0
-    assert "12 sessions were declared: 10 finished, 1 failed, 1 aborted" in done.stdout
+    assert "12 runs were declared: 10 finished, 1 failed, 1 aborted" in done.stdout
     assert "10 of 12 declared" in bench("leaderboard", "--json").stdout
 
 
@@ -221,15 +222,15 @@ def test_a_judge_that_crashes_passes_nobody(board: Path, said: str) -> None:
     exec(f"class Judge:\n  @hookimpl\n  def check_benchmark(self): {said}\n", scope)
 
     def make_manager(config: Config) -> Any:
-        manager = judges(config)
+        manager = validators(config)
         manager.register(scope["Judge"](), name="crashing")
         return manager
 
     benchmark = files.load(str(entries()[0])).benchmark
-    sound = judge.judge(benchmark, (), book=rulebook(), make_manager=judges)
-    assert judge.passes(sound)
-    found = judge.judge(benchmark, (), book=rulebook(), make_manager=make_manager)
-    assert not judge.passes(found)
+    sound = validation.validate(benchmark, (), book=rulebook(), make_manager=validators)
+    assert validation.passes(sound)
+    found = validation.validate(benchmark, (), book=rulebook(), make_manager=make_manager)
+    assert not validation.passes(found)
     assert "plugin crashing raised" in found[0].message
 
 
@@ -238,8 +239,8 @@ def test_a_judge_that_crashes_passes_nobody(board: Path, said: str) -> None:
 
 def test_the_protocol_refuses_before_anything_runs(project: Path, qn_run: Program) -> None:
     for args, said in (
-        (["--sessions", "9"], "--sessions 9: a benchmark needs at least 10"),
-        (["--runs", "49"], "--runs 49: a benchmark needs at least 50"),
+        (["--n-seeds", "9"], "--n-seeds 9: a benchmark needs at least 10"),
+        (["--episodes", "49"], "--episodes 49: a benchmark needs at least 50"),
         ([], "--save-benchmark needs --contributor"),
         (["--contributor", " ", "--benchmark-notes", "x"], "--contributor: expected a name"),
         (["--contributor", "A", "--benchmark-notes", "x", "--no-plugin", "metadata"], "metadata"),
@@ -252,7 +253,7 @@ def test_the_protocol_refuses_before_anything_runs(project: Path, qn_run: Progra
 
 def test_the_same_seeds_again_are_refused(board: Path) -> None:
     done = subprocess.run(
-        [str(BIN / "qn-run"), "small.yml", "--runs", "50", "--seed", "1", "--save-benchmark",
+        [str(BIN / "qn-run"), "small.yml", "--episodes", "50", "--seed", "1", "--save-benchmark",
          "--contributor", "B", "--benchmark-notes", "x"],
         capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
@@ -265,12 +266,12 @@ def test_the_same_seeds_again_are_refused(board: Path) -> None:
 def test_tracked_experiments_can_be_submitted_later(board: Path) -> None:
     for path in entries():
         path.unlink()
-    (campaign, *_) = sorted(Path("experiments/campaigns").glob("*.json"))
-    done = bench("submit", campaign.stem, "--contributor", "Ada", "--yes")
+    (study, *_) = sorted(Path("experiments/studies").glob("*.json"))
+    done = bench("submit", study.stem, "--contributor", "Ada", "--yes")
     assert done.returncode == 0, done.stderr
     assert len(entries()) == 1
     entries()[0].unlink()
-    ids = [p.stem for p in sorted(Path("experiments").glob(f"{campaign.stem}.*.json"))]
+    ids = [p.stem for p in sorted(Path("experiments").glob(f"{study.stem}.*.json"))]
     done = bench("submit", *ids, "--contributor", "Ada", "--json")
     assert done.returncode == 0, done.stderr
     doc = json.loads(done.stdout)
@@ -295,15 +296,15 @@ def test_the_leaderboard_recomputes_what_it_shows(board: Path) -> None:
     assert means == sorted(means, reverse=True)
     for path in entries():
         rates = []
-        for session in json.loads(path.read_text())["sessions"]:
-            flags = session["episodes"]["success"]
+        for run in json.loads(path.read_text())["runs"]:
+            flags = run["episodes"]["success"]
             rates.append(sum(flags[-20:]) / 20)
         assert any(abs(mean - sum(rates) / 10) < 1e-12 for mean in means)
 
 
 def test_one_that_is_not_valid_is_left_out_with_a_warning(board: Path) -> None:
     assert bench("leaderboard").stderr == ""
-    change(entries()[0], set_at("sessions", 3, "episodes", "success", 7, value=lambda f: not f))
+    change(entries()[0], set_at("runs", 3, "episodes", "success", 7, value=lambda f: not f))
     Path(entries()[1].parent / "broken.json").write_text("{")
     done = bench("leaderboard", "--json")
     assert done.returncode == 0
@@ -311,14 +312,14 @@ def test_one_that_is_not_valid_is_left_out_with_a_warning(board: Path) -> None:
     assert "broken.json" in done.stderr
     assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 1
     change(entries()[0], set_at("aggregates", "success_rate", "mean", value=10**400))
-    for command in ("leaderboard", "list", "regenerate", "outdated"):
-        assert "Traceback" not in bench(command).stderr
+    for name in ("leaderboard", "list", "regenerate", "outdated"):
+        assert "Traceback" not in bench(name).stderr
 
 
 ELSEWHERE = """
 import random
 from qn_tracking import Subject, hookimpl
-from qn_tracking.submission import Category
+from qn_tracking.records.submission import Category
 class Coins:
     @hookimpl
     def make_simulation(self, config):
@@ -331,9 +332,9 @@ class Made:
     subject = Subject(
         environment="coins", brain="none", family="classical", packages=("coins.toss",)
     )
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         draw = random.Random(seed).random
-        for _ in range(runs):
+        for _ in range(count):
             yield {"success": draw() < 0.9, "steps": 1}
 """
 
@@ -351,7 +352,7 @@ def coins(board: Path) -> Path:
     Path("site/coins/toss.py").write_text(ELSEWHERE)
     Path("coins.yml").write_text("simulation: coins\n")
     done = subprocess.run(
-        [str(BIN / "qn-run"), "coins.yml", "--sessions", "10", "--runs", "50", "--save-benchmark",
+        [str(BIN / "qn-run"), "coins.yml", "--n-seeds", "10", "--episodes", "50", "--save-benchmark",
          "--contributor", "Ada", "--benchmark-notes", "tossed"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
     )  # fmt: skip
@@ -361,7 +362,7 @@ def coins(board: Path) -> Path:
 
 
 def again(**replaced: str) -> subprocess.CompletedProcess[str]:
-    """The same campaign by a simulation that is otherwise."""
+    """The same study by a simulation that is otherwise."""
     text = ELSEWHERE
     part = {
         "category": 'Category(environment="coins", family="classical")',
@@ -372,7 +373,7 @@ def again(**replaced: str) -> subprocess.CompletedProcess[str]:
         text = text.replace(part[old], new)
     Path("site/coins/toss.py").write_text(text)
     return subprocess.run(
-        [str(BIN / "qn-run"), "coins.yml", "--sessions", "10", "--runs", "50", "--save-benchmark",
+        [str(BIN / "qn-run"), "coins.yml", "--n-seeds", "10", "--episodes", "50", "--save-benchmark",
          "--contributor", "Bob", "--benchmark-notes", "tossed", "--seed", "5"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
     )  # fmt: skip
@@ -404,17 +405,17 @@ def test_a_provider_that_gives_no_subject_spoils_its_own_only(
     assert "2 valid, 1 not" in done.stdout
 
 
-def test_sessions_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> None:
+def test_runs_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> None:
     done = again(steps='"steps": 1, "reward": float("nan")')
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: no benchmark can be made of these")
     assert "Traceback" not in done.stderr
 
 
-def test_sessions_that_fail_are_said_to_be_no_benchmark(coins: Path) -> None:
+def test_runs_that_fail_are_said_to_be_no_benchmark(coins: Path) -> None:
     done = again(steps='"steps": 1 if draw() < 0.99 else {}["x"]')
     assert done.returncode == 1
-    assert re.search(r"error: no benchmark is saved: \d+ of 10 sessions are not fin", done.stderr)
+    assert re.search(r"error: no benchmark is saved: \d+ of 10 runs are not fin", done.stderr)
 
 
 def test_pages_are_written_all_or_none(board: Path) -> None:
@@ -434,18 +435,18 @@ def test_one_that_needs_what_is_not_installed_waits_until_it_is(
     for _ in range(2):
         done = bench("leaderboard", "--json")
         assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-        assert f"{coins}: cannot be judged here, left out: {said}" in done.stderr
+        assert f"{coins}: cannot be checkable here, left out: {said}" in done.stderr
         assert coins.stem not in done.stdout
     done = bench("validate")
     assert (done.returncode, done.stderr) == (4, f"error: {coins}: {said} [installed]\n")
-    assert "2 valid, 0 not; 2 with warnings; 1 cannot be judged here" in done.stdout
+    assert "2 valid, 0 not; 2 with warnings; 1 cannot be checkable here" in done.stdout
     done = bench("verify", str(coins))
     assert done.returncode == 4
     assert "mismatch" not in done.stdout
     done = bench("regenerate")
     assert (done.returncode, said in done.stderr) == (4, True)
     assert Path("README.md").read_bytes() == PAGE.encode()
-    # What was said of it is not kept: once it is installed, it is judged.
+    # What was said of it is not kept: once it is installed, it is checkable.
     monkeypatch.setenv("PYTHONPATH", str(Path("site").resolve()))
     done = bench("leaderboard", "coins/classical")
     assert (done.returncode, done.stderr) == (0, "")
@@ -478,7 +479,7 @@ def test_who_names_a_package_that_nobody_needs_is_not_believed(board: Path, name
 
 
 def test_what_is_not_valid_for_ever_is_judged_once(board: Path) -> None:
-    change(entries()[0], set_at("sessions", 3, "episodes", "success", 7, value=lambda f: not f))
+    change(entries()[0], set_at("runs", 3, "episodes", "success", 7, value=lambda f: not f))
     change(entries()[1], set_at("category", "family", value="quantum"))
     first = bench("leaderboard").stderr
     assert first.count("is not valid, left out") == 2
@@ -498,14 +499,14 @@ def test_shipped_configurations_are_in_the_category_that_is_told(
     category: tuple[str, str], name: str
 ) -> None:
     config = configuration.load(name)
-    found = categorize(config, rulebook().now, judges(config))
+    found = categorize(config, rulebook().now, validators(config))
     assert (found.environment, found.family) == category
 
 
 def test_a_configuration_of_no_category() -> None:
     config = configuration.from_mapping({"x": 1})
     with pytest.raises(ConfigError, match="no provider knows the category"):
-        categorize(config, rulebook().now, judges(config))
+        categorize(config, rulebook().now, validators(config))
 
 
 def test_commands_on_entries(board: Path) -> None:
@@ -514,13 +515,13 @@ def test_commands_on_entries(board: Path) -> None:
     assert sorted(one["id"] for one in listed) == names
     shown = json.loads(bench("show", names[0], "--json").stdout)
     assert shown["benchmark"]["id"] == names[0]
-    assert shown["command"] == "qn-run small.yml --sessions 10 --runs 50 --seed 1"
+    assert shown["command"] == "qn-run small.yml --n-seeds 10 --episodes 50 --seed 1"
     resampled = shown["iqm_bootstrap"]
     assert resampled["value"] == shown["benchmark"]["aggregates"]["success_rate"]["iqm"]
     assert resampled["low"] <= resampled["value"] <= resampled["high"]
-    assert "] bootstrap, too narrow with 10 sessions\n" in bench("show", names[0]).stdout
+    assert "] bootstrap, too narrow with 10 runs\n" in bench("show", names[0]).stdout
     assert bench("show", names[0], "--config").stdout == SMALL
-    assert "sessions" in bench("show", names[0]).stdout
+    assert "runs" in bench("show", names[0]).stdout
     assert bench("show", "2").returncode == 2
     mine = json.loads(bench("contributor", "ada", "--json").stdout)
     assert [one["id"] for one in mine["submissions"]] == [names[0]]
@@ -621,7 +622,7 @@ def test_columns_give_back_the_digests_of_the_journal(rows: list[dict[str, Any]]
 
 def test_protocols() -> None:
     book = rulebook()
-    assert (book.now.minimum_sessions, book.now.minimum_episodes) == (10, 50)
+    assert (book.now.minimum_runs, book.now.minimum_episodes) == (10, 50)
     with pytest.raises(UsageError, match="no protocol version 7"):
         book.version(7)
     own = Path(__file__).parent.parent / "benchmarks" / "protocol.yml"

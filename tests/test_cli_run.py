@@ -34,12 +34,12 @@ def journal(folder: str = "experiments") -> list[dict[str, Any]]:
 
 
 def test_a_tracked_run_is_a_record_and_a_journal_and_the_same_again(qn_run: Program) -> None:
-    args = ("small.yml", "--runs", "50", "--seed", "7", "--track-experiment")
+    args = ("small.yml", "--episodes", "50", "--seed", "7", "--track-experiment")
     first = qn_run(*args, "--tag", "a=b", "--notes", "[/nope] \x1b[31m", "--experiments-dir", "one")
     assert first.returncode == 0, first.stderr
     assert "\nsaved one/" in first.stdout
     (one,) = records("one")
-    assert (one["status"], one["seed"], one["runs"], one["results"]["episodes"]) == (
+    assert (one["status"], one["seed"], one["episodes"], one["results"]["episodes"]) == (
         "completed",
         7,
         50,
@@ -56,24 +56,24 @@ def test_a_tracked_run_is_a_record_and_a_journal_and_the_same_again(qn_run: Prog
     )
     assert second.returncode == 0
     assert records("two")[0]["digests"] == one["digests"]
-    untracked = qn_run("small.yml", "--runs", "50", "--seed", "7", "--json")
+    untracked = qn_run("small.yml", "--episodes", "50", "--seed", "7", "--json")
     assert json.loads(untracked.stdout)["digests"] == one["digests"]
-    other = qn_run("small.yml", "--runs", "50", "--seed", "8", "--json")
+    other = qn_run("small.yml", "--episodes", "50", "--seed", "8", "--json")
     assert json.loads(other.stdout)["digests"] != one["digests"]
 
 
 def test_without_the_flags_nothing_is_written(project: Path, qn_run: Program) -> None:
-    done = qn_run("small.yml", "--runs", "3")
+    done = qn_run("small.yml", "--episodes", "3")
     assert done.returncode == 0
     assert "saved" not in done.stdout
     assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
 
 
 def test_a_random_seed_is_recorded_and_reproduces(qn_run: Program) -> None:
-    first = json.loads(qn_run("small.yml", "--runs", "5", "--json").stdout)
-    again = qn_run("small.yml", "--runs", "5", "--json", "--seed", str(first["seed"]))
+    first = json.loads(qn_run("small.yml", "--episodes", "5", "--json").stdout)
+    again = qn_run("small.yml", "--episodes", "5", "--json", "--seed", str(first["seed"]))
     assert json.loads(again.stdout)["digests"] == first["digests"]
-    other = json.loads(qn_run("small.yml", "--runs", "5", "--json").stdout)
+    other = json.loads(qn_run("small.yml", "--episodes", "5", "--json").stdout)
     assert other["seed"] != first["seed"]
 
 
@@ -81,18 +81,18 @@ def test_settings_in_the_configuration(qn_run: Program) -> None:
     with Path("small.yml").open("a") as config:
         config.write("seed: 11\nruns: 3\n")
     doc = json.loads(qn_run("small.yml", "--json").stdout)
-    assert (doc["seed"], doc["runs"], doc["results"]["episodes"]) == (11, 3, 3)
-    over = json.loads(qn_run("small.yml", "--json", "--runs", "2", "--seed", "0").stdout)
-    assert (over["seed"], over["runs"]) == (0, 2)
+    assert (doc["seed"], doc["episodes"], doc["results"]["episodes"]) == (11, 3, 3)
+    over = json.loads(qn_run("small.yml", "--json", "--episodes", "2", "--seed", "0").stdout)
+    assert (over["seed"], over["episodes"]) == (0, 2)
 
 
 def test_a_file_that_is_edited_during_the_run_is_recorded_as_it_was_read(qn_run: Program) -> None:
     Path("edit.py").write_text(
-        "from qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n"
-        "  def run_start(self, run): open('small.yml', 'a').write('# edited\\n')\n"
+        "import os\nfrom qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n"
+        "  def run_start(self, run): os.truncate('small.yml', 5)\n"
     )
     before = Path("small.yml").read_bytes()
-    done = qn_run("small.yml", "--runs", "2", "--plugins", "edit:Sink", "--track-experiment")
+    done = qn_run("small.yml", "--episodes", "2", "--plugins", "edit:Sink", "--track-experiment")
     assert done.returncode == 0, done.stderr
     assert Path("small.yml").read_bytes() != before
     (record,) = records()
@@ -102,7 +102,7 @@ def test_a_file_that_is_edited_during_the_run_is_recorded_as_it_was_read(qn_run:
 
 def test_an_override_is_recorded(qn_run: Program) -> None:
     doc = json.loads(
-        qn_run("small.yml", "--runs", "1", "--json", "--set", "brain.config.gamma=0.5").stdout
+        qn_run("small.yml", "--episodes", "1", "--json", "--set", "brain.config.gamma=0.5").stdout
     )
     assert doc["config"]["overrides"] == {"brain.config.gamma": 0.5}
     assert doc["config"]["data"]["brain"]["config"]["gamma"] == 0.5
@@ -117,23 +117,23 @@ def test_an_override_is_recorded(qn_run: Program) -> None:
         (["small.yml", "--run", "7"], "unknown option --run (did you mean --runs?)"),
         (["small.yml", "extra"], "unexpected argument extra"),
         ([], "no configuration given"),
-        (["small.yml", "--runs", "0"], "expected a whole number from 1"),
-        (["small.yml", "--runs", "x"], "expected a whole number from 1"),
+        (["small.yml", "--episodes", "0"], "expected a whole number from 1"),
+        (["small.yml", "--episodes", "x"], "expected a whole number from 1"),
         (["small.yml", "--seed", "-1"], "--seed"),
         (["small.yml", "--seed", "1e3"], "expected a whole number from 0"),
         (["small.yml", "--seed", str(2**53)], f"from 0, below 2**53, got '{2**53}'"),
-        (["--resume", ""], "--resume: expected the id of a campaign"),
-        (["small.yml", "--resume", ""], "--resume: expected the id of a campaign"),
-        (["small.yml", "--jobs", "2"], "--jobs goes with --sessions"),
+        (["--resume", ""], "--resume: expected the id of a study"),
+        (["small.yml", "--resume", ""], "--resume: expected the id of a study"),
+        (["small.yml", "--jobs", "2"], "--jobs goes with --n-seeds"),
         (["small.yml", "--contributor", "Ada"], "--contributor goes with --save-benchmark"),
         (["small.yml", "--github", "ada"], "--github goes with --save-benchmark"),
         (["small.yml", "--benchmark-notes", ""], "--benchmark-notes goes with --save-benchmark"),
         (["small.yml", "--benchmarks-dir", "b"], "--benchmarks-dir goes with --save-benchmark"),
         (["small.yml", "--yes"], "--yes goes with --save-benchmark"),
-        (["small.yml", "--sessions", "2", "--yes"], "--yes goes with --save-benchmark"),
+        (["small.yml", "--n-seeds", "2", "--yes"], "--yes goes with --save-benchmark"),
         (["--resume", "x", "--contributor", "A"], "--contributor goes with no --resume"),
         (["--resume", "x", "--github", "a"], "--github goes with no --resume"),
-        (["--resume", "x", "--yes", "--benchmarks-dir", "b"], "no campaign x"),
+        (["--resume", "x", "--yes", "--benchmarks-dir", "b"], "no study x"),
         (["small.yml", "--plugins", ""], "--plugins: expected a name"),
         (["small.yml", "--plugins", "a,,b"], "--plugins: expected a name"),
         (["small.yml", "--plugins", "nope"], "plugin nope: unknown plugin"),
@@ -195,7 +195,7 @@ def test_the_first_benchmark_of_a_folder_keeps_its_caches_out_of_git(
     project: Path, qn_run: Program, git: Callable[..., str]
 ) -> None:
     git("init", "-q")
-    save = (*BENCHMARK, "--contributor", "A", "--runs", "50", "--jobs", "2", "--quiet", "--yes")
+    save = (*BENCHMARK, "--contributor", "A", "--episodes", "50", "--jobs", "2", "--quiet", "--yes")
     done = qn_run(*save, "--seed", "1")
     assert done.returncode == 0, done.stderr
     assert "/.cache*\n/.verify/\n" in Path("benchmarks/.gitignore").read_text()
@@ -217,7 +217,7 @@ def test_the_first_benchmark_of_a_folder_keeps_its_caches_out_of_git(
 def test_a_secret_is_in_no_file_of_a_run(project: Path, qn_run: Program) -> None:
     secret = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
     done = qn_run(
-        "small.yml", "--runs", "1", "--track-experiment", "--notes", f"{secret} password=x",
+        "small.yml", "--episodes", "1", "--track-experiment", "--notes", f"{secret} password=x",
         "--tag", f"a=x_{secret}", "--tag", f"token={secret}=y",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -231,7 +231,7 @@ def test_a_secret_is_in_no_file_of_a_run(project: Path, qn_run: Program) -> None
 def test_a_plugin_named_twice_is_loaded_once(qn_run: Program) -> None:
     done = qn_run(
         "small.yml",
-        "--runs",
+        "--episodes",
         "2",
         "--plugins",
         "json_storage,json_storage",
@@ -246,7 +246,11 @@ def test_dry_run_checks_everything_and_runs_nothing(project: Path, qn_run: Progr
     done = qn_run("small.yml", "--dry-run", "--track-experiment", "--json")
     assert done.returncode == 0
     doc = json.loads(done.stdout)
-    assert (doc["runs"], doc["seed"], doc["plugins"]) == (50, None, ["metadata", "json_storage"])
+    assert (doc["episodes"], doc["seed"], doc["plugins"]) == (
+        50,
+        None,
+        ["metadata", "json_storage"],
+    )
     assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
     assert qn_run("small.yml", "--dry-run", "--set", "brain.config.gamma=high").returncode == 2
 
@@ -269,7 +273,7 @@ def test_help_has_examples_and_version_a_number(qn_run: Program) -> None:
 
 @pytest.mark.parametrize("name", ["mlp_dynamic_small", "modular_simple_medium"])
 def test_shipped_configurations_run(qn_run: Program, name: str) -> None:
-    done = qn_run(name, "--runs", "2", "--seed", "1", "--track-experiment")
+    done = qn_run(name, "--episodes", "2", "--seed", "1", "--track-experiment")
     assert done.returncode == 0, done.stderr
 
 
@@ -291,7 +295,7 @@ class Sink:
 
 def test_a_plugin_of_ten_lines_hears_everything(qn_run: Program) -> None:
     Path("mysink.py").write_text(SINK)
-    done = qn_run("small.yml", "--runs", "50", "--plugins", "mysink:Sink")
+    done = qn_run("small.yml", "--episodes", "50", "--plugins", "mysink:Sink", process=True)
     assert done.returncode == 0, done.stderr
     heard = Path("heard.txt").read_text().splitlines()
     assert heard == ["start", *(f"episode {i}" for i in range(50)), "end"]
@@ -304,7 +308,7 @@ def test_one_that_raises_costs_neither_the_run_nor_the_record(qn_run: Program, e
         f"  @hookimpl\n  def episode_end(self, episode): raise {error}\n"
     )
     done = qn_run(
-        "small.yml", "--runs", "5", "--plugins", "bad:Sink", "--track-experiment", "--quiet"
+        "small.yml", "--episodes", "5", "--plugins", "bad:Sink", "--track-experiment", "--quiet"
     )
     assert done.returncode == 0
     assert done.stderr.count("plugin bad:Sink: episode_end") == 1
@@ -321,7 +325,7 @@ def test_one_that_raises_at_start_or_end_is_exit_1(qn_run: Program, hook: str, l
         "from qn_tracking import hookimpl\nclass Sink:\n"
         f"  @hookimpl\n  def {hook}(self, {argument}): raise SystemExit(0)\n"
     )
-    done = qn_run("small.yml", "--runs", "5", "--plugins", "bad:Sink", "--track-experiment")
+    done = qn_run("small.yml", "--episodes", "5", "--plugins", "bad:Sink", "--track-experiment")
     assert done.returncode == 1
     assert "plugin bad:Sink" in done.stderr
     assert "Traceback" not in done.stderr
@@ -333,10 +337,10 @@ def test_a_slow_plugin_is_named_with_its_share(qn_run: Program) -> None:
         "from qn_tracking import hookimpl\nimport time\nclass Sink:\n"
         "  @hookimpl\n  def episode_end(self, episode): time.sleep(0.05)\n"
     )
-    done = qn_run("small.yml", "--runs", "5", "--plugins", "slow:Sink")
+    done = qn_run("small.yml", "--episodes", "5", "--plugins", "slow:Sink")
     assert re.search(r"warning: plugin slow:Sink took \d+% of the run\n", done.stderr)
     assert done.stderr.count("slow:Sink") == 1
-    many = qn_run("small.yml", "--runs", "5", "--sessions", "2", "--plugins", "slow:Sink")
+    many = qn_run("small.yml", "--episodes", "5", "--n-seeds", "2", "--plugins", "slow:Sink")
     assert re.search(r"slow plugins .*\bslow:Sink \d+%", many.stdout)
 
 
@@ -346,7 +350,7 @@ from qn_tracking import hookimpl, Subject
 class Bad:
     warnings = ()
     subject = Subject(environment="bad")
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         yield {"success": True}
         yield {"success": True}
         raise RuntimeError("out of food\\nreally")
@@ -355,7 +359,7 @@ class Sink:
     def make_simulation(self, config): return Bad()
 """)
     done = qn_run(
-        "small.yml", "--runs", "5", "--plugins", "bad:Sink", "--track-experiment", "--quiet"
+        "small.yml", "--episodes", "5", "--plugins", "bad:Sink", "--track-experiment", "--quiet"
     )
     assert done.returncode == 1
     assert "error: simulation: RuntimeError: out of food\\nreally" in done.stderr
@@ -371,8 +375,8 @@ from qn_tracking import hookimpl, Subject
 class Made:
     warnings = ()
     subject = Subject(environment="toy", family="classical")
-    def episodes(self, runs, seed):
-        for _ in range(runs): yield {"success": True}
+    def episodes(self, count, seed):
+        for _ in range(count): yield {"success": True}
 class Sink:
     @hookimpl
     def make_simulation(self, config):
@@ -395,7 +399,7 @@ class Sink:
 )
 def test_what_is_no_simulation_is_not_run(qn_run: Program, change: str, said: str) -> None:
     Path("wrong.py").write_text(WRONG.replace("CHANGE", change))
-    for more in ((), ("--sessions", "2")):
+    for more in ((), ("--n-seeds", "2")):
         done = qn_run("small.yml", "--plugins", "wrong:Sink", "--track-experiment", *more)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert done.stderr.startswith(f"error: small.yml: make_simulation: {said}")
@@ -403,9 +407,9 @@ def test_what_is_no_simulation_is_not_run(qn_run: Program, change: str, said: st
 
 
 def test_a_simulation_that_goes_on_has_failed(qn_run: Program) -> None:
-    text = WRONG.replace("range(runs)", "range(runs + 1)").replace("CHANGE", "pass")
+    text = WRONG.replace("range(count)", "range(count + 1)").replace("CHANGE", "pass")
     Path("wrong.py").write_text(text)
-    args = ("--runs", "5", "--plugins", "wrong:Sink", "--track-experiment")
+    args = ("--episodes", "5", "--plugins", "wrong:Sink", "--track-experiment")
     done = qn_run("small.yml", *args)
     assert done.returncode == 1
     assert "the simulation went on after 5 episodes" in done.stderr
@@ -419,7 +423,7 @@ def test_a_simulation_that_goes_on_has_failed(qn_run: Program) -> None:
 def endless(*more: str) -> subprocess.Popen[str]:
     """A run that goes on until it is stopped; ready once some episodes are in its journal."""
     process = subprocess.Popen(
-        [QN_RUN, "small.yml", "--runs", "1000000", "--track-experiment", "--quiet", *more],
+        [QN_RUN, "small.yml", "--episodes", "1000000", "--track-experiment", "--quiet", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -486,12 +490,12 @@ def test_a_plugin_that_hangs_even_at_the_end_cannot_keep_us(project: Path) -> No
 
 def test_a_plugin_that_hangs_is_named(project: Path) -> None:
     Path("hang.py").write_text(
-        "from qn_tracking import hookimpl, runner\nimport time\n"
+        "from qn_tracking import hookimpl\nfrom qn_tracking.tracking import runner\nimport time\n"
         "runner.HANG_SECONDS = 0.5\nclass Sink:\n"
         "  @hookimpl\n  def episode_end(self, episode): time.sleep(3)\n"
     )
     done = subprocess.run(
-        [QN_RUN, "small.yml", "--runs", "1", "--quiet", "--plugins", "hang:Sink"],
+        [QN_RUN, "small.yml", "--episodes", "1", "--quiet", "--plugins", "hang:Sink"],
         capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert done.returncode == 0
@@ -515,7 +519,7 @@ def test_a_kill_loses_no_episode_that_was_acknowledged(project: Path) -> None:
 
 
 def test_output_that_nobody_reads_any_more(project: Path) -> None:
-    command = f"{QN_RUN} small.yml --runs 2 --json | true"
+    command = f"{QN_RUN} small.yml --episodes 2 --json | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
 
@@ -529,14 +533,14 @@ def test_a_terminal_of_the_poorest_kind(qn_run: Program) -> None:
         "COLUMNS": "20",
     }
     Path("käse.yml").write_text(Path("small.yml").read_text())
-    done = qn_run("käse.yml", "--runs", "3", env=env)
+    done = qn_run("käse.yml", "--episodes", "3", env=env, process=True)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     done.stdout.encode("ascii")
 
 
 def test_sixteen_at_once(project: Path) -> None:
-    args = [QN_RUN, "small.yml", "--runs", "3", "--track-experiment", "--quiet"]
+    args = [QN_RUN, "small.yml", "--episodes", "3", "--track-experiment", "--quiet"]
     processes = [subprocess.Popen(args, stderr=subprocess.PIPE, text=True) for _ in range(16)]
     for process in processes:
         _, said = process.communicate(timeout=60)
@@ -549,7 +553,7 @@ def test_progress_is_plain_lines_without_a_terminal_and_a_bar_on_one(project: Pa
 
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [QN_RUN, "mlp_dynamic_small", "--runs", "60", "--seed", "1"],
+        [QN_RUN, "mlp_dynamic_small", "--episodes", "60", "--seed", "1"],
         stdout=subprocess.DEVNULL, stderr=slave,
     )  # fmt: skip
     os.close(slave)
@@ -585,7 +589,7 @@ def test_saved_is_said_only_of_what_is_saved(project: Path) -> None:
     for pause in (0.2, 0.9, 1.6):  # of the two seconds that its end takes
         process = subprocess.Popen(
             ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e",
-             "inject=fsync:delay_enter=300000", QN_RUN, "small.yml", "--runs", "3", "--seed", "1",
+             "inject=fsync:delay_enter=300000", QN_RUN, "small.yml", "--episodes", "3", "--seed", "1",
              "--track-experiment", "--experiments-dir", str(pause)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
@@ -607,7 +611,7 @@ def test_an_interrupt_without_a_signal_is_no_success(qn_run: Program, where: str
         "from qn_tracking import hookimpl\nclass Sink:\n"
         f"  @hookimpl\n  def {where}(self): raise KeyboardInterrupt\n"
     )
-    done = qn_run("small.yml", "--runs", "3", "--plugins", "ki:Sink", "--track-experiment")
+    done = qn_run("small.yml", "--episodes", "3", "--plugins", "ki:Sink", "--track-experiment")
     assert done.returncode == 130
     assert len(records()) == 1
 
@@ -621,7 +625,7 @@ class Maker:
 class Exits:
     warnings = ()
     subject = Subject()
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         yield {"success": True}
         raise SystemExit(0)
 class Sink:
@@ -631,7 +635,7 @@ class Sink:
     done = qn_run("small.yml", "--plugins", "bad:Maker")
     assert done.returncode == 1
     assert "plugin bad:Maker: make_simulation: SystemExit" in done.stderr
-    done = qn_run("small.yml", "--runs", "4", "--plugins", "bad:Sink", "--track-experiment")
+    done = qn_run("small.yml", "--episodes", "4", "--plugins", "bad:Sink", "--track-experiment")
     assert done.returncode == 1
     assert "sys.exit(0) in the simulation" in done.stderr
     assert records()[0]["status"] == "failed"
@@ -642,7 +646,7 @@ def test_what_is_ignored_stays_ignored(project: Path) -> None:
     process.kill()
     process.communicate()
     started = subprocess.Popen(
-        ["nohup", QN_RUN, "small.yml", "--runs", "20000", "--quiet", "--track-experiment",
+        ["nohup", QN_RUN, "small.yml", "--episodes", "20000", "--quiet", "--track-experiment",
          "--experiments-dir", "other"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -653,7 +657,7 @@ def test_what_is_ignored_stays_ignored(project: Path) -> None:
 
 def test_stderr_that_nobody_reads(project: Path) -> None:
     command = (
-        f"({QN_RUN} mlp_dynamic_small --runs 3 --track-experiment; echo $? > code) 2>&1 | true"
+        f"({QN_RUN} mlp_dynamic_small --episodes 3 --track-experiment; echo $? > code) 2>&1 | true"
     )
     subprocess.run(["bash", "-c", command], check=True)
     assert len(records()) == 1
@@ -665,13 +669,13 @@ from qn_tracking import hookimpl, Subject
 class Odd:
     warnings = ()
     subject = Subject(environment="\x1b[31m", brain="b\u202e")
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         yield {"metrics": {"m\x1b[31m\n": 1.0}, "termination": "\x07"}
 class Sink:
     @hookimpl
     def make_simulation(self, config): return Odd()
 """)
-    done = qn_run("small.yml", "--runs", "1", "--plugins", "odd:Sink")
+    done = qn_run("small.yml", "--episodes", "1", "--plugins", "odd:Sink")
     assert done.returncode == 0
     assert not set(done.stdout) & {"\x1b", "\x07", "\u202e"}
     assert "m\\x1b[31m\\n" in done.stdout
@@ -682,12 +686,12 @@ class Sink:
 )
 def test_a_pyproject_of_another_shape(qn_run: Program, text: str, code: int) -> None:
     Path("pyproject.toml").write_text(text)
-    done = qn_run("small.yml", "--runs", "1", "--quiet")
+    done = qn_run("small.yml", "--episodes", "1", "--quiet")
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     Path("pyproject.toml").unlink()
     os.mkfifo("pyproject.toml")
-    assert qn_run("small.yml", "--runs", "1", "--quiet").returncode == 0
+    assert qn_run("small.yml", "--episodes", "1", "--quiet").returncode == 0
 
 
 def test_text_that_is_not_utf8(qn_run: Program) -> None:
@@ -695,18 +699,28 @@ def test_text_that_is_not_utf8(qn_run: Program) -> None:
     Path(name).write_text(Path("small.yml").read_text())
     odd = os.fsdecode(b"\xff")
     done = qn_run(
-        name, "--runs", "1", "--quiet", "--track-experiment", "--notes", odd, "--tag", f"a={odd}"
+        name,
+        "--episodes",
+        "1",
+        "--quiet",
+        "--track-experiment",
+        "--notes",
+        odd,
+        "--tag",
+        f"a={odd}",
     )
     assert done.returncode == 0, done.stderr
     assert records()[0]["notes"] == "\\udcff"
-    more = ("--runs", "1", "--quiet", "--sessions", "1", "--experiments-dir", "more")
+    more = ("--episodes", "1", "--quiet", "--n-seeds", "1", "--experiments-dir", "more")
     done = qn_run(name, *more, "--notes", odd, "--tag", f"{odd}={odd}")
     assert done.returncode == 0, done.stderr
     assert records("more")[0]["notes"] == "\\udcff"
     assert records("more")[0]["tags"] == {"\\udcff": "\\udcff"}
 
 
-@pytest.mark.parametrize("args", [["--version"], ["small.yml", "--runs", "2"], ["--list-configs"]])
+@pytest.mark.parametrize(
+    "args", [["--version"], ["small.yml", "--episodes", "2"], ["--list-configs"]]
+)
 def test_a_stream_that_the_shell_has_closed(project: Path, args: list[str]) -> None:
     for stream in (1, 2):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The same session, bit for bit: wherever, whenever and however it is run on one machine."""
+"""The same run, bit for bit: wherever, whenever and however it is run on one machine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def configs(project: Path) -> None:
 
 def digests(qn_run: Program, name: str, *args: str, **options: Any) -> dict[str, str]:
     path = options.pop("path", f"{name}.yml")
-    done = qn_run(path, "--runs", "4", "--seed", "11", "--json", *args, **options)
+    done = qn_run(path, "--episodes", "4", "--seed", "11", "--json", *args, **options)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)["digests"]
     return found
@@ -115,24 +115,24 @@ def test_as_many_workers_as_one_likes(name: str, project: Path, qn_run: Program)
     for jobs in ("1", "4"):
         folder = project / f"jobs-{jobs}"
         done = qn_run(
-            *(f"{name}.yml", "--sessions", "4", "--jobs", jobs, "--runs", "3", "--seed", "5"),
+            *(f"{name}.yml", "--n-seeds", "4", "--jobs", jobs, "--episodes", "3", "--seed", "5"),
             *("--experiments-dir", str(folder), "--quiet"),
         )
         assert done.returncode == 0, done.stderr
         records = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
         assert len(records) == 4
-        found.append({doc["campaign"]["index"]: (doc["seed"], doc["digests"]) for doc in records})
+        found.append({doc["study"]["index"]: (doc["seed"], doc["digests"]) for doc in records})
     assert found[0] == found[1]
-    # One of them by itself, in no campaign.
+    # One of them by itself, in no study.
     seed, alone = found[0][2]
-    assert digests(qn_run, name, "--seed", str(seed), "--runs", "3") == alone
+    assert digests(qn_run, name, "--seed", str(seed), "--episodes", "3") == alone
 
 
 def test_the_threads_are_pinned(project: Path) -> None:
     program = (
         "import os, sys\n"
         "from qn_tracking.cli.run import main\n"
-        "main(['mlp.yml', '--runs', '1', '--quiet'])\n"
+        "main(['mlp.yml', '--episodes', '1', '--quiet'])\n"
         "import psutil\n"
         "print(os.environ['OMP_NUM_THREADS'], psutil.Process().num_threads())"
     )

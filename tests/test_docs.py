@@ -14,7 +14,6 @@ import attrs
 import pytest
 
 from conftest import BIN
-from qn_tracking import hookspecs, model, submission
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.cli import bench, exp, run as qn_run_program
 from qn_tracking.cli.command import whole_parser
@@ -22,6 +21,8 @@ from qn_tracking.config import shipped
 from qn_tracking.nematode import world
 from qn_tracking.nematode.brain import Brain
 from qn_tracking.nematode.world import Environment
+from qn_tracking.records import model, submission
+from qn_tracking.tracking import hookspecs
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,7 +73,7 @@ def test_the_fields_of_a_benchmark_that_are_told_are_there() -> None:
 
 def test_the_attachment_of_the_page_is_kept(project: Path) -> None:
     (project / "maze.py").write_text(block(HOOKS, "tested: attachment"))
-    args = ["small.yml", "--runs", "1", "--track-experiment", "--plugins", "maze:Layout"]
+    args = ["small.yml", "--episodes", "1", "--track-experiment", "--plugins", "maze:Layout"]
     done = subprocess.run([BIN / "qn-run", *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "warning: maze" not in done.stderr

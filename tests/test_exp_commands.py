@@ -18,7 +18,7 @@ import pytest
 from qn_tracking import Subject, track
 from qn_tracking.cli import exp
 from qn_tracking.errors import QnError
-from qn_tracking.model import Experiment
+from qn_tracking.records.model import Experiment
 
 Call = Callable[..., "tuple[int, str, str]"]
 PROGRAM = [sys.executable, "-m", "qn_tracking.cli.exp"]
@@ -28,7 +28,7 @@ CHILD = """
 import os, sys, time
 from qn_tracking import Subject, track
 how = sys.argv[1]
-with track({"brain": {"name": "mlp"}}, seed=5, tags={"a": "b"}, notes="n", runs=600,
+with track({"brain": {"name": "mlp"}}, seed=5, tags={"a": "b"}, notes="n", episodes=600,
         subject=Subject(environment="static", brain="mlp", family="classical")) as run:
     print(run.id, flush=True)
     for i in range(600):
@@ -357,7 +357,7 @@ def test_a_killed_run_is_crashed_at_once_and_recovered_whole(store: Path, qn_exp
         "tags",
         "notes",
         "seed",
-        "runs",
+        "episodes",
         "subject",
         "schema",
     ):
@@ -527,8 +527,8 @@ FAULTS: dict[str, tuple[Callable[[Path, Path], None], str]] = {
         "unknown key 'sed' (did you mean seed?)",
     ),
     "type": (
-        lambda record, folder: _replaced(record, b'"runs": null', b'"runs": 1.5'),
-        "runs: expected",
+        lambda record, folder: _replaced(record, b'"episodes": null', b'"episodes": 1.5'),
+        "episodes: expected",
     ),
     "status": (
         lambda record, folder: _replaced(record, b'"completed"', b'"great"'),

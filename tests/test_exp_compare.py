@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from conftest import BIN, Program
-from qn_tracking import comparison, track
-from qn_tracking.comparison import ABSENT, PRIMARY
+from conftest import Program
+from qn_tracking import track
+from qn_tracking.studies import comparison
+from qn_tracking.studies.comparison import ABSENT, PRIMARY
 
 Make = Callable[..., str]
 
@@ -33,25 +34,6 @@ def make(project: Path) -> Make:
                 won = dice.random() < chance
                 run.episode(success=won, steps=dice.randint(1, 9), reward=dice.gauss(won, 0.1))
             return run.id
-
-    return call
-
-
-@pytest.fixture
-def qn_exp(project: Path, qn_run: Program) -> Program:
-    """Runs the installed `qn-exp` in the project folder."""
-    import os
-    import subprocess
-
-    def call(*args: str, env: dict[str, str] | None = None) -> Any:
-        return subprocess.run(
-            [str(BIN / "qn-exp"), *args],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            env={**os.environ, **(env or {})},
-        )
 
     return call
 
@@ -98,7 +80,7 @@ def test_two_single_runs_support_no_conclusion_however_far_apart(
     two = make({"a": 2}, 2, chance=0.98, episodes=400)
     found = _json(qn_exp, "compare", one, two)
     assert found["better"] is None
-    assert "one session each; 5 a side are needed" in found["conclusion"]
+    assert "one run each; 5 a side are needed" in found["conclusion"]
     rate = next(m for m in found["metrics"] if m["metric"] == "success_rate")
     first, second = rate["values"]
     assert first["low"] < first["value"] < first["high"] < second["low"]
@@ -146,16 +128,16 @@ def test_packages_are_compared_by_name_where_the_lists_are_here(
     assert json.loads(done.stdout)["packages_by"] == "digest"
 
 
-def _sessions(make: Make, config: dict[str, Any], chance: float, seeds: Sequence[int]) -> list[str]:
+def _runs(make: Make, config: dict[str, Any], chance: float, seeds: Sequence[int]) -> list[str]:
     return [make(config, seed, chance) for seed in seeds]
 
 
-def test_better_is_said_of_enough_sessions_that_support_it(make: Make, qn_exp: Program) -> None:
-    low = _sessions(make, {"a": 1}, 0.3, range(5))
-    high = _sessions(make, {"a": 2}, 0.9, range(10, 15))
+def test_better_is_said_of_enough_runs_that_support_it(make: Make, qn_exp: Program) -> None:
+    low = _runs(make, {"a": 1}, 0.3, range(5))
+    high = _runs(make, {"a": 2}, 0.9, range(10, 15))
     found = _json(qn_exp, "compare", *low, *high)
     names = [group["name"] for group in found["groups"]]
-    assert [len(group["sessions"]) for group in found["groups"]] == [5, 5]
+    assert [len(group["runs"]) for group in found["groups"]] == [5, 5]
     assert found["better"] == {"group": names[1], "than": names[0], "metric": PRIMARY}
     (pair,) = next(m for m in found["metrics"] if m["metric"] == PRIMARY)["pairs"]
     test = pair["comparison"]
@@ -169,29 +151,29 @@ def test_better_is_said_of_enough_sessions_that_support_it(make: Make, qn_exp: P
     # The other way around, the same one is better.
     assert _json(qn_exp, "compare", *high, *low)["better"]["group"] == names[1]
     # A table of the ten runs, if asked for.
-    assert len(_json(qn_exp, "compare", "--runs", *low, *high)["experiments"]) == 10
+    assert len(_json(qn_exp, "compare", "--ungrouped", *low, *high)["experiments"]) == 10
 
 
-def test_four_sessions_a_side_are_not_enough(make: Make, qn_exp: Program) -> None:
-    low = _sessions(make, {"a": 1}, 0.3, range(4))
-    high = _sessions(make, {"a": 2}, 0.9, range(10, 14))
+def test_four_runs_a_side_are_not_enough(make: Make, qn_exp: Program) -> None:
+    low = _runs(make, {"a": 1}, 0.3, range(4))
+    high = _runs(make, {"a": 2}, 0.9, range(10, 14))
     found = _json(qn_exp, "compare", *low, *high)
     assert found["better"] is None
-    assert "fewer than 5 sessions" in found["conclusion"]
+    assert "fewer than 5 runs" in found["conclusion"]
 
 
-def test_a_session_counts_once_and_only_whole(make: Make, qn_exp: Program) -> None:
-    low = _sessions(make, {"a": 1}, 0.3, range(3))
-    high = _sessions(make, {"a": 2}, 0.9, range(3))
+def test_a_run_counts_once_and_only_whole(make: Make, qn_exp: Program) -> None:
+    low = _runs(make, {"a": 1}, 0.3, range(3))
+    high = _runs(make, {"a": 2}, 0.9, range(3))
     again = make({"a": 2}, 1, 0.9)
     with pytest.raises(ZeroDivisionError), track({"a": 2}, seed=9, warn=lambda _: None) as run:
         run.episode(success=True)
         raise ZeroDivisionError
     found = _json(qn_exp, "compare", *low, *high, again, run.id)
-    assert [len(group["sessions"]) for group in found["groups"]] == [3, 3]
+    assert [len(group["runs"]) for group in found["groups"]] == [3, 3]
     causes = {one["id"]: one["cause"] for one in found["left_out"]}
-    assert causes[again].startswith("repeats a session")
-    assert causes[run.id] == "failed, not a whole session"
+    assert causes[again].startswith("repeats a run")
+    assert causes[run.id] == "failed, not a whole run"
 
 
 def test_groups_by_any_field_and_by_filters(make: Make, qn_exp: Program) -> None:
@@ -210,7 +192,7 @@ def test_groups_by_any_field_and_by_filters(make: Make, qn_exp: Program) -> None
         ([], "no experiments given"),
         (["@1", "@2", "--family", "quantum"], "ids and --family together"),
         (["@1", "@2", "--by", "a."], "--by"),
-        (["@1", "@2", "--by", "config", "--runs"], "--by and --runs"),
+        (["@1", "@2", "--by", "config", "--ungrouped"], "--by and --ungrouped"),
         (["@1", "nope"], "no experiment 'nope'"),
     ],
 )
@@ -285,7 +267,7 @@ def test_diff_is_of_the_texts_and_resolved_of_what_ran(qn_run: Program, qn_exp: 
         Path("small.yml").read_text().replace("hidden_dim: 8", "hidden_dim: 9")
     )
     for name in ("small.yml", "other.yml"):
-        done = qn_run(name, "--runs", "1", "--seed", "1", "--track-experiment", "--quiet")
+        done = qn_run(name, "--episodes", "1", "--seed", "1", "--track-experiment", "--quiet")
         assert done.returncode == 0
     done = qn_exp("diff", "@2", "@1")
     assert done.returncode == 0
@@ -306,7 +288,12 @@ def test_diff_shows_overrides_where_the_texts_are_the_same(
 ) -> None:
     for gamma in ("0.9", "0.8"):
         qn_run(
-            "small.yml", "--runs", "1", "--set", f"brain.config.gamma={gamma}", "--track-experiment"
+            "small.yml",
+            "--ungrouped",
+            "1",
+            "--set",
+            f"brain.config.gamma={gamma}",
+            "--track-experiment",
         )
     found = _json(qn_exp, "diff", "@2", "@1")
     assert found["kind"] == "resolved"

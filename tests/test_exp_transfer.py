@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -18,25 +17,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from conftest import BIN, Program
+from conftest import Program
 from qn_tracking import track
 from qn_tracking.store import export
 
 DATA = os.environ.get("QN_REAL_DATA")
 RECORDS = Path(DATA or ".").resolve() / "quantum-nematode" / "records"
-
-
-@pytest.fixture
-def qn_exp(project: Path) -> Program:
-    """Runs the installed `qn-exp` in the project folder."""
-
-    def call(*args: str, **options: Any) -> Any:
-        options = {"text": True, "errors": "replace", **options}
-        return subprocess.run(
-            [str(BIN / "qn-exp"), *args], capture_output=True, timeout=60, **options
-        )
-
-    return call
 
 
 def _run(config: dict[str, Any], seed: int = 1, **options: Any) -> str:
@@ -79,13 +65,13 @@ def test_runs_as_csv(store: list[str], qn_exp: Program) -> None:
 
 
 def test_episodes_as_csv_and_json_lines(store: list[str], qn_exp: Program) -> None:
-    done = qn_exp("export", "--format", "csv", "--episodes", store[1])
+    done = qn_exp("export", "--format", "csv", "--rows", "episodes", store[1])
     rows = list(csv.DictReader(io.StringIO(done.stdout, newline="")))
     assert [row["index"] for row in rows] == ["0", "1", "2"]
     assert [row["success"] for row in rows] == ["false", "true", "true"]
     assert float(rows[2]["metrics.loss"]) == 1 / 3
-    assert {row["session_seed"] for row in rows} == {"2"}
-    done = qn_exp("export", "--format", "jsonl", "--episodes", "--where", "a = 1")
+    assert {row["run_seed"] for row in rows} == {"2"}
+    done = qn_exp("export", "--format", "jsonl", "--rows", "episodes", "--where", "a = 1")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["counts"] for line in lines] == [{"eaten": 0}, {"eaten": 1}, {"eaten": 2}]
     assert {line["id"] for line in lines} == {store[0]}
@@ -99,11 +85,9 @@ def test_runs_as_json_lines_are_whole(store: list[str], qn_exp: Program) -> None
 
 def test_parquet_has_types(store: list[str], qn_exp: Program) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    for what, count in (("--runs", 2), ("--episodes", 6)):
-        assert (
-            qn_exp("export", "--format", "parquet", what, "-o", "t.parquet", "--force").returncode
-            == 0
-        )
+    for what, count in (("runs", 2), ("episodes", 6)):
+        table = ("--format", "parquet", "-o", "t.parquet", "--force")
+        assert qn_exp("export", *table, "--rows", what).returncode == 0
         found = parquet.read_table("t.parquet")
         assert found.num_rows == count
     assert str(found.schema.field("success").type) == "bool"
@@ -131,7 +115,7 @@ def test_a_file_is_never_torn_nor_replaced_unasked(store: list[str], qn_exp: Pro
     journal = Path("experiments/runs") / store[1] / "episodes.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + lines[1].replace(b"1", b"2", 1) + lines[2])
-    done = qn_exp("export", "--format", "csv", "--episodes", "-o", "runs.csv", "--force")
+    done = qn_exp("export", "--format", "csv", "--rows", "episodes", "-o", "runs.csv", "--force")
     assert done.returncode == 3
     assert "line 2" in done.stderr
     assert Path("runs.csv").read_text() == "mine"
@@ -363,7 +347,7 @@ def test_bad_files_are_named_and_the_others_imported(store: list[str], qn_exp: P
     Path("in/lfs.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     Path("in/other.json").write_text("{}")
     Path("in/future.json").write_bytes(
-        Path("in/good.json").read_bytes().replace(b'"schema": 1', b'"schema": 99')
+        Path("in/good.json").read_bytes().replace(b'"schema": 2', b'"schema": 99')
     )
     Path("in/dots.json").write_bytes(
         Path("in/good.json").read_bytes().replace(store[0].encode(), b"../../x")
@@ -514,7 +498,7 @@ def test_the_first_generation_has_no_rewards(project: Path, qn_exp: Program) -> 
     assert results["success_rate"] == 0.65
     assert results["terminations"] == {"goal_reached": 13, "max_steps": 7}
     # What they do not say is not invented.
-    for field in ("seed", "digests", "wall_seconds", "steps_per_second", "runs"):
+    for field in ("seed", "digests", "wall_seconds", "steps_per_second", "episodes"):
         assert record[field] is None
     assert results["final_success_rate"] is results["total_steps"] is None
     assert record["config"]["digest"] is None

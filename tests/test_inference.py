@@ -1,4 +1,4 @@
-"""The statistics against their definitions, SciPy, exact fractions, and simulated sessions."""
+"""The statistics against their definitions, SciPy, exact fractions, and simulated runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from scipy import stats as sp
 
-from qn_tracking.codec import plain, structure
 from qn_tracking.inference.bootstrap import bootstrap, bootstrap_curve
 from qn_tracking.inference.interval import iqm, newcombe, summary, t_interval, t_quantile, wilson
 from qn_tracking.inference.pair import (
@@ -28,7 +27,7 @@ from qn_tracking.inference.pair import (
     holm,
     power,
     probability_of_improvement,
-    sessions_needed,
+    runs_needed,
     verdict,
     welch,
 )
@@ -37,7 +36,7 @@ from qn_tracking.inference.plateau import plateau
 from qn_tracking.inference.rank import rank_intervals
 from qn_tracking.inference.replication import replicate, replication_power
 from qn_tracking.inference.rules import Rules
-from qn_tracking.inference.session import (
+from qn_tracking.inference.run import (
     TimeTo,
     cvar,
     distance_efficiency,
@@ -49,7 +48,8 @@ from qn_tracking.inference.session import (
     sample_efficiency,
     time_to_threshold,
 )
-from qn_tracking.stats import final_window
+from qn_tracking.records.codec import plain, structure
+from qn_tracking.records.stats import final_window
 
 TEN = [0.96, 0.98, 0.92, 1, 0.94, 0.98, 0.96, 0.90, 0.98, 0.62]
 
@@ -59,14 +59,14 @@ lattice = st.lists(st.integers(0, 20), min_size=2, max_size=5)
 quick = settings(deadline=None, max_examples=60)
 
 
-def sessions(sims: int, n: int, k: int, p: float = 0.8, sd: float = 0.06) -> Any:
-    """Success rates over k episodes of n sessions whose true rates vary, many times."""
+def runs(sims: int, n: int, k: int, p: float = 0.8, sd: float = 0.06) -> Any:
+    """Success rates over k episodes of n runs whose true rates vary, many times."""
     rng = np.random.default_rng(20)
     size = p * (1 - p) / sd**2 - 1
     return rng.binomial(k, rng.beta(p * size, (1 - p) * size, (sims, n))) / k
 
 
-# ------------------------------------------------------------------------------ per session
+# ------------------------------------------------------------------------------ per run
 
 
 @pytest.mark.parametrize("n", [*range(1, 130), 500, 501, 1005, 10_000, 10_001])
@@ -119,7 +119,7 @@ def test_path_efficiency_by_hand() -> None:
         lambda: rate(1.0, 2),  # type: ignore[arg-type]
     ],
 )
-def test_a_session_that_makes_no_sense(call: Any) -> None:
+def test_a_run_that_makes_no_sense(call: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         call()
 
@@ -171,7 +171,7 @@ def test_restricted_mean_keeps_the_failures() -> None:
         TimeTo(episodes=50, horizon=50, reached=False),
     ]
     found = restricted_mean(times)
-    assert plain(found) == {"mean": 35.0, "fraction": 0.5, "sessions": 2, "horizon": 50}
+    assert plain(found) == {"mean": 35.0, "fraction": 0.5, "runs": 2, "horizon": 50}
     assert restricted_mean([None, None]) is None
     for wrong in (
         [],
@@ -193,7 +193,7 @@ def test_net_sd_takes_chance_away() -> None:
     assert some == pytest.approx(math.sqrt(0.245 - (0.09 + 0.16) / 2 / 19))
     squares = [
         net_sd([rate(round(v * 20), 20) for v in row]) ** 2  # type: ignore[operator]
-        for row in sessions(500, 40, 20, sd=0.12)
+        for row in runs(500, 40, 20, sd=0.12)
     ]
     assert 0.11 < math.sqrt(np.mean(squares)) < 0.13
 
@@ -239,12 +239,12 @@ def test_the_reference_effects() -> None:
     ("n", "episodes", "error"), [(10, 50, 0.0338), (10, 200, 0.0274), (40, 50, 0.0169)]
 )
 def test_the_reference_standard_errors(n: int, episodes: int, error: float) -> None:
-    means = sessions(4_000, n, final_window(episodes)).mean(axis=1)
+    means = runs(4_000, n, final_window(episodes)).mean(axis=1)
     assert means.std() == pytest.approx(error, rel=0.05)
 
 
-def test_coverage_over_sessions_and_not_over_episodes() -> None:
-    rates = sessions(4_000, 10, 50)
+def test_coverage_over_runs_and_not_over_episodes() -> None:
+    rates = runs(4_000, 10, 50)
     mean, sd = rates.mean(axis=1), rates.std(axis=1, ddof=1)
     ancestor = abs(mean - 0.8) <= 1.96 * sd / math.sqrt(500)
     intervals = [t_interval(row) for row in rates[:1_500].tolist()]
@@ -510,7 +510,7 @@ def test_three_against_three_is_never_significant(x: list[float], y: list[float]
     assert pair.permutation.p >= 0.1
     found = verdict(pair)
     assert not found.better
-    assert "fewer than 5 sessions (3 against 3)" in found.reasons
+    assert "fewer than 5 runs (3 against 3)" in found.reasons
     assert "smallest attainable p 0.1, not below 0.05" in found.reasons
 
 
@@ -593,10 +593,10 @@ BAD = [0.50, 0.55, 0.52, 0.54, 0.51, 0.53]
     [
         (GOOD, BAD, "first", []),
         (BAD, GOOD, "second", []),
-        (GOOD[:4], BAD, None, ["fewer than 5 sessions (4 against 6)"]),
+        (GOOD[:4], BAD, None, ["fewer than 5 runs (4 against 6)"]),
         (GOOD, [v - 0.0199 for v in GOOD], None, ["difference within the margin", "not signif"]),
         (GOOD, [0.1, 0.99, 0.98, 0.97, 0.99, 0.2], None, ["not significant (p = "]),
-        ([0.9], BAD, None, ["fewer than 5 sessions (1 against 6)", "smallest attainable p 1,"]),
+        ([0.9], BAD, None, ["fewer than 5 runs (1 against 6)", "smallest attainable p 1,"]),
         ([0.9] * 6, [0.5] * 6, "first", []),
         ([0.9] * 6, [0.9] * 6, None, ["difference within the margin", "not significant (p = 1)"]),
     ],
@@ -644,7 +644,7 @@ def test_neither_side_has_variance() -> None:
     assert one_sided.welch.df == pytest.approx(5)
 
 
-def test_one_session_has_no_test() -> None:
+def test_one_run_has_no_test() -> None:
     pair = compare([0.5], [0.7])
     assert pair.welch is pair.permutation is pair.hedges_g is None
     assert (pair.delta, pair.improvement) == (pytest.approx(-0.2), 0)
@@ -685,33 +685,33 @@ def test_what_is_not_a_finite_number_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [t_interval, iqm, summary, cvar, lambda v: compare(v, [1.0])])
-def test_no_sessions_are_refused(call: Any) -> None:
+def test_no_runs_are_refused(call: Any) -> None:
     with pytest.raises(ValueError, match="at least one"):
         call([])
 
 
 @pytest.mark.parametrize("effect", [0.2, 0.5, 1.0, 3.0])
-def test_sessions_needed(effect: float) -> None:
-    found = sessions_needed(effect)
+def test_runs_needed(effect: float) -> None:
+    found = runs_needed(effect)
     assert found is not None
-    assert found == sessions_needed(-effect)
+    assert found == runs_needed(-effect)
     assert power(effect, found) >= 0.8
     assert found == 5 or power(effect, found - 1) < 0.8
-    in_a_family = sessions_needed(effect, alpha=0.05 / 20)
+    in_a_family = runs_needed(effect, alpha=0.05 / 20)
     assert in_a_family is not None
     assert in_a_family > found
     assert smallest_p(in_a_family, in_a_family) < 0.05 / 20
 
 
-def test_sessions_that_could_conclude_at_all() -> None:
-    assert sessions_needed(20, alpha=0.05 / 20) == 6  # 5 against 5 cannot go below 2/252
+def test_runs_that_could_conclude_at_all() -> None:
+    assert runs_needed(20, alpha=0.05 / 20) == 6  # 5 against 5 cannot go below 2/252
 
 
-def test_sessions_needed_where_no_number_is_known() -> None:
-    assert sessions_needed(None) is sessions_needed(0) is sessions_needed(1e-4) is None
-    assert sessions_needed(1e200) == 5
+def test_runs_needed_where_no_number_is_known() -> None:
+    assert runs_needed(None) is runs_needed(0) is runs_needed(1e-4) is None
+    assert runs_needed(1e200) == 5
     with pytest.raises(ValueError, match="finite"):
-        sessions_needed(math.nan)
+        runs_needed(math.nan)
 
 
 def test_power_is_alpha_without_an_effect() -> None:
@@ -826,7 +826,7 @@ def test_plateau_by_hand() -> None:
     wide, narrow = t_interval(d), t_interval(d, confidence=0.9)
     assert wide
     assert narrow
-    assert (found.sessions, found.episodes, found.method) == (4, 123, "t")
+    assert (found.runs, found.episodes, found.method) == (4, 123, "t")
     assert found.change == pytest.approx(sum(d) / 4)
     assert (found.low, found.high) == pytest.approx((wide.low, wide.high))
     assert (found.inner_low, found.inner_high) == pytest.approx((narrow.low, narrow.high))
@@ -857,7 +857,7 @@ def test_plateau_without_variance_looks_at_the_counts() -> None:
 
 
 @pytest.mark.parametrize(("episodes", "margin"), [(200, 0.1), (500, 0.05)])
-def test_what_ten_sessions_can_tell_of_a_plateau(episodes: int, margin: float) -> None:
+def test_what_ten_runs_can_tell_of_a_plateau(episodes: int, margin: float) -> None:
     rules = Rules(plateau_margin=margin)
     states = [plateau(learning(10, episodes, 0.8, 0.8, i), rules=rules).state for i in range(200)]
     assert states.count("plateau") > 120
@@ -883,7 +883,7 @@ def test_replication_by_hand() -> None:
     assert replicate(RATES, RATES).accepted
 
 
-def test_sessions_that_agree_are_floored() -> None:
+def test_runs_that_agree_are_floored() -> None:
     found = replicate([rate(20, 20)] * 10, [rate(19, 20)] * 5)
     p = 201 / 202
     assert found.sd == pytest.approx(math.sqrt(p * (1 - p) / 20))
@@ -925,7 +925,7 @@ def test_replication_power_applies_the_rule() -> None:
     """The vectorised simulation rejects as often as `replicate`, honest work and chosen."""
     found = replication_power(RATES, 5)
     known = [rate(k, 20) for k in range(21)]
-    rows = sessions(6_000, 25, 20, p=found.rate, sd=max(found.between_sd, 1e-3))
+    rows = runs(6_000, 25, 20, p=found.rate, sd=max(found.between_sd, 1e-3))
     drawn = [[known[k] for k in row] for row in np.rint(rows * 20).astype(int).tolist()]
     honest = [not replicate(row[:10], row[20:]).accepted for row in drawn]
     chosen = [
@@ -968,7 +968,7 @@ def _only_python(data: Any, result: Any) -> None:
 
 def test_rules_are_checked() -> None:
     assert structure({"margin": 0.05}, Rules, file="protocol.yml").margin == 0.05
-    for wrong in ({"alpha": 0}, {"alpha": math.nan}, {"trim": 0.5}, {"min_sessions": 1}):
+    for wrong in ({"alpha": 0}, {"alpha": math.nan}, {"trim": 0.5}, {"min_runs": 1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Rules(**wrong)
 
@@ -981,7 +981,7 @@ from qn_tracking.inference.permutation import Permutation
 from qn_tracking.inference.interval import newcombe, summary
 from qn_tracking.inference.plateau import plateau
 from qn_tracking.inference.rank import rank_intervals
-from qn_tracking.inference import bootstrap, replication, session
+from qn_tracking.inference import bootstrap, replication, run
 p = Permutation(p=1e-5, exact=True, arrangements=184756, seed=None, smallest=1e-5)
 pair = Comparison(n=10, m=10, delta=.1, welch=None, permutation=p, hedges_g=None, improvement=.9)
 assert rank_intervals("ab", {("a", "b"): pair})[1].low == 2

@@ -12,7 +12,13 @@ from conftest import Program
 from qn_tracking import make_manager, track
 from qn_tracking.config import from_mapping, load
 from qn_tracking.errors import ConfigError, PluginSetupError, QnError
-from qn_tracking.manager import BUILTIN, choose, list_plugins, make_simulation, project as settings
+from qn_tracking.tracking.manager import (
+    BUILTIN,
+    choose,
+    list_plugins,
+    make_simulation,
+    project as settings,
+)
 
 SINK = '''
 from qn_tracking import hookimpl
@@ -185,8 +191,8 @@ class Walk:
     def __init__(self, length):
         self.length = length
 
-    def episodes(self, runs, seed):
-        for i in range(runs):
+    def episodes(self, count, seed):
+        for i in range(count):
             yield {{"success": True, "steps": self.length, "reward": 1.0}}
 """
 
@@ -254,7 +260,7 @@ def test_where_plugins_are_switched(project: Path, qn_run: Program) -> None:
     Path("c.yml").write_text(
         Path("small.yml").read_text() + 'plugins: {"mysink:Sink": {file: h.txt}, metadata: }\n'
     )
-    done = qn_run("c.yml", "--runs", "2", "--quiet", "--no-plugin", "metadata")
+    done = qn_run("c.yml", "--episodes", "2", "--quiet", "--no-plugin", "metadata")
     assert done.returncode == 0, done.stderr
     assert len(list(Path("kept").glob("*.json"))) == 1
     assert Path("h.txt").read_text().count("episode_end") == 2

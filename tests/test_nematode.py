@@ -18,7 +18,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from qulacs import QuantumCircuit, QuantumState
 
-from qn_tracking import config as configuration, hookspecs
+from qn_tracking import config as configuration
 from qn_tracking.errors import ConfigError
 from qn_tracking.nematode.brains import FACTORIES
 from qn_tracking.nematode.circuit import Circuit, parameter_names
@@ -57,6 +57,7 @@ from qn_tracking.nematode.world import (
     Worm,
     relative,
 )
+from qn_tracking.tracking import hookspecs
 
 STATIC: dict[str, Any] = {
     "max_steps": 60,
@@ -721,13 +722,13 @@ def test_the_reward_is_the_sum_of_the_steps() -> None:
     assert [episode["reward"] for episode in episodes] == brain.sums
 
 
-def test_a_session_can_be_closed_between_episodes() -> None:
+def test_a_run_can_be_closed_between_episodes() -> None:
     simulation = build(STATIC)
-    session = simulation.episodes(100, 1)
-    assert isinstance(session, Iterator)
-    first = next(session)
-    session.close()  # type: ignore[attr-defined]
-    assert list(session) == []
+    run = simulation.episodes(100, 1)
+    assert isinstance(run, Iterator)
+    first = next(run)
+    run.close()  # type: ignore[attr-defined]
+    assert list(run) == []
     assert next(simulation.episodes(100, 1)) == first
 
 

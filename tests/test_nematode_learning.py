@@ -11,10 +11,11 @@ import numpy as np
 import pluggy
 import pytest
 
-from qn_tracking import config as configuration, hookspecs
-from qn_tracking.model import EpisodeFields
+from qn_tracking import config as configuration
 from qn_tracking.nematode.plugin import Nematode
 from qn_tracking.nematode.simulation import NematodeSimulation
+from qn_tracking.records.model import EpisodeFields
+from qn_tracking.tracking import hookspecs
 
 REAL = Path(os.environ.get("QN_REAL_DATA", "/nonexistent"), "quantum-nematode", "configs")
 WITHOUT_LEARNING = (
@@ -69,7 +70,7 @@ class RandomProvider:
 def play(
     source: str, name: str, runs: int, seed: int, *plugins: object, overrides: tuple[str, ...] = ()
 ) -> list[EpisodeFields]:
-    """The episodes of a session of a shipped or real configuration."""
+    """The episodes of a run of a shipped or real configuration."""
     path = name if source == "shipped" else REAL / f"{name}.yml"
     config = configuration.load(path, overrides)
     manager = pluggy.PluginManager(hookspecs.PROJECT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Event
 from time import sleep
 
-from qn_tracking.outbox import Outbox
+from qn_tracking.tracking.outbox import Outbox
 
 
 def test_all_arrives_in_order_and_in_batches() -> None:

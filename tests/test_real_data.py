@@ -38,7 +38,14 @@ def test_it_runs_unmodified_and_the_same_again(project: Path, qn_run: Program, n
     digests = []
     for folder in ("one", "two"):
         done = qn_run(
-            config, "--runs", "3", "--seed", "7", "--track-experiment", "--experiments-dir", folder
+            config,
+            "--episodes",
+            "3",
+            "--seed",
+            "7",
+            "--track-experiment",
+            "--experiments-dir",
+            folder,
         )
         assert done.returncode == 0, done.stderr
         (path,) = Path(folder).glob("*.json")

@@ -28,11 +28,11 @@ from qn_tracking import (
     track,
 )
 from qn_tracking.errors import PluginError, PluginSetupError, StorageError, UsageError
-from qn_tracking.stats import Tally
+from qn_tracking.records.stats import Tally
 from qn_tracking.store.read import Lines
 
 
-class Listener:
+class _Plugin:
     """Hears everything."""
 
     def __init__(self) -> None:
@@ -66,13 +66,13 @@ def recorder(*plugins: object, **options: Any) -> Recorder:
 
 
 def test_a_loop_becomes_hooks_and_a_record() -> None:
-    listener = Listener()
-    with recorder(listener, seed=3, tags={"k": "v"}, notes="n") as run:
+    plugin = _Plugin()
+    with recorder(plugin, seed=3, tags={"k": "v"}, notes="n") as run:
         for i in range(3):
             run.episode(success=i > 0, steps=i, reward=i / 2, termination="end", loss=0.25)
-    assert listener.heard == ["run_start", *["episode_end"] * 3, "run_end"]
-    assert [e.index for e in listener.episodes] == [0, 1, 2]
-    record = listener.experiment
+    assert plugin.heard == ["run_start", *["episode_end"] * 3, "run_end"]
+    assert [e.index for e in plugin.episodes] == [0, 1, 2]
+    record = plugin.experiment
     assert record is run.experiment
     assert record is not None
     assert (record.status, record.seed, record.results.episodes) == ("completed", 3, 3)
@@ -95,28 +95,28 @@ def test_a_loop_becomes_hooks_and_a_record() -> None:
     ],
 )
 def test_the_end_has_a_status_and_the_error_passes(error: BaseException, status: str) -> None:
-    listener = Listener()
-    with pytest.raises(type(error)) as caught, recorder(listener) as run:
+    plugin = _Plugin()
+    with pytest.raises(type(error)) as caught, recorder(plugin) as run:
         run.episode(success=True)
         raise error
     assert caught.value is error
-    assert listener.experiment is not None
-    assert listener.experiment.status == status
-    assert listener.experiment.results.episodes == 1
+    assert plugin.experiment is not None
+    assert plugin.experiment.status == status
+    assert plugin.experiment.results.episodes == 1
     if status == "failed":
-        assert listener.experiment.error is not None
-        assert listener.experiment.error.type == type(error).__name__
-        assert "test_recorder" in listener.experiment.error.traceback
+        assert plugin.experiment.error is not None
+        assert plugin.experiment.error.type == type(error).__name__
+        assert "test_recorder" in plugin.experiment.error.traceback
 
 
 def test_secrets_in_an_error_are_not_stored() -> None:
-    listener = Listener()
-    with pytest.raises(RuntimeError), recorder(listener):
+    plugin = _Plugin()
+    with pytest.raises(RuntimeError), recorder(plugin):
         raise RuntimeError("no access to https://me:hunter2@example.org")
-    assert listener.experiment is not None
-    assert listener.experiment.error is not None
-    assert "hunter2" not in listener.experiment.error.message
-    assert "hunter2" not in listener.experiment.error.traceback
+    assert plugin.experiment is not None
+    assert plugin.experiment.error is not None
+    assert "hunter2" not in plugin.experiment.error.message
+    assert "hunter2" not in plugin.experiment.error.traceback
 
 
 def test_numbers_of_other_libraries_are_the_numbers_they_hold() -> None:
@@ -126,13 +126,13 @@ def test_numbers_of_other_libraries_are_the_numbers_they_hold() -> None:
         def item(self) -> float:
             return 0.5
 
-    listener = Listener()
-    with recorder(listener) as run:
+    plugin = _Plugin()
+    with recorder(plugin) as run:
         run.episode(
             success=np.bool_(True), steps=np.int64(7), reward=np.float32(0.1), seed=np.uint32(5),
             counts={"foods": np.int8(2)}, metrics={"a": np.array(1.5), "b": Tensor(), "c": 2},
         )  # fmt: skip
-    one = listener.episodes[0]
+    one = plugin.episodes[0]
     assert (one.success, one.steps, one.seed, one.counts["foods"]) == (True, 7, 5, 2)
     assert one.reward == float(np.float32(0.1))
     assert one.metrics == {"a": 1.5, "b": 0.5, "c": 2.0}
@@ -164,25 +164,25 @@ def test_numbers_of_other_libraries_are_the_numbers_they_hold() -> None:
 def test_what_cannot_be_recorded_is_named_and_not_counted(
     fields: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    listener = Listener()
-    with recorder(listener) as run:
+    plugin = _Plugin()
+    with recorder(plugin) as run:
         with pytest.raises(error, match=named):
             run.episode(**fields)
         run.episode(success=True)
-    assert [e.index for e in listener.episodes] == [0]
+    assert [e.index for e in plugin.episodes] == [0]
 
 
 def test_numbers_that_are_not_finite_are_kept_as_text_with_one_warning() -> None:
     said: list[str] = []
-    listener = Listener()
-    with recorder(listener, warn=said.append) as run:
+    plugin = _Plugin()
+    with recorder(plugin, warn=said.append) as run:
         run.episode(reward=float("nan"), loss=math.inf)
         run.episode(reward=-math.inf)
     assert len(said) == 1
-    first = json.loads(listener.episodes[0].exact)
+    first = json.loads(plugin.episodes[0].exact)
     assert (first["reward"], first["metrics"]["loss"]) == ("NaN", "Infinity")
-    assert json.loads(listener.episodes[1].exact)["reward"] == "-Infinity"
-    assert math.isnan(listener.episodes[0].reward or 0)
+    assert json.loads(plugin.episodes[1].exact)["reward"] == "-Infinity"
+    assert math.isnan(plugin.episodes[0].reward or 0)
 
 
 def test_an_episode_outside_of_a_run_is_a_mistake() -> None:
@@ -214,20 +214,20 @@ def test_a_record_cannot_be_changed_by_a_sink() -> None:
                 except (TypeError, AttributeError) as error:
                     problems.append(type(error))
 
-    listener = Listener()
-    with recorder(Vandal(), listener) as run:
+    plugin = _Plugin()
+    with recorder(Vandal(), plugin) as run:
         run.episode(reward=1.0, loss=0.5, counts={"foods": 1})
     assert len(problems) == 3
-    assert listener.episodes[0].metrics == {"loss": 0.5}
+    assert plugin.episodes[0].metrics == {"loss": 0.5}
 
 
 def test_the_callers_own_mapping_stays_the_callers() -> None:
-    listener = Listener()
-    with recorder(listener) as run:
+    plugin = _Plugin()
+    with recorder(plugin) as run:
         metrics = {"loss": 1.0}
         run.episode(metrics=metrics)
         metrics["loss"] = 2.0
-    assert listener.episodes[0].metrics == {"loss": 1.0}
+    assert plugin.episodes[0].metrics == {"loss": 1.0}
 
 
 def test_the_digest_does_not_see_clocks_paths_or_hosts(tmp_path: Path) -> None:
@@ -277,46 +277,46 @@ BOOM = (RuntimeError("boom"), SystemExit(0))
 @pytest.mark.parametrize("error", BOOM)
 def test_a_plugin_that_raises_at_the_start_stops_the_run(error: BaseException) -> None:
     # p2 is called first: pluggy calls the latest first.
-    bad, listener = Raises("run_start", error), Listener()
-    with pytest.raises(PluginError, match=r"^plugin p0: run_start: "), recorder(bad, listener):
+    bad, plugin = Raises("run_start", error), _Plugin()
+    with pytest.raises(PluginError, match=r"^plugin p0: run_start: "), recorder(bad, plugin):
         pytest.fail("the run went on")
-    assert listener.heard == ["run_start", "run_end"]
-    assert listener.experiment is not None
-    assert listener.experiment.status == "failed"
+    assert plugin.heard == ["run_start", "run_end"]
+    assert plugin.experiment is not None
+    assert plugin.experiment.status == "failed"
     assert bad.heard == ["run_start"]
 
 
 @pytest.mark.parametrize("error", BOOM)
 def test_a_plugin_that_raises_in_the_middle_is_quarantined(error: BaseException) -> None:
     said: list[str] = []
-    bad, listener = Raises("episode_end", error), Listener()
-    with recorder(bad, listener, warn=said.append) as run:
+    bad, plugin = Raises("episode_end", error), _Plugin()
+    with recorder(bad, plugin, warn=said.append) as run:
         for _ in range(3):
             run.episode(success=True)
     assert bad.heard == ["run_start", "episode_end", "run_end"]
     assert len(said) == 1
     assert said[0].startswith("plugin p0: episode_end: ")
-    assert listener.experiment is not None
-    assert [(f.plugin, f.hook) for f in listener.experiment.failures] == [("p0", "episode_end")]
-    assert listener.experiment.results.episodes == 3
+    assert plugin.experiment is not None
+    assert [(f.plugin, f.hook) for f in plugin.experiment.failures] == [("p0", "episode_end")]
+    assert plugin.experiment.results.episodes == 3
 
 
 def test_a_plugin_that_raises_for_facts_costs_its_facts_only() -> None:
-    bad, listener = Raises("run_facts", RuntimeError("boom")), Listener()
-    with recorder(bad, listener) as run:
+    bad, plugin = Raises("run_facts", RuntimeError("boom")), _Plugin()
+    with recorder(bad, plugin) as run:
         run.episode()
-    assert listener.experiment is not None
-    assert listener.experiment.failures[0].hook == "run_facts"
+    assert plugin.experiment is not None
+    assert plugin.experiment.failures[0].hook == "run_facts"
 
 
 @pytest.mark.parametrize("error", BOOM)
 def test_everyone_hears_the_end_and_the_failures_come_together(error: BaseException) -> None:
-    one, two, listener = Raises("run_end", error), Raises("run_end", error), Listener()
-    with pytest.raises(PluginError) as caught, recorder(one, listener, two):
+    one, two, plugin = Raises("run_end", error), Raises("run_end", error), _Plugin()
+    with pytest.raises(PluginError) as caught, recorder(one, plugin, two):
         pass
     assert "plugin p0" in str(caught.value)
     assert "plugin p2" in str(caught.value)
-    assert listener.heard[-1] == "run_end"
+    assert plugin.heard[-1] == "run_end"
 
 
 def test_a_failure_at_the_end_never_masks_the_simulations_own() -> None:
@@ -549,23 +549,23 @@ def test_an_interrupt_while_facts_are_waited_for_costs_the_facts_only() -> None:
         def run_start(self) -> dict[str, Any]:
             return {"never": Never()}
 
-    listener = Listener()
-    with pytest.raises(KeyboardInterrupt), recorder(Slow(), listener) as run:
+    plugin = _Plugin()
+    with pytest.raises(KeyboardInterrupt), recorder(Slow(), plugin) as run:
         run.episode()
-    assert listener.heard[-1] == "run_end"
-    assert listener.experiment is not None
-    assert listener.experiment.status == "interrupted"
-    assert listener.experiment.facts["p0"] == {"never": None}
+    assert plugin.heard[-1] == "run_end"
+    assert plugin.experiment is not None
+    assert plugin.experiment.status == "interrupted"
+    assert plugin.experiment.facts["p0"] == {"never": None}
 
 
 def test_an_interrupt_at_the_end_is_heard_after_everyone() -> None:
-    listener = Listener()
+    plugin = _Plugin()
     with (
         pytest.raises(KeyboardInterrupt),
-        recorder(listener, Raises("run_end", KeyboardInterrupt())),
+        recorder(plugin, Raises("run_end", KeyboardInterrupt())),
     ):
         pass
-    assert listener.heard[-1] == "run_end"
+    assert plugin.heard[-1] == "run_end"
 
 
 def test_a_fork_among_threads_goes_on(project: Path) -> None:
@@ -820,13 +820,13 @@ def test_a_plugin_may_end_the_run_after_the_episode() -> None:
             if episode.index == 1:
                 assert run.end("interrupted") is None
 
-    listener = Listener()
-    run = recorder(Ends(), listener).start()
+    plugin = _Plugin()
+    run = recorder(Ends(), plugin).start()
     run.episode()
     run.episode()
     assert run.experiment is not None
     assert (run.experiment.status, run.experiment.results.episodes) == ("interrupted", 2)
-    assert len(listener.episodes) == 2
+    assert len(plugin.episodes) == 2
     with pytest.raises(UsageError, match="episode outside of a run"):
         run.episode()
 
@@ -835,7 +835,7 @@ def test_a_recorder_that_is_over_is_let_go() -> None:
     import gc
     import weakref
 
-    run = recorder(Listener()).start(at_exit=True)
+    run = recorder(_Plugin()).start(at_exit=True)
     run.end()
     gone = weakref.ref(run)
     del run
@@ -845,12 +845,12 @@ def test_a_recorder_that_is_over_is_let_go() -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), BaseException("x")])
 def test_whatever_a_plugin_raises_costs_that_plugin_only(error: BaseException) -> None:
-    listener = Listener()
+    plugin = _Plugin()
     said: list[str] = []
-    with recorder(Raises("episode_end", error), listener, warn=said.append) as run:
+    with recorder(Raises("episode_end", error), plugin, warn=said.append) as run:
         run.episode()
         run.episode()
-    assert len(listener.episodes) == 2
+    assert len(plugin.episodes) == 2
     assert run.experiment is not None
     assert run.experiment.status == "completed"
     assert [failure.hook for failure in run.experiment.failures] == ["episode_end"]

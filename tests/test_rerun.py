@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 import qn_tracking
-from conftest import BIN, Program
+from conftest import BIN, Program, command
 from qn_tracking import reproduce, track
 from qn_tracking.errors import UnsupportedError
-from qn_tracking.model import Episode, FrozenDict
+from qn_tracking.records.model import Episode, FrozenDict
 
 CHANGE = """
 
@@ -75,13 +75,7 @@ def run_it(qn_run: Program, *args: str) -> str:
 
 
 def rerun(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(BIN / "qn-exp"), "rerun", *args],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **env},
-    )
+    return command("qn-exp", "rerun", *args, env=env)
 
 
 def refused(done: subprocess.CompletedProcess[str], cause: str, code: int = 4) -> None:
@@ -119,7 +113,7 @@ def lines(id: str) -> list[dict[str, Any]]:
 def test_a_run_comes_out_again_until_the_code_changes(
     repo: Path, git: Git, qn_run: Program, tidy: None
 ) -> None:
-    id = run_it(qn_run, "--runs", "40", "--set", "brain.config.gamma=0.95")
+    id = run_it(qn_run, "--episodes", "40", "--set", "brain.config.gamma=0.95")
     before = git("rev-parse", "HEAD")
     done = rerun("@1")
     assert done.returncode == 0, done.stderr
@@ -164,7 +158,7 @@ def test_what_was_not_committed_is_applied_with_trust_alone(
     repo: Path, git: Git, qn_run: Program, tidy: None
 ) -> None:
     generous(repo)
-    id = run_it(qn_run, "--runs", "10")
+    id = run_it(qn_run, "--episodes", "10")
     commit = git("rev-parse", "HEAD")
     git("checkout", "-q", "src")
     done = rerun(id)
@@ -194,7 +188,7 @@ def test_what_is_trusted_is_isolated(
             "def _attempt(do):\n"
             "    try:\n        do()\n    except OSError:\n        return\n"
             "    raise SystemExit('allowed')\n"
-            "if os.path.basename(os.getcwd()).startswith('session-'):\n"
+            "if os.path.basename(os.getcwd()).startswith('run-'):\n"
             f"    _attempt(lambda: open({str(ROOT / 'executed')!r}, 'a'))\n"
             f"    open({str(mark)!r}, 'a').write('into a /tmp that is gone')\n"
             f"    _attempt(lambda: os.kill({os.getpid()}, 0))\n"
@@ -202,7 +196,7 @@ def test_what_is_trusted_is_isolated(
             "    if 'QN_SECRET' in os.environ or len(socket.if_nameindex()) > 1:\n"
             "        raise SystemExit('seen')\n"
         )
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     git("checkout", "-q", "src")
     home.mkdir()
     (home / "secret").write_text("x")
@@ -216,16 +210,16 @@ def test_what_is_trusted_is_isolated(
 MINE = """\
 import random
 from qn_tracking import hookimpl
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 
 
 class Dice:
     subject = Subject(environment="dice", brain="luck", packages=("mine",))
     warnings = ()
 
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         rng = random.Random(seed)
-        for _ in range(runs):
+        for _ in range(count):
             yield {"success": rng.random() > 0.5, "steps": 1, "reward": rng.random()}
 
 
@@ -238,7 +232,7 @@ class Provider:
 PROBE = """\
 import os
 
-if os.path.basename(os.getcwd()).startswith("session-"):
+if os.path.basename(os.getcwd()).startswith("run-"):
     seen = [path for path in {hidden!r} if os.path.exists(path)]
     for path in {shown!r}:
         assert os.listdir(os.path.dirname(path)) and open(path).read(), path
@@ -341,12 +335,12 @@ def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
     probe = PROBE.format(hidden=[*map(str, hidden)], shown=[*map(str, shown)])
     with editable.code.open("a") as out:
         out.write(probe)
-    done = editable("run", "dice.yml", "--seed", "7", "--runs", "5", "--track-experiment")
+    done = editable("run", "dice.yml", "--seed", "7", "--episodes", "5", "--track-experiment")
     assert done.returncode == 0, done.stderr
     # The way in which the probe says that it was allowed something.
     there = subprocess.run(
         [editable.python, "-c", "import mine"],
-        cwd=tempfile.mkdtemp(prefix="session-", dir=editable.home),
+        cwd=tempfile.mkdtemp(prefix="run-", dir=editable.home),
         capture_output=True,
         text=True,
     )
@@ -358,7 +352,7 @@ def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
 
 
 def test_a_dry_run_says_what_a_rerun_would(editable: Editable) -> None:
-    done = editable("run", "dice.yml", "--seed", "7", "--runs", "5", "--track-experiment")
+    done = editable("run", "dice.yml", "--seed", "7", "--episodes", "5", "--track-experiment")
     assert done.returncode == 0, done.stderr
     assert editable("exp", "rerun", "@1", "--dry-run").stdout.startswith("ok, nothing was run\n")
     (editable.about / "entry_points.txt").unlink()
@@ -369,7 +363,7 @@ def test_a_dry_run_says_what_a_rerun_would(editable: Editable) -> None:
 
 def test_the_record_alone_suffices(repo: Path, qn_run: Program) -> None:
     """As git brings it: without the folder of the run, and so without its episodes."""
-    id = run_it(qn_run, "--runs", "10")
+    id = run_it(qn_run, "--episodes", "10")
     shutil.rmtree(f"experiments/runs/{id}")
     assert rerun(id).stdout.startswith("identical: every number of 10 episodes")
     generous(repo)
@@ -379,7 +373,7 @@ def test_the_record_alone_suffices(repo: Path, qn_run: Program) -> None:
 
 
 def test_the_same_outcome_is_told_from_the_same_numbers(repo: Path, qn_run: Program) -> None:
-    id = run_it(qn_run, "--runs", "3", "--set", "brain.config.hidden_dim=4")
+    id = run_it(qn_run, "--episodes", "3", "--set", "brain.config.hidden_dim=4")
     place = repo / "src/qn_tracking/nematode/simulation.py"
     text = place.read_text()
     assert text.count('"reward": total,') == 1
@@ -394,7 +388,7 @@ def test_the_same_outcome_is_told_from_the_same_numbers(repo: Path, qn_run: Prog
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number: int) -> None:
     """One that was interrupted, and one that was killed and has no record at all."""
-    command = [str(BIN / "qn-run"), "small.yml", "--seed", "1", "--runs", "1000000"]
+    command = [str(BIN / "qn-run"), "small.yml", "--seed", "1", "--episodes", "1000000"]
     child = subprocess.Popen([*command, "--track-experiment", "--quiet"])
     try:
         while not any(p.stat().st_size > 5000 for p in repo.glob("experiments/runs/*/*.jsonl")):
@@ -412,7 +406,7 @@ def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number:
 
 
 def test_a_dry_run_runs_nothing(repo: Path, git: Git, qn_run: Program, tidy: None) -> None:
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     before = sorted(Path("experiments/runs").iterdir())
     done = rerun(id, "--at-commit", "--dry-run", "--json")
     assert done.returncode == 0
@@ -430,7 +424,7 @@ def test_neither_hook_nor_filter_nor_monitor_is_run(
     (repo / "a.md").write_text("a\n")
     git("add", "-A")
     git("commit", "-qm", "second")
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     mark = repo / "executed"
     for name in ("post-checkout", "post-index-change", "reference-transaction", "post-commit"):
         hook = repo / ".git/hooks" / name
@@ -450,7 +444,7 @@ def test_neither_hook_nor_filter_nor_monitor_is_run(
 
 
 def test_a_commit_is_a_full_hash_and_here(repo: Path, qn_run: Program, tidy: None) -> None:
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
 
     def of(place: Any, commit: object) -> None:
         edit(id, lambda doc: place(doc["facts"]["metadata"]).update(commit=commit))
@@ -483,7 +477,7 @@ def test_a_commit_of_no_branch_takes_trust(
     (repo / "note").write_text("1")
     git("add", "-A")
     git("commit", "-qm", "fetched from somebody")
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     git("update-ref", "refs/remotes/them/main", "HEAD")
     git("reset", "-q", "--hard", "HEAD~1")
     refused(rerun(id, "--at-commit"), "is in no branch of yours (--trust")
@@ -509,7 +503,7 @@ def test_a_patch_that_leads_out_of_the_tree(patch: str, repo: Path, git: Git, ti
 
 def test_a_patch_is_the_one_that_the_record_names(repo: Path, qn_run: Program, tidy: None) -> None:
     generous(repo)
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     (repo / f"experiments/runs/{id}/uncommitted.patch").write_text("nonsense\n")
     refused(rerun(id, "--at-commit", "--trust"), "not the file that the record names", 3)
 
@@ -517,7 +511,7 @@ def test_a_patch_is_the_one_that_the_record_names(repo: Path, qn_run: Program, t
 def test_a_redacted_patch_is_no_patch(repo: Path, qn_run: Program, tidy: None) -> None:
     with (repo / "src/qn_tracking/errors.py").open("a") as out:
         out.write('\nAPI_KEY = "gh' + "p_" + "a1B2" * 9 + '"\n')
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     refused(rerun(id, "--at-commit", "--trust"), "secrets were taken out of its uncommitted patch")
     assert rerun(id).returncode == 0
 
@@ -534,7 +528,7 @@ def test_a_redacted_configuration_is_none(repo: Path, qn_run: Program) -> None:
 def test_a_configuration_that_was_edited_contradicts_its_digest(
     repo: Path, qn_run: Program
 ) -> None:
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     path = Path(f"experiments/runs/{id}/config.yml")
     path.write_text(path.read_text().replace("max_steps: 30", "max_steps: 31"))
     refused(rerun(id), "is not the file that the record names", 3)
@@ -551,7 +545,7 @@ def test_a_plugin_of_its_own_is_never_loaded(repo: Path, qn_run: Program, tidy: 
     )
     with (repo / "small.yml").open("a") as out:
         out.write("plugins: ['mine:Sink', progress]\n")
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     (repo / "executed").unlink()
     refused(rerun(id), "plugin mine:Sink: a re-run loads no plugin of a folder")
     done = rerun(id, "--at-commit", "--trust", "--no-plugin", "mine:Sink")
@@ -565,7 +559,7 @@ def test_an_id_is_no_path(repo: Path) -> None:
 
 
 def test_a_package_is_a_name(repo: Path, qn_run: Program, tidy: None) -> None:
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     edit(id, lambda doc: doc["subject"].update(packages=["../../evil"]))
     refused(rerun(id, "--at-commit"), "'../../evil' is not the name of a package")
 
@@ -574,7 +568,7 @@ def test_runs_of_other_programs_are_not_run(repo: Path, qn_run: Program) -> None
     with track({"a": 1}, seed=1) as run:
         run.episode(success=True)
     refused(rerun(run.id), "a program of its own ran it")
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     edit(id, lambda doc: doc.update(status="imported"))
     refused(rerun(id), "another program ran it")
     edit(id, lambda doc: doc.update(status="completed", seed=None))
@@ -592,11 +586,11 @@ def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: Non
     with (repo / "src/qn_tracking/nematode/world.py").open("a") as out:
         out.write(slow)
     subprocess.run(["git", "commit", "-qam", "slow"], check=True)
-    id = run_it(qn_run, "--runs", "1000")  # 50 s of it
+    id = run_it(qn_run, "--episodes", "1000")  # 50 s of it
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         child = subprocess.Popen([str(BIN / "qn-exp"), "rerun", id, "--at-commit", "--json"])
         try:
-            while not list(repo.glob("tmp/*/session-*/experiments/runs/*/episodes.jsonl")):
+            while not list(repo.glob("tmp/*/run-*/experiments/runs/*/episodes.jsonl")):
                 assert child.poll() is None
                 time.sleep(0.02)
             child.send_signal(number)
@@ -619,7 +613,7 @@ def test_what_a_killed_process_left_is_swept(repo: Path, git: Git, tidy: None) -
             for place in (repo / "tmp").iterdir():
                 shutil.rmtree(place)
         with reproduce.worktree(str(repo), commit) as tree:
-            assert (Path(tree) / "src/qn_tracking/model.py").exists()
+            assert (Path(tree) / "src/qn_tracking/records/model.py").exists()
             assert len(git("worktree", "list").splitlines()) == 2
             # One that lives is left alone.
             with reproduce.worktree(str(repo), commit):
@@ -684,7 +678,7 @@ def test_the_recorded_versions_are_installed(project: Path, index: Path) -> None
 def test_what_cannot_be_had_is_named(repo: Path, index: Path, qn_run: Program, tidy: None) -> None:
     from hashlib import sha256
 
-    id = run_it(qn_run, "--runs", "2")
+    id = run_it(qn_run, "--episodes", "2")
     text = "absent-one==1.0\ntiny==2.0\n"
     Path(f"experiments/runs/{id}/packages.txt").write_text(text)
 
@@ -738,7 +732,7 @@ def test_the_first_difference(one: Any, other: Any, field: str) -> None:
     assert reproduce.first_difference((same, episode(1, **one)), (same, episode(1, **one))) is None
 
 
-def test_one_session_is_over_before_the_other() -> None:
+def test_one_run_is_over_before_the_other() -> None:
     both = (episode(0), episode(1))
     found = reproduce.first_difference(both, both[:1])
     assert found is not None

@@ -8,9 +8,9 @@ import statistics
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from qn_tracking.codec import canonical
-from qn_tracking.model import Episode, FrozenDict
-from qn_tracking.stats import CHUNK, CURVE_POINTS, Tally, final_window
+from qn_tracking.records.codec import canonical
+from qn_tracking.records.model import Episode, FrozenDict
+from qn_tracking.records.stats import CHUNK, CURVE_POINTS, Tally, final_window
 
 
 def episode(index: int, **fields: object) -> Episode:

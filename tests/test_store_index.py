@@ -17,7 +17,7 @@ import pytest
 from qn_tracking import Subject, track
 from qn_tracking.cli import exp
 from qn_tracking.errors import QnError
-from qn_tracking.model import Experiment
+from qn_tracking.records.model import Experiment
 
 Call = Callable[..., "tuple[int, str, str]"]
 
@@ -279,8 +279,8 @@ def test_bad_files_are_named_and_hide_nobody(
     (store / os.fsdecode(b"\xff.json")).write_bytes(good)
     (store / ".hidden.json").write_bytes(b"")
     (store / "README").write_bytes(b"")
-    (store / "campaigns").mkdir()
-    (store / "campaigns" / "x.json").write_bytes(b"")
+    (store / "studies").mkdir()
+    (store / "studies" / "x.json").write_bytes(b"")
     for _ in range(2):  # read, and then from the index
         code, out, err = qn_exp("list")
         assert code == 0

@@ -11,8 +11,8 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from qn_tracking import model
 from qn_tracking.errors import UsageError
+from qn_tracking.records import model
 from qn_tracking.store import read, where
 from qn_tracking.store.where import Column
 

@@ -18,7 +18,7 @@ import pytest
 
 from qn_tracking import track
 from qn_tracking.errors import StorageError
-from qn_tracking.model import Episode, FrozenDict
+from qn_tracking.records.model import Episode, FrozenDict
 from qn_tracking.store import write
 from qn_tracking.store.journal import Journal
 

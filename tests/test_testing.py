@@ -157,7 +157,7 @@ from types import SimpleNamespace
 import numpy
 from qn_tracking import hookimpl
 from qn_tracking.errors import ConfigError
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 
 MADE = []
 
@@ -189,7 +189,7 @@ def took_its_numbers_when_it_was_imported(runs, seed):
 
 NUMBERS = [random.random() for _ in range(100)]
 
-def depends_on_runs(runs, seed):
+def depends_on_the_count(runs, seed):
     for one in good(runs, seed):
         yield {"reward": one["reward"] / runs}
 
@@ -240,7 +240,7 @@ EXECUTORS = """
 from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from attrs import evolve
-from qn_tracking.elsewhere import play
+from qn_tracking.studies.remote import play
 from qn_tracking.testing import ExecutorContract
 
 class Good(ThreadPoolExecutor): pass
@@ -295,7 +295,7 @@ FOUND_EXECUTORS = {
     "WaitsWhenItIsLeft": "test_it_can_be_left_at_once",
     "TakesMoreAfterIt": "test_it_can_be_left_at_once",
     "MixesUp": "test_what_is_submitted_comes_back",
-    "LosesAnEpisode": "test_a_session_there_is_what_it_is_here",
+    "LosesAnEpisode": "test_a_run_there_is_what_it_is_here",
 }
 """What is wrong with an executor, and the test of the contract that finds it."""
 

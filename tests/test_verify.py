@@ -22,10 +22,10 @@ from conftest import BIN, SMALL
 from qn_tracking.benchmark import aggregate, files, provenance, verifications, verify
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.cli.bench_verify import repository
-from qn_tracking.codec import document
 from qn_tracking.errors import UnsupportedError, UsageError
-from qn_tracking.model import Digests, Episode, FrozenDict
-from qn_tracking.submission import Benchmark, Checked, Contribution, Verification
+from qn_tracking.records.codec import document
+from qn_tracking.records.model import Digests, Episode, FrozenDict
+from qn_tracking.records.submission import Benchmark, Checked, Contribution, Verification
 
 ROOT = Path(__file__).parent.parent
 GIT = (
@@ -74,10 +74,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "plugged.yml").write_text(SMALL.replace("max_steps: 30", "max_steps: 31") + PLUGIN)
     (place / ".gitignore").write_text("__pycache__/\n/experiments/\n/benchmarks/.*\n/evil.py\n")
     commit(place, "code")
-    benchmark = ("--save-benchmark", "--benchmark-notes", "x", "--runs", "50", "--jobs", "2")
+    benchmark = ("--save-benchmark", "--benchmark-notes", "x", "--episodes", "50", "--jobs", "2")
     done = program(place, "run", "small.yml", "--seed", "1", *benchmark, "--contributor", "Ada")
     assert done.returncode == 0, done.stderr
-    done = program(place, "run", "small.yml", "--seed", "2", "--sessions", "50", "--runs", "50",
+    done = program(place, "run", "small.yml", "--seed", "2", "--n-seeds", "50", "--episodes", "50",
                    "--jobs", "2", "--quiet", "--experiments-dir", "experiments/many")  # fmt: skip
     assert done.returncode == 0, done.stderr
     records = [json.loads(p.read_text()) for p in (place / "experiments/many").glob("*.json")]
@@ -161,7 +161,7 @@ def test_repeating_at_the_commit_earns_the_mark(repo: Path) -> None:
     assert bench("verify", path.stem, "--repeat").returncode == 4
     done = bench("verify", path.stem, "--repeat", "--sample", "2", "--trust")
     assert done.returncode == 0, done.stderr
-    assert "2 of 10 sessions: 2 bit-exact" in done.stdout
+    assert "2 of 10 runs: 2 bit-exact" in done.stdout
     assert "no isolation" in done.stderr or "isolated by bubblewrap" in done.stderr
     assert not witness.exists()
     assert path.read_bytes() == before
@@ -172,8 +172,8 @@ def test_repeating_at_the_commit_earns_the_mark(repo: Path) -> None:
         "Tess",
     )
     assert record["commit"] == json.loads(before)["source"]["commit"]
-    assert len(record["sessions"]) == 2
-    assert {one["agreement"] for one in record["sessions"]} == {"exact"}
+    assert len(record["runs"]) == 2
+    assert {one["agreement"] for one in record["runs"]} == {"exact"}
     assert touched(repo) == ["?? benchmarks/verifications/"]
     trees = subprocess.check_output(["git", "worktree", "list"], text=True)
     assert len(trees.splitlines()) == 1
@@ -192,17 +192,17 @@ def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
     options = ("--present-code", "--jobs", "2")
     done = bench("verify", path.stem, "--repeat", *options, "--json")
     assert done.returncode == 0, done.stderr
-    assert {one["agreement"] for one in json.loads(done.stdout)["sessions"]} == {"exact"}
+    assert {one["agreement"] for one in json.loads(done.stdout)["runs"]} == {"exact"}
     assert "verified" in marks()[path.stem]
     done = bench("verify", path.stem, "--replicate", "--sample", "1", "-m", "10", *options)
     assert done.returncode == 1, done.stdout
-    assert "10 sessions of fresh seeds" in done.stderr
+    assert "10 runs of fresh seeds" in done.stderr
     assert "false alarm" in done.stdout
     assert "power" in done.stdout
     assert records(path.stem)[-1]["replication"]["accepted"] is False
     assert "disputed" in marks()[path.stem]
     assert marks("--verified") == {}
-    fresh = [one["seed"] for one in records(path.stem)[-1]["sessions"] if one["index"] is None]
+    fresh = [one["seed"] for one in records(path.stem)[-1]["runs"] if one["index"] is None]
     assert len(set(fresh)) == 10
     # Nor may the code that is installed be another.
     done = bench("verify", entry().stem, "--replicate", "-m", "3", "--sample", "1", *options,
@@ -213,7 +213,7 @@ def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
 
 
 def flip(doc: dict[str, Any]) -> None:
-    flags = doc["sessions"][3]["episodes"]["success"]
+    flags = doc["runs"][3]["episodes"]["success"]
     flags[7] = not flags[7]
 
 
@@ -222,11 +222,11 @@ def test_an_edited_episode_is_named(repo: Path) -> None:
     change(path, flip)
     done = bench("verify", path.stem)
     assert done.returncode == 1
-    assert "sessions[3].digests.exact: is not that of its episodes [digest]" in done.stderr
+    assert "runs[3].digests.exact: is not that of its episodes [digest]" in done.stderr
     done = bench("verify", path.stem, "--repeat", "--present-code")
     assert done.returncode == 1
-    assert "sessions[3]: episode 7: success: told" in done.stderr
-    assert "1 of 10 sessions: 1 differ" in done.stdout
+    assert "runs[3]: episode 7: success: told" in done.stderr
+    assert "1 of 10 runs: 1 differ" in done.stdout
     assert records(path.stem) == []
 
 
@@ -234,16 +234,14 @@ def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> 
     path = entry()
     change(path, flip)
     benchmark = files.load(str(path)).benchmark
-    sessions = tuple(
-        evolve(one, digests=aggregate.digests(one.episodes)) for one in benchmark.sessions
-    )
-    claims = aggregate.aggregate(sessions, rulebook().now)
-    path.write_bytes(document(evolve(benchmark, sessions=sessions, aggregates=claims)))
+    runs = tuple(evolve(one, digests=aggregate.digests(one.episodes)) for one in benchmark.runs)
+    claims = aggregate.aggregate(runs, rulebook().now)
+    path.write_bytes(document(evolve(benchmark, runs=runs, aggregates=claims)))
     assert bench("verify", path.stem).returncode == 0
     done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2", "--json")
     assert done.returncode == 1
     doc = json.loads(done.stdout)
-    assert doc["reasons"][0].startswith("sessions[3]: episode 7: success: told")
+    assert doc["reasons"][0].startswith("runs[3]: episode 7: success: told")
     assert records(path.stem)[0]["outcome"] == "mismatch"
     assert marks()[path.stem] == ["disputed"]
 
@@ -254,7 +252,7 @@ def test_the_plan_and_its_cost(repo: Path) -> None:
     doc = json.loads(done.stdout)
     assert (done.returncode, doc["outcome"]) == (0, "planned")
     assert (len(doc["plan"]["repeat"]), len(doc["plan"]["fresh"])) == (4, 10)
-    cpu = [one["cpu_seconds"] for one in json.loads(path.read_text())["sessions"]]
+    cpu = [one["cpu_seconds"] for one in json.loads(path.read_text())["runs"]]
     assert doc["cpu_seconds"] == pytest.approx(sum(cpu) / 10 * 14)
     done = bench("verify", path.stem, "--repeat", "--dry-run")
     assert "which needs --trust" in done.stdout
@@ -343,7 +341,7 @@ def test_without_a_repository(repo: Path) -> None:
 def test_a_plugin_of_its_own_is_not_loaded(repo: Path) -> None:
     witness = repo.parent / "witness"
     Path("evil.py").write_text(EVIL.format(witness))
-    done = program(repo, "run", "plugged.yml", "--seed", "1", "--save-benchmark", "--runs", "50",
+    done = program(repo, "run", "plugged.yml", "--seed", "1", "--save-benchmark", "--episodes", "50",
                    "--contributor", "Eve", "--benchmark-notes", "x")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert witness.exists()
@@ -396,7 +394,7 @@ def verification(benchmark: Benchmark, text: str, **fields: Any) -> Verification
         "verifier": "Bob",
         "created": "2026-01-01",
         "code": ({"name": "p", "digest": "d"},),
-        "sessions": (Checked(seed=1, digests=Digests(exact="a", outcome="b"), agreement="exact"),),
+        "runs": (Checked(seed=1, digests=Digests(exact="a", outcome="b"), agreement="exact"),),
     }
     return Verification(**{**given, **fields})
 
@@ -415,7 +413,7 @@ def verification(benchmark: Benchmark, text: str, **fields: Any) -> Verification
         ([{"code": ({"name": "p", "digest": "older"},)}], "outdated"),
         ([{"code": ({"name": "gone", "digest": "d"},)}], "verified"),
         ([{"code": ()}], "outdated"),
-        ([{"sessions": ()}], None),
+        ([{"runs": ()}], None),
         ([{"protocol": 2}, {"created": "2020"}], "verified"),
         ([{"protocol": 2}, {"verifier": "Ada"}], "outdated"),
         ([{"outcome": "mismatch"}], "disputed"),
@@ -497,7 +495,7 @@ def test_a_verification_that_cannot_be_read_hides_nothing(repo: Path) -> None:
 
 
 def episodes_of(benchmark: Benchmark, index: int) -> list[Episode]:
-    of = benchmark.sessions[index].episodes
+    of = benchmark.runs[index].episodes
     return [
         Episode(
             index=i,
@@ -545,7 +543,7 @@ def test_what_was_interrupted_goes_on(benchmark: Benchmark, tmp_path: Path) -> N
         if len(ran) == stop:
             raise UnsupportedError("power cut")
         ran.append(seed)
-        seeds = [one.seed for one in benchmark.sessions]
+        seeds = [one.seed for one in benchmark.runs]
         return episodes_of(benchmark, seeds.index(seed) if seed in seeds else 0)
 
     def execute(plan: verify.Plan) -> verify.Kept:
@@ -569,7 +567,7 @@ def test_what_was_interrupted_goes_on(benchmark: Benchmark, tmp_path: Path) -> N
         pass
 
 
-def test_a_signal_ends_after_the_sessions_that_run(repo: Path) -> None:
+def test_a_signal_ends_after_the_runs_that_run(repo: Path) -> None:
     path = entry()
     command = [
         str(BIN / "qn-bench"),
@@ -580,7 +578,7 @@ def test_a_signal_ends_after_the_sessions_that_run(repo: Path) -> None:
         "40",
         "--present-code",
     ]
-    # Its standard error says that it runs; then some sessions are done.
+    # Its standard error says that it runs; then some runs are done.
     kept = Path("benchmarks/.verify", f"{path.stem}.json")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
         while not kept.exists() and running.poll() is None:
@@ -595,8 +593,8 @@ def test_a_signal_ends_after_the_sessions_that_run(repo: Path) -> None:
     assert touched(repo) == []
 
 
-def test_a_sample_is_of_the_sessions_and_fresh_seeds_are_not(benchmark: Benchmark) -> None:
-    told = {one.seed for one in benchmark.sessions}
+def test_a_sample_is_of_the_runs_and_fresh_seeds_are_not(benchmark: Benchmark) -> None:
+    told = {one.seed for one in benchmark.runs}
     plans = [verify.make_plan(benchmark, repeat=True, sample=3, fresh=5) for _ in range(20)]
     assert len({plan.repeat for plan in plans}) > 5
     assert not {seed for plan in plans for seed in plan.fresh} & told

@@ -17,10 +17,7 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from typing import Any
 
-    from qn_tracking.callback import Callback as Callback
-    from qn_tracking.hookspecs import hookimpl as hookimpl
-    from qn_tracking.manager import make_manager as make_manager, track as track
-    from qn_tracking.model import (
+    from qn_tracking.records.model import (
         Attachment as Attachment,
         Config as Config,
         Episode as Episode,
@@ -28,16 +25,19 @@ if TYPE_CHECKING:
         RunInfo as RunInfo,
         Subject as Subject,
     )
-    from qn_tracking.recorder import Recorder as Recorder
+    from qn_tracking.tracking.callback import Callback as Callback
+    from qn_tracking.tracking.hookspecs import hookimpl as hookimpl
+    from qn_tracking.tracking.manager import make_manager as make_manager, track as track
+    from qn_tracking.tracking.recorder import Recorder as Recorder
 
 _HOME = {
-    "Callback": "callback",
-    "hookimpl": "hookspecs",
-    "make_manager": "manager",
-    "track": "manager",
-    "Recorder": "recorder",
+    "Callback": "tracking.callback",
+    "hookimpl": "tracking.hookspecs",
+    "make_manager": "tracking.manager",
+    "track": "tracking.manager",
+    "Recorder": "tracking.recorder",
     **dict.fromkeys(
-        ("Attachment", "Config", "Episode", "Experiment", "RunInfo", "Subject"), "model"
+        ("Attachment", "Config", "Episode", "Experiment", "RunInfo", "Subject"), "records.model"
     ),
 }
 __all__ = sorted(_HOME)

@@ -18,16 +18,24 @@ from math import isfinite
 from types import FunctionType
 from typing import Any
 
-from qn_tracking.codec import MAX_DEPTH as STORED_DEPTH, canonical, check_text, digest, scalar
 from qn_tracking.errors import ConfigError, UsageError
-from qn_tracking.model import MAX_INT, Config
+from qn_tracking.records.codec import (
+    MAX_DEPTH as STORED_DEPTH,
+    canonical,
+    check_text,
+    digest,
+    scalar,
+)
+from qn_tracking.records.model import MAX_INT, Config
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = STORED_DEPTH - 2
 """A record holds it two levels down."""
 MAX_NODES = 100_000
-SETTINGS = ("plugins", "seed", "runs", "simulation")
-"""Top-level keys that speak of the run and not of what is simulated."""
+SETTINGS = ("plugins", "seed", "episodes", "simulation")
+"""Top-level keys that are about the run and not about what is simulated."""
+RUNS = "runs"
+"""What `episodes` is called in the configurations of Quantum Nematode: always understood."""
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE"))
@@ -159,15 +167,23 @@ def _config(
         raise ConfigError(f"expected a mapping of sections, got {got}", file=label)
     for field, value in changes.items():
         _set(data, field.split("."), value, field)
+    if RUNS in data and "episodes" in data:
+        raise ConfigError("means episodes, which is there as well", file=label, field=RUNS)
     settings = {key: data.pop(key) for key in SETTINGS if key in data}
+    named = RUNS if RUNS in data else "episodes"
+    if RUNS in data:
+        settings["episodes"] = data.pop(RUNS)
+    elif path is None and not _is_count(settings.get("episodes", 1)):
+        # A program of its own may mean anything by the word.
+        data["episodes"] = settings.pop("episodes")
     simulation = settings.get("simulation")
     if simulation is not None and type(simulation) is not str:
         raise ConfigError(f"expected text, got {simulation!r}", file=label, field="simulation")
-    for key, least in (("seed", 0), ("runs", 1)):
+    for key, field, least in (("seed", "seed", 0), ("episodes", named, 1)):
         value = settings.get(key)
         if value is not None and (type(value) is not int or value < least):
             raise ConfigError(
-                f"expected a whole number from {least}, got {value!r}", file=label, field=key
+                f"expected a whole number from {least}, got {value!r}", file=label, field=field
             )
     return Config(
         label=label,
@@ -179,6 +195,10 @@ def _config(
         overrides=changes,
         settings=settings,
     )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _read(path: str, given: str) -> bytes:
@@ -296,6 +316,8 @@ def parse(text: str, file: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"{mark.line + 1}:{mark.column + 1}" if mark else None
         cause = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        if "nesting depth" in cause:  # of the parser itself, since PyYAML 6.0.4
+            raise ConfigError(f"nested deeper than {MAX_DEPTH}", file=file, field=where) from None
         hint = "indent with spaces" if mark and _tab(text, mark.line) else None
         raise ConfigError(f"YAML: {cause}", file=file, field=where, hint=hint) from None
     except UnicodeEncodeError:  # of a command line that is not UTF-8

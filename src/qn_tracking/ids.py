@@ -37,15 +37,15 @@ def utc(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"
 
 
-def session_seed(digest: str, campaign_seed: int, index: int) -> int:
-    """The seed of a session of a campaign, below 2**53.
+def run_seed(digest: str, study_seed: int, index: int) -> int:
+    """The seed of a run of a study, below 2**53.
 
-    From the digest of the resolved configuration, the campaign's seed and the number of the
-    session: two people with `--seed 1` meet only if they run the same thing.
+    From the digest of the resolved configuration, the study's seed and the number of the
+    run: two people with `--seed 1` meet only if they run the same thing.
     """
     from hashlib import sha256  # a listing has no use for it
 
-    text = f"{digest}:{campaign_seed}:{index}"
+    text = f"{digest}:{study_seed}:{index}"
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 11
 
 

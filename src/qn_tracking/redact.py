@@ -12,14 +12,14 @@ from typing import Any
 from attrs import evolve
 
 from qn_tracking.errors import storable
-from qn_tracking.model import Config
+from qn_tracking.records.model import Config
 
 MARK = "[redacted]"
 
 _WORDS = (
     r"(?:api|access|private|secret|signing|encryption|account|ssh)[-_]?key"
     r"|(?:pg)?passw(?:or)?d|passphrase|pwd"
-    r"|secret|credentials?|authorization|(?:auth|access|refresh|bearer|session|api|id)[-_]?token"
+    r"|secret|credentials?|authorization|(?:auth|access|refresh|bearer|run|api|id)[-_]?token"
     r"|(?<!pad.)(?<!eos.)(?<!bos.)(?<!cls.)(?<!sep.)(?<!unk.)(?<!mask.)(?<!special.)token"
     r"|pat|dsn|jwt"
 )

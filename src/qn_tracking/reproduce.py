@@ -1,4 +1,4 @@
-"""Re-executes one session, somewhere else than in this process: at a commit, in an environment.
+"""Re-executes one run, somewhere else than in this process: at a commit, in an environment.
 
 What a caller does, each part by itself if the others are not needed:
 
@@ -6,14 +6,14 @@ What a caller does, each part by itself if the others are not needed:
         with worktree(repository, commit, patch) as tree:
             roots = source_roots(tree, ("qn_tracking",))
             python = environment(packages_text, join(place, "env"))        # or sys.executable
-            replay = run_session_in(
+            replay = run_text_in(
                 python, roots, config_text, overrides, label,
-                seed=7, runs=50, digest=config_digest, place=place, sandbox=True,
+                seed=7, episodes=50, digest=config_digest, place=place, sandbox=True,
             )
             replay.digests, replay.episodes, replay.experiment, replay.record
     first_difference(recorded_episodes, replay.episodes)     # None, or a Divergence
 
-    run_session_in(python, roots, text, overrides, label, *, seed, runs, digest=None, place,
+    run_text_in(python, roots, text, overrides, label, *, seed, runs, digest=None, place,
                    simulation=None, sandbox=False, seconds=None) -> Replay
 
 A repository is data here: no hook, filter or monitor that it configures is run, nothing is fetched.
@@ -41,11 +41,12 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from qn_tracking import codec, config as configuration
+from qn_tracking import config as configuration
 from qn_tracking.builtin.snapshot import GitError, Repository
 from qn_tracking.errors import UnsupportedError, printable
-from qn_tracking.model import Config, Digests, Episode, Experiment
-from qn_tracking.stats import Tally
+from qn_tracking.records import codec
+from qn_tracking.records.model import Config, Digests, Episode, Experiment
+from qn_tracking.records.stats import Tally
 from qn_tracking.store import paths, read
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -434,7 +435,7 @@ def _last(said: str) -> str:
     return (errors or lines or ["it said nothing"])[-1][:200]
 
 
-# ------------------------------------------------------------------------------------- the session
+# ------------------------------------------------------------------------------------- the run
 
 # What a run may see of this process's environment.
 _KEPT = (
@@ -460,12 +461,12 @@ _WHERE = (
     "found = [p for t in tables if isinstance(t, dict) for p in t.values()]; "
     "print('\\n' + json.dumps([sys.path, [p for p in found if isinstance(p, str)]]))"
 )
-_NO_PROJECT = b"# Nothing above this folder speaks of the session in it.\n"
+_NO_PROJECT = b"# Nothing above this folder speaks of the run in it.\n"
 
 
 @frozen(kw_only=True)
 class Replay:
-    """A session that was run again.
+    """A run that was run again.
 
     `experiment` is its record as the code that ran has sealed it, whose file is `record`, with the
     folder of the run beside it; both are in `place` of the call. `episodes` and `digests` are of
@@ -479,7 +480,7 @@ class Replay:
     isolated: bool
 
 
-def run_session_in(
+def run_text_in(
     python: str,
     roots: Sequence[str],
     text: str,
@@ -487,19 +488,19 @@ def run_session_in(
     label: str,
     *,
     seed: int,
-    runs: int,
+    episodes: int,
     place: str,
     digest: str | None = None,
     simulation: str | None = None,
     sandbox: bool = False,
     seconds: float | None = None,
 ) -> Replay:
-    """Runs one session with the code of these folders, in a process of its own, tracked in `place`.
+    """Runs one run with the code of these folders, in a process of its own, tracked in `place`.
 
     `text` with `overrides` is what the configuration was read from; if it does not give the
     `digest`, it was redacted or changed. `simulation` is the setting of that name, if the text is
     none of a file. With `sandbox`, in bubblewrap if that is to be had: `isolated` says whether.
-    Raises UnsupportedError if it leaves no record, with what it said last. A session that fails
+    Raises UnsupportedError if it leaves no record, with what it said last. A run that fails
     has a record, which says so.
     """
     config = configuration.from_text(text, label, overrides)
@@ -512,7 +513,7 @@ def run_session_in(
         roots,
         config,
         seed=seed,
-        runs=runs,
+        episodes=episodes,
         place=place,
         sandbox=sandbox,
         seconds=seconds,
@@ -526,21 +527,21 @@ def run_config_in(
     config: Config,
     *,
     seed: int,
-    runs: int,
+    episodes: int,
     place: str,
     simulation: str | None = None,
     sandbox: bool = False,
     seconds: float | None = None,
 ) -> Replay:
-    """As `run_session_in`, of a configuration that has been read and checked."""
-    folder = tempfile.mkdtemp(prefix="session-", dir=place)
+    """As `run_text_in`, of a configuration that has been read and checked."""
+    folder = tempfile.mkdtemp(prefix="run-", dir=place)
     with open(join(folder, "pyproject.toml"), "xb") as out:
         out.write(_NO_PROJECT)
     with open(join(folder, "config.yml"), "xb") as out:
         out.write(_resolved(config, simulation))
     command = [
         *(python, "-I", "-B", "-X", "utf8", "-c", _PROGRAM, orjson.dumps(list(roots)).decode()),
-        *("config.yml", "--runs", str(int(runs)), "--seed", str(int(seed))),
+        *("config.yml", "--runs", str(int(episodes)), "--seed", str(int(seed))),
         *("--track-experiment", "--experiments-dir", "experiments", "--quiet"),
     ]
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -588,7 +589,7 @@ def _supervised(
         try:
             code = child.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise UnsupportedError(f"the session took longer than {seconds:g} s") from None
+            raise UnsupportedError(f"the run took longer than {seconds:g} s") from None
         finally:
             # Whatever it has started goes with it.
             with suppress(ProcessLookupError, PermissionError):
@@ -604,12 +605,12 @@ def _replay(experiments: str, code: int, said: str, isolated: bool) -> Replay:
     for folder, folders, files in os.walk(dirname(experiments)):
         for name in (*folders, *files):
             if os.path.islink(join(folder, name)):
-                raise UnsupportedError(f"the session has left a link, {name!r}")
+                raise UnsupportedError(f"the run has left a link, {name!r}")
     records = [name for name in names if name.endswith(".json")]
     if len(records) != 1:
         lines = [line for line in said.splitlines() if line.strip()]
         cause = lines[-1].strip().removeprefix("error: ") if lines else f"exit code {code}"
-        raise UnsupportedError(f"the session could not be run: {cause[:400]}")
+        raise UnsupportedError(f"the run could not be run: {cause[:400]}")
     path = join(experiments, records[0])
     experiment = read.experiment(path)
     tally, episodes = Tally(), []
@@ -649,7 +650,7 @@ def _fence(folder: str, python: str, roots: Sequence[str]) -> list[str]:
     program = isolation()
     if program is None:
         return []
-    out = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    out = [program, "--unshare-all", "--die-with-parent", "--new-run", "--cap-drop", "ALL"]
     out += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     places = ("/tmp", "/var/tmp", "/run", "/home", "/root", os.path.expanduser("~"))  # noqa: S108
     hidden = {os.path.realpath(name) for name in places} - {"/"}
@@ -693,7 +694,7 @@ def _imported(python: str, hidden: set[str]) -> list[str]:
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     code, said = _tool([python, "-I", "-B", "-c", _WHERE], env, 60)
     if code != 0:
-        return []  # the session will say why
+        return []  # the run will say why
     path, table = json.loads(said.splitlines()[-1])
     out: list[str] = []
     for name in path:
@@ -741,10 +742,10 @@ def _code_in(folder: str, hidden: set[str], deeper: int = 2) -> list[str]:
 
 @frozen(kw_only=True)
 class Divergence:
-    """The first episode, and the first field of it, in which two sessions differ.
+    """The first episode, and the first field of it, in which two runs differ.
 
     `field` is dotted, such as `metrics.loss`; a value is None where there is none, and `present`
-    says for which of the two there is one. `episode` is the field where one session is over.
+    says for which of the two there is one. `episode` is the field where one run is over.
     """
 
     episode: int
@@ -771,7 +772,7 @@ _FIELDS = ("seed", "success", "termination", "steps", "reward")
 
 
 def first_difference(first: Sequence[Episode], second: Sequence[Episode]) -> Divergence | None:
-    """Where two sessions part, or None if they are the same to the last bit. NaN is NaN."""
+    """Where two runs part, or None if they are the same to the last bit. NaN is NaN."""
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         sides = _fields(one), _fields(other)
         for name in dict.fromkeys((*sides[0], *sides[1])):

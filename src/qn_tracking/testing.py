@@ -28,11 +28,8 @@ from typing import Any, ClassVar
 import pytest
 
 from qn_tracking import config as configuration, ids
-from qn_tracking.elsewhere import Played, play
 from qn_tracking.errors import ConfigError, QnError
-from qn_tracking.hookspecs import RUN_HOOKS, hookimpl
-from qn_tracking.manager import implemented, make_manager, make_simulation, register
-from qn_tracking.model import (
+from qn_tracking.records.model import (
     Config,
     Episode,
     EpisodeFields,
@@ -42,8 +39,11 @@ from qn_tracking.model import (
     Simulation,
     Subject,
 )
-from qn_tracking.recorder import Recorder
-from qn_tracking.runner import Task
+from qn_tracking.studies.remote import Played, play
+from qn_tracking.tracking.hookspecs import RUN_HOOKS, hookimpl
+from qn_tracking.tracking.manager import implemented, make_manager, make_simulation, register
+from qn_tracking.tracking.recorder import Recorder
+from qn_tracking.tracking.runner import Task
 
 # ------------------------------------------------------------------------------------------- clock
 
@@ -285,15 +285,15 @@ class SimulationContract:
     wrong: ClassVar[Sequence[Mapping[str, Any]]] = ()
     """Configurations that it must refuse."""
     depends_on_seed: ClassVar[bool] = True
-    runs: ClassVar[int] = 4
+    episodes: ClassVar[int] = 4
 
     def make(self, data: Mapping[str, Any] | None = None) -> Simulation:
         """The simulation, as the runner makes it."""
         config = configuration.from_mapping(self.config if data is None else data)
         return make_simulation(config, make_manager(config=config))
 
-    def _play(self, runs: int | None = None, seed: int = 1) -> list[EpisodeFields]:
-        return list(self.make().episodes(self.runs if runs is None else runs, seed))
+    def _play(self, episodes: int | None = None, seed: int = 1) -> list[EpisodeFields]:
+        return list(self.make().episodes(self.episodes if episodes is None else episodes, seed))
 
     def test_it_says_what_it_is(self) -> None:
         about = self.make().subject
@@ -305,19 +305,19 @@ class SimulationContract:
             assert package in sys.modules
 
     def test_it_yields_as_many_episodes_as_are_asked_for(self) -> None:
-        for runs in (0, 1, self.runs):
-            assert len(self._play(runs)) == runs
+        for episodes in (0, 1, self.episodes):
+            assert len(self._play(episodes)) == episodes
 
     def test_a_recorder_takes_every_episode(self) -> None:
         _, episodes, experiment = record([dict(one) for one in self._play()])
-        assert len(episodes) == experiment.results.episodes == self.runs
+        assert len(episodes) == experiment.results.episodes == self.episodes
         assert experiment.warnings == ()
 
     def test_the_same_seed_gives_the_same_episodes(self) -> None:
         simulation = self.make()
-        first = list(simulation.episodes(self.runs, 1))
-        # A fresh session of the same object, and one of another.
-        assert list(simulation.episodes(self.runs, 1)) == first == self._play()
+        first = list(simulation.episodes(self.episodes, 1))
+        # A fresh run of the same object, and one of another.
+        assert list(simulation.episodes(self.episodes, 1)) == first == self._play()
 
     def test_the_first_episodes_do_not_depend_on_how_many_follow(self) -> None:
         assert self._play()[:2] == self._play(2)
@@ -334,7 +334,7 @@ class SimulationContract:
         """
         program = (
             "import json, random, sys\n"
-            "from qn_tracking.runner import pin_numeric_threads\n"
+            "from qn_tracking.tracking.runner import pin_numeric_threads\n"
             "pin_numeric_threads()\n"
             "import numpy\n"
             "random.seed(int(sys.argv[3])); numpy.random.seed(int(sys.argv[3]))\n"
@@ -345,7 +345,7 @@ class SimulationContract:
         )
         digests = set()
         for number in ("0", "1"):
-            given = [json.dumps(self.config), str(self.runs), number]
+            given = [json.dumps(self.config), str(self.episodes), number]
             done = subprocess.run(
                 [sys.executable, "-c", program, *given],
                 cwd=tmp_path,
@@ -398,12 +398,12 @@ class ExecutorContract:
     patience: ClassVar[float] = 10.0
     """Seconds after which an executor that is left is taken to hang."""
 
-    def _task(self, index: int, runs: int) -> Task:
+    def _task(self, index: int, episodes: int) -> Task:
         id = ids.new_id()
         return Task(
             id=id,
             config=configuration.load(self.config),
-            runs=runs,
+            episodes=episodes,
             seed=index,
             plugins={},
             blocked=(),
@@ -427,7 +427,7 @@ class ExecutorContract:
         assert isinstance(future.exception(60), ZeroDivisionError)
         assert executor.submit(add, 1, 1).result(60) == 2
 
-    def test_a_session_there_is_what_it_is_here(self, executor: Executor) -> None:
+    def test_a_run_there_is_what_it_is_here(self, executor: Executor) -> None:
         tasks = [self._task(index, 5) for index in range(3)]
         there = [future.result(120) for future in [executor.submit(play, task) for task in tasks]]
         for task, played in zip(tasks, there, strict=True):
@@ -437,7 +437,7 @@ class ExecutorContract:
             assert len(played.episodes) == 5
             assert played.exact == here.exact
 
-    def test_a_session_that_fails_comes_back_as_such(self, executor: Executor) -> None:
+    def test_a_run_that_fails_comes_back_as_such(self, executor: Executor) -> None:
         from attrs import evolve
 
         wrong = configuration.from_mapping({"environment": {"type": "nope"}, "brain": {}})
@@ -445,10 +445,10 @@ class ExecutorContract:
         assert played.status == "failed"
         assert played.error is not None
 
-    def test_a_session_ends_after_its_episode_if_it_can_be_told(self, executor: Executor) -> None:
+    def test_a_run_ends_after_its_episode_if_it_can_be_told(self, executor: Executor) -> None:
         interrupt = getattr(executor, "interrupt", None)
         if interrupt is None:
-            pytest.skip("this executor cannot tell its sessions to end")
+            pytest.skip("this executor cannot tell its runs to end")
         future = executor.submit(play, self._task(0, 1_000_000))
         end = time.monotonic() + 60
         while not future.running() and time.monotonic() < end:

@@ -32,7 +32,7 @@ class Sink:
     def episode_end(self, episode): os.write(1, b"ack %d\\n" % episode.index)
 """
 # What git reads comes and goes with its own timing; the storage is what is tested here.
-TRACKED = [RUN, "small.yml", "--runs", "3", "--seed", "1", "--plugins", "json_storage,ack:Sink"]
+TRACKED = [RUN, "small.yml", "--episodes", "3", "--seed", "1", "--plugins", "json_storage,ack:Sink"]
 ONE = f"{' '.join(TRACKED)} --quiet > /dev/null"
 CRASHED = f"{ONE}; rm experiments/*.json"
 LISTED = f"{ONE}; {EXP} list > /dev/null"

@@ -25,21 +25,21 @@ from qn_tracking import config as configuration
 from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench import validators
 from qn_tracking.cli.bench_board import _EXPECTED
-from qn_tracking.manager import make_simulation
-from qn_tracking.submission import Benchmark, Columns, Contribution, Session
+from qn_tracking.records.submission import Benchmark, Columns, Contribution, Run
+from qn_tracking.tracking.manager import make_simulation
 
 QN_BENCH = str(Path(sys.executable).parent / "qn-bench")
 
 
 def made_up(name: str, number: int) -> Benchmark:
-    """A valid submission of a shipped configuration whose sessions never ran."""
+    """A valid submission of a shipped configuration whose runs never ran."""
     draw = random.Random(number)
     config = configuration.load(name)
     protocol = rulebook().now
     skill = draw.uniform(0.4, 0.95)
-    sessions = []
+    runs = []
     for i in range(10):
         success = tuple(draw.random() < skill for _ in range(50))
         episodes = Columns(
@@ -51,8 +51,8 @@ def made_up(name: str, number: int) -> Benchmark:
             metrics={"path_efficiency": tuple(draw.random() for _ in success)},
         )
         found = aggregate.digests(episodes)
-        sessions.append(
-            Session(
+        runs.append(
+            Run(
                 id=f"s{i}",
                 seed=draw.getrandbits(53),
                 started="2026-01-01T00:00:00Z",
@@ -61,7 +61,7 @@ def made_up(name: str, number: int) -> Benchmark:
                 episodes=episodes,
             )
         )
-    manager = judges(config)
+    manager = validators(config)
     subject = make_simulation(config, manager).subject
     return Benchmark(
         id=f"20260101T000000Z-{number:08x}",
@@ -73,9 +73,9 @@ def made_up(name: str, number: int) -> Benchmark:
         code=tuple({"name": package} for package in subject.packages),
         config=evolve(config, settings={}),
         text=config.text,
-        runs=50,
-        aggregates=aggregate.aggregate(sessions, protocol),
-        sessions=tuple(sessions),
+        episodes=50,
+        aggregates=aggregate.aggregate(runs, protocol),
+        runs=tuple(runs),
     )
 
 

@@ -23,7 +23,7 @@ from time import perf_counter
 
 import orjson
 
-from qn_tracking.codec import document
+from qn_tracking.records.codec import document
 
 SMALL = 10
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("PYTHONDONTWRITE")}
@@ -55,7 +55,7 @@ with track({"environment": {"type": "dynamic", "dynamic": {"grid_size": 50, "foo
         "gradient": 1.5}}, "brain": {"name": "mlp", "config": {"gamma": 0.99, "hidden_dim": 64,
         "layers": 2, "entropy": 1e-3, "learning_rate": {"initial": 1e-3, "decay": 0.99}}},
         "max_steps": 500, "body_length": 6, "reward": {"food": 2.0, "step": -0.05}},
-        seed=1, runs=40,
+        seed=1, episodes=40,
         subject=Subject(environment="dynamic", brain="mlp", family="classical")) as run:
     for i in range(40):
         run.episode(success=i % 3 == 0, termination="food" if i % 3 == 0 else "starved", steps=i,

@@ -42,7 +42,7 @@ with track(config, seed=1) as run:
 """
 )
 
-# The first run warms up; the second is timed, as the next one of a campaign would be.
+# The first run warms up; the second is timed, as the next one of a study would be.
 IN_PROCESS = (
     LOOP
     + """

@@ -2,7 +2,7 @@
 
     python tests/speed/replication.py [--json] [--trials N] [-m M] [--config NAME]
 
-Every session is really run; the rule is that of `qn-bench verify --replicate`.
+Every run is really run; the rule is that of `qn-bench verify --replicate`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from qn_tracking import config as configuration
 from qn_tracking.ids import new_seed
 from qn_tracking.inference.replication import replicate, replication_power
-from qn_tracking.inference.session import Rate, final_success
-from qn_tracking.manager import make_manager, make_simulation
+from qn_tracking.inference.run import Rate, final_success
+from qn_tracking.tracking.manager import make_manager, make_simulation
 
 SMALL = {
     "max_steps": 30,
@@ -26,8 +26,8 @@ SMALL = {
 SUBMITTED, TRIED, RUNS = 10, 50, 50
 
 
-def session(name: str | None) -> Rate:
-    """The final success of one session with a random seed."""
+def run(name: str | None) -> Rate:
+    """The final success of one run with a random seed."""
     config = configuration.load(name) if name else configuration.from_mapping(SMALL)
     simulation = make_simulation(config, make_manager(config=config))
     episodes = simulation.episodes(RUNS, new_seed())
@@ -45,15 +45,15 @@ def main() -> None:
     flagged, accused, told = 0, 0, []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for _ in range(args.trials):
-            tried = list(pool.map(session, [args.config] * TRIED, chunksize=5))
-            fresh = list(pool.map(session, [args.config] * args.fresh, chunksize=5))
+            tried = list(pool.map(run, [args.config] * TRIED, chunksize=5))
+            fresh = list(pool.map(run, [args.config] * args.fresh, chunksize=5))
             best = sorted(tried, key=lambda rate: -rate.value)[:SUBMITTED]
             flagged += not replicate(best, fresh).accepted
             accused += not replicate(tried[:SUBMITTED], fresh).accepted
             told.append(replication_power(tried[:SUBMITTED], args.fresh))
     figures = {
         "trials": args.trials,
-        "fresh sessions": args.fresh,
+        "fresh runs": args.fresh,
         "best 10 of 50, found out": flagged / args.trials,
         "as it was told beforehand": sum(p.best_of_5n for p in told) / args.trials,
         "honest 10, accused": accused / args.trials,

@@ -17,7 +17,7 @@ from typing import Any
 
 from qn_tracking import config as configuration
 from qn_tracking.errors import QnError
-from qn_tracking.manager import make_manager, make_simulation
+from qn_tracking.tracking.manager import make_manager, make_simulation
 
 # Configuration: (lowest, highest) steps per second recorded of the original on two cores with
 # rendering off, and how many times the highest is to be reached, if that was agreed. Of its
@@ -34,7 +34,7 @@ RECORDED: dict[str, tuple[float, float, float | None]] = {
 
 
 def measure(source: str, seconds: float) -> tuple[float, int]:
-    """Steps per second over whole episodes of one session, for at least so long; their steps."""
+    """Steps per second over whole episodes of one run, for at least so long; their steps."""
     config = configuration.load(source)
     simulation = make_simulation(config, make_manager(config=config))
     episodes = simulation.episodes(1_000_000_000, seed=1)

@@ -23,13 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 BIN = Path(sys.executable).parent
 
 TOY = '''
-"""Sessions that take as long as they are told, and tell who is at them."""
+"""Runs that take as long as they are told, and tell who is at them."""
 import os
 import random
 import time
 from pathlib import Path
 from qn_tracking import hookimpl
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 
 
 class Toy:
@@ -45,7 +45,7 @@ class Made:
     def __init__(self, data):
         self.data = data
 
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         draw = random.Random(seed).random
         told = f"{self.data['folder']}/marks/{os.getpid()}-{seed}"
         with open(told, "a") as out:
@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 
 
 class Worker:
-    """A `dask worker`; `pid` is that of the process in which sessions run."""
+    """A `dask worker`; `pid` is that of the process in which runs run."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, nanny: bool) -> None:
         self.process, self.log, self._nanny = process, log, nanny
@@ -157,7 +157,7 @@ class Cluster:
                 process.wait(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="run")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the simulation `toy` is installed."""
     folder = tmp_path_factory.mktemp("site")
@@ -169,7 +169,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="run")
 def shared(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Cluster]:
     """Two workers, for tests that leave them whole."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), site).start()
@@ -194,7 +194,7 @@ def cluster(tmp_path: Path, site: Path) -> Iterator[Cluster]:
 
 
 class Project:
-    """A folder to run campaigns in, and what they left there."""
+    """A folder to run studies in, and what they left there."""
 
     until, alive = staticmethod(until), staticmethod(alive)
 
@@ -211,9 +211,9 @@ class Project:
         Path("pause.new").rename("pause")
 
     def finish(self) -> None:
-        """Goes on with the campaign here, as fast as it can."""
+        """Goes on with the study here, as fast as it can."""
         self.pause(0.0)
-        done = self.run("--resume", self.campaign(), "--jobs", "2")
+        done = self.run("--resume", self.study(), "--jobs", "2")
         assert done.returncode == 0, done.stderr
 
     def run(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -245,7 +245,7 @@ class Project:
 
     def records(self, folder: str = "experiments") -> list[dict[str, Any]]:
         found = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
-        return sorted(found, key=lambda one: (one["campaign"]["index"], one["campaign"]["attempt"]))
+        return sorted(found, key=lambda one: (one["study"]["index"], one["study"]["attempt"]))
 
     def statuses(self, folder: str = "experiments") -> list[str]:
         return [one["status"] for one in self.records(folder)]
@@ -253,12 +253,12 @@ class Project:
     def digests(self, folder: str = "experiments") -> list[Mapping[str, str]]:
         return [one["digests"] for one in self.records(folder) if one["status"] == "completed"]
 
-    def campaign(self) -> str:
-        (path,) = Path("experiments/campaigns").glob("*.json")
+    def study(self) -> str:
+        (path,) = Path("experiments/studies").glob("*.json")
         return path.stem
 
     def marks(self) -> list[tuple[int, int, list[tuple[str, float]]]]:
-        """Process, seed, and what was told with its time, of every session that was begun."""
+        """Process, seed, and what was told with its time, of every run that was begun."""
         out = []
         for path in Path("marks").iterdir():
             pid, seed = path.name.split("-")
@@ -267,7 +267,7 @@ class Project:
         return out
 
     def at_work(self) -> set[int]:
-        """The processes that are at a session now."""
+        """The processes that are at a run now."""
         return {pid for pid, _, told in self.marks() if told and told[-1][0] == "begun"}
 
 

@@ -1,9 +1,9 @@
-"""What a campaign on a Dask cluster costs beside one on processes of the same machine.
+"""What a study on a Dask cluster costs beside one on processes of the same machine.
 
-    python plugins/qn-tracking-dask/tests/speed.py [--repeat N] [--sessions N] [--runs N] [--json]
+    python plugins/qn-tracking-dask/tests/speed.py [--repeat N] [--n-seeds N] [--episodes N]
 
 Two workers, `--jobs 2` and the whole of `qn-run` in both; the cluster is there already. In turns,
-so that the machine's moods meet both: medians. The workers' first campaign, in which they import
+so that the machine's moods meet both: medians. The workers' first study, in which they import
 what they need, stands by itself.
 """
 
@@ -40,13 +40,13 @@ def running(*command: str, folder: str) -> Iterator[None]:
 
 
 def timed(folder: str, *args: str) -> float:
-    """Wall seconds of a campaign."""
+    """Wall seconds of a study."""
     began = time.perf_counter()
     subprocess.run([str(BIN / "qn-run"), CONFIG, "--quiet", *args], cwd=folder, check=True)
     return time.perf_counter() - began
 
 
-def measure(repeat: int, sessions: int, runs: int) -> dict[str, float]:
+def measure(repeat: int, runs: int, episodes: int) -> dict[str, float]:
     """The figures: seconds, and the ratio of cluster and processes."""
     pairs = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as cluster:
@@ -62,13 +62,13 @@ def measure(repeat: int, sessions: int, runs: int) -> dict[str, float]:
                 time.sleep(0.05)
         time.sleep(5)  # the workers
         for seed in range(repeat + 1):
-            args = ("--sessions", str(sessions), "--runs", str(runs), "--seed", str(seed))
+            args = ("--n-seeds", str(runs), "--episodes", str(episodes), "--seed", str(seed))
             here = timed(folder, *args, "--jobs", "2")
             there = timed(folder, *args, "--jobs", "2", "--executor", f"dask://{file}")
             pairs.append((here, there))
     (here, there), *others = pairs
     return {
-        "first campaign": there / here,
+        "first study": there / here,
         "processes, s": statistics.median(here for here, _ in others),
         "cluster, s": statistics.median(there for _, there in others),
         "ratio": statistics.median(there / here for here, there in others),
@@ -80,10 +80,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--sessions", type=int, default=10)
-    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--n-seeds", type=int, default=10)
+    parser.add_argument("--episodes", type=int, default=50)
     args = parser.parse_args()
-    figures = measure(args.repeat, args.sessions, args.runs)
+    figures = measure(args.repeat, args.runs, args.episodes)
     if args.json:
         print(json.dumps(figures, indent=2))
         return

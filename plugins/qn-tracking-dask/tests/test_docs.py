@@ -61,7 +61,7 @@ def test_the_job_of_slurm(script: Path) -> None:
         assert option in worker
 
 
-def test_a_campaign_by_the_script_for_slurm(
+def test_a_study_by_the_script_for_slurm(
     project: Project, script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for SLURM itself: a stand-in runs its jobs on this machine."""
@@ -72,7 +72,7 @@ def test_a_campaign_by_the_script_for_slurm(
         path.chmod(0o755)
     folders = [str(Path("bin").absolute()), str(Path(sys.executable).parent), os.environ["PATH"]]
     env = {**project.env, "PATH": os.pathsep.join(folders)}
-    args = ("mlp_dynamic_small", "--sessions", "6", "--runs", "10", "--seed", "1")
+    args = ("mlp_dynamic_small", "--n-seeds", "6", "--episodes", "10", "--seed", "1")
     done = subprocess.run(
         [sys.executable, str(script), "2", *args],
         capture_output=True, text=True, timeout=120, env=env,
@@ -96,7 +96,7 @@ def test_the_commands_of_the_readme(project: Project) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    *cluster, campaign = re.sub(r"\b8786\b", str(port), found[1]).splitlines()
+    *cluster, study = re.sub(r"\b8786\b", str(port), found[1]).splitlines()
     assert [line.split()[:2] for line in cluster] == [
         ["dask", "scheduler"], ["dask", "worker"], ["dask", "worker"],
     ]  # fmt: skip
@@ -107,7 +107,7 @@ def test_the_commands_of_the_readme(project: Project) -> None:
             for line in cluster:
                 started.append(subprocess.Popen(line.split(), stdout=log, stderr=log, env=env))
             done = subprocess.run(
-                campaign.split(), capture_output=True, text=True, env=env, timeout=120
+                study.split(), capture_output=True, text=True, env=env, timeout=120
             )
     finally:
         for process in started:

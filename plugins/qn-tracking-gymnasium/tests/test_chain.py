@@ -34,7 +34,7 @@ def test_a_benchmark_of_a_configuration_of_ones_own(program: Program) -> None:
     git("commit", "-qm", "a lake")
     checked(
         program(
-            "qn-run", "lake.yml", "--sessions", "10", "--runs", "60", "--jobs", "2", "--seed", "1",
+            "qn-run", "lake.yml", "--n-seeds", "10", "--episodes", "60", "--jobs", "2", "--seed", "1",
             "--save-benchmark", "--contributor", "Ada", "--benchmark-notes", "a lake",
         )
     )  # fmt: skip
@@ -60,14 +60,14 @@ def test_a_benchmark_of_a_configuration_of_ones_own(program: Program) -> None:
 
     assert checked(program("qn-exp", "rerun", "@1")).startswith("identical: every number of 60")
     done = program("qn-bench", "verify", path.stem, "--repeat", "--sample", "2", "--present-code")
-    assert "2 of 10 sessions: 2 bit-exact" in checked(done)
+    assert "2 of 10 runs: 2 bit-exact" in checked(done)
 
 
 def test_a_benchmark_that_names_another_task_is_refused(program: Program) -> None:
     """A category is what the configuration makes of it, not where a file lies."""
     checked(
         program(
-            "qn-run", "cartpole_random", "--save-benchmark", "--runs", "50", "--seed", "1", "--yes",
+            "qn-run", "cartpole_random", "--save-benchmark", "--episodes", "50", "--seed", "1", "--yes",
             "--contributor", "Ada", "--benchmark-notes", "x", "--jobs", "2",
         )
     )  # fmt: skip
@@ -80,10 +80,10 @@ def test_a_benchmark_that_names_another_task_is_refused(program: Program) -> Non
     assert "is 'CartPole-v0', its configuration gives 'CartPole-v1'" in done.stdout + done.stderr
 
 
-def test_a_session_does_not_depend_on_its_neighbours(program: Program) -> None:
+def test_a_run_does_not_depend_on_its_neighbours(program: Program) -> None:
     found = []
     for jobs in ("1", "2"):
-        args = ("cartpole_qlearning", "--sessions", "3", "--runs", "20", "--seed", "4")
+        args = ("cartpole_qlearning", "--n-seeds", "3", "--episodes", "20", "--seed", "4")
         checked(program("qn-run", *args, "--jobs", jobs, "--experiments-dir", jobs))
         records = [json.loads(one.read_text()) for one in sorted(Path(jobs).glob("*.json"))]
         found.append([(one["seed"], one["digests"]) for one in records])

@@ -110,11 +110,11 @@ def test_the_host_may_say_what_a_success_is(episode: Any) -> None:
     assert episode(reward=1.9, success=2).success is False
     seen: list[Ending] = []
 
-    def judge(ending: Ending) -> bool | None:
+    def succeeded(ending: Ending) -> bool | None:
         seen.append(ending)
         return None
 
-    assert episode(reward=4, said={"a": 1}, success=judge).success is None
+    assert episode(reward=4, said={"a": 1}, success=succeeded).success is None
     assert seen == [Ending(steps=1, reward=4.0, terminated=True, truncated=False, info={"a": 1})]
 
 

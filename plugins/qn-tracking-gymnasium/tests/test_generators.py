@@ -1,4 +1,4 @@
-"""What a session draws from the generators of the process is its own."""
+"""What a run draws from the generators of the process is its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ assert torch.equal(torch.get_rng_state(), theirs)
 """
 
 
-@pytest.mark.parametrize("then", [INSIDE, BETWEEN], ids=["by the session", "by others"])
+@pytest.mark.parametrize("then", [INSIDE, BETWEEN], ids=["by the run", "by others"])
 def test_torch_may_be_imported_later(then: str) -> None:
     pytest.importorskip("torch")
     program = (

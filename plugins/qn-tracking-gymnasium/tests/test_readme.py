@@ -12,7 +12,7 @@ import yaml
 from attrs import fields
 
 from qn_tracking import config as configuration
-from qn_tracking.manager import make_manager, make_simulation
+from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking_gymnasium import schema
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

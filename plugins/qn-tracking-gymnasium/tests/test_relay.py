@@ -41,7 +41,7 @@ def test_what_the_player_raises_comes_out() -> None:
 
 def test_a_player_that_just_stops_is_an_error() -> None:
     relay = Relay(lambda: None)
-    with pytest.raises(RuntimeError, match="the training ended before the session"):
+    with pytest.raises(RuntimeError, match="the training ended before the run"):
         relay.next()
     relay.close()
 

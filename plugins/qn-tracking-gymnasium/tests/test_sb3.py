@@ -14,8 +14,8 @@ import pytest
 
 from qn_tracking import config as configuration
 from qn_tracking.errors import ConfigError
-from qn_tracking.manager import make_manager, make_simulation
 from qn_tracking.testing import SimulationContract
+from qn_tracking.tracking.manager import make_manager, make_simulation
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 sb3 = pytest.importorskip("stable_baselines3", reason="the extra sb3 is not installed")
@@ -81,7 +81,7 @@ def test_it_learns() -> None:
     assert sum(one["steps"] for one in found[-20:]) / 20 > 35
 
 
-def test_a_session_outlives_the_steps_of_its_schedules() -> None:
+def test_a_run_outlives_the_steps_of_its_schedules() -> None:
     config = data("PPO", steps=64, n_steps=32, batch_size=16, n_epochs=1)
     found = list(islice(make(config).episodes(40, 1), 40))
     assert sum(one["steps"] for one in found) > 5 * 64
@@ -94,7 +94,7 @@ def draws() -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("config", [PPO, DQN], ids=["ppo", "dqn"])
-def test_sessions_by_turns_notice_neither_each_other_nor_anybody_else(config: Data) -> None:
+def test_runs_by_turns_notice_neither_each_other_nor_anybody_else(config: Data) -> None:
     alone = {seed: list(make(config).episodes(6, seed)) for seed in (1, 2)}
 
     def seeded() -> Iterator[tuple[Any, ...]]:
@@ -134,7 +134,7 @@ def test_what_goes_wrong_while_training_is_an_error_of_the_run(
 ) -> None:
     done = program(
         "qn-run", "cartpole_ppo", "--set", "brain.config.kwargs.n_steps=16",
-        "--set", "brain.config.kwargs.batch_size=8", "--runs", "30", "--seed", "1",
+        "--set", "brain.config.kwargs.batch_size=8", "--episodes", "30", "--seed", "1",
         "--set", "brain.config.kwargs.learning_rate=1e30", "--set", "environment.max_steps=40",
     )  # fmt: skip
     assert done.returncode == 1

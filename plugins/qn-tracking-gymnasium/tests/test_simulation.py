@@ -1,4 +1,4 @@
-"""The host: whatever Gymnasium has registered, with a policy, as sessions of `qn-run`."""
+"""The host: whatever Gymnasium has registered, with a policy, as runs of `qn-run`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.config import shipped
 from qn_tracking.errors import ConfigError
-from qn_tracking.manager import make_manager, make_simulation
 from qn_tracking.testing import SimulationContract
+from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking_gymnasium.qlearning import QLearning
 from qn_tracking_gymnasium.schema import QLearningSection, ScheduleSection
 
@@ -81,7 +81,7 @@ class TestQLearningOnALake(SimulationContract):
 
 def test_an_episode_is_what_gymnasium_plays_from_its_seed() -> None:
     """The world of an episode is its seed's; replayed here with the actions drawn again."""
-    found = episodes(data("FrozenLake-v1", kwargs=LAKE), runs=30)
+    found = episodes(data("FrozenLake-v1", kwargs=LAKE), episodes=30)
     env = gymnasium.make("FrozenLake-v1", is_slippery=True)
     _, mind = np.random.SeedSequence(1).spawn(2)
     env.action_space.seed(int(mind.generate_state(1)[0]))
@@ -106,19 +106,19 @@ def test_an_episode_is_what_gymnasium_plays_from_its_seed() -> None:
     ],
 )
 def test_what_a_success_is(config: Data, success: bool | None) -> None:
-    assert {one["success"] for one in episodes(config, runs=3)} == {success}
+    assert {one["success"] for one in episodes(config, episodes=3)} == {success}
 
 
 def test_arguments_of_the_environment_are_plain_data() -> None:
     ice = {"desc": ["SF", "HG"], "is_slippery": False}
-    found = episodes(data("FrozenLake-v1", kwargs=ice, max_steps=200), runs=50)
+    found = episodes(data("FrozenLake-v1", kwargs=ice, max_steps=200), episodes=50)
     assert {one["termination"] for one in found} == {"terminated"}
     assert 0.2 < sum(one["success"] for one in found) / 50 < 0.8
 
 
 def test_infos_of_the_environment_become_metrics() -> None:
     config = data("Taxi-v4", max_steps=3, info={"prob": "probability"})
-    assert [one["metrics"] for one in episodes(config, runs=2)] == [{"probability": 1.0}] * 2
+    assert [one["metrics"] for one in episodes(config, episodes=2)] == [{"probability": 1.0}] * 2
 
 
 def test_steps_without_a_limit_are_warned_of() -> None:
@@ -128,7 +128,7 @@ def test_steps_without_a_limit_are_warned_of() -> None:
     )
     assert make(data("CliffWalking-v1")).warnings == (said,)
     assert make(data("CliffWalking-v1", max_steps=50)).warnings == ()
-    (one,) = episodes(data("CliffWalking-v1", max_steps=50), runs=1)
+    (one,) = episodes(data("CliffWalking-v1", max_steps=50), episodes=1)
     assert (one["steps"], one["termination"]) == (50, "truncated")
 
 
@@ -141,8 +141,8 @@ def test_what_gymnasium_warns_of_is_said_once(program: Program) -> None:
     )
 
 
-def test_sessions_side_by_side_do_not_share_an_environment() -> None:
-    alone = episodes(data("CartPole-v1"), runs=4)
+def test_runs_side_by_side_do_not_share_an_environment() -> None:
+    alone = episodes(data("CartPole-v1"), episodes=4)
     one, two = make(data("CartPole-v1")), make(data("CartPole-v1"))
     mixed = list(zip(one.episodes(4, 1), two.episodes(4, 1), strict=True))
     assert mixed == [(told, told) for told in alone]
@@ -156,7 +156,7 @@ def test_qlearning_learns() -> None:
         {"alpha": {"initial": 1.0}, "epsilon": {"initial": 1.0, "decay": 0.99}, "gamma": 0.9},
         kwargs={"is_slippery": False},
     )
-    found = episodes(config, runs=1500)
+    found = episodes(config, episodes=1500)
     assert [one["steps"] for one in found[-20:]] == [6] * 20
     assert all(one["success"] for one in found[-20:])
     assert found[0]["metrics"]["epsilon"] == 1.0
@@ -242,7 +242,7 @@ def test_policies_and_environments_of_installed_packages(
     done = program(
         "qn-run", "cartpole_random", "--set", "environment.id=Coin-v0",
         "--set", "environment.package=coins", "--set", "brain.name=left",
-        "--runs", "40", "--seed", "1", "--track-experiment", "--json", PYTHONPATH=site,
+        "--episodes", "40", "--seed", "1", "--track-experiment", "--json", PYTHONPATH=site,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
@@ -299,7 +299,7 @@ def test_a_package_that_is_not_for_gymnasium_is_not_imported(
         ("environment.kwargs.sutton=1", "unexpected keyword argument 'sutton'"),
         (
             "environment.kwargs.render_mode=human",
-            "kwargs.render_mode: is not taken here (a session",
+            "kwargs.render_mode: is not taken here (a run",
         ),
         ("environment.kwargs.max_episode_steps=5", "is not taken here (environment.max_steps)"),
         ("environment.max_steps=1.5", "environment.max_steps: expected a whole number, got 1.5"),
@@ -416,7 +416,7 @@ def test_a_category_is_told_without_gymnasium() -> None:
         "from qn_tracking import config as c\n"
         "from qn_tracking.benchmark.category import categorize\n"
         "from qn_tracking.benchmark.protocol import rulebook\n"
-        "from qn_tracking.manager import make_manager\n"
+        "from qn_tracking.tracking.manager import make_manager\n"
         "for name in ('cartpole_qlearning', 'cartpole_ppo', 'cartpole_random'):\n"
         "    config = c.load(name)\n"
         "    print(categorize(config, rulebook('x').now, make_manager(config=config)))\n"

@@ -81,7 +81,7 @@ def test_parameters_metrics_and_origin(their_run, program, experiments):
     assert results.episodes == 0
     absent = (results.success_rate, results.avg_reward, results.total_steps, results.curve_of)
     assert absent == (None,) * 4
-    assert (record.seed, record.runs, record.digests) == (None, None, None)
+    assert (record.seed, record.episodes, record.digests) == (None, None, None)
     assert record.subject.brain == ""
     history = experiments / "runs" / record.id / "mlflow-history.jsonl"
     lines = [json.loads(line) for line in history.read_text().splitlines()]

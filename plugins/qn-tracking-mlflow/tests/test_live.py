@@ -125,7 +125,7 @@ def test_git_is_the_version_of_the_source(program, client, tmp_path):
         ["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout.strip()
     done = program(
-        "run", "mlp_dynamic_small", "--runs", "2", "--track-experiment", "--plugins", "mlflow"
+        "run", "mlp_dynamic_small", "--episodes", "2", "--track-experiment", "--plugins", "mlflow"
     )
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "experiments").glob("*.json")
@@ -168,7 +168,7 @@ def test_names_that_mlflow_refuses(record, client):
 
 def test_an_interrupted_run_is_killed(start, client, experiments):
     process = start(
-        "run", "mlp_dynamic_small", "--runs", "100000", "--track-experiment", "--plugins", "mlflow",
+        "run", "mlp_dynamic_small", "--episodes", "100000", "--track-experiment", "--plugins", "mlflow",
         "--quiet",
     )  # fmt: skip
     _wait_for_episodes(experiments)
@@ -194,9 +194,9 @@ def test_a_run_that_fails_is_failed(record, client):
     assert series(client, run, "steps") == {0: 1.0}
 
 
-def test_sessions_side_by_side_make_one_experiment(program, client, experiments):
+def test_runs_side_by_side_make_one_experiment(program, client, experiments):
     done = program(
-        "run", "mlp_dynamic_small", "--runs", "3", "--sessions", "3", "--jobs", "3", "--seed", "1",
+        "run", "mlp_dynamic_small", "--episodes", "3", "--n-seeds", "3", "--jobs", "3", "--seed", "1",
         "--plugins", "mlflow", "--set", "brain.config.gamma=0.913",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -250,7 +250,14 @@ def test_a_server_that_dies_in_mid_run(own_server, start, program, experiments, 
 
     (tmp_path / "pyproject.toml").write_text("[tool.qn-tracking.plugins.mlflow]\ntimeout = 3\n")
     process = start(
-        "run", "mlp_dynamic_small", "--runs", "600", "--seed", "1", "--track-experiment", "--quiet"
+        "run",
+        "mlp_dynamic_small",
+        "--episodes",
+        "600",
+        "--seed",
+        "1",
+        "--track-experiment",
+        "--quiet",
     )
     _wait_for_episodes(experiments)
     own_server.kill()

@@ -17,7 +17,7 @@ WHOLE = 2**53 - 1
 def test_counts_and_sums_are_those_of_the_records(program, query, experiments):
     for seed in ("1", "2"):
         done = program(
-            "run", "mlp_dynamic_small", "--runs", "30", "--seed", seed, "--track-experiment",
+            "run", "mlp_dynamic_small", "--episodes", "30", "--seed", seed, "--track-experiment",
             "--plugins", "parquet", "--quiet",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import pytest
 from qn_tracking import track
 from qn_tracking.cli import exp
 from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 from qn_tracking_postgres import reading
 from qn_tracking_postgres.server import Server as Address
 

@@ -11,7 +11,7 @@ import pytest
 
 from qn_tracking import track
 from qn_tracking.errors import ConfigError
-from qn_tracking.manager import make_manager
+from qn_tracking.tracking.manager import make_manager
 
 if TYPE_CHECKING:
     from conftest import Program, Query, Server
@@ -107,7 +107,7 @@ def test_a_connection_string_in_the_environment_may_hold_a_password(
 ) -> None:
     secret_dsn = f"{server.dsn(database, member, tcp=True)} password={SECRET}"
     done = qn_run(
-        str(_config(dsn_env="TEAM")), "--track-experiment", "--runs", "2", TEAM=secret_dsn
+        str(_config(dsn_env="TEAM")), "--track-experiment", "--episodes", "2", TEAM=secret_dsn
     )
     assert done.returncode == 0, done.stderr
     assert query("SELECT episodes, inserted_by FROM overview") == [(2, member)]

@@ -16,9 +16,9 @@ import pytest
 
 from qn_tracking import track
 from qn_tracking.errors import StorageError
-from qn_tracking.manager import make_manager
-from qn_tracking.recorder import Recorder
 from qn_tracking.testing import EPISODE
+from qn_tracking.tracking.manager import make_manager
+from qn_tracking.tracking.recorder import Recorder
 from qn_tracking_postgres import delivery, spool
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def test_what_could_not_be_delivered_waits_and_is_sent_later(
 
 def test_a_run_that_waits_is_no_failure(qn_run: Program, server: Server) -> None:
     server.stop()
-    done = qn_run("small.yml", "--runs", "5", "--track-experiment", "--plugins", "postgres")
+    done = qn_run("small.yml", "--episodes", "5", "--track-experiment", "--plugins", "postgres")
     assert done.returncode == 0
     said = [line for line in done.stderr.splitlines() if line.startswith("warning: postgres: ")]
     assert len(said) == 2
@@ -339,7 +339,7 @@ def test_ctrl_c_while_the_end_waits_for_the_server(
     (project / "small.yml").write_text(
         f"{(project / 'small.yml').read_text()}plugins:\n  postgres: {{wait: 60}}\n"
     )
-    run = spawn("qn-run", "small.yml", "--runs", "1000000", "--track-experiment", "--quiet")
+    run = spawn("qn-run", "small.yml", "--episodes", "1000000", "--track-experiment", "--quiet")
     until(lambda: query("SELECT to_regclass('episodes') IS NOT NULL") == [(True,)])
     until(lambda: query("SELECT coalesce(sum(episodes), 0) > 0 FROM unfinished") == [(True,)])
     server.stop()
@@ -359,7 +359,7 @@ def test_ctrl_c_while_the_end_waits_for_the_server(
 def test_a_run_that_is_killed(
     project: Path, query: Query, qn_exp: Program, tree: Tree, until: Until, spawn: Spawn
 ) -> None:
-    command = ("small.yml", "--runs", "1000000", "--seed", "1", "--track-experiment", "--quiet")
+    command = ("small.yml", "--episodes", "1000000", "--seed", "1", "--track-experiment", "--quiet")
     run = spawn("qn-run", *command, "--plugins", "postgres")
     until(lambda: query("SELECT to_regclass('episodes') IS NOT NULL") == [(True,)])
     until(lambda: query("SELECT coalesce(sum(episodes), 0) > 100 FROM unfinished") == [(True,)])

@@ -15,7 +15,7 @@ import pytest
 
 from qn_tracking import track
 from qn_tracking.errors import StorageError
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 from qn_tracking.store.read import Lines
 from qn_tracking.testing import EPISODE, record
 from qn_tracking_postgres.sink import Postgres
@@ -42,7 +42,7 @@ def _record(folder: str = "experiments") -> Path:
 
 
 def test_a_thousand_episodes_arrive_exact(qn_run: Program, query: Query) -> None:
-    done = qn_run("small.yml", "--runs", "1000", "--seed", "1", *WITH)
+    done = qn_run("small.yml", "--episodes", "1000", "--seed", "1", *WITH)
     assert done.returncode == 0, done.stderr
     path = _record()
     kept = json.loads(path.read_bytes())
@@ -75,13 +75,13 @@ def test_a_thousand_episodes_arrive_exact(qn_run: Program, query: Query) -> None
 
 
 def test_the_columns_say_what_the_record_says(qn_run: Program, query: Query) -> None:
-    qn_run("small.yml", "--runs", "3", "--seed", "1", "--tag", "k=v", *WITH)
+    qn_run("small.yml", "--episodes", "3", "--seed", "1", "--tag", "k=v", *WITH)
     kept = json.loads(_record().read_bytes())
     results, config = kept["results"], kept["config"]
     assert query(
         "SELECT status, environment, brain, family, device, config_label, config_digest, seed,"
         " episodes, total_steps, success_rate, final_success_rate, avg_reward, wall_seconds,"
-        " exact_digest, outcome_digest, tags, campaign,"
+        " exact_digest, outcome_digest, tags, study,"
         " to_char(started AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
         " to_char(ended AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM experiments"
     ) == [
@@ -124,7 +124,7 @@ def test_episodes_are_there_while_the_run_goes_on(
 
 
 def test_sent_again_nothing_changes(qn_run: Program, qn_exp: Program, query: Query) -> None:
-    qn_run("small.yml", "--runs", "30", *WITH)
+    qn_run("small.yml", "--episodes", "30", *WITH)
     before = query(EVERYTHING)
     assert len(before) == 1 + 1 + 30 + len({"run.json", "config.yml", "packages.txt"})
     for arguments in (["--all"], ["@1"], [_record().stem, "@1"]):
@@ -136,7 +136,7 @@ def test_sent_again_nothing_changes(qn_run: Program, qn_exp: Program, query: Que
 def test_line_ends_that_git_has_changed_are_no_other_record(
     qn_run: Program, qn_exp: Program, query: Query
 ) -> None:
-    qn_run("small.yml", "--runs", "2", *WITH)
+    qn_run("small.yml", "--episodes", "2", *WITH)
     before = query(EVERYTHING)
     _record().write_bytes(_record().read_bytes().replace(b"\n", b"\r\n"))
     assert qn_exp("postgres", "push", "--all").stdout == "1 there already\n"
@@ -146,7 +146,7 @@ def test_line_ends_that_git_has_changed_are_no_other_record(
 def test_another_record_of_the_same_id_is_refused(
     qn_run: Program, qn_exp: Program, query: Query
 ) -> None:
-    qn_run("small.yml", "--runs", "2", *WITH)
+    qn_run("small.yml", "--episodes", "2", *WITH)
     before = query(EVERYTHING)
     path = _record()
     doc = json.loads(path.read_bytes())
@@ -222,7 +222,7 @@ def test_text_is_data_and_numbers_are_what_they_are(
 
 
 def test_without_any_other_sink(qn_run: Program, qn_exp: Program, query: Query) -> None:
-    done = qn_run("small.yml", "--runs", "40", "--plugins", "postgres", "--quiet")
+    done = qn_run("small.yml", "--episodes", "40", "--plugins", "postgres", "--quiet")
     assert done.returncode == 0, done.stderr
     assert not Path("experiments").exists()
     ((id,),) = query("SELECT id FROM experiments")
@@ -245,7 +245,7 @@ def test_a_run_that_fails_arrives_with_its_error(project: Path, query: Query) ->
 def test_a_run_that_is_interrupted_arrives_as_it_was_saved(
     project: Path, query: Query, until: Until, spawn: Spawn
 ) -> None:
-    run = spawn("qn-run", "small.yml", "--runs", "1000000", *WITH)
+    run = spawn("qn-run", "small.yml", "--episodes", "1000000", *WITH)
     until(lambda: query("SELECT to_regclass('episodes') IS NOT NULL") == [(True,)])
     until(lambda: query("SELECT coalesce(sum(episodes), 0) > 0 FROM unfinished") == [(True,)])
     run.send_signal(signal.SIGINT)

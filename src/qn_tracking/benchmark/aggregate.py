@@ -1,4 +1,4 @@
-"""What the sessions of a benchmark say together; every figure comes from their columns alone."""
+"""What the runs of a benchmark say together; every figure comes from their columns alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import orjson
 from attrs import evolve
 
-from qn_tracking.inference import interval, session as of_session
+from qn_tracking.inference import interval, run as of_run
 from qn_tracking.inference.rules import Rules
 from qn_tracking.inference.sample import mean_sd
-from qn_tracking.model import Digests, Episode
-from qn_tracking.submission import Aggregates, Columns, Estimate, Session
+from qn_tracking.records.model import Digests, Episode
+from qn_tracking.records.submission import Aggregates, Columns, Estimate, Run
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.protocol import Protocol
@@ -26,7 +26,7 @@ def rules_of(protocol: Protocol) -> Rules:
     """The constants of the statistics, as a version of the protocol has them."""
     return Rules(
         margin=protocol.margin,
-        min_sessions=protocol.minimum_to_compare,
+        min_runs=protocol.minimum_to_compare,
         alpha=protocol.alpha,
         final_least=protocol.final_episodes,
         final_share=protocol.final_fraction,
@@ -53,13 +53,13 @@ def columns(episodes: Sequence[Episode]) -> Columns:
 
 
 def lengths(of: Columns) -> set[int]:
-    """The lengths of all columns: one, in a sound session."""
+    """The lengths of all columns: one, in a sound run."""
     plain = (of.seed, of.success, of.termination, of.steps, of.reward)
     return {len(c) for c in (*plain, *of.counts.values(), *of.metrics.values())}
 
 
 def digests(of: Columns) -> Digests:
-    """The digests of a session, recomputed from its columns of finite numbers."""
+    """The digests of a run, recomputed from its columns of finite numbers."""
     from hashlib import sha256
 
     exact, outcome = sha256(), sha256()
@@ -82,56 +82,56 @@ def digests(of: Columns) -> Digests:
     return Digests(exact=exact.hexdigest(), outcome=outcome.hexdigest())
 
 
-def flags(of: Session) -> list[bool]:
+def flags(of: Run) -> list[bool]:
     """Success of each episode; one that does not know counts as a failure."""
     return [success is True for success in of.episodes.success]
 
 
-def final_rates(sessions: Sequence[Session], rules: Rules) -> list[of_session.Rate]:
-    """The primary metric: the final success rate of each session."""
-    return [of_session.final_success(flags(one), rules=rules) for one in sessions]
+def final_rates(runs: Sequence[Run], rules: Rules) -> list[of_run.Rate]:
+    """The primary metric: the final success rate of each run."""
+    return [of_run.final_success(flags(one), rules=rules) for one in runs]
 
 
-def aggregate(sessions: Sequence[Session], protocol: Protocol) -> Aggregates:
-    """All claims of a benchmark. Raises ValueError for sessions without episodes."""
+def aggregate(runs: Sequence[Run], protocol: Protocol) -> Aggregates:
+    """All claims of a benchmark. Raises ValueError for runs without episodes."""
     rules = rules_of(protocol)
-    final = final_rates(sessions, rules)
-    whole = [of_session.rate(sum(flags(one)), len(flags(one))) for one in sessions]
-    times = of_session.restricted_mean(
-        [of_session.time_to_threshold(flags(one), rules=rules) for one in sessions]
+    final = final_rates(runs, rules)
+    whole = [of_run.rate(sum(flags(one)), len(flags(one))) for one in runs]
+    times = of_run.restricted_mean(
+        [of_run.time_to_threshold(flags(one), rules=rules) for one in runs]
     )
     return Aggregates(
-        sessions=len(sessions),
-        episodes=sum(len(one.episodes.success) for one in sessions),
+        runs=len(runs),
+        episodes=sum(len(one.episodes.success) for one in runs),
         success_rate=_of_rates(final, rules),
         sample_efficiency=_of_rates(whole, rules),
-        path_efficiency=_estimate([_efficiency(one) for one in sessions], rules),
-        reward=_estimate([_mean(one.episodes.reward) for one in sessions], rules),
-        steps=_estimate([_mean(one.episodes.steps) for one in sessions], rules),
+        path_efficiency=_estimate([_efficiency(one) for one in runs], rules),
+        reward=_estimate([_mean(one.episodes.reward) for one in runs], rules),
+        steps=_estimate([_mean(one.episodes.steps) for one in runs], rules),
         time_to_threshold=times.mean if times else None,
         reached_threshold=times.fraction if times else None,
-        stability=of_session.net_sd(final),
-        plateau=_plateau(sessions, rules),
-        wall_seconds=fsum(one.wall_seconds for one in sessions) / len(sessions),
-        cpu_seconds=_mean([one.cpu_seconds for one in sessions]),
+        stability=of_run.net_sd(final),
+        plateau=_plateau(runs, rules),
+        wall_seconds=fsum(one.wall_seconds for one in runs) / len(runs),
+        cpu_seconds=_mean([one.cpu_seconds for one in runs]),
         peak_memory_bytes=max(
-            (one.peak_memory_bytes for one in sessions if one.peak_memory_bytes), default=None
+            (one.peak_memory_bytes for one in runs if one.peak_memory_bytes), default=None
         ),
-        steps_per_second=_mean([one.steps_per_second for one in sessions]),
+        steps_per_second=_mean([one.steps_per_second for one in runs]),
     )
 
 
-def _plateau(sessions: Sequence[Session], rules: Rules) -> str | None:
+def _plateau(runs: Sequence[Run], rules: Rules) -> str | None:
     from qn_tracking.inference.plateau import plateau
 
-    runs = [flags(one) for one in sessions]
-    return plateau(runs, rules=rules).state if len({len(run) for run in runs}) == 1 else None
+    curves = [flags(one) for one in runs]
+    return plateau(curves, rules=rules).state if len({len(one) for one in curves}) == 1 else None
 
 
-def _efficiency(one: Session) -> float | None:
+def _efficiency(one: Run) -> float | None:
     for name in EFFICIENCIES:
         if name in one.episodes.metrics:
-            return of_session.distance_efficiency(flags(one), one.episodes.metrics[name])
+            return of_run.distance_efficiency(flags(one), one.episodes.metrics[name])
     return None
 
 
@@ -140,7 +140,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fsum(known) / len(known) if known else None
 
 
-def _of_rates(rates: Sequence[of_session.Rate], rules: Rules) -> Estimate:
+def _of_rates(rates: Sequence[of_run.Rate], rules: Rules) -> Estimate:
     found = _estimate([rate.value for rate in rates], rules)
     assert found is not None
     if found.low is not None and found.high is not None:
@@ -152,7 +152,7 @@ def _of_rates(rates: Sequence[of_session.Rate], rules: Rules) -> Estimate:
 
 
 def _estimate(values: Sequence[float | None], rules: Rules) -> Estimate | None:
-    """None where a session lacks the metric: a mean over the others would be of something else."""
+    """None where a run lacks the metric: a mean over the others would be of something else."""
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not known:
         return None
@@ -165,5 +165,5 @@ def _estimate(values: Sequence[float | None], rules: Rules) -> Estimate | None:
         low=found.low if found else None,
         high=found.high if found else None,
         iqm=interval.iqm(known, rules=rules).value,
-        worst=of_session.cvar(known, rules=rules),
+        worst=of_run.cvar(known, rules=rules),
     )

@@ -11,15 +11,15 @@ from attrs import fields
 from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.errors import QnError, UsageError
-from qn_tracking.model import Episode, Experiment
-from qn_tracking.submission import (
+from qn_tracking.records.model import Episode, Experiment
+from qn_tracking.records.submission import (
     Benchmark,
-    Campaign,
     Category,
     Contribution,
     Declared,
-    Session,
+    Run,
     Source,
+    Study,
 )
 
 if TYPE_CHECKING:
@@ -29,24 +29,24 @@ FINISHED = "completed"
 
 
 def assemble(
-    runs: Sequence[tuple[Experiment, Sequence[Episode]]],
+    experiments: Sequence[tuple[Experiment, Sequence[Episode]]],
     *,
     text: str,
     category: Category,
     contribution: Contribution,
     protocol: Protocol,
-    campaign: Campaign | None = None,
+    study: Study | None = None,
     statuses: Sequence[str] = (),
 ) -> Benchmark:
     """A submission of finished experiments of one configuration, in the order given.
 
-    `statuses` are those of all sessions that the campaign declared. Raises UsageError for
+    `statuses` are those of all runs that the study declared. Raises UsageError for
     experiments that do not belong together.
     """
-    if not runs:
-        raise UsageError("no finished session to make a benchmark of")
-    first = runs[0][0]
-    for experiment, episodes in runs:
+    if not experiments:
+        raise UsageError("no finished run to make a benchmark of")
+    first = experiments[0][0]
+    for experiment, episodes in experiments:
         if experiment.status != FINISHED:
             raise UsageError(f"{experiment.id} is {experiment.status}, not {FINISHED}")
         if experiment.config.digest != first.config.digest:
@@ -55,13 +55,13 @@ def assemble(
             raise UsageError(f"{experiment.id} has no seed and no digests")
         if not episodes or experiment.wall_seconds is None:
             raise UsageError(f"{experiment.id} has no episodes")
-    sessions = tuple(_session(experiment, episodes) for experiment, episodes in runs)
+    runs = tuple(_run(experiment, episodes) for experiment, episodes in experiments)
     facts = first.facts.get("metadata") or {}
     git = facts.get("git") or {}
     try:
-        aggregates = aggregate(sessions, protocol)
+        aggregates = aggregate(runs, protocol)
     except ValueError as error:  # numbers that are not finite, which no benchmark may hold
-        raise QnError(f"no benchmark can be made of these sessions: {error}") from None
+        raise QnError(f"no benchmark can be made of these runs: {error}") from None
     return Benchmark(
         id=ids.new_id(),
         protocol=protocol.version,
@@ -71,24 +71,24 @@ def assemble(
         subject=first.subject,
         config=first.config,
         text=text,
-        runs=len(runs[0][1]),
-        campaign=None if campaign is None else _declared(campaign, statuses),
+        episodes=len(experiments[0][1]),
+        study=None if study is None else _declared(study, statuses),
         source=Source(**{a.name: git.get(a.name) for a in fields(Source)}),
         code=tuple(facts.get("code") or ()),
         packages=(facts.get("packages") or {}).get("sha256"),
         system=facts.get("system") or {},
         aggregates=aggregates,
-        sessions=sessions,
+        runs=runs,
     )
 
 
-def _session(experiment: Experiment, episodes: Sequence[Episode]) -> Session:
+def _run(experiment: Experiment, episodes: Sequence[Episode]) -> Run:
     assert experiment.seed is not None
     assert experiment.digests is not None
     assert experiment.wall_seconds is not None
     metadata: Mapping[str, Any] = experiment.facts.get("metadata") or {}
     resources = metadata.get("resources") or {}
-    return Session(
+    return Run(
         id=experiment.id,
         seed=experiment.seed,
         started=experiment.started,
@@ -102,13 +102,13 @@ def _session(experiment: Experiment, episodes: Sequence[Episode]) -> Session:
     )
 
 
-def _declared(campaign: Campaign, statuses: Sequence[str]) -> Declared:
+def _declared(study: Study, statuses: Sequence[str]) -> Declared:
     finished = sum(status == FINISHED for status in statuses)
     failed = sum(status in ("failed", "crashed") for status in statuses)
     return Declared(
-        id=campaign.id,
-        sessions=campaign.sessions,
-        seed=campaign.seed,
+        id=study.id,
+        runs=study.runs,
+        seed=study.seed,
         finished=finished,
         failed=failed,
         aborted=len(statuses) - finished - failed,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from qn_tracking.codec import plain
 from qn_tracking.errors import ConfigError, PluginError, QnError, describe
-from qn_tracking.model import Config
-from qn_tracking.submission import Category
+from qn_tracking.records.codec import plain
+from qn_tracking.records.model import Config
+from qn_tracking.records.submission import Category
 
 if TYPE_CHECKING:
     import pluggy

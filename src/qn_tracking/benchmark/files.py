@@ -11,12 +11,13 @@ from typing import Literal
 from attrs import field, frozen
 
 from qn_tracking.benchmark.protocol import Protocol
-from qn_tracking.codec import digest, document, structure
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import check_id
+from qn_tracking.records.codec import digest, document, structure
+from qn_tracking.records.schema import SUBMISSION
+from qn_tracking.records.submission import Benchmark, Category, Contribution, Finding
 from qn_tracking.store import paths, read
 from qn_tracking.store.write import make_folder, naming, publish
-from qn_tracking.submission import Benchmark, Category, Contribution, Finding
 
 IGNORED = ("verifications", "signatures")
 PROTOCOL = "protocol.yml"
@@ -101,7 +102,7 @@ def load(name: str) -> Entry:
     A claim of being verified is no field of a submission: it is ignored, and reported.
     """
     data, _ = read.load(name)
-    doc = read.current(read.parse(data, name), name)
+    doc = SUBMISSION.current(read.parse(data, name), name)
     findings: tuple[Finding, ...] = ()
     if "verified" in doc:
         del doc["verified"]

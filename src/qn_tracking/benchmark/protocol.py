@@ -10,8 +10,8 @@ from typing import Any
 from attrs import field, frozen
 
 from qn_tracking import config as configuration
-from qn_tracking.codec import structure
 from qn_tracking.errors import ConfigError, UsageError
+from qn_tracking.records.codec import structure
 
 FILE = "protocol.yml"
 
@@ -31,13 +31,12 @@ class Protocol:
     """One version of the rules; the file says what each is for."""
 
     version: int = field(validator=_positive)
-    minimum_sessions: int = field(validator=_positive)
+    minimum_runs: int = field(validator=_positive)
     minimum_episodes: int = field(validator=_positive)
     final_episodes: int = field(validator=_positive)
     final_fraction: float = field(validator=_share)
     time_threshold: float = field(validator=_share)
     time_window: int = field(validator=_positive)
-    time_minimum_episodes: int = field(validator=_positive)
     plateau_delta: float = field(validator=_share)
     plateau_minimum_episodes: int = field(validator=_positive)
     alpha: float = field(validator=_share)
@@ -51,11 +50,11 @@ class Protocol:
     small_grid: int = field(validator=_positive)
     medium_grid: int = field(validator=_positive)
 
-    def check_plan(self, sessions: int, runs: int) -> None:
+    def check_plan(self, runs: int, episodes: int) -> None:
         """Refuses a benchmark that could not be valid. Raises UsageError before anything runs."""
         for asked, least, option in (
-            (sessions, self.minimum_sessions, "--sessions"),
-            (runs, self.minimum_episodes, "--runs"),
+            (runs, self.minimum_runs, "--n-seeds"),
+            (episodes, self.minimum_episodes, "--episodes"),
         ):
             if asked < least:
                 raise UsageError(
@@ -98,11 +97,22 @@ def _shipped() -> str:
     return join(dirname(__file__), FILE)
 
 
+def _upgraded(doc: Any) -> Any:
+    """Rules as they are named today, whichever names a file has them by."""
+    versions = doc.get("versions") if isinstance(doc, dict) else None
+    for rules in versions if isinstance(versions, list) else ():
+        if isinstance(rules, dict):
+            rules.pop("time_minimum_episodes", None)  # no rule used it
+            if "minimum_sessions" in rules:
+                rules.setdefault("minimum_runs", rules.pop("minimum_sessions"))
+    return doc
+
+
 @cache
 def _read(path: str) -> Rulebook:
     with open(path, encoding="utf-8") as stream:
         text = stream.read()
-    book = structure(configuration.parse(text, path), Rulebook, file=path)
+    book = structure(_upgraded(configuration.parse(text, path)), Rulebook, file=path)
     numbers = [protocol.version for protocol in book.versions]
     if len(set(numbers)) < len(numbers):
         raise ConfigError("a version is there twice", file=path, field="versions")

@@ -16,7 +16,7 @@ from typing import Any
 from attrs import field, frozen
 
 from qn_tracking.errors import UnsupportedError
-from qn_tracking.submission import Benchmark
+from qn_tracking.records.submission import Benchmark
 
 Git = Callable[..., str]
 """Runs a git command and gives what it prints, bytes that are no UTF-8 as surrogates.

@@ -19,13 +19,13 @@ from attrs import evolve, field, frozen
 
 from qn_tracking.benchmark import files, verifications
 from qn_tracking.benchmark.aggregate import EFFICIENCIES, aggregate, final_rates, flags, rules_of
-from qn_tracking.benchmark.judge import CHANGING, judged
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
+from qn_tracking.benchmark.validation import CHANGING, checkable
 from qn_tracking.benchmark.verifications import CodeNow, Standing
-from qn_tracking.codec import canonical, digest, plain, structure
 from qn_tracking.errors import QnError
 from qn_tracking.inference.rules import Rules
-from qn_tracking.submission import (
+from qn_tracking.records.codec import canonical, digest, plain, structure
+from qn_tracking.records.submission import (
     Aggregates,
     Benchmark,
     Category,
@@ -33,7 +33,7 @@ from qn_tracking.submission import (
     Declared,
     Estimate,
     Finding,
-    Session,
+    Run,
     Source,
     Verification,
 )
@@ -48,17 +48,18 @@ METRICS = {
 PRIMARY = "success_rate"
 CACHE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 RANKINGS = 8
 """How many are kept of each category and metric: the whole one, and filtered ones."""
 
 
 @frozen(kw_only=True)
 class Summary:
-    """What a leaderboard needs of a submission. `values` holds one number a session, by metric.
+    """What a leaderboard needs of a submission. `values` holds one number a run, by metric.
 
     `standing` is what its verifications come to today; it is never taken from the cache. `stamp` is
-    that of the file on this disk. What is not `judged` needs a package that is not installed here.
+    that of the file on this disk. One that is not `checkable` needs a
+    package that is not installed here.
     """
 
     id: str
@@ -73,14 +74,14 @@ class Summary:
     config: str
     config_digest: str
     overrides: Mapping[str, Any]
-    runs: int
+    episodes: int
     seed: int | None
     source: Source
-    campaign: Declared | None
+    study: Declared | None
     aggregates: Aggregates
     values: Mapping[str, tuple[float, ...]]
     errors: tuple[str, ...] = ()
-    judged: bool = field(default=True, metadata={"stored": False})
+    checkable: bool = field(default=True, metadata={"stored": False})
     standing: Standing | None = None
     stamp: tuple[int, ...] = field(default=(), metadata={"stored": False})
 
@@ -120,25 +121,25 @@ def summarize(
         config=benchmark.source.config_file or benchmark.config.label,
         config_digest=benchmark.config.digest or "",
         overrides=benchmark.config.overrides,
-        runs=benchmark.runs,
-        seed=benchmark.campaign.seed if benchmark.campaign else None,
+        episodes=benchmark.episodes,
+        seed=benchmark.study.seed if benchmark.study else None,
         source=benchmark.source,
-        campaign=benchmark.campaign,
-        aggregates=benchmark.aggregates if errors else aggregate(benchmark.sessions, protocol),
+        study=benchmark.study,
+        aggregates=benchmark.aggregates if errors else aggregate(benchmark.runs, protocol),
         values={} if errors else values(benchmark, rules),
         errors=errors,
-        judged=judged(findings),
+        checkable=checkable(findings),
     )
 
 
 def values(benchmark: Benchmark, rules: Rules) -> dict[str, tuple[float, ...]]:
-    """One number a session for each metric that all of them have."""
-    sessions = benchmark.sessions
+    """One number a run for each metric that all of them have."""
+    runs = benchmark.runs
     found: dict[str, list[float | None]] = {
-        "success_rate": [rate.value for rate in final_rates(sessions, rules)],
-        "sample_efficiency": [sum(flags(one)) / len(flags(one)) for one in sessions],
-        "path_efficiency": [_efficiency(one) for one in sessions],
-        "reward": [_reward(one) for one in sessions],
+        "success_rate": [rate.value for rate in final_rates(runs, rules)],
+        "sample_efficiency": [sum(flags(one)) / len(flags(one)) for one in runs],
+        "path_efficiency": [_efficiency(one) for one in runs],
+        "reward": [_reward(one) for one in runs],
     }
     return {
         name: tuple(v for v in column if v is not None)
@@ -147,8 +148,8 @@ def values(benchmark: Benchmark, rules: Rules) -> dict[str, tuple[float, ...]]:
     }
 
 
-def _efficiency(one: Session) -> float | None:
-    from qn_tracking.inference.session import distance_efficiency
+def _efficiency(one: Run) -> float | None:
+    from qn_tracking.inference.run import distance_efficiency
 
     for name in EFFICIENCIES:
         if name in one.episodes.metrics:
@@ -156,7 +157,7 @@ def _efficiency(one: Session) -> float | None:
     return None
 
 
-def _reward(one: Session) -> float | None:
+def _reward(one: Run) -> float | None:
     known = [value for value in one.episodes.reward if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -261,10 +262,10 @@ def marks(entry: Summary, protocol: Protocol) -> tuple[str, ...]:
         found.append("dirty")
     if entry.protocol != protocol.version and "outdated" not in found:
         found.append("outdated")
-    if entry.campaign is None:
+    if entry.study is None:
         found.append("undeclared")
-    elif entry.campaign.finished < entry.campaign.sessions:
-        found.append(f"{entry.campaign.finished} of {entry.campaign.sessions} declared")
+    elif entry.study.finished < entry.study.runs:
+        found.append(f"{entry.study.finished} of {entry.study.runs} declared")
     return tuple(found)
 
 
@@ -396,14 +397,14 @@ def _restored(doc: Mapping[str, Any], path: str) -> Summary:
         name: Estimate(**value) if isinstance(value, dict) else value
         for name, value in doc["aggregates"].items()
     }
-    campaign = doc["campaign"]
+    study = doc["study"]
     return Summary(
         **{
             **doc,
             "category": Category(**doc["category"]),
             "contribution": Contribution(**doc["contribution"]),
             "source": Source(**doc["source"]),
-            "campaign": None if campaign is None else Declared(**campaign),
+            "study": None if study is None else Declared(**study),
             "aggregates": Aggregates(**aggregates),
             "values": {name: tuple(column) for name, column in doc["values"].items()},
             "errors": (),

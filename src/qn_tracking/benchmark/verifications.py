@@ -15,12 +15,13 @@ from typing import Literal
 
 from attrs import frozen
 
-from qn_tracking.codec import digest, document, structure
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import check_id, is_id
+from qn_tracking.records.codec import digest, document, structure
+from qn_tracking.records.schema import VERIFICATION
+from qn_tracking.records.submission import Benchmark, Contribution, Verification
 from qn_tracking.store import read
 from qn_tracking.store.write import make_folder, publish
-from qn_tracking.submission import Benchmark, Contribution, Verification
 
 FOLDER = "verifications"
 LEVELS = ("integrity", "repeat", "replicate")
@@ -42,7 +43,7 @@ def save(benchmarks: str, record: Verification) -> str:
 def load(name: str) -> tuple[Verification, str]:
     """A verification and the digest of its file. Raises StorageError, FileNotFoundError."""
     data, _ = read.load(name)
-    doc = read.current(read.parse(data, name), name)
+    doc = VERIFICATION.current(read.parse(data, name), name)
     read.same_id(doc, basename(name).removesuffix(".json"), name)
     record = structure(doc, Verification, file=name, error=StorageError)
     if record.submission != basename(dirname(os.path.abspath(name))):
@@ -113,7 +114,7 @@ def standing(
 ) -> Standing | None:
     """The mark of an entry; None where nobody has run it again.
 
-    Only verifications of this very text count, that ran sessions. A mismatch outweighs all until
+    Only verifications of this very text count, that ran runs. A mismatch outweighs all until
     its verifier, at that level, finds otherwise; then what others found goes before what the
     contributor did.
     """
@@ -124,7 +125,7 @@ def standing(
             if record.sha256 == sha256
             and record.level in LEVELS[1:]
             and record.outcome in ("verified", "mismatch")
-            and record.sessions
+            and record.runs
         ),
         key=lambda record: (record.created, record.id),
     )

@@ -1,6 +1,6 @@
 """A submission put to the test: what is run again, and what the outcome of it says.
 
-Sessions are run by a function that is passed in. Those that are finished are kept in a file of
+Runs are run by a function that is passed in. Those that are finished are kept in a file of
 `benchmarks/.verify/`, so that a verification that was interrupted goes on where it was.
 """
 
@@ -28,17 +28,17 @@ from qn_tracking.benchmark.aggregate import (
     rules_of,
 )
 from qn_tracking.benchmark.protocol import Protocol
-from qn_tracking.codec import canonical, document, structure
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking.inference.replication import replicate, replication_power
-from qn_tracking.inference.session import Rate, final_success, rate
-from qn_tracking.model import Digests, Episode
+from qn_tracking.inference.run import Rate, final_success, rate
+from qn_tracking.records.codec import canonical, document, structure
+from qn_tracking.records.model import Digests, Episode
+from qn_tracking.records.submission import Benchmark, Checked, Columns, Replicated, Run
 from qn_tracking.store import read
 from qn_tracking.store.write import create, make_folder, naming, published
-from qn_tracking.submission import Benchmark, Checked, Columns, Replicated, Session
 
-Run = Callable[[str, Mapping[str, Any], str, int, int], Sequence[Episode]]
-"""Runs one session: text and overrides of a configuration, its label, the seed, the episodes."""
+Execute = Callable[[str, Mapping[str, Any], str, int, int], Sequence[Episode]]
+"""Runs one run: text and overrides of a configuration, its label, the seed, the episodes."""
 
 FOLDER = ".verify"
 FRESH = 10
@@ -55,20 +55,20 @@ class Plan:
     fresh: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        """How many sessions."""
+        """How many runs."""
         return len(self.repeat) + len(self.fresh)
 
 
 def make_plan(benchmark: Benchmark, *, repeat: bool, sample: int | None, fresh: int) -> Plan:
-    """Sessions drawn at random, and seeds that nobody could know: both from the system's entropy.
+    """Runs drawn at random, and seeds that nobody could know: both from the system's entropy.
 
-    Raises UsageError for a sample that is no number of sessions.
+    Raises UsageError for a sample that is no number of runs.
     """
-    n = len(benchmark.sessions)
+    n = len(benchmark.runs)
     if sample is not None and not 1 <= sample <= n:
-        raise UsageError(f"--sample {sample}: expected 1 to {n}, so many sessions there are")
+        raise UsageError(f"--sample {sample}: expected 1 to {n}, so many runs there are")
     places = range(n) if sample is None else SystemRandom().sample(range(n), sample)
-    taken = {session.seed for session in benchmark.sessions}
+    taken = {run.seed for run in benchmark.runs}
     seeds: list[int] = []
     while len(seeds) < fresh:
         seed = ids.new_seed()
@@ -78,13 +78,12 @@ def make_plan(benchmark: Benchmark, *, repeat: bool, sample: int | None, fresh: 
     return Plan(repeat=tuple(sorted(places)) if repeat else (), fresh=tuple(seeds))
 
 
-def cost(benchmark: Benchmark, sessions: int) -> float:
-    """CPU seconds of so many sessions, as they were recorded; of the clock where they were not."""
+def cost(benchmark: Benchmark, runs: int) -> float:
+    """CPU seconds of so many runs, as they were recorded; of the clock where they were not."""
     told = [
-        one.wall_seconds if one.cpu_seconds is None else one.cpu_seconds
-        for one in benchmark.sessions
+        one.wall_seconds if one.cpu_seconds is None else one.cpu_seconds for one in benchmark.runs
     ]
-    return sum(told) / len(told) * sessions
+    return sum(told) / len(told) * runs
 
 
 # ------------------------------------------------------------------------------------- working file
@@ -92,7 +91,7 @@ def cost(benchmark: Benchmark, sessions: int) -> float:
 
 @frozen(kw_only=True)
 class Kept:
-    """A verification that is not over: what it is of, its plan, the sessions that are done.
+    """A verification that is not over: what it is of, its plan, the runs that are done.
 
     The seeds are in it: nobody draws again by interrupting.
     """
@@ -159,14 +158,14 @@ def alone(path: str) -> Iterator[None]:
 def execute(
     benchmark: Benchmark,
     kept: Kept,
-    run: Run,
+    run: Execute,
     *,
     protocol: Protocol,
     jobs: int,
     finished: Callable[[Kept], None],
     stopped: Callable[[], bool] = lambda: False,
 ) -> Kept:
-    """Runs what a plan lacks, `jobs` sessions side by side; `finished` hears of each that is done.
+    """Runs what a plan lacks, `jobs` runs side by side; `finished` hears of each that is done.
 
     Raises what `run` raises, after those that were running are over.
     """
@@ -176,7 +175,7 @@ def execute(
     todo: list[tuple[int | None, int]] = [
         pair
         for pair in (
-            *((index, benchmark.sessions[index].seed) for index in kept.plan.repeat),
+            *((index, benchmark.runs[index].seed) for index in kept.plan.repeat),
             *((None, seed) for seed in kept.plan.fresh),
         )
         if pair not in over
@@ -188,7 +187,7 @@ def execute(
             return None
         index, seed = pair
         config = benchmark.config
-        episodes = run(benchmark.text, config.overrides, config.label, seed, benchmark.runs)
+        episodes = run(benchmark.text, config.overrides, config.label, seed, benchmark.episodes)
         return check(benchmark, index, seed, episodes, protocol)
 
     failed: BaseException | None = None
@@ -220,17 +219,17 @@ def check(
     episodes: Sequence[Episode],
     protocol: Protocol,
 ) -> Checked:
-    """What a session gave, beside what the submission tells of it."""
+    """What a run gave, beside what the submission tells of it."""
     found = columns(episodes)
     made = digests(found)
     if index is None:
         final = final_success([e.success is True for e in episodes], rules=rules_of(protocol))
         return Checked(seed=seed, digests=made, successes=final.successes, episodes=final.episodes)
-    agreement, difference = compare(benchmark.sessions[index], found, made)
+    agreement, difference = compare(benchmark.runs[index], found, made)
     return Checked(index=index, seed=seed, digests=made, agreement=agreement, difference=difference)
 
 
-def compare(told: Session, found: Columns, made: Digests) -> tuple[Any, str | None]:
+def compare(told: Run, found: Columns, made: Digests) -> tuple[Any, str | None]:
     """`exact`, `outcome` or `none`, and the first episode and field that differ.
 
     The digest of what is told is made of its episodes here: one that was only claimed is no proof.
@@ -289,21 +288,21 @@ def _shown(value: Any) -> str:
 
 
 def reasons(benchmark: Benchmark, done: Sequence[Checked], *, elsewhere: bool) -> tuple[str, ...]:
-    """Why sessions are not what they were told to be. On the same machine only bits will do."""
+    """Why runs are not what they were told to be. On the same machine only bits will do."""
     found = []
     for one in sorted((o for o in done if o.index is not None), key=lambda o: o.index or 0):
         if one.agreement == "none" or (one.agreement == "outcome" and not elsewhere):
-            found.append(f"sessions[{one.index}]: {one.difference}")
+            found.append(f"runs[{one.index}]: {one.difference}")
     return tuple(found)
 
 
 def replication(benchmark: Benchmark, done: Sequence[Checked], protocol: Protocol) -> Replicated:
-    """The one-sided rule over the fresh sessions, with its false-alarm rate and its power.
+    """The one-sided rule over the fresh runs, with its false-alarm rate and its power.
 
-    Raises ValueError for sessions that the rule does not speak of.
+    Raises ValueError for runs that the rule does not speak of.
     """
     rules = rules_of(protocol)
-    submitted = final_rates(benchmark.sessions, rules)
+    submitted = final_rates(benchmark.runs, rules)
     fresh: list[Rate] = [
         rate(one.successes or 0, one.episodes or 1) for one in done if one.index is None
     ]
@@ -314,7 +313,7 @@ def replication(benchmark: Benchmark, done: Sequence[Checked], protocol: Protoco
         mean=found.mean,
         fresh_mean=found.fresh_mean,
         bound=found.bound,
-        sessions=found.sessions,
+        runs=found.runs,
         fresh=found.fresh,
         false_alarm=power.false_alarm,
         best_of_2n=power.best_of_2n,

@@ -13,10 +13,10 @@ import attrs
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.protocol import Protocol
-from qn_tracking.codec import structure
 from qn_tracking.errors import QnError
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.submission import Benchmark, Finding, Session
+from qn_tracking.records.codec import structure
+from qn_tracking.records.submission import Benchmark, Finding, Run
+from qn_tracking.tracking.hookspecs import hookimpl
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TIME = re.compile(
@@ -61,7 +61,7 @@ def _findings(
     yield from broken
     yield from _source(benchmark)
     # Of columns that are broken nothing can be recomputed.
-    if not broken and benchmark.sessions:
+    if not broken and benchmark.runs:
         yield from _digests(benchmark)
         yield from _aggregates(benchmark, protocol)
         yield from _unusual(benchmark, protocol)
@@ -69,26 +69,26 @@ def _findings(
 
 def _form(benchmark: Benchmark) -> Iterator[Finding]:
     """Texts that are shown, linked or looked up must be what they are called."""
-    source, campaign = benchmark.source, benchmark.campaign
+    source, study = benchmark.source, benchmark.study
     forms: list[tuple[str, object, re.Pattern[str]]] = [
         ("id", benchmark.id, _ID),
         ("created", benchmark.created, _TIME),
         ("source.commit", source.commit, _HASH),
         ("source.remote", source.remote, _REMOTE),
         ("packages", benchmark.packages, _HASH),
-        ("campaign.id", campaign.id if campaign else None, _ID),
+        ("study.id", study.id if study else None, _ID),
     ]
     for i, code in enumerate(benchmark.code):
         forms += [(f"code[{i}].{key}", code.get(key), _HASH) for key in ("digest", "commit")]
     seen: set[str] = set()
-    for i, session in enumerate(benchmark.sessions):
-        forms.append((f"sessions[{i}].id", session.id, _ID))
-        forms.append((f"sessions[{i}].started", session.started, _TIME))
-        if session.id in seen:
-            yield _error("form", "is that of another session", f"sessions[{i}].id")
-        seen.add(session.id)
-        if session.jobs is not None and session.jobs < 1:
-            yield _error("form", "is below 1", f"sessions[{i}].jobs")
+    for i, run in enumerate(benchmark.runs):
+        forms.append((f"runs[{i}].id", run.id, _ID))
+        forms.append((f"runs[{i}].started", run.started, _TIME))
+        if run.id in seen:
+            yield _error("form", "is that of another run", f"runs[{i}].id")
+        seen.add(run.id)
+        if run.jobs is not None and run.jobs < 1:
+            yield _error("form", "is below 1", f"runs[{i}].jobs")
     for field, value, pattern in forms:
         if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
             yield _error("form", "is not of its form", field)
@@ -97,37 +97,35 @@ def _form(benchmark: Benchmark) -> Iterator[Finding]:
 
 
 def _size(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
-    n = len(benchmark.sessions)
-    if n < protocol.minimum_sessions:
+    n = len(benchmark.runs)
+    if n < protocol.minimum_runs:
+        yield _error("runs", f"{n}, at least {protocol.minimum_runs} are needed", "runs")
+    if benchmark.episodes < protocol.minimum_episodes:
         yield _error(
-            "sessions", f"{n}, at least {protocol.minimum_sessions} are needed", "sessions"
+            "episodes",
+            f"{benchmark.episodes}, at least {protocol.minimum_episodes} are needed",
+            "episodes",
         )
-    if benchmark.runs < protocol.minimum_episodes:
-        yield _error(
-            "episodes", f"{benchmark.runs}, at least {protocol.minimum_episodes} are needed", "runs"
-        )
-    for i, session in enumerate(benchmark.sessions):
-        found = len(session.episodes.success)
-        if found != benchmark.runs:
+    for i, run in enumerate(benchmark.runs):
+        found = len(run.episodes.success)
+        if found != benchmark.episodes:
             yield _error(
-                "episodes", f"{found}, declared are {benchmark.runs}", f"sessions[{i}].episodes"
+                "episodes", f"{found}, declared are {benchmark.episodes}", f"runs[{i}].episodes"
             )
-    declared = benchmark.campaign
+    declared = benchmark.study
     if declared is None:
-        yield _warning(
-            "declared", "no campaign: the number of sessions was not declared before", "campaign"
-        )
+        yield _warning("declared", "no study: the number of runs was not declared before", "study")
         return
     if declared.finished != n or min(declared.failed, declared.aborted) < 0:
-        yield _error("declared", f"{declared.finished} finished, {n} are here", "campaign.finished")
-    if declared.finished + declared.failed + declared.aborted != declared.sessions:
-        yield _error("declared", "finished, failed and aborted do not add up", "campaign.sessions")
-    elif declared.finished < declared.sessions:
+        yield _error("declared", f"{declared.finished} finished, {n} are here", "study.finished")
+    if declared.finished + declared.failed + declared.aborted != declared.runs:
+        yield _error("declared", "finished, failed and aborted do not add up", "study.runs")
+    elif declared.finished < declared.runs:
         yield _warning(
             "declared",
-            f"{declared.sessions} sessions were declared: {declared.finished} finished, "
+            f"{declared.runs} runs were declared: {declared.finished} finished, "
             f"{declared.failed} failed, {declared.aborted} aborted",
-            "campaign",
+            "study",
         )
 
 
@@ -146,72 +144,70 @@ def _configuration(benchmark: Benchmark) -> Iterator[Finding]:
 
 def _seeds(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Finding]:
     seen: dict[int, int] = {}
-    for i, session in enumerate(benchmark.sessions):
-        if session.seed in seen:
-            yield _error(
-                "seeds", f"the seed of session {seen[session.seed]} again", f"sessions[{i}].seed"
-            )
-        seen.setdefault(session.seed, i)
+    for i, run in enumerate(benchmark.runs):
+        if run.seed in seen:
+            yield _error("seeds", f"the seed of run {seen[run.seed]} again", f"runs[{i}].seed")
+        seen.setdefault(run.seed, i)
     for other in others:
         if other.config.digest == benchmark.config.digest:
-            taken = {session.seed for session in other.sessions} & seen.keys()
+            taken = {run.seed for run in other.runs} & seen.keys()
             if taken:
-                yield _error("seeds", f"{len(taken)} are those of {other.id}", "sessions")
-    declared = benchmark.campaign
+                yield _error("seeds", f"{len(taken)} are those of {other.id}", "runs")
+    declared = benchmark.study
     if declared is not None and benchmark.config.digest is not None:
         derived = {
-            ids.session_seed(benchmark.config.digest, declared.seed, i)
-            for i in range(min(declared.sessions, 10_000))
+            ids.run_seed(benchmark.config.digest, declared.seed, i)
+            for i in range(min(declared.runs, 10_000))
         }
-        strange = [i for i, session in enumerate(benchmark.sessions) if session.seed not in derived]
+        strange = [i for i, run in enumerate(benchmark.runs) if run.seed not in derived]
         if strange:
             yield _error(
                 "seeds",
-                "is not one that the campaign declared",
-                f"sessions[{strange[0]}].seed",
+                "is not one that the study declared",
+                f"runs[{strange[0]}].seed",
             )
 
 
 def _duplicates(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Finding]:
     seen: dict[str, int] = {}
-    for i, session in enumerate(benchmark.sessions):
-        exact = session.digests.exact
+    for i, run in enumerate(benchmark.runs):
+        exact = run.digests.exact
         if exact in seen:
-            yield _error("duplicate", f"session {seen[exact]} again", f"sessions[{i}]")
+            yield _error("duplicate", f"run {seen[exact]} again", f"runs[{i}]")
         seen.setdefault(exact, i)
     for other in others:
-        same = {session.digests.exact for session in other.sessions} & seen.keys()
+        same = {run.digests.exact for run in other.runs} & seen.keys()
         if same:
-            yield _error("duplicate", f"{len(same)} are those of {other.id}", "sessions")
+            yield _error("duplicate", f"{len(same)} are those of {other.id}", "runs")
 
 
 def _columns(benchmark: Benchmark) -> Iterator[Finding]:
-    for i, session in enumerate(benchmark.sessions):
-        where = f"sessions[{i}].episodes"
-        if len(aggregate.lengths(session.episodes)) != 1:
+    for i, run in enumerate(benchmark.runs):
+        where = f"runs[{i}].episodes"
+        if len(aggregate.lengths(run.episodes)) != 1:
             yield _error("columns", "are not of one length", where)
             continue
-        if not session.episodes.success:
+        if not run.episodes.success:
             yield _error("episodes", "none", where)
-        for name, column in _numbers(session):
+        for name, column in _numbers(run):
             for at, value in enumerate(column):
                 if value is not None and not math.isfinite(value):
                     yield _error("finite", "is not a finite number", f"{where}.{name}[{at}]")
                     break
         for name in aggregate.EFFICIENCIES:
-            efficiency = session.episodes.metrics.get(name, ())
+            efficiency = run.episodes.metrics.get(name, ())
             if any(value is not None and not 0 <= value <= 1 for value in efficiency):
                 yield _error("range", "is not in 0 to 1", f"{where}.metrics.{name}")
-        if any(value is not None and value < 0 for value in session.episodes.steps):
+        if any(value is not None and value < 0 for value in run.episodes.steps):
             yield _error("range", "is below 0", f"{where}.steps")
         for name in ("wall_seconds", "cpu_seconds", "steps_per_second", "peak_memory_bytes"):
-            value = getattr(session, name)
+            value = getattr(run, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                yield _error("range", "is below 0 or not finite", f"sessions[{i}].{name}")
+                yield _error("range", "is below 0 or not finite", f"runs[{i}].{name}")
 
 
-def _numbers(session: Session) -> Iterator[tuple[str, Sequence[float | None]]]:
-    episodes = session.episodes
+def _numbers(run: Run) -> Iterator[tuple[str, Sequence[float | None]]]:
+    episodes = run.episodes
     yield "reward", episodes.reward
     for group in ("counts", "metrics"):
         for name, column in getattr(episodes, group).items():
@@ -234,17 +230,15 @@ def _source(benchmark: Benchmark) -> Iterator[Finding]:
 
 
 def _digests(benchmark: Benchmark) -> Iterator[Finding]:
-    for i, session in enumerate(benchmark.sessions):
-        found = aggregate.digests(session.episodes)
+    for i, run in enumerate(benchmark.runs):
+        found = aggregate.digests(run.episodes)
         for name in ("exact", "outcome"):
-            if getattr(found, name) != getattr(session.digests, name):
-                yield _error(
-                    "digest", "is not that of its episodes", f"sessions[{i}].digests.{name}"
-                )
+            if getattr(found, name) != getattr(run.digests, name):
+                yield _error("digest", "is not that of its episodes", f"runs[{i}].digests.{name}")
 
 
 def _aggregates(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
-    found = aggregate.aggregate(benchmark.sessions, protocol)
+    found = aggregate.aggregate(benchmark.runs, protocol)
     for field, claimed, recomputed in _differences("aggregates", benchmark.aggregates, found):
         yield _error("aggregate", f"is {claimed}, its episodes give {recomputed}", field)
 
@@ -263,19 +257,17 @@ def _differences(field: str, claimed: Any, found: Any) -> Iterator[tuple[str, An
 
 def _unusual(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
     rules = aggregate.rules_of(protocol)
-    final = [rate.value for rate in aggregate.final_rates(benchmark.sessions, rules)]
+    final = [rate.value for rate in aggregate.final_rates(benchmark.runs, rules)]
     claim = benchmark.aggregates.success_rate
     if sum(final) / len(final) < protocol.low_success:
         yield _warning(
             "low-success", f"below {protocol.low_success:.0%}", "aggregates.success_rate"
         )
     if claim.sd is not None and claim.sd > protocol.unusual_spread:
-        yield _warning(
-            "spread", f"sessions differ by {claim.sd:.2f} (sd)", "aggregates.success_rate"
-        )
+        yield _warning("spread", f"runs differ by {claim.sd:.2f} (sd)", "aggregates.success_rate")
     middle = median(final)
     # The median absolute deviation, scaled to a normal's sd; a floor of one episode of K.
     scale = max(1.4826 * median(abs(value - middle) for value in final), 0.05)
     for i, value in enumerate(final):
         if abs(value - middle) > protocol.outlier_deviations * scale:
-            yield _warning("outlier", f"{value:.0%}, the median is {middle:.0%}", f"sessions[{i}]")
+            yield _warning("outlier", f"{value:.0%}, the median is {middle:.0%}", f"runs[{i}]")

@@ -6,13 +6,13 @@ import os
 from contextlib import suppress
 from os.path import dirname, isdir, join
 
-from qn_tracking.codec import document, plain
 from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.model import Episode, Experiment, RunInfo
+from qn_tracking.records.codec import document, plain
+from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.store import paths
 from qn_tracking.store.journal import Journal
 from qn_tracking.store.write import create, make_folder, naming, publish, sync_file, sync_folder
+from qn_tracking.tracking.hookspecs import hookimpl
 
 
 class JsonStorage:
@@ -131,7 +131,7 @@ class JsonStorage:
         """
         from attrs import evolve
 
-        from qn_tracking.stats import Tally
+        from qn_tracking.records.stats import Tally
         from qn_tracking.store.read import Lines
 
         tally = Tally()

@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from qn_tracking.codec import digest
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.model import Attachment, RunInfo
+from qn_tracking.records.codec import digest
+from qn_tracking.records.model import Attachment, RunInfo
 from qn_tracking.store import paths
+from qn_tracking.tracking.hookspecs import hookimpl
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.py")
 FAREWELL = 0.2
@@ -47,11 +47,11 @@ class Metadata:
         jobs: int | None = None,
         resources: Mapping[str, Any] | None = None,
     ) -> None:
-        """What is known already of a session of a campaign.
+        """What is known already of a run of a study.
 
-        `snapshot` is what was read when the campaign began, since that is the code that its
-        sessions run; `jobs` is how many run side by side. `resources` is what was measured where
-        the session ran, if that was elsewhere.
+        `snapshot` is what was read when the study began, since that is the code that its
+        runs run; `jobs` is how many run side by side. `resources` is what was measured where
+        the run ran, if that was elsewhere.
         """
         self._snapshot, self._jobs, self._resources = snapshot, jobs, resources
 
@@ -91,7 +91,7 @@ class Metadata:
 
 
 def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
-    """Git, code, packages and system as they are now, for all sessions of a campaign."""
+    """Git, code, packages and system as they are now, for all runs of a study."""
     child = _Child(_request(run), None)
     return {key: _Part(child, key).result(timeout) for key in KEYS}
 

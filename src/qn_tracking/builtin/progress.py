@@ -8,9 +8,9 @@ from collections import deque
 from time import perf_counter
 from typing import TextIO
 
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.model import Episode, Experiment, RunInfo
+from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.render.text import clip, duration
+from qn_tracking.tracking.hookspecs import hookimpl
 
 BAR_SECONDS = 0.1
 LINE_SECONDS = 10.0
@@ -41,13 +41,13 @@ class Progress:
         now = perf_counter()
         if now >= self._next:
             self._next = now + self._pause
-            self._show(self.line(run.runs, now - self._began))
+            self._show(self.line(run.episodes, now - self._began))
 
-    def line(self, runs: int | None, elapsed: float) -> str:
+    def line(self, episodes: int | None, elapsed: float) -> str:
         """The state in one line, without a line end."""
-        parts = [f"{self._done}/{runs}" if runs else f"{self._done} episodes"]
-        if runs and self._live:
-            filled = 20 * self._done // runs
+        parts = [f"{self._done}/{episodes}" if episodes else f"{self._done} episodes"]
+        if episodes and self._live:
+            filled = 20 * self._done // episodes
             parts.insert(0, "[" + "#" * filled + "-" * (20 - filled) + "]")
         known = [e.success for e in self._recent if e.success is not None]
         if known:
@@ -55,8 +55,8 @@ class Progress:
         rewards = [e.reward for e in self._recent if e.reward is not None]
         if rewards:
             parts.append(f"reward {sum(rewards) / len(rewards):.2f}")
-        if runs and self._done:
-            parts.append(f"{duration(elapsed / self._done * (runs - self._done))} left")
+        if episodes and self._done:
+            parts.append(f"{duration(elapsed / self._done * (episodes - self._done))} left")
         return "  ".join(parts)
 
     def _show(self, line: str) -> None:

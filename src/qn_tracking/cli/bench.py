@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.protocol import Rulebook
     from qn_tracking.benchmark.ranking import Cache, Summary
     from qn_tracking.benchmark.verifications import CodeNow
-    from qn_tracking.model import Config
-    from qn_tracking.submission import Finding
+    from qn_tracking.records.model import Config
+    from qn_tracking.records.submission import Finding
 
-ABOUT = "Benchmarks made of tracked sessions, their rules and their leaderboard."
+ABOUT = "Benchmarks made of tracked runs, their rules and their leaderboard."
 COMMANDS = {
     "leaderboard": ("bench_board", "who leads, by category, with ranks as intervals"),
     "list": ("bench_board", "every submission"),
     "contributor": ("bench_board", "what somebody submitted, and their best in each category"),
     "show": ("bench_show", "everything about one submission"),
     "compare": ("bench_compare", "two submissions, or quantum against classical"),
-    "submit": ("bench_submit", "make a submission of tracked experiments or a campaign"),
+    "submit": ("bench_submit", "make a submission of tracked experiments or a study"),
     "validate": ("bench_validate", "judge submissions by the rules"),
     "verify": ("bench_verify", "check a submission, run it again, or with fresh seeds"),
     "outdated": ("bench_outdated", "verifications that something has moved on from"),
@@ -69,11 +69,11 @@ def common(parser: ArgumentParser) -> None:
 # ------------------------------------------------------------------------------ what commands share
 
 
-def judges(config: Config) -> pluggy.PluginManager:
+def validators(config: Config) -> pluggy.PluginManager:
     """A manager with the judge that comes along, and the providers that a configuration needs."""
-    from qn_tracking.manager import JUDGES, make_manager
+    from qn_tracking.tracking.manager import VALIDATORS, make_manager
 
-    return make_manager(JUDGES, config=config)
+    return make_manager(VALIDATORS, config=config)
 
 
 def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rulebook, Cache]:
@@ -82,26 +82,28 @@ def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rule
     What cannot be read, or has errors, is a warning: it never hides the others. Raises
     UnsupportedError if they are wanted `whole` and one cannot be judged by what is installed here.
     """
-    from qn_tracking.benchmark import judge, ranking
+    from qn_tracking.benchmark import ranking, validation
     from qn_tracking.benchmark.protocol import rulebook
 
     book = rulebook(args.benchmarks_dir)
     cache = ranking.Cache(args.benchmarks_dir)
 
     def check(entry: Entry) -> tuple[Finding, ...]:
-        return judge.judge(entry.benchmark, (), book=book, make_manager=judges, place=entry.path)
+        return validation.validate(
+            entry.benchmark, (), book=book, make_manager=validators, place=entry.path
+        )
 
     found, problems = ranking.survey(args.benchmarks_dir, book, check, cache, code_now())
     for problem in problems:
         warn(str(problem))
     for entry in found:
         place = os.path.join(args.benchmarks_dir, entry.path)
-        if whole and not entry.judged:
+        if whole and not entry.checkable:
             hint = "pages that are made here would lose it"
             raise UnsupportedError(entry.errors[0], file=place, hint=hint)
         if entry.errors:
             more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
-            what = "is not valid" if entry.judged else "cannot be judged here"
+            what = "is not valid" if entry.checkable else "cannot be judged here"
             warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
     return [entry for entry in found if not entry.errors], book, cache
 

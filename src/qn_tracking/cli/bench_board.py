@@ -10,13 +10,13 @@ from qn_tracking.benchmark import ranking
 from qn_tracking.benchmark.ranking import METRICS, PRIMARY, Row, Summary
 from qn_tracking.cli.bench import survey
 from qn_tracking.cli.command import print_json
-from qn_tracking.codec import plain
 from qn_tracking.config import shipped
 from qn_tracking.errors import UsageError, did_you_mean, printable
+from qn_tracking.records.codec import plain
+from qn_tracking.records.submission import Category
 from qn_tracking.render.board import command, estimate, percent, ranks
 from qn_tracking.render.table import Column, columns_of, table
 from qn_tracking.render.text import duration, rows as rows_of, sparkline
-from qn_tracking.submission import Category
 
 TOP = 10
 
@@ -169,7 +169,7 @@ def _table(rows: Sequence[Row], metric: str) -> str:
         Column("path eff.", drop=4),
         Column("to 80%", drop=6),
         Column("cpu", drop=7),
-        Column("sessions", drop=3),
+        Column("runs", drop=3),
         Column("contributor", least=8, drop=1),
         Column("date", drop=8),
         Column("commit", drop=9),
@@ -192,7 +192,7 @@ def _table(rows: Sequence[Row], metric: str) -> str:
                 "" if path is None else f"{path.mean:.3f}",
                 "" if time_to is None else f"{time_to:.1f} ({found.reached_threshold:.0%})",
                 "" if cpu is None else duration(cpu),
-                f"{found.sessions} × {entry.runs}",
+                f"{found.runs} × {entry.episodes}",
                 printable(entry.contribution.contributor),
                 entry.created[:10],
                 (entry.source.commit or "")[:8],
@@ -221,7 +221,7 @@ def _entries(entries: Sequence[Summary]) -> str:
         Column("category"),
         Column("brain", drop=2),
         Column("final success", drop=1),
-        Column("sessions", drop=4),
+        Column("runs", drop=4),
         Column("contributor", least=8, drop=3),
     ]
     cells = [
@@ -230,7 +230,7 @@ def _entries(entries: Sequence[Summary]) -> str:
             str(entry.category),
             printable(entry.brain),
             estimate(plain(entry.aggregates.success_rate)),
-            f"{entry.aggregates.sessions} × {entry.runs}",
+            f"{entry.aggregates.runs} × {entry.episodes}",
             printable(entry.contribution.contributor),
         )
         for entry in entries

@@ -10,10 +10,10 @@ from qn_tracking.benchmark.ranking import METRICS, PRIMARY, Summary
 from qn_tracking.cli.bench import pick, survey
 from qn_tracking.cli.bench_board import boards
 from qn_tracking.cli.command import print_json
-from qn_tracking.codec import plain
 from qn_tracking.errors import UsageError, printable
-from qn_tracking.inference.pair import compare, detectable_effect, sessions_needed, verdict
+from qn_tracking.inference.pair import compare, detectable_effect, runs_needed, verdict
 from qn_tracking.inference.permutation import smallest_p
+from qn_tracking.records.codec import plain
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
 
@@ -71,10 +71,10 @@ def run(args: Namespace) -> int:
     rules = rules_of(protocol)
     pair = compare(first.values[args.metric], second.values[args.metric], rules=rules)
     said = verdict(pair, rules=rules)
-    needed = None if said.better else sessions_needed(pair.hedges_g, rules=rules)
+    needed = None if said.better else runs_needed(pair.hedges_g, rules=rules)
     more = None if needed is None else max(0, needed - min(pair.n, pair.m))
     fewer = min(pair.n, pair.m)
-    enough = fewer >= rules.min_sessions and smallest_p(fewer, fewer) < rules.alpha
+    enough = fewer >= rules.min_runs and smallest_p(fewer, fewer) < rules.alpha
     detectable = detectable_effect(fewer, rules=rules) if enough else None
     doubt = pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high
     sentence = _sentence(args, first, second, said, more, doubt)
@@ -86,7 +86,7 @@ def run(args: Namespace) -> int:
                 "second": second,
                 "comparison": pair,
                 "verdict": said,
-                "sessions_needed": needed,
+                "runs_needed": needed,
                 "detectable_effect": detectable,
                 "sentence": sentence,
             }
@@ -107,7 +107,7 @@ def run(args: Namespace) -> int:
         (
             "detectable g",
             detectable
-            and f"{detectable:.2f} (seen by {fewer} sessions a side {rules.power:.0%} of the time)",
+            and f"{detectable:.2f} (seen by {fewer} runs a side {rules.power:.0%} of the time)",
         ),
         ("P(first better)", f"{pair.improvement:.2f}"),
     ]
@@ -133,11 +133,9 @@ def _sentence(
             text += f": a {winner.category.family} advantage in {first.category.environment}"
         text = f"{text} ({winner.id})."
         if doubt:
-            text += " Welch's interval contains 0, though: take it with care, or run more sessions."
+            text += " Welch's interval contains 0, though: take it with care, or run more runs."
         return text
     text = f"No conclusion at this sample size: {'; '.join(said.reasons)}."
     if more:
-        text += (
-            f" If the effect is what it looks like, about {more} more sessions a side would tell."
-        )
+        text += f" If the effect is what it looks like, about {more} more runs a side would tell."
     return text

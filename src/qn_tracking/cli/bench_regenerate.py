@@ -9,8 +9,8 @@ from argparse import ArgumentParser, Namespace
 from qn_tracking.cli.bench import survey
 from qn_tracking.cli.bench_board import board, boards
 from qn_tracking.cli.command import print_json
-from qn_tracking.codec import plain
 from qn_tracking.errors import StorageError
+from qn_tracking.records.codec import plain
 from qn_tracking.render.board import details, splice, summary
 from qn_tracking.store import write
 
@@ -24,7 +24,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Writes what changed, and says what; twice is the same as once."""
-    # Pages without what cannot be judged here would take it from the leaderboard.
+    # Pages without what cannot be checkable here would take it from the leaderboard.
     entries, book, cache = survey(args, whole=True)
     found = [board(category, rows) for category, rows in boards(entries, book.now, cache)]
     cache.save()

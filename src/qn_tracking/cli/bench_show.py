@@ -6,15 +6,15 @@ import sys
 from argparse import ArgumentParser, Namespace
 from os.path import exists, join
 
-from qn_tracking.benchmark import files, judge, signature, verifications
+from qn_tracking.benchmark import files, signature, validation, verifications
 from qn_tracking.benchmark.aggregate import rules_of
 from qn_tracking.benchmark.ranking import Summary
-from qn_tracking.cli.bench import judges, pick, survey
+from qn_tracking.cli.bench import pick, survey, validators
 from qn_tracking.cli.bench_validate import show
 from qn_tracking.cli.command import print_json
-from qn_tracking.codec import plain
 from qn_tracking.errors import printable
 from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
+from qn_tracking.records.codec import plain
 from qn_tracking.render.board import command, estimate
 from qn_tracking.render.text import duration, rows, sparkline
 
@@ -40,7 +40,9 @@ def run(args: Namespace) -> int:
         return 0
     signed = _signature(args, "submission", entry.id, loaded.sha256)
     verification = _standing(args, entry)
-    findings = judge.judge(benchmark, (), book=book, make_manager=judges, place=loaded.path)
+    findings = validation.validate(
+        benchmark, (), book=book, make_manager=validators, place=loaded.path
+    )
     resampled = bootstrap(
         entry.values["success_rate"], rules=rules_of(book.version(entry.protocol))
     )
@@ -61,7 +63,7 @@ def run(args: Namespace) -> int:
         return 0
     found, by, source = entry.aggregates, entry.contribution, entry.source
     print(f"{entry.id}  {entry.category}  {printable(entry.brain)}")
-    told = entry.campaign
+    told = entry.study
     sys.stdout.write(
         rows(
             [
@@ -77,12 +79,12 @@ def run(args: Namespace) -> int:
                 (
                     "declared",
                     told
-                    and f"{told.sessions} sessions: {told.finished} finished, {told.failed} failed,"
+                    and f"{told.runs} runs: {told.finished} finished, {told.failed} failed,"
                     f" {told.aborted} aborted",
                 ),
                 ("final success", estimate(plain(found.success_rate))),
                 ("IQM", _iqm(found.success_rate.iqm, resampled)),
-                ("worst sessions", f"{found.success_rate.worst:.3f}"),
+                ("worst runs", f"{found.success_rate.worst:.3f}"),
                 ("all episodes", estimate(plain(found.sample_efficiency))),
                 ("path efficiency", estimate(plain(found.path_efficiency), rate=False)),
                 ("reward", estimate(plain(found.reward), rate=False)),
@@ -98,18 +100,18 @@ def run(args: Namespace) -> int:
                     None if found.stability is None else f"{found.stability:.3f} (net sd)",
                 ),
                 ("learning", found.plateau),
-                ("cpu a session", found.cpu_seconds and duration(found.cpu_seconds)),
+                ("cpu a run", found.cpu_seconds and duration(found.cpu_seconds)),
                 ("again", command(plain(entry))),
             ]
         )
     )
-    print("\nsessions")
-    for i, session in enumerate(benchmark.sessions):
-        outcomes = [float(success is True) for success in session.episodes.success]
+    print("\nruns")
+    for i, run in enumerate(benchmark.runs):
+        outcomes = [float(success is True) for success in run.episodes.success]
         width = max(1, len(outcomes) // 25)
         chunks = [outcomes[at : at + width] for at in range(0, len(outcomes), width)]
         line = sparkline([sum(chunk) / len(chunk) for chunk in chunks], 0, 1)
-        print(f"  {i:>3}  {entry.values['success_rate'][i]:>6.1%}  {line}  seed {session.seed}")
+        print(f"  {i:>3}  {entry.values['success_rate'][i]:>6.1%}  {line}  seed {run.seed}")
     if findings or loaded.findings:
         print()
         show(loaded.path, [*findings, *loaded.findings])
@@ -117,12 +119,12 @@ def run(args: Namespace) -> int:
 
 
 def _iqm(value: float, found: Bootstrap | None) -> str:
-    """The interquartile mean, with what resampling the sessions makes of it."""
+    """The interquartile mean, with what resampling the runs makes of it."""
     if found is None:
         return f"{value:.1%}"
-    if found.sessions < 4:
+    if found.runs < 4:
         return f"{value:.1%}, which is the mean of so few"
-    narrow = f", too narrow with {found.sessions} sessions" if found.under_covers else ""
+    narrow = f", too narrow with {found.runs} runs" if found.under_covers else ""
     return f"{value:.1%} [{100 * found.low:.1f}, {100 * found.high:.1f}] bootstrap{narrow}"
 
 

@@ -1,4 +1,4 @@
-"""`qn-bench submit`: a submission of tracked experiments or of a campaign."""
+"""`qn-bench submit`: a submission of tracked experiments or of a study."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 
 from attrs import fields
 
-from qn_tracking.benchmark import files, judge
+from qn_tracking.benchmark import files, validation
 from qn_tracking.benchmark.assemble import FINISHED, assemble
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Protocol, rulebook
-from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench import validators
 from qn_tracking.cli.bench_validate import show
 from qn_tracking.cli.command import print_json
 from qn_tracking.errors import StorageError, UsageError, printable
-from qn_tracking.store import campaigns, paths, read
-from qn_tracking.submission import Benchmark, Campaign, Category, Contribution
+from qn_tracking.records.submission import Benchmark, Category, Contribution, Study
+from qn_tracking.store import paths, read, studies
 
 if TYPE_CHECKING:
-    from qn_tracking.model import Episode, Experiment
+    from qn_tracking.records.model import Episode, Experiment
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `submit`."""
     parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="a campaign, or experiments of one configuration"
+        "ids", nargs="+", metavar="ID", help="a study, or experiments of one configuration"
     )
     parser.add_argument("--contributor", required=True, metavar="NAME", help="who submits")
     parser.add_argument("--github", metavar="ACCOUNT", help="their GitHub account")
@@ -42,20 +42,20 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 def run(args: Namespace) -> int:
     """Makes, judges and saves a submission; 1 if it is not valid, and nothing is written."""
     by = Contribution(contributor=args.contributor, github=args.github, notes=args.benchmark_notes)
-    campaign = None
+    study = None
     ids = list(args.ids)
     if len(ids) == 1:
         try:
-            campaign = campaigns.load(args.experiments_dir, ids[0])
+            study = studies.load(args.experiments_dir, ids[0])
         except UsageError:
-            campaign = None
-    if campaign is not None:
+            study = None
+    if study is not None:
         ids = []
     return submit(
         args.experiments_dir,
         args.benchmarks_dir,
         by,
-        campaign=campaign,
+        study=study,
         ids=ids,
         as_json=args.json,
         assume_yes=args.yes,
@@ -66,7 +66,7 @@ OPTIONS = {"contributor": "--contributor", "github": "--github", "notes": "--ben
 
 
 def check_before(benchmarks: str, category: Category, by: Contribution, protocol: Protocol) -> None:
-    """What would keep a submission from being saved, said before hours of sessions; writes nothing.
+    """What would keep a submission from being saved, said before hours of runs; writes nothing.
 
     Raises UsageError for what the contributor says, StorageError for the folder.
     """
@@ -77,22 +77,22 @@ def check_before(benchmarks: str, category: Category, by: Contribution, protocol
     files.check_folder(os.path.join(benchmarks, category.environment, category.family))
 
 
-def submit_campaign(
+def submit_study(
     experiments: str,
     benchmarks: str,
-    campaign: Campaign,
+    study: Study,
     *,
     as_json: bool,
     quiet: bool,
     assume_yes: bool,
 ) -> int:
     """What `qn-run --save-benchmark` ends with."""
-    assert campaign.contribution is not None
+    assert study.contribution is not None
     return submit(
         experiments,
         benchmarks,
-        campaign.contribution,
-        campaign=campaign,
+        study.contribution,
+        study=study,
         ids=(),
         as_json=as_json,
         quiet=quiet,
@@ -105,7 +105,7 @@ def submit(
     benchmarks: str,
     by: Contribution,
     *,
-    campaign: Campaign | None,
+    study: Study | None,
     ids: Sequence[str],
     as_json: bool,
     assume_yes: bool,
@@ -113,35 +113,35 @@ def submit(
 ) -> int:
     """Makes, judges and saves a submission; returns the exit code."""
     statuses: list[str] = []
-    if campaign is not None:
-        states = campaigns.states(experiments, campaign)
+    if study is not None:
+        states = studies.states(experiments, study)
         statuses = [state.status for state in states]
         ids = [state.id for state in states if state.status == FINISHED]
-    runs = [_load(experiments, id) for id in ids]
+    found = [_load(experiments, id) for id in ids]
     book = rulebook(benchmarks)
     from qn_tracking import config as configuration
 
-    if not runs:
-        raise UsageError("no finished session to make a benchmark of")
-    text = _text(experiments, runs[0][0])
-    first = runs[0][0].config
+    if not found:
+        raise UsageError("no finished run to make a benchmark of")
+    text = _text(experiments, found[0][0])
+    first = found[0][0].config
     config = configuration.from_text(text, first.label, first.overrides)
-    category = categorize(config, book.now, judges(config))
+    category = categorize(config, book.now, validators(config))
     benchmark = assemble(
-        runs,
+        found,
         text=text,
         category=category,
         contribution=by,
         protocol=book.now,
-        campaign=campaign,
+        study=study,
         statuses=statuses,
     )
     others = [entry.benchmark for entry in files.load_all(benchmarks)[0]]
-    findings = judge.judge(benchmark, others, book=book, make_manager=judges)
+    findings = validation.validate(benchmark, others, book=book, make_manager=validators)
     name = files.path(benchmarks, category, benchmark.id)
     if not as_json:
         show(name, [f for f in findings if not quiet or f.level == "error"])
-    valid = judge.passes(findings)
+    valid = validation.passes(findings)
     warnings = [finding for finding in findings if finding.level == "warning"]
     saved = valid and (not warnings or assume_yes or _go_on(warnings))
     if saved:
@@ -159,7 +159,7 @@ def submit(
         pass
     elif saved:
         claim = benchmark.aggregates.success_rate
-        print(f"final success {claim.mean:.1%} over {claim.n} sessions, category {category}")
+        print(f"final success {claim.mean:.1%} over {claim.n} runs, category {category}")
         print(f"saved {printable(name)}")
         print(
             "To have it on the leaderboard: commit this file on a branch, and open a pull request;"
@@ -171,7 +171,7 @@ def submit(
 
 
 def _brief(benchmark: Benchmark) -> dict[str, object]:
-    names = [a.name for a in fields(Benchmark) if a.name not in ("sessions", "text")]
+    names = [a.name for a in fields(Benchmark) if a.name not in ("runs", "text")]
     return {name: getattr(benchmark, name) for name in names}
 
 

@@ -7,12 +7,12 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from qn_tracking.benchmark import files, judge, verifications
+from qn_tracking.benchmark import files, validation, verifications
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.cli.bench import judges
+from qn_tracking.cli.bench import validators
 from qn_tracking.cli.command import print_json
 from qn_tracking.errors import printable
-from qn_tracking.submission import Finding
+from qn_tracking.records.submission import Finding
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
@@ -35,8 +35,8 @@ def run(args: Namespace) -> int:
             # The file itself is no other, but a copy of it under another name is one.
             rest = [e.benchmark for e in everyone if not same_file(e.path, entry.path)]
             findings = (
-                *judge.judge(
-                    entry.benchmark, rest, book=book, make_manager=judges, place=entry.path
+                *validation.validate(
+                    entry.benchmark, rest, book=book, make_manager=validators, place=entry.path
                 ),
                 *entry.findings,
             )
@@ -52,12 +52,12 @@ def run(args: Namespace) -> int:
                 rule="verification", level="error", field=problem.field, message=problem.cause
             )
             report.append((problem.file or args.benchmarks_dir, (found,)))
-    strange = sum(not judge.judged(findings) for _, findings in report)
-    bad = sum(not judge.passes(findings) for _, findings in report) - strange
+    strange = sum(not validation.checkable(findings) for _, findings in report)
+    bad = sum(not validation.passes(findings) for _, findings in report) - strange
     if args.json:
         print_json(
             [
-                {"path": path, "valid": judge.passes(findings), "findings": list(findings)}
+                {"path": path, "valid": validation.passes(findings), "findings": list(findings)}
                 for path, findings in report
             ]
         )
@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
             show(path, findings)
         warned = sum(bool(findings) for _, findings in report) - bad - strange
         good = len(report) - bad - strange
-        more = f"; {strange} cannot be judged here" if strange else ""
+        more = f"; {strange} cannot be checkable here" if strange else ""
         print(f"{len(report)} submissions: {good} valid, {bad} not; {warned} with warnings{more}")
     return 1 if bad else 4 if strange else 0
 

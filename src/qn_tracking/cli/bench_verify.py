@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from qn_tracking import ids
-from qn_tracking.benchmark import files, judge, provenance, verifications, verify
+from qn_tracking.benchmark import files, provenance, validation, verifications, verify
 from qn_tracking.benchmark.protocol import Protocol, Rulebook, rulebook
 from qn_tracking.cli import signals
-from qn_tracking.cli.bench import code_now, judges, warn
-from qn_tracking.cli.bench_sessions import (
+from qn_tracking.cli.bench import code_now, validators, warn
+from qn_tracking.cli.bench_runs import (
     ISOLATION,
     Display,
     InterruptedRunError,
@@ -29,8 +29,8 @@ from qn_tracking.cli.bench_validate import same_file, show
 from qn_tracking.cli.command import print_json
 from qn_tracking.cli.identity import git_user
 from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, printable
+from qn_tracking.records.submission import Benchmark, Checked, Finding, Replicated, Verification
 from qn_tracking.render.text import duration, rows
-from qn_tracking.submission import Benchmark, Checked, Finding, Replicated, Verification
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.files import Entry
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 EXIT = {"verified": 0, "mismatch": 1, "refused": 4}
 GIT_SECONDS = 120.0
 _BROKEN = {"digest", "aggregate"}
-"""Rules that an edited episode breaks: which one it is, only running its session again tells."""
+"""Rules that an edited episode breaks: which one it is, only running its run again tells."""
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `verify`."""
     parser.add_argument("target", metavar="ID|PATH", help="a submission, or the file of one")
-    parser.add_argument("--repeat", action="store_true", help="run its sessions again")
+    parser.add_argument("--repeat", action="store_true", help="run its runs again")
     parser.add_argument(
         "--sample", type=int, metavar="K", help="not all of them: K, chosen at random"
     )
     parser.add_argument(
-        "--replicate", action="store_true", help="and sessions of fresh seeds, which nobody knew"
+        "--replicate", action="store_true", help="and runs of fresh seeds, which nobody knew"
     )
     parser.add_argument(
         "-m", "--fresh", type=int, metavar="M", help=f"how many of those (default: {verify.FRESH})"
@@ -84,7 +84,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
         "--no-record", action="store_true", help="write no verification beside the submission"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="sessions side by side (default: 1)"
+        "--jobs", type=int, default=1, metavar="N", help="runs side by side (default: 1)"
     )
     parser.add_argument("--dry-run", action="store_true", help="tell the plan and its cost")
 
@@ -161,7 +161,7 @@ class Report:
     plan: Plan | None = None
     cpu_seconds: float = 0.0
     isolation: str = ""
-    sessions: tuple[Checked, ...] = ()
+    runs: tuple[Checked, ...] = ()
     replication: Replicated | None = None
     record: str | None = None
     own: bool | None = None
@@ -181,7 +181,7 @@ class Report:
             "plan": self.plan,
             "cpu_seconds": self.cpu_seconds,
             "isolation": self.isolation or None,
-            "sessions": list(self.sessions),
+            "runs": list(self.runs),
             "replication": self.replication,
             "record": self.record,
             "own": self.own,
@@ -212,7 +212,7 @@ def _verify(args: Namespace, report: Report) -> int:
         if plan and not (broken and not (args.trust or args.present_code or args.renew)):
             protocol = book.version(benchmark.protocol)
             with signals.hearing(stop) as received, ExitStack() as stack:
-                _sessions(args, report, protocol, plan, stack, received, bool(broken))
+                _runs(args, report, protocol, plan, stack, received, bool(broken))
     except UnsupportedError as error:
         # That something else could not be done takes back no mismatch.
         report.outcome = "mismatch" if report.outcome == "mismatch" else "refused"
@@ -226,14 +226,16 @@ def _verify(args: Namespace, report: Report) -> int:
 
 
 def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
-    """Every judge, the commit, the signature: nothing of the submission is run."""
+    """Every validator, the commit, the signature: nothing of the submission is run."""
     entry = report.entry
     everyone, problems = files.load_all(args.benchmarks_dir)
     for problem in problems:
         warn(f"{problem}: is left out")
     others = [e.benchmark for e in everyone if not same_file(e.path, entry.path)]
     report.findings = (
-        *judge.judge(entry.benchmark, others, book=book, make_manager=judges, place=entry.path),
+        *validation.validate(
+            entry.benchmark, others, book=book, make_manager=validators, place=entry.path
+        ),
         *entry.findings,
     )
     if not args.json:
@@ -241,8 +243,8 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         # What is not even of the form of a commit or of a package is not looked up, let alone run.
-        # What cannot be judged here is neither right nor wrong.
-        odd = all(finding.rule in ("form", "source", judge.INSTALLED) for finding in errors)
+        # What cannot be checkable here is neither right nor wrong.
+        odd = all(finding.rule in ("form", "source", validation.INSTALLED) for finding in errors)
         report.outcome = "refused" if odd else "mismatch"
         report.reasons = [_reason(finding) for finding in errors]
         if odd:
@@ -272,12 +274,12 @@ def _reason(finding: Finding) -> str:
 
 
 def _broken(report: Report) -> list[int]:
-    """The sessions whose digests their episodes do not give, where nothing else is wrong."""
+    """The runs whose digests their episodes do not give, where nothing else is wrong."""
     errors = [finding for finding in report.findings if finding.level == "error"]
     if not errors or any(finding.rule not in _BROKEN for finding in errors):
         return []
     fields = [finding.field or "" for finding in errors if finding.rule == "digest"]
-    places = {text.partition("]")[0].removeprefix("sessions[") for text in fields}
+    places = {text.partition("]")[0].removeprefix("runs[") for text in fields}
     return sorted(int(place) for place in places if place.isdigit())
 
 
@@ -301,10 +303,10 @@ def repository(folder: str) -> provenance.Git:
     return git
 
 
-# ------------------------------------------------------------------------------- running sessions
+# ------------------------------------------------------------------------------- running runs
 
 
-def _sessions(
+def _runs(
     args: Namespace,
     report: Report,
     protocol: Protocol,
@@ -346,7 +348,7 @@ def _sessions(
     kept = verify.resume(path, key, plan)
     report.plan = kept.plan
     if kept.done and not args.json:
-        print(f"goes on: {len(kept.done)} sessions are done", file=sys.stderr)
+        print(f"goes on: {len(kept.done)} runs are done", file=sys.stderr)
     display = Display(benchmark, kept, args.json)
 
     def finished(now: Kept) -> None:
@@ -369,7 +371,7 @@ def _sessions(
         raise UnsupportedError(f"could not be run: {error}", file=report.entry.path) from error
     finally:
         display.clear()
-    report.sessions = kept.done
+    report.runs = kept.done
     if len(kept.done) < len(kept.plan):
         raise InterruptedRunError(received[0])
     report.reasons += verify.reasons(benchmark, kept.done, elsewhere=elsewhere(benchmark))
@@ -381,7 +383,7 @@ def _sessions(
         report.replication = found
         if not found.accepted:
             report.reasons.append(
-                f"{found.fresh} sessions of fresh seeds have {found.fresh_mean:.1%}, "
+                f"{found.fresh} runs of fresh seeds have {found.fresh_mean:.1%}, "
                 f"below the bound of {found.bound:.1%} that {found.mean:.1%} sets"
             )
     if report.reasons:
@@ -446,7 +448,7 @@ def _record(
         system={
             name: here[name] for name in ("python", "implementation", "platform", "machine", "cpu")
         },
-        sessions=report.sessions,
+        runs=report.runs,
         replication=report.replication,
     )
 
@@ -488,9 +490,9 @@ def _dry_run(args: Namespace, report: Report, plan: Plan, say: Any) -> int:
                 ("submission", report.entry.path),
                 ("level", report.level),
                 ("code", code),
-                ("sessions again", f"{len(plan.repeat)} of {len(benchmark.sessions)}"),
+                ("runs again", f"{len(plan.repeat)} of {len(benchmark.runs)}"),
                 ("fresh seeds", len(plan.fresh) or None),
-                ("episodes each", benchmark.runs),
+                ("episodes each", benchmark.episodes),
                 ("cost", f"{duration(report.cpu_seconds)} of CPU, as it was recorded"),
             ]
         )
@@ -506,7 +508,7 @@ def _end(args: Namespace, report: Report, say: Any) -> int:
     benchmark, source = report.entry.benchmark, report.provenance
     shown = [_reason(finding) for finding in report.findings]
     for reason in report.reasons:
-        # What a judge said stands there already.
+        # What a validator said stands there already.
         if reason not in shown:
             where = "" if report.outcome == "refused" else f"{report.entry.path}: "
             print(f"error: {printable(where + reason)}", file=sys.stderr)
@@ -528,26 +530,26 @@ def _end(args: Namespace, report: Report, say: Any) -> int:
 
 
 def _told(benchmark: Benchmark, report: Report) -> list[tuple[str, object]]:
-    again = [one for one in report.sessions if one.index is not None]
+    again = [one for one in report.runs if one.index is not None]
     told: list[tuple[str, object]] = []
     if again:
         counts = {kind: sum(one.agreement == kind for one in again) for kind in _AGREEMENTS}
         said = [f"{n} {_AGREEMENTS[kind]}" for kind, n in counts.items() if n]
-        n = len(benchmark.sessions)
-        told.append(("run again", f"{len(again)} of {n} sessions: {', '.join(said)}"))
+        n = len(benchmark.runs)
+        told.append(("run again", f"{len(again)} of {n} runs: {', '.join(said)}"))
     found = report.replication
     if found is not None:
         told += [
             (
                 "fresh seeds",
-                f"{found.fresh} sessions: {found.fresh_mean:.1%}, told {found.mean:.1%}, "
+                f"{found.fresh} runs: {found.fresh_mean:.1%}, told {found.mean:.1%}, "
                 f"bound {found.bound:.1%}: {'accepted' if found.accepted else 'rejected'}",
             ),
             ("false alarm", f"{found.false_alarm:.1%} of honest submissions"),
             (
                 "power",
-                f"{found.best_of_2n:.1%} against the best {found.sessions} of "
-                f"{2 * found.sessions} seeds, {found.best_of_5n:.1%} of {5 * found.sessions}",
+                f"{found.best_of_2n:.1%} against the best {found.runs} of "
+                f"{2 * found.runs} seeds, {found.best_of_5n:.1%} of {5 * found.runs}",
             ),
         ]
     return told

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the option that was probably meant."""
 
+    renamed: Mapping[str, str] = {}
+    """Options that are called otherwise now, and their names."""
+
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
@@ -48,7 +51,8 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             options = [option for action in self._actions for option in action.option_strings]
             kind = "unknown option" if name.startswith("-") else "unexpected argument"
-            hint = did_you_mean(name, options) or f"see {self.prog} --help"
+            hint = f"it is {self.renamed[name]} now" if name in self.renamed else None
+            hint = hint or did_you_mean(name, options) or f"see {self.prog} --help"
             raise UsageError(f"{kind} {name}", hint=hint)
         raise UsageError(message.removeprefix("argument "), hint=f"see {self.prog} --help")
 
@@ -107,7 +111,7 @@ class Added:
 
         Of all, one that fails is kept in `broken`; of one, its error passes.
         """
-        from qn_tracking.manager import command_plugins, register_commands
+        from qn_tracking.tracking.manager import command_plugins, register_commands
 
         for self._owner, entry in command_plugins().items():
             if word in (None, self._owner):
@@ -230,7 +234,7 @@ def _added(
             sys.exit(0)
         known = ", ".join(added.found)
         raise UsageError(f"unknown command {' '.join(words[:2])}", hint=f"known: {known}")
-    from qn_tracking.manager import command_plugins
+    from qn_tracking.tracking.manager import command_plugins
 
     # By their names alone: of what is not asked for, nothing is imported.
     others = [one for one in {**commands, **command_plugins()} if one != name]
@@ -322,7 +326,7 @@ def _module(commands: Table, name: str) -> ModuleType:
 
 def print_json(value: Any) -> None:
     """Plain data or a record, as indented JSON on standard output."""
-    from qn_tracking.codec import document
+    from qn_tracking.records.codec import document
 
     sys.stdout.write(document(value).decode())
 

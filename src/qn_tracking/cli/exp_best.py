@@ -172,8 +172,8 @@ def _column(index: Index, path: tuple[Any, ...], option: str) -> dict[int, Any]:
 def _print_best(
     args: Namespace, by: Any, metric: str, found: list[dict[str, Any]], lacking: int
 ) -> None:
-    from qn_tracking.comparison import RATES
     from qn_tracking.render.table import Column, columns_of, table
+    from qn_tracking.studies.comparison import RATES
 
     way = "lowest" if args.lowest else "highest"
     less = f"; {lacking} without it" if lacking else ""

@@ -121,8 +121,8 @@ def document(experiments: str, id: str, *, checked: bool = True) -> dict[str, An
     try:
         doc = read.document(path)
         if checked:
-            from qn_tracking.codec import structure
-            from qn_tracking.model import Experiment
+            from qn_tracking.records.codec import structure
+            from qn_tracking.records.model import Experiment
 
             structure(doc, Experiment, file=path, error=StorageError)
     except FileNotFoundError:

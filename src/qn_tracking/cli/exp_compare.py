@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.cli.command import Parser
-    from qn_tracking.comparison import Difference, Metric, Pair, Sample, Summary
+    from qn_tracking.studies.comparison import Difference, Metric, Pair, Sample, Summary
 
 LONGEST = 60
 """Characters of a cell, where no terminal asks for fewer."""
 GROUPS = ("category", "config", "brain", "environment", "family", "commit", "status")
 COUNTED = ("completed", "imported")
-"""Sessions that are whole: one that was cut short is easily lucky."""
+"""Runs that are whole: one that was cut short is easily lucky."""
 
 COMPARE = f"""two single runs say nothing of their configurations, however many episodes they have:
-the session is the unit. --by (or several runs of two configurations) puts sessions together:
+the run is the unit. --by (or several runs of two configurations) puts runs together:
   qn-exp compare --by config --tag sweep=gamma
 
 FIELD of --by is {", ".join(GROUPS)}, or any stored field.
@@ -35,9 +35,10 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `compare` and `diff`."""
     if command == "compare":
         parser.epilog = COMPARE
+        parser.renamed = {"--runs": "--ungrouped"}
         exp_choice.arguments(parser)
-        parser.add_argument("--by", metavar="FIELD", help="sessions that share it are one group")
-        parser.add_argument("--runs", action="store_true", help="never put runs together")
+        parser.add_argument("--by", metavar="FIELD", help="runs that share it are one group")
+        parser.add_argument("--ungrouped", action="store_true", help="never put runs together")
         parser.add_argument("--all", action="store_true", help="fields that are the same, too")
         return
     parser.add_argument("first", metavar="ID")
@@ -57,11 +58,11 @@ def run(args: Namespace) -> int:
 
 
 def _compare(args: Namespace) -> int:
-    from qn_tracking import comparison
+    from qn_tracking.studies import comparison
 
     experiments = folder(args)
-    if args.by is not None and args.runs:
-        raise UsageError("--by and --runs together")
+    if args.by is not None and args.ungrouped:
+        raise UsageError("--by and --ungrouped together")
     by = None if args.by is None else group_fields(args.by)
     ids = exp_choice.chosen(args, everything=False)
     docs = list(exp_choice.documents(args, ids))
@@ -69,9 +70,9 @@ def _compare(args: Namespace) -> int:
         found = "one experiment" if docs else "none"
         raise UsageError(f"{found} to compare", hint="give two or more, each once")
     ids = [doc["id"] for doc in docs]
-    if by is None and not args.runs and len(docs) > 2:
+    if by is None and not args.ungrouped and len(docs) > 2:
         digests = [_digest(doc) for doc in docs]
-        # Several runs of two configurations: sessions of two groups.
+        # Several runs of two configurations: runs of two groups.
         by = group_fields("config") if None not in digests and len(set(digests)) == 2 else None
     if by is not None:
         return _compare_groups(args, docs, by)
@@ -119,8 +120,8 @@ def _packages(experiments: str, doc: dict[str, Any]) -> dict[str, str] | None:
     from hashlib import sha256
     from os.path import join
 
-    from qn_tracking.comparison import parse_packages
     from qn_tracking.store import paths, read
+    from qn_tracking.studies.comparison import parse_packages
 
     recorded = ((doc.get("facts") or {}).get("metadata") or {}).get("packages") or {}
     path = join(paths.run_folder(experiments, doc["id"]), "packages.txt")
@@ -135,14 +136,14 @@ def _packages(experiments: str, doc: dict[str, Any]) -> dict[str, str] | None:
 
 
 def _conclusion(docs: Sequence[dict[str, Any]], identical: list[list[int]]) -> str:
-    from qn_tracking.comparison import several_sessions
     from qn_tracking.inference.rules import RULES
+    from qn_tracking.studies.comparison import several_runs
 
     if identical and len(identical[0]) == len(docs):
         return "no conclusion to draw: it is the same run"
-    if any(several_sessions(doc) for doc in docs):
-        return "no conclusion: the values of single sessions are not in an imported submission"
-    return f"no conclusion: one session each; {RULES.min_sessions} a side are needed"
+    if any(several_runs(doc) for doc in docs):
+        return "no conclusion: the values of single runs are not in an imported submission"
+    return f"no conclusion: one run each; {RULES.min_runs} a side are needed"
 
 
 def about(doc: dict[str, Any]) -> dict[str, Any]:
@@ -224,9 +225,9 @@ def _at(doc: Any, path: Sequence[Any]) -> Any:
 def _compare_groups(args: Namespace, docs: list[dict[str, Any]], by: Any) -> int:
     from functools import partial
 
-    from qn_tracking import comparison
+    from qn_tracking.studies import comparison
 
-    kept, left_out = _sessions(docs)
+    kept, left_out = _runs(docs)
     kept = [exp_choice.relabelled(doc) for doc in kept]
     keys = [group_key(by, partial(_at, doc)) for doc in kept]
     places = comparison.split(map(repr, keys))
@@ -234,13 +235,13 @@ def _compare_groups(args: Namespace, docs: list[dict[str, Any]], by: Any) -> int
     for i, group in enumerate(groups):
         again = comparison.repeats(group)
         for place in again:
-            left_out.append((group[place]["id"], "repeats a session: same configuration and seed"))
+            left_out.append((group[place]["id"], "repeats a run: same configuration and seed"))
         groups[i] = [doc for place, doc in enumerate(group) if place not in again]
     if len(groups) < 2:
         raise UsageError(
             f"{'one group' if groups else 'no group'} to compare: all have the same {args.by}"
             if groups
-            else "no complete sessions to compare",
+            else "no complete runs to compare",
             hint="--by takes another field",
         )
     # What a group shares; what differs inside of it is no field of the group.
@@ -260,7 +261,7 @@ def _compare_groups(args: Namespace, docs: list[dict[str, Any]], by: Any) -> int
             {
                 "by": args.by or "config",
                 "groups": [
-                    {"name": name, "sessions": [about(doc) for doc in group]}
+                    {"name": name, "runs": [about(doc) for doc in group]}
                     for name, group in zip(names, groups, strict=True)
                 ],
                 "left_out": [{"id": id, "cause": cause} for id, cause in left_out],
@@ -275,46 +276,46 @@ def _compare_groups(args: Namespace, docs: list[dict[str, Any]], by: Any) -> int
     for id, cause in left_out:
         warn(f"{id} is left out: {cause}")
     for i in mixed:
-        warn(f"{_names([i])}: its sessions ran different code")
+        warn(f"{_names([i])}: its runs ran different code")
     for i, (name, group) in enumerate(zip(names, groups, strict=True)):
         some = ", ".join(doc["id"] for doc in group[:3]) + (", …" if len(group) > 3 else "")
-        print(f"{_names([i])}  {printable(name)}  {_sessions_text(len(group))}: {some}")
+        print(f"{_names([i])}  {printable(name)}  {_runs_text(len(group))}: {some}")
     _print_sections(found, len(groups), args.all)
     _print_summary(summary, len(groups))
     print(_group_conclusion(summary, names))
     return 0
 
 
-def _sessions(
+def _runs(
     docs: list[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Those that are one whole session, and why the others are not."""
-    from qn_tracking.comparison import several_sessions
+    """Those that are one whole run, and why the others are not."""
+    from qn_tracking.studies.comparison import several_runs
 
     kept, left_out = [], []
     for doc in docs:
-        if several_sessions(doc):
-            left_out.append((doc["id"], "several sessions in one record"))
+        if several_runs(doc):
+            left_out.append((doc["id"], "several runs in one record"))
         elif doc.get("status") not in COUNTED:
-            left_out.append((doc["id"], f"{doc.get('status')}, not a whole session"))
+            left_out.append((doc["id"], f"{doc.get('status')}, not a whole run"))
         else:
             kept.append(doc)
     return kept, left_out
 
 
-def _sessions_text(n: int) -> str:
-    return f"{n} session{'' if n == 1 else 's'}"
+def _runs_text(n: int) -> str:
+    return f"{n} run{'' if n == 1 else 's'}"
 
 
 def _code(doc: dict[str, Any]) -> str:
-    """What code a session ran: digests of its packages, else the commit."""
+    """What code a run ran: digests of its packages, else the commit."""
     metadata = (doc.get("facts") or {}).get("metadata") or {}
     digests = [package.get("digest") for package in metadata.get("code") or []]
     return repr(digests or (metadata.get("git") or {}).get("commit"))
 
 
 def _shared(group: list[dict[str, Any]]) -> dict[str, Any]:
-    """The parts of the documents that all sessions of a group agree on."""
+    """The parts of the documents that all runs of a group agree on."""
 
     def common(values: list[Any]) -> Any:
         if all(isinstance(value, dict) for value in values):
@@ -331,7 +332,7 @@ _VARIES = object()
 
 
 def _better(summary: Summary, names: list[str]) -> dict[str, str] | None:
-    from qn_tracking.comparison import PRIMARY, winner
+    from qn_tracking.studies.comparison import PRIMARY, winner
 
     for pair in summary.pairs:
         place = winner(pair) if pair.metric == PRIMARY else None
@@ -343,7 +344,7 @@ def _better(summary: Summary, names: list[str]) -> dict[str, str] | None:
 
 def _group_conclusion(summary: Summary, names: list[str]) -> str:
     """What may be said of the primary metric, pair by pair."""
-    from qn_tracking.comparison import MOST_PAIRS, PRIMARY, winner
+    from qn_tracking.studies.comparison import MOST_PAIRS, PRIMARY, winner
 
     lines, open_pairs = [], 0
     many = len(names) * (len(names) - 1) // 2 > MOST_PAIRS
@@ -365,7 +366,7 @@ def _group_conclusion(summary: Summary, names: list[str]) -> str:
             lines.append(f"{one} and {other}: no conclusion in {PRIMARY}: {reasons}")
     if open_pairs:
         lines.append(f"no conclusion in {PRIMARY} of {open_pairs} pairs")
-    return "\n".join(lines) or f"no conclusion: not every session has {PRIMARY}"
+    return "\n".join(lines) or f"no conclusion: not every run has {PRIMARY}"
 
 
 def _family(pair: Pair) -> str:
@@ -397,8 +398,8 @@ def _heading(docs: Sequence[dict[str, Any]], abouts: Sequence[dict[str, Any]]) -
 
 def _text(value: Any) -> str:
     """A value in a cell."""
-    from qn_tracking.comparison import ABSENT
     from qn_tracking.render.text import clip
+    from qn_tracking.studies.comparison import ABSENT
 
     if value is ABSENT:
         return "-"
@@ -444,8 +445,8 @@ def _signed(value: float, rate: bool) -> str:
 
 
 def _print_metrics(metrics: Sequence[Metric], sides: int) -> None:
-    from qn_tracking.comparison import RATES
     from qn_tracking.render.table import Column, columns_of, table
+    from qn_tracking.studies.comparison import RATES
 
     rows = []
     for metric in metrics:
@@ -460,7 +461,7 @@ def _print_metrics(metrics: Sequence[Metric], sides: int) -> None:
         if metric.delta is not None:
             delta = _signed(metric.delta, rate) + _between(metric.low, metric.high, rate, -1.0)
         rows.append([printable(metric.name), *cells, delta])
-    print("\nmetrics (intervals are of these episodes, not of other sessions)")
+    print("\nmetrics (intervals are of these episodes, not of other runs)")
     columns = [Column("METRIC", least=12)]
     columns += [Column(_names([i]), least=6) for i in range(sides)]
     columns.append(Column("B - A", least=6, drop=1))
@@ -468,8 +469,8 @@ def _print_metrics(metrics: Sequence[Metric], sides: int) -> None:
 
 
 def _print_summary(summary: Summary, groups: int) -> None:
-    from qn_tracking.comparison import RATES
     from qn_tracking.render.table import Column, columns_of, table
+    from qn_tracking.studies.comparison import RATES
 
     def sample(one: Sample | None, rate: bool) -> str:
         if one is None:
@@ -481,7 +482,7 @@ def _print_summary(summary: Summary, groups: int) -> None:
         [printable(name), *(sample(one, name in RATES) for one in samples)]
         for name, samples in summary.samples.items()
     ]
-    print("\nmetrics: mean over sessions, 95% interval")
+    print("\nmetrics: mean over runs, 95% interval")
     columns = [Column("METRIC", least=12)]
     columns += [Column(_names([i]), least=6) for i in range(groups)]
     sys.stdout.write(table(columns, rows, columns_of()))
@@ -516,7 +517,7 @@ def _print_summary(summary: Summary, groups: int) -> None:
 
 
 def _said(pair: Pair) -> str:
-    from qn_tracking.comparison import winner
+    from qn_tracking.studies.comparison import winner
 
     if pair.verdict is None:
         return ""
@@ -530,7 +531,7 @@ def _said(pair: Pair) -> str:
 def _plain_sections(
     found: dict[str, tuple[Difference, ...]], everything: bool
 ) -> dict[str, list[dict[str, Any]]]:
-    from qn_tracking.comparison import ABSENT
+    from qn_tracking.studies.comparison import ABSENT
 
     return {
         section: [
@@ -548,7 +549,7 @@ def _plain_sections(
 
 
 def _plain(value: Any) -> Any:
-    from qn_tracking.codec import plain
+    from qn_tracking.records.codec import plain
 
     return plain(value)
 

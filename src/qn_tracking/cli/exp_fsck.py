@@ -18,7 +18,7 @@ def arguments(parser: Parser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Prints every fault; 1 if there is any."""
-    from qn_tracking.codec import plain
+    from qn_tracking.records.codec import plain
     from qn_tracking.store.check import check
     from qn_tracking.store.index import consult
 

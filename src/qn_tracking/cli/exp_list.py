@@ -352,10 +352,10 @@ def _status(text: str) -> str:
 
 
 def _cells(row: query.Row) -> list[str]:
-    episodes, runs = row["episodes"], row["runs"]
+    episodes, planned = row["episodes"], row["planned"]
     done = "" if episodes is None else f"{episodes}"
-    if runs is not None and runs != episodes:
-        done = f"{done}/{runs}"
+    if planned is not None and planned != episodes:
+        done = f"{done}/{planned}"
     success, reward, started = row["success"], row["reward"], row["started"]
     return [
         row["id"],

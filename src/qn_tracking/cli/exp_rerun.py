@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from qn_tracking import codec, config as configuration, reproduce
+from qn_tracking import config as configuration, reproduce
 from qn_tracking.cli import exp_choice, signals
 from qn_tracking.cli.exp import folder, print_plain, resolved, warn
 from qn_tracking.errors import (
@@ -23,9 +23,10 @@ from qn_tracking.errors import (
     describe,
     printable,
 )
-from qn_tracking.model import Config, Digests, Episode, Experiment, Origin, Simulation
+from qn_tracking.records import codec
+from qn_tracking.records.model import Config, Digests, Episode, Experiment, Origin, Simulation
+from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
-from qn_tracking.stats import Tally
 from qn_tracking.store import paths, read
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
     from qn_tracking.cli.command import Parser
-    from qn_tracking.comparison import Difference
+    from qn_tracking.studies.comparison import Difference
 
 Doc = Mapping[str, Any]
 
@@ -89,7 +90,7 @@ class _Original:
     sha256: str | None
     config: Config
     seed: int
-    runs: int
+    planned: int
     count: int
     digests: Digests
     episodes: tuple[Episode, ...] | None
@@ -117,7 +118,7 @@ class _Packages:
 
 def run(args: Namespace) -> int:
     """Runs the command."""
-    from qn_tracking.runner import pin_numeric_threads
+    from qn_tracking.tracking.runner import pin_numeric_threads
 
     # Before anything imports a numeric library.
     pin_numeric_threads()
@@ -178,7 +179,7 @@ def _original(experiments: str, id: str) -> _Original:
         raise UnsupportedError("no digests were recorded", file=id, field="digests")
     if count < 1:
         raise UnsupportedError("has no episodes to compare", file=id)
-    runs = doc.get("runs")
+    planned = doc.get("episodes")
     return _Original(
         experiments=experiments,
         doc=doc,
@@ -186,7 +187,9 @@ def _original(experiments: str, id: str) -> _Original:
         config=_config(experiments, doc),
         seed=seed,
         # Of a run that broke off, as many as there are.
-        runs=runs if status == "completed" and type(runs) is int and runs > 0 else count,
+        planned=planned
+        if status == "completed" and type(planned) is int and planned > 0
+        else count,
         count=count,
         digests=digests,
         episodes=episodes,
@@ -281,7 +284,7 @@ def _left_out(args: Namespace, config: Config) -> list[str]:
     Raises UnsupportedError for one that would be code beside the configuration: it might be what
     makes the simulation, and it is never loaded.
     """
-    from qn_tracking.manager import TRACKER, requests
+    from qn_tracking.tracking.manager import TRACKER, requests
 
     names = list(requests(config.settings.get("plugins"), config.label))
     for name in names:
@@ -415,7 +418,7 @@ def _origin(original: _Original, notes: Sequence[str]) -> Origin:
 
 def _made_here(config: Config) -> tuple[PluginManager, Simulation]:
     """The simulation, ready to run, by the present code. Raises UnsupportedError if that cannot."""
-    from qn_tracking.manager import TRACKER, make_manager, make_simulation
+    from qn_tracking.tracking.manager import TRACKER, make_manager, make_simulation
 
     try:
         manager = make_manager(TRACKER, config=config)
@@ -429,8 +432,8 @@ def _made_here(config: Config) -> tuple[PluginManager, Simulation]:
 def _here(args: Namespace, original: _Original) -> Experiment:
     """Runs the present code, in this process."""
     from qn_tracking.builtin.progress import Progress
-    from qn_tracking.recorder import Recorder
-    from qn_tracking.runner import run_session
+    from qn_tracking.tracking.recorder import Recorder
+    from qn_tracking.tracking.runner import run_simulation
 
     config = original.config
     manager, simulation = _made_here(config)
@@ -441,13 +444,13 @@ def _here(args: Namespace, original: _Original) -> Experiment:
         manager=manager,
         subject=simulation.subject,
         seed=original.seed,
-        runs=original.runs,
+        episodes=original.planned,
         experiments_dir=original.experiments,
         origin=_origin(original, ["in the present code"]),
         warn=warn,
     )
     try:
-        run_session(simulation, recorder, runs=original.runs, seed=original.seed)
+        run_simulation(simulation, recorder, episodes=original.planned, seed=original.seed)
     except Exception as error:
         if recorder.experiment is None or recorder.experiment.status != "failed":
             raise
@@ -485,14 +488,14 @@ def _elsewhere(
                 without=packages.without,
                 version=packages.version,
             )
-        _say(args, f"running {original.runs} episodes {', '.join(notes)}")
+        _say(args, f"running {original.planned} episodes {', '.join(notes)}")
         suspect = code is not None and code.suspect is not None
         replay = reproduce.run_config_in(
             python,
             roots,
             original.config,
             seed=original.seed,
-            runs=original.runs,
+            episodes=original.planned,
             place=place,
             sandbox=suspect,
         )
@@ -535,7 +538,7 @@ def _kept(
     what that was made of. Raises StorageError.
     """
     from qn_tracking.builtin.snapshot import git_facts
-    from qn_tracking.model import Attachment, RunInfo
+    from qn_tracking.records.model import Attachment, RunInfo
     from qn_tracking.redact import redact_arguments, redact_config
     from qn_tracking.store import arrival
     from qn_tracking.store.write import naming
@@ -570,7 +573,7 @@ def _kept(
         warnings=tuple(text for text in ran.warnings if not text.startswith("git: no repository")),
         facts=facts,
     )
-    names = ("id", "started", "config", "subject", "seed", "runs", "command")
+    names = ("id", "started", "config", "subject", "seed", "episodes", "command")
     about = RunInfo(**{name: getattr(experiment, name) for name in names})
     texts["run.json"] = codec.document(
         {**codec.plain(about), "host": os.uname().nodename, "pid": os.getpid()}
@@ -610,7 +613,7 @@ def _dry_run(
         "config": original.config.label,
         "digest": original.config.digest,
         "seed": original.seed,
-        "runs": original.runs,
+        "planned": original.planned,
         "episodes": original.count,
         "compared_by": "digest" if original.episodes is None else "episode",
         "commit": code.commit if code else None,
@@ -732,7 +735,7 @@ def _shown(value: Any) -> str:
 
 def _explanations(original: _Original, experiment: Experiment) -> dict[str, tuple[Difference, ...]]:
     """What of code, packages and machine is not the same."""
-    from qn_tracking import comparison
+    from qn_tracking.studies import comparison
 
     docs = [original.doc, codec.plain(experiment)]
     lists = [_versions(original.experiments, doc) for doc in docs]
@@ -746,7 +749,7 @@ def _explanations(original: _Original, experiment: Experiment) -> dict[str, tupl
 
 
 def _versions(experiments: str, doc: Doc) -> dict[str, str] | None:
-    from qn_tracking.comparison import parse_packages
+    from qn_tracking.studies.comparison import parse_packages
 
     try:
         data = _attached(experiments, doc, "packages.txt")
@@ -757,14 +760,14 @@ def _versions(experiments: str, doc: Doc) -> dict[str, str] | None:
 
 
 def _value(value: Any) -> Any:
-    from qn_tracking.comparison import ABSENT
+    from qn_tracking.studies.comparison import ABSENT
 
     return None if value is ABSENT else value
 
 
 def _print_explanations(found: Mapping[str, Sequence[Difference]], outcome: str) -> None:
-    from qn_tracking.comparison import ABSENT
     from qn_tracking.render.table import Column, columns_of, table
+    from qn_tracking.studies.comparison import ABSENT
 
     rows = [
         [

@@ -52,7 +52,7 @@ def document(experiments: str, id: str) -> dict[str, Any]:
     place = paths.run_folder(experiments, id)
     found: dict[str, Any]
     if lexists(path):
-        from qn_tracking.codec import plain
+        from qn_tracking.records.codec import plain
 
         found = {"path": path, **plain(read.experiment(path))}
     else:
@@ -74,8 +74,8 @@ def document(experiments: str, id: str) -> dict[str, Any]:
 
 def _counted(journal: str) -> dict[str, Any]:
     """Results and digests of the episodes that a journal holds."""
-    from qn_tracking.codec import plain
-    from qn_tracking.stats import Tally
+    from qn_tracking.records.codec import plain
+    from qn_tracking.records.stats import Tally
     from qn_tracking.store.read import Lines
 
     tally = Tally()
@@ -149,7 +149,7 @@ def _print(experiments: str, doc: dict[str, Any]) -> None:
                 None if not wall else duration(wall) + (f", {speed:,.0f} steps/s" if speed else ""),
             ),
             ("seed", doc.get("seed")),
-            ("runs", doc.get("runs")),
+            ("planned", doc.get("episodes")),
             ("device", _joined(subject.get("device"), subject.get("backend"))),
             ("command", " ".join(doc.get("command") or []) or None),
             ("host", host),

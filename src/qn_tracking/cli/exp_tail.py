@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from qn_tracking.cli.command import Parser
-    from qn_tracking.model import Episode
+    from qn_tracking.records.model import Episode
 
 LAST = 10
 PAUSE = 0.2

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from qn_tracking.cli.command import Parser
-    from qn_tracking.model import Episode
+    from qn_tracking.records.model import Episode
     from qn_tracking.store.arrival import Arrived, Refused
 
 FORMATS = ("csv", "jsonl", "parquet", "bundle")
+ROWS = ("runs", "episodes")
 BINARY = ("parquet", "bundle")
 
 EXPORT = """examples:
   qn-exp export --format csv -o runs.csv                 every run, a row each
-  qn-exp export --format jsonl --episodes @1             the episodes of the latest
+  qn-exp export --format jsonl --rows episodes @1           the episodes of the latest
   qn-exp export --format parquet --tag sweep=gamma -o sweep.parquet
   qn-exp export --format bundle -o some.zip @1 @2        for qn-exp import on another machine
 
@@ -42,13 +43,14 @@ def arguments(parser: Parser, command: str) -> None:
         parser.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
         return
     parser.epilog = EXPORT
+    parser.renamed = {"--episodes": "--rows episodes", "--runs": "--rows runs"}
     exp_choice.arguments(parser)
     parser.add_argument(
         "--format", required=True, choices=FORMATS, help="bundle: records with all their files"
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--runs", action="store_true", help="a row is an experiment (the default)")
-    what.add_argument("--episodes", action="store_true", help="a row is an episode")
+    parser.add_argument(
+        "--rows", choices=ROWS, help="what a row is: a run (default), or one of its episodes"
+    )
     parser.add_argument(
         "-o", "--output", default="-", metavar="FILE", help="default: -, standard output"
     )
@@ -70,8 +72,8 @@ def _export(args: Namespace) -> int:
     output = args.output
     if not output or "\x00" in output:
         raise UsageError("--output: expected a file")
-    if args.format == "bundle" and (args.episodes or args.runs):
-        raise UsageError("a bundle holds everything", hint="leave --runs and --episodes out")
+    if args.format == "bundle" and args.rows:
+        raise UsageError("a bundle holds everything", hint="leave --rows out")
     if output == "-":
         if args.format in BINARY and sys.stdout.isatty():
             raise UsageError(f"{args.format} on a terminal", hint="-o FILE")
@@ -94,10 +96,10 @@ def _export(args: Namespace) -> int:
         count = write(stream)
         size = stream.tell()
     if args.json:
-        what = "episodes" if args.episodes else "experiments"
+        what = "episodes" if args.rows == "episodes" else "experiments"
         print_plain({"path": output, "format": args.format, what: count, "bytes": size})
     else:
-        what = "episode" if args.episodes else "experiment"
+        what = "episode" if args.rows == "episodes" else "experiment"
         plural = "" if count == 1 else "s"
         print(f"saved {count:,} {what}{plural} to {printable(output)}")
     return 0
@@ -111,7 +113,7 @@ def _writer(args: Namespace, experiments: str, ids: list[str]) -> Callable[[IO[b
 
     if args.format == "parquet":
         export.parquet()
-    if args.episodes:
+    if args.rows == "episodes":
         ids = _with_episodes(args, experiments, ids)
         make = export.nested if args.format == "jsonl" else export.of_episode
         abouts = {doc["id"]: _about(doc) for doc in exp_choice.documents(args, ids)}
@@ -164,7 +166,7 @@ def _about(doc: dict[str, Any]) -> dict[str, Any]:
         "brain": subject.get("brain"),
         "family": subject.get("family"),
         "config_digest": (doc.get("config") or {}).get("digest"),
-        "session_seed": doc.get("seed"),
+        "run_seed": doc.get("seed"),
     }
 
 

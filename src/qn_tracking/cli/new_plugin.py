@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from string import Template
 
-from qn_tracking import manager
 from qn_tracking.cli.command import print_json
 from qn_tracking.config import parse
 from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.tracking import manager
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PREFIX = "qn-tracking-"

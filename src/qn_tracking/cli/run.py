@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from argparse import SUPPRESS, Action, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,17 @@ from qn_tracking.cli.command import Parser, Version, complete, print_json, run
 from qn_tracking.errors import QnError, UsageError, describe, printable, storable
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from qn_tracking.records.model import Config, Experiment, Simulation
+    from qn_tracking.tracking.recorder import Recorder
 
-    from qn_tracking.model import Config, Experiment, Simulation
-    from qn_tracking.recorder import Recorder
-
-RUNS = 50
+EPISODES = 50
 BENCHMARKS = "benchmarks"
 EXAMPLES = """examples:
   qn-run mlp_dynamic_small                      a shipped configuration, 50 episodes
-  qn-run my.yml --runs 200 --seed 7 --track-experiment
+  qn-run my.yml --episodes 200 --seed 7 --track-experiment
   qn-run my.yml --set brain.config.gamma=0.95 --tag sweep=gamma --track-experiment
   qn-run my.yml --plugins mysink:Sink           a plugin of your own, in mysink.py here
-  qn-run my.yml --sessions 10 --jobs 2          independent sessions, each tracked
+  qn-run my.yml --n-seeds 10 --jobs 2          independent runs, each tracked
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing
   qn-run --new-plugin qn-tracking-hello         a package to begin a plugin with
@@ -47,16 +46,18 @@ def parser() -> Parser:
         help="a YAML file, or the name of a shipped configuration",
     )
     p.add_argument(
-        "--runs",
+        "--episodes",
         type=_positive,
         metavar="N",
-        help=f"episodes (default: the configuration's, or {RUNS})",
+        help=f"how many (default: the configuration's, or {EPISODES})",
     )
+    p.add_argument("--runs", type=_positive, action=_Runs, dest="episodes", help=SUPPRESS)
+    p.renamed = {"--sessions": "--n-seeds"}
     p.add_argument(
         "--seed",
         type=_seed,
         metavar="S",
-        help="session seed (default: the configuration's, or a random one)",
+        help="run seed (default: the configuration's, or a random one)",
     )
     p.add_argument(
         "--set",
@@ -94,39 +95,37 @@ def parser() -> Parser:
         "--tag", action="append", default=[], metavar="KEY=VALUE", help="a label of the record"
     )
     tracking.add_argument("--notes", metavar="TEXT", help="a remark in the record")
-    sessions = p.add_argument_group("sessions and benchmarks (these track, too)")
-    sessions.add_argument(
-        "--sessions",
+    runs = p.add_argument_group("runs and benchmarks (these track, too)")
+    runs.add_argument(
+        "--n-seeds",
         type=_positive,
         metavar="N",
-        help="independent sessions, each with a seed of its own, as one campaign",
+        help="independent runs, each with a seed of its own, as one study",
     )
-    sessions.add_argument(
-        "--jobs", type=_positive, metavar="N", help="sessions side by side (default: 1)"
-    )
-    sessions.add_argument(
+    runs.add_argument("--jobs", type=_positive, metavar="N", help="runs side by side (default: 1)")
+    runs.add_argument(
         "--executor",
         metavar="SPEC",
-        help="where sessions run: local (default), or that of an installed plugin, such as"
+        help="where runs run: local (default), or that of an installed plugin, such as"
         " dask://HOST:PORT",
     )
-    sessions.add_argument("--resume", metavar="ID", help="run the sessions that a campaign lacks")
-    sessions.add_argument(
+    runs.add_argument("--resume", metavar="ID", help="run the runs that a study lacks")
+    runs.add_argument(
         "--save-benchmark",
         action="store_true",
-        help="make a benchmark of the sessions; as many as the protocol asks for unless given",
+        help="make a benchmark of the runs; as many as the protocol asks for unless given",
     )
-    sessions.add_argument("--contributor", metavar="NAME", help="who submits the benchmark")
-    sessions.add_argument("--github", metavar="ACCOUNT", help="the contributor's GitHub account")
-    sessions.add_argument(
+    runs.add_argument("--contributor", metavar="NAME", help="who submits the benchmark")
+    runs.add_argument("--github", metavar="ACCOUNT", help="the contributor's GitHub account")
+    runs.add_argument(
         "--benchmark-notes", metavar="TEXT", help="what the contributor says about it"
     )
-    sessions.add_argument(
+    runs.add_argument(
         "--benchmarks-dir",
         metavar="DIR",
         help=f"where benchmarks go (default: {BENCHMARKS})",
     )
-    sessions.add_argument(
+    runs.add_argument(
         "--yes", action="store_true", help="save a benchmark in spite of warnings, without asking"
     )
     output = p.add_argument_group("output")
@@ -146,6 +145,15 @@ def parser() -> Parser:
     return p
 
 
+class _Runs(Action):
+    """`--runs N`, as users of Quantum Nematode type it: N episodes, with a word that says so."""
+
+    def __call__(self, parser: Any, namespace: Namespace, value: Any, option: Any = None) -> None:
+        """Sets the number of episodes."""
+        namespace.episodes = value
+        print(f"{value} episodes (--runs is --episodes)", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the arguments say; returns the exit code."""
     p = parser()
@@ -159,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return new_plugin(args.new_plugin, args.json)
     names = _names(args.plugins, "--plugins")
     if args.track_experiment:
-        from qn_tracking.manager import TRACKER
+        from qn_tracking.tracking.manager import TRACKER
 
         names = [*TRACKER, *names]
     blocked = _names(args.no_plugin, "--no-plugin")
@@ -177,9 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     try:
         if _many(args):
-            from qn_tracking.cli.campaign import main as run_campaign
+            from qn_tracking.cli.study import main as run_study
 
-            return run_campaign(args, names, blocked, _tags(args.tag))
+            return run_study(args, names, blocked, _tags(args.tag))
         return _run(args, names, blocked)
     except Exception as error:
         if args.traceback:
@@ -190,19 +198,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _many(args: Namespace) -> bool:
-    return bool(args.sessions or args.save_benchmark or args.resume is not None)
+    return bool(args.n_seeds or args.save_benchmark or args.resume is not None)
 
 
 def _check_together(args: Namespace) -> None:
     """Raises UsageError for an option that would be without effect, or contradicts another."""
     if args.resume == "":
-        raise UsageError("--resume: expected the id of a campaign")
+        raise UsageError("--resume: expected the id of a study")
     resumes = args.resume is not None
-    if resumes and (args.config or args.sessions or args.save_benchmark):
-        raise UsageError("--resume goes with no configuration and no --sessions: it knows its own")
+    if resumes and (args.config or args.n_seeds or args.save_benchmark):
+        raise UsageError("--resume goes with no configuration and no --n-seeds: it knows its own")
     declared = {
         "--seed": args.seed,
-        "--runs": args.runs,
+        "--episodes": args.episodes,
         "--set": args.overrides,
         "--plugins": args.plugins,
         "--no-plugin": args.no_plugin,
@@ -214,7 +222,7 @@ def _check_together(args: Namespace) -> None:
     }
     for option, value in declared.items():
         if resumes and value not in (None, []):
-            raise UsageError(f"{option} goes with no --resume: the campaign has declared it")
+            raise UsageError(f"{option} goes with no --resume: the study has declared it")
     said = {
         "--contributor": args.contributor,
         "--github": args.github,
@@ -227,14 +235,15 @@ def _check_together(args: Namespace) -> None:
             raise UsageError(f"{option} goes with --save-benchmark")
     for option, value in {"--jobs": args.jobs, "--executor": args.executor}.items():
         if value and not _many(args):
-            raise UsageError(f"{option} goes with --sessions")
+            raise UsageError(f"{option} goes with --n-seeds")
 
 
 def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
-    from qn_tracking import config as configuration, ids, runner
+    from qn_tracking import config as configuration, ids
     from qn_tracking.builtin.progress import Progress
-    from qn_tracking.manager import choose, make_manager, make_simulation, project
-    from qn_tracking.recorder import Recorder, warn_on_stderr
+    from qn_tracking.tracking import runner
+    from qn_tracking.tracking.manager import choose, make_manager, make_simulation, project
+    from qn_tracking.tracking.recorder import Recorder, warn_on_stderr
 
     # Before anything imports a numeric library.
     runner.pin_numeric_threads()
@@ -243,14 +252,19 @@ def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
     wanted = choose(config, settings, names)
     manager = make_manager(wanted, blocked=blocked, config=config)
     simulation = make_simulation(config, manager)
-    runs = args.runs or config.settings.get("runs") or RUNS
+    episodes = args.episodes or config.settings.get("episodes") or EPISODES
     given = config.settings.get("seed") if args.seed is None else args.seed
     seed = ids.new_seed() if given is None else given
     tags = _tags(args.tag)
     experiments = args.experiments_dir or settings.experiments_dir or "experiments"
     if args.dry_run:
         return _dry_run(
-            args, config, simulation, [name for name in wanted if name not in blocked], runs, given
+            args,
+            config,
+            simulation,
+            [name for name in wanted if name not in blocked],
+            episodes,
+            given,
         )
     bar: Progress | None = None
     if not args.quiet and not args.json and "progress" not in (*wanted, *blocked):
@@ -267,7 +281,7 @@ def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
         manager=manager,
         subject=simulation.subject,
         seed=seed,
-        runs=runs,
+        episodes=episodes,
         tags=tags,
         notes=args.notes,
         experiments_dir=experiments,
@@ -275,7 +289,9 @@ def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
     )
     with _signals(recorder, warn) as stop:
         try:
-            runner.run_session(simulation, recorder, runs=runs, seed=seed, stop=lambda: bool(stop))
+            runner.run_simulation(
+                simulation, recorder, episodes=episodes, seed=seed, stop=lambda: bool(stop)
+            )
         except KeyboardInterrupt:
             stop.append(signal.SIGINT)
             if recorder.experiment is None:
@@ -296,7 +312,7 @@ def _run(args: Namespace, names: list[str], blocked: list[str]) -> int:
     elif storage is not None:
         warn(f"no record was saved; the episodes are in {storage.journal}")
     if args.json:
-        from qn_tracking.codec import plain
+        from qn_tracking.records.codec import plain
 
         print_json({"path": path, **plain(experiment)})
     elif not args.quiet:
@@ -395,8 +411,8 @@ def _about(path: str) -> str:
 
 def _list_plugins(args: Namespace, names: list[str], blocked: list[str]) -> int:
     from qn_tracking import config as configuration
-    from qn_tracking.manager import choose, list_plugins, project, requests
-    from qn_tracking.model import EMPTY
+    from qn_tracking.records.model import EMPTY
+    from qn_tracking.tracking.manager import choose, list_plugins, project, requests
 
     settings = project()
     if args.config is not None:
@@ -424,7 +440,7 @@ def _dry_run(
     config: Config,
     simulation: Simulation,
     plugins: list[str],
-    runs: int,
+    episodes: int,
     seed: int | None,
 ) -> int:
     about = {
@@ -433,7 +449,7 @@ def _dry_run(
         "environment": simulation.subject.environment,
         "brain": simulation.subject.brain,
         "family": simulation.subject.family,
-        "runs": runs,
+        "episodes": episodes,
         "seed": seed,
         "plugins": plugins,
         "warnings": list(simulation.warnings),
@@ -441,8 +457,8 @@ def _dry_run(
     if args.json:
         print_json(about)
         return 0
-    from qn_tracking.recorder import warn_on_stderr
     from qn_tracking.render.text import rows
+    from qn_tracking.tracking.recorder import warn_on_stderr
 
     for text in simulation.warnings:
         warn_on_stderr(text)
@@ -465,7 +481,7 @@ def _summary(experiment: Experiment, config: Config, path: str | None) -> None:
     )
     speed = experiment.steps_per_second
     wall = experiment.wall_seconds or 0.0
-    done = f"{results.episodes} of {experiment.runs} in {duration(wall)}"
+    done = f"{results.episodes} of {experiment.episodes} in {duration(wall)}"
     success = None
     if results.success_rate is not None and results.final_success_rate is not None:
         last = f"last {results.final_window}: {results.final_success_rate:.0%}"

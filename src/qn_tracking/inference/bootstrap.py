@@ -1,6 +1,6 @@
-"""The percentile bootstrap over sessions: of the IQM, of the points of a curve.
+"""The percentile bootstrap over runs: of the IQM, of the points of a curve.
 
-With few sessions it is too narrow (of the mean of n = 5, nominal 95% cover 83%): it says so.
+With few runs it is too narrow (of the mean of n = 5, nominal 95% cover 83%): it says so.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from qn_tracking.inference.sample import checked
 
 @frozen(kw_only=True)
 class Bootstrap:
-    """A percentile interval by resampling sessions; the same seed draws the same.
+    """A percentile interval by resampling runs; the same seed draws the same.
 
-    `under_covers` where there are too few sessions for its confidence to be true.
+    `under_covers` where there are too few runs for its confidence to be true.
     """
 
     statistic: str
@@ -27,7 +27,7 @@ class Bootstrap:
     low: float
     high: float
     confidence: float
-    sessions: int
+    runs: int
     resamples: int
     seed: int
     under_covers: bool
@@ -40,7 +40,7 @@ def bootstrap(
     seed: int = 0,
     rules: Rules = RULES,
 ) -> Bootstrap | None:
-    """Of the IQM or mean of one value a session; None for one session, or values all equal."""
+    """Of the IQM or mean of one value a run; None for one run, or values all equal."""
     curves = [[value] for value in checked(values)]
     return bootstrap_curve(curves, statistic=statistic, seed=seed, rules=rules)[0]
 
@@ -52,7 +52,7 @@ def bootstrap_curve(
     seed: int = 0,
     rules: Rules = RULES,
 ) -> tuple[Bootstrap | None, ...]:
-    """Of each point of a curve, one curve a session, sessions drawn whole; pointwise.
+    """Of each point of a curve, one curve a run, runs drawn whole; pointwise.
 
     Raises ValueError for no curve, curves of different lengths, and numbers that are not finite.
     Efron, Tibshirani 1993, ch. 13; IQM: Agarwal et al. 2021.
@@ -81,7 +81,7 @@ def bootstrap_curve(
                 low=float(low),
                 high=float(high),
                 confidence=rules.confidence,
-                sessions=n,
+                runs=n,
                 resamples=rules.resamples,
                 seed=seed,
                 under_covers=n < rules.small_sample,

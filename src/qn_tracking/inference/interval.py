@@ -1,6 +1,6 @@
-"""Intervals: of a rate, of a mean over sessions, of a difference of rates; and the summary.
+"""Intervals: of a rate, of a mean over runs, of a difference of rates; and the summary.
 
-That of a mean over sessions is None where it would say nothing: for one value, or for values
+That of a mean over runs is None where it would say nothing: for one value, or for values
 without any variance, since "± 0" is no knowledge. None of this needs NumPy or SciPy.
 """
 
@@ -13,8 +13,8 @@ from math import cos, hypot, pi, sin, sqrt, tan
 from attrs import evolve, frozen
 
 from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.run import check_count
 from qn_tracking.inference.sample import checked, mean_sd
-from qn_tracking.inference.session import check_count
 
 
 @frozen(kw_only=True)
@@ -137,13 +137,13 @@ def trimmed(n: int, rules: Rules) -> int:
 
 @frozen(kw_only=True)
 class Summary:
-    """A metric over sessions; `sd` and `interval` are None where they would say nothing.
+    """A metric over runs; `sd` and `interval` are None where they would say nothing.
 
-    The interval's method tells what it is: "t"; "wilson" for a single session's rate; "pooled" for
-    the Wilson interval of all sessions' episodes together, where every session had the same rate.
+    The interval's method tells what it is: "t"; "wilson" for a single run's rate; "pooled" for
+    the Wilson interval of all runs' episodes together, where every run had the same rate.
     """
 
-    sessions: int
+    runs: int
     mean: float
     sd: float | None
     interval: Interval | None
@@ -152,9 +152,9 @@ class Summary:
 
 
 def summary(values: Sequence[float], *, trials: int | None = None, rules: Rules = RULES) -> Summary:
-    """The headline of a metric, one value a session.
+    """The headline of a metric, one value a run.
 
-    `trials` is K if each value is a rate over K episodes: with it, one session or sessions without
+    `trials` is K if each value is a rate over K episodes: with it, one run or runs without
     variance have an interval, too. Raises ValueError for no values, one that is not finite, and
     with `trials` one that is no rate over them.
     """
@@ -173,7 +173,7 @@ def summary(values: Sequence[float], *, trials: int | None = None, rules: Rules 
         interval = evolve(pooled, method="pooled") if n > 1 else pooled
     middle = iqm(values, rules=rules)
     return Summary(
-        sessions=n,
+        runs=n,
         mean=mean,
         sd=sd if n > 1 else None,
         interval=interval,

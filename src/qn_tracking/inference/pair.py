@@ -1,4 +1,4 @@
-"""Two samples of sessions: how far apart, how sure, and whether one may be called better."""
+"""Two samples of runs: how far apart, how sure, and whether one may be called better."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qn_tracking.inference.permutation import Permutation, permutation_test, sma
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked, mean_sd
 
-MOST_SESSIONS = 10_000
+MOST_RUNS = 10_000
 
 
 def _special() -> Any:
@@ -77,7 +77,7 @@ def hedges_g(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def probability_of_improvement(x: Sequence[float], y: Sequence[float]) -> float:
-    """How likely a session of x is above one of y: U/(n·m) of Mann and Whitney, ties one half."""
+    """How likely a run of x is above one of y: U/(n·m) of Mann and Whitney, ties one half."""
     x, y = checked(x, "x"), sorted(checked(y, "y"))
     wins = sum(bisect_left(y, value) + bisect_right(y, value) for value in x)
     return wins / (2 * len(x) * len(y))
@@ -102,7 +102,7 @@ def holm(pvalues: Sequence[float]) -> tuple[float, ...]:
 class Comparison:
     """All that is said of a pair, before any family of pairs is known. `delta` is first − second.
 
-    What does not apply is None: with one session on a side there is no test, without variance on
+    What does not apply is None: with one run on a side there is no test, without variance on
     either side no `welch` and no `hedges_g`.
     """
 
@@ -123,7 +123,7 @@ def compare(
     seed: int = 0,
     rules: Rules = RULES,
 ) -> Comparison:
-    """Two submissions by one value a session.
+    """Two submissions by one value a run.
 
     `family` is the number of comparisons shown together: it sets only how many arrangements are
     drawn where not all can be looked at. Raises ValueError for no values, or not finite ones.
@@ -157,7 +157,7 @@ class Verdict:
 
 
 def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules = RULES) -> Verdict:
-    """Better asks for enough sessions, a test that could say it, the margin, and significance.
+    """Better asks for enough runs, a test that could say it, the margin, and significance.
 
     `adjusted_p` is Holm's over the family that is shown; without it the pair stands alone.
     """
@@ -166,8 +166,8 @@ def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules =
         p = pair.permutation.p
     smallest = pair.permutation.smallest if pair.permutation else smallest_p(pair.n, pair.m)
     reasons = []
-    if min(pair.n, pair.m) < rules.min_sessions:
-        reasons.append(f"fewer than {rules.min_sessions} sessions ({pair.n} against {pair.m})")
+    if min(pair.n, pair.m) < rules.min_runs:
+        reasons.append(f"fewer than {rules.min_runs} runs ({pair.n} against {pair.m})")
     if smallest >= rules.alpha:
         reasons.append(f"smallest attainable p {smallest:.3g}, not below {rules.alpha:g}")
     if abs(pair.delta) < rules.margin - 1e-12:
@@ -180,39 +180,37 @@ def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules =
     return Verdict(better=not reasons, winner=winner, p=p, reasons=tuple(reasons))
 
 
-def power(
-    effect: float, sessions: int, *, alpha: float | None = None, rules: Rules = RULES
-) -> float:
-    """How likely so many sessions a side show an effect of that many standard deviations.
+def power(effect: float, runs: int, *, alpha: float | None = None, rules: Rules = RULES) -> float:
+    """How likely so many runs a side show an effect of that many standard deviations.
 
     Of the two-sided t-test (noncentral t, df 2n − 2). Raises ValueError for fewer than two
-    sessions.
+    runs.
     """
-    if sessions < 2:
-        raise ValueError("expected at least two sessions")
+    if runs < 2:
+        raise ValueError("expected at least two runs")
     checked([effect], "effect")
-    special, df = _special(), 2 * sessions - 2
+    special, df = _special(), 2 * runs - 2
     limit = special.stdtrit(df, 1 - (rules.alpha if alpha is None else alpha) / 2)
-    shift = min(abs(effect), 1e3) * sqrt(sessions / 2)
+    shift = min(abs(effect), 1e3) * sqrt(runs / 2)
     return float(1 - special.nctdtr(df, shift, limit) + special.nctdtr(df, shift, -limit))
 
 
-def detectable_effect(sessions: int, *, alpha: float | None = None, rules: Rules = RULES) -> float:
-    """The smallest effect, in standard deviations, that so many sessions a side show with .8."""
+def detectable_effect(runs: int, *, alpha: float | None = None, rules: Rules = RULES) -> float:
+    """The smallest effect, in standard deviations, that so many runs a side show with .8."""
     low, high = 0.0, 1e3
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        if power(middle, sessions, alpha=alpha, rules=rules) < rules.power:
+        if power(middle, runs, alpha=alpha, rules=rules) < rules.power:
             low = middle
         else:
             high = middle
     return high
 
 
-def sessions_needed(
+def runs_needed(
     effect: float | None, *, alpha: float | None = None, rules: Rules = RULES
 ) -> int | None:
-    """Sessions a side for a conclusion, if the effect (Hedges' g) is what it looks like.
+    """Runs a side for a conclusion, if the effect (Hedges' g) is what it looks like.
 
     The fewest that have a power of .8 and can be called better at all; for a family give alpha/m.
     None where no effect is known, for none, and beyond 10,000.
@@ -220,10 +218,10 @@ def sessions_needed(
     if effect is None or effect == 0:
         return None
     level = rules.alpha if alpha is None else alpha
-    low = rules.min_sessions
+    low = rules.min_runs
     while smallest_p(low, low) >= level:
         low += 1
-    high = MOST_SESSIONS
+    high = MOST_RUNS
     if power(effect, high, alpha=level, rules=rules) < rules.power:
         return None
     while low < high:

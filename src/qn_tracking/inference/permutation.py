@@ -37,7 +37,7 @@ class Permutation:
 
 
 def smallest_p(n: int, m: int, *, draws: int | None = None) -> float:
-    """The smallest p that n against m sessions can attain, in `draws` arrangements or in all.
+    """The smallest p that n against m runs can attain, in `draws` arrangements or in all.
 
     Two of one size are as far apart the other way round, so 3 against 3 cannot go below 2/20. 1
     for fewer than two on a side: there is no test.

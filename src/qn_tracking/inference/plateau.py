@@ -1,4 +1,4 @@
-"""Whether the sessions of a submission had stopped learning when they ended."""
+"""Whether the runs of a submission had stopped learning when they ended."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ State = Literal["trending", "plateau", "inconclusive", "not assessed"]
 
 @frozen(kw_only=True)
 class Plateau:
-    """The change of the success rate from the quarter before to the last one, over sessions.
+    """The change of the success rate from the quarter before to the last one, over runs.
 
     `state` is trending if the interval from `low` to `high` excludes 0; else plateau if the one
     from `inner_low` to `inner_high` is inside ±`margin`; else inconclusive. The method is "t", or
-    "pooled" where all sessions changed by the same. Not assessed: no interval.
+    "pooled" where all runs changed by the same. Not assessed: no interval.
     """
 
     state: State
     margin: float
-    sessions: int
+    runs: int
     episodes: int
     change: float | None = None
     low: float | None = None
@@ -36,24 +36,22 @@ class Plateau:
     method: str | None = None
 
 
-def plateau(sessions: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plateau:
-    """Of each session dₛ = mean of the last ⌊N/4⌋ − mean of the ⌊N/4⌋ before; t-intervals of d.
+def plateau(runs: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plateau:
+    """Of each run dₛ = mean of the last ⌊N/4⌋ − mean of the ⌊N/4⌋ before; t-intervals of d.
 
-    Not assessed below 100 episodes or with fewer than two sessions. Without variance between
-    sessions the interval is that of the two pooled counts (Newcombe). The plateau is a test of
-    equivalence (Schuirmann 1987). Raises ValueError for sessions of different lengths.
+    Not assessed below 100 episodes or with fewer than two runs. Without variance between
+    runs the interval is that of the two pooled counts (Newcombe). The plateau is a test of
+    equivalence (Schuirmann 1987). Raises ValueError for runs of different lengths.
     """
-    flags = [checked_flags(session) for session in sessions]
-    if len({len(session) for session in flags}) != 1:
-        raise ValueError("expected sessions of one length")
+    flags = [checked_flags(run) for run in runs]
+    if len({len(run) for run in flags}) != 1:
+        raise ValueError("expected runs of one length")
     n, episodes = len(flags), len(flags[0])
     if n < 2 or episodes < rules.plateau_episodes:
-        return Plateau(
-            state="not assessed", margin=rules.plateau_margin, sessions=n, episodes=episodes
-        )
+        return Plateau(state="not assessed", margin=rules.plateau_margin, runs=n, episodes=episodes)
     quarter = episodes // 4
-    after = [sum(session[-quarter:]) for session in flags]
-    before = [sum(session[-2 * quarter : -quarter]) for session in flags]
+    after = [sum(run[-quarter:]) for run in flags]
+    before = [sum(run[-2 * quarter : -quarter]) for run in flags]
     change, sd = mean_sd([(a - b) / quarter for a, b in zip(after, before, strict=True)])
 
     def interval(confidence: float) -> tuple[float, float]:
@@ -75,7 +73,7 @@ def plateau(sessions: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plat
     return Plateau(
         state=state,
         margin=margin,
-        sessions=n,
+        runs=n,
         episodes=episodes,
         change=change,
         low=low,

@@ -10,8 +10,8 @@ from attrs import frozen
 
 from qn_tracking.inference.interval import t_quantile
 from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.run import Rate, net_sd
 from qn_tracking.inference.sample import mean_sd
-from qn_tracking.inference.session import Rate, net_sd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Replication:
-    """The mean of fresh sessions against the bound that the submission sets.
+    """The mean of fresh runs against the bound that the submission sets.
 
-    `sd` is the one used; `floored` where chance alone makes a larger one than the sessions had.
+    `sd` is the one used; `floored` where chance alone makes a larger one than the runs had.
     """
 
     accepted: bool
@@ -30,7 +30,7 @@ class Replication:
     bound: float
     sd: float
     floored: bool
-    sessions: int
+    runs: int
     fresh: int
 
 
@@ -40,13 +40,13 @@ def replicate(
     """Accepted unless the fresh mean is below x̄ − t(.95, n−1)·s·√(1/n + 1/m), one-sided.
 
     A better mean is no fraud. s² is at least p̃(1−p̃)/K, p̃ = (k+1)/(nK+2) over the pooled final
-    episodes: sessions that happen to agree are no promise that fresh ones will. Raises ValueError
-    for fewer than two submitted sessions, no fresh one, or rates over unlike numbers of episodes.
+    episodes: runs that happen to agree are no promise that fresh ones will. Raises ValueError
+    for fewer than two submitted runs, no fresh one, or rates over unlike numbers of episodes.
     """
     window = _window([*submitted, *fresh])
     n, m = len(submitted), len(fresh)
     if n < 2 or m < 1:
-        raise ValueError("expected at least two submitted sessions and a fresh one")
+        raise ValueError("expected at least two submitted runs and a fresh one")
     mean, sd = mean_sd([r.value for r in submitted])
     fresh_mean, _ = mean_sd([r.value for r in fresh])
     least = _floor(sum(r.successes for r in submitted), n, window)
@@ -59,7 +59,7 @@ def replicate(
         bound=bound,
         sd=used,
         floored=sd < least,
-        sessions=n,
+        runs=n,
         fresh=m,
     )
 
@@ -97,22 +97,22 @@ class ReplicationPower:
 def replication_power(
     submitted: Sequence[Rate], fresh: int, *, seed: int = 0, rules: Rules = RULES
 ) -> ReplicationPower:
-    """The false-alarm rate and the power of `replicate` with so many fresh sessions.
+    """The false-alarm rate and the power of `replicate` with so many fresh runs.
 
-    Sessions are drawn as this submission looks: a Beta-distributed rate with its pooled mean
+    Runs are drawn as this submission looks: a Beta-distributed rate with its pooled mean
     (k+1)/(nK+2) and its spread net of binomial noise, then K episodes. Raises as `replicate`.
     """
     import numpy as np
 
     window, n = _window(submitted), len(submitted)
     if n < 2 or fresh < 1:
-        raise ValueError("expected at least two submitted sessions and a fresh one")
+        raise ValueError("expected at least two submitted runs and a fresh one")
     centre = (sum(r.successes for r in submitted) + 1) / (n * window + 2)
     variance = min((net_sd(submitted) or 0.0) ** 2, 0.9 * centre * (1 - centre))
     rng = np.random.default_rng(seed)
 
-    def draw(sessions: int) -> NDArray[Any]:
-        shape = (rules.simulations, sessions)
+    def draw(runs: int) -> NDArray[Any]:
+        shape = (rules.simulations, runs)
         if variance < 1e-9:
             return rng.binomial(window, centre, shape)
         size = centre * (1 - centre) / variance - 1
@@ -121,8 +121,8 @@ def replication_power(
     again = draw(fresh).mean(axis=1) / window
     tries = draw(5 * n)
 
-    def rejected(sessions: int) -> float:
-        shown = np.sort(tries[:, :sessions], axis=1)[:, sessions - n :]
+    def rejected(runs: int) -> float:
+        shown = np.sort(tries[:, :runs], axis=1)[:, runs - n :]
         successes = shown.sum(axis=1)
         p = (successes + 1) / (n * window + 2)
         variances = np.maximum((shown / window).var(axis=1, ddof=1), p * (1 - p) / window)

@@ -28,20 +28,20 @@ _TINY = 1e-6
 class Rules:
     """The constants of every definition. A number out of range is a ValueError naming it.
 
-    margin, min_sessions, alpha: what "better" asks for, beside a test that could say it.
-    confidence, power: of every interval; of the number of sessions that a conclusion needs.
+    margin, min_runs, alpha: what "better" asks for, beside a test that could say it.
+    confidence, power: of every interval; of the number of runs that a conclusion needs.
     final_least, final_share: K = min(N, max(final_least, ⌈final_share·N⌉)).
     threshold, threshold_window: the rate and the stretch of "time to 80%".
-    worst_share, trim: of CVaR (the worst sessions) and of the IQM (cut on each side).
+    worst_share, trim: of CVaR (the worst runs) and of the IQM (cut on each side).
     resamples, small_sample: of the bootstrap; below small_sample it under-covers.
     exact_limit, draws: a permutation test is exact up to exact_limit arrangements, else sampled
     with at least draws·m/alpha of them for a family of m comparisons.
     plateau_episodes, plateau_margin, plateau_confidence: fewer episodes are not assessed; ±δ.
-    replication_confidence, simulations: one-sided; sessions drawn to know the rule's power.
+    replication_confidence, simulations: one-sided; runs drawn to know the rule's power.
     """
 
     margin: float = _number(0.02, 0, inf)
-    min_sessions: int = _number(5, 2, 10**6)
+    min_runs: int = _number(5, 2, 10**6)
     alpha: float = _number(0.05, _TINY, 0.5)
     confidence: float = _number(0.95, 0.5, 1 - _TINY)
     power: float = _number(0.8, 0.5, 1 - _TINY)

@@ -1,4 +1,4 @@
-"""A sample: finite numbers, one a session, their mean and standard deviation."""
+"""A sample: finite numbers, one a run, their mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
 
 
 def checked_flags(success: Iterable[bool]) -> tuple[int, ...]:
-    """The outcomes of a session's episodes as 0 and 1. ValueError: none, or anything else."""
+    """The outcomes of a run's episodes as 0 and 1. ValueError: none, or anything else."""
     out: list[int] = []
     for flag in success:
         if flag not in (0, 1):

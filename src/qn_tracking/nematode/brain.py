@@ -11,9 +11,9 @@ import numpy as np
 class Brain(Protocol):
     """Chooses actions and learns from their rewards; a plugin's `make_brain(config)` returns one.
 
-    Once a session: `reset(seed)`. For each episode: `begin()`, then by turns `act` and `learn`, and
+    Once a run: `reset(seed)`. For each episode: `begin()`, then by turns `act` and `learn`, and
     `end()`. What it has learned lives on from episode to episode, until the next `reset`. All its
-    randomness derives from the seed given there; two sessions with one seed are the same, bit for
+    randomness derives from the seed given there; two runs with one seed are the same, bit for
     bit.
 
     Two attributes may be there as well: `backend`, the name of what runs its quantum circuits, and

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qn_tracking.errors import ConfigError, did_you_mean
-from qn_tracking.model import Config
+from qn_tracking.records.model import Config
 
 if TYPE_CHECKING:
     from qn_tracking.nematode.brain import Brain
@@ -123,7 +123,7 @@ FACTORIES: Mapping[str, Callable[[Config, Document], Brain]] = {
 
 
 def _section(config: Config, document: Document, kind: type[Section]) -> Section:
-    from qn_tracking.codec import structure
+    from qn_tracking.records.codec import structure
 
     given = document.brain.config or {}
     return structure(given, kind, file=config.label, field="brain.config")

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.errors import ConfigError
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.model import Config
 from qn_tracking.nematode.brains import FACTORIES, IDLE
+from qn_tracking.records.model import Config
+from qn_tracking.tracking.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from qn_tracking.nematode.brain import Brain
     from qn_tracking.nematode.schema import Document
     from qn_tracking.nematode.simulation import NematodeSimulation
     from qn_tracking.nematode.world import DynamicEnvironment, StaticEnvironment
-    from qn_tracking.submission import Category
+    from qn_tracking.records.submission import Category
 
 ENVIRONMENTS = ("static", "dynamic")
 
@@ -61,9 +61,9 @@ class Nematode:
     @hookimpl
     def categorize(self, config: Config, rules: Mapping[str, Any], hook: Any) -> Category | None:
         """`static_maze`, or `dynamic_small`, `_medium`, `_large` by the size of the grid."""
-        from qn_tracking.codec import structure
         from qn_tracking.nematode.schema import EnvironmentSection
-        from qn_tracking.submission import Category
+        from qn_tracking.records.codec import structure
+        from qn_tracking.records.submission import Category
 
         if not {"environment", "brain"} <= config.data.keys():
             return None
@@ -88,9 +88,9 @@ class Nematode:
         kind = _named(config, "environment")
         if kind not in ENVIRONMENTS:
             return None
-        from qn_tracking.codec import structure
         from qn_tracking.nematode.schema import EnvironmentSection
         from qn_tracking.nematode.world import DynamicEnvironment, StaticEnvironment
+        from qn_tracking.records.codec import structure
 
         document = _document(config)
         section = structure(
@@ -126,9 +126,9 @@ class Nematode:
 
 
 def _document(config: Config) -> Document:
-    from qn_tracking.codec import structure
     from qn_tracking.config import SETTINGS
     from qn_tracking.nematode.schema import Document
+    from qn_tracking.records.codec import structure
 
     return structure(config.data, Document, file=config.label, also=SETTINGS)
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qn_tracking.model import EpisodeFields, Subject
 from qn_tracking.nematode.brain import Brain
 from qn_tracking.nematode.world import Environment
+from qn_tracking.records.model import EpisodeFields, Subject
 
 MAX_SEED = 1 << 53
 
 
 class NematodeSimulation:
-    """Episodes of a brain in an environment; both keep state, so one session at a time."""
+    """Episodes of a brain in an environment; both keep state, so one run at a time."""
 
     def __init__(
         self, environment: Environment, brain: Brain, *, warnings: tuple[str, ...] = ()
@@ -32,17 +32,17 @@ class NematodeSimulation:
             packages=tuple(dict.fromkeys(makers)),
         )
 
-    def episodes(self, runs: int, seed: int) -> Iterator[EpisodeFields]:
-        """A fresh session of `runs` episodes, each played when it is asked for.
+    def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
+        """A fresh run of `count` episodes, each played when it is asked for.
 
         Everything random derives from `seed` (0 or more): the same seed yields the same episodes,
-        bit for bit, and the first ones do not depend on `runs`. An episode's own `seed` (below
+        bit for bit, and the first ones do not depend on `count`. An episode's own `seed` (below
         2**53) alone determines its world. `reward` is the sum of the rewards of its steps.
         """
         worlds, mind = np.random.SeedSequence(seed).spawn(2)
         seeds = np.random.Generator(np.random.PCG64(worlds))
         self._brain.reset(mind)
-        for _ in range(runs):
+        for _ in range(count):
             yield self._episode(int(seeds.integers(MAX_SEED)))
 
     def _episode(self, seed: int) -> EpisodeFields:

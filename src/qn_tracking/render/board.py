@@ -54,7 +54,7 @@ def percent(value: float | None) -> str:
 
 
 def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
-    """`97.5% [94.1, 100.0]`; `pooled` where the sessions do not differ."""
+    """`97.5% [94.1, 100.0]`; `pooled` where the runs do not differ."""
     if found is None:
         return "–"
     mean = percent(found["mean"]) if rate else f"{found['mean']:.3g}"
@@ -66,7 +66,7 @@ def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
 
 
 def ranks(low: int, high: int) -> str:
-    """`1`, or `1–3` where the sessions cannot tell."""
+    """`1`, or `1–3` where the runs cannot tell."""
     return str(low) if low == high else f"{low}–{high}"
 
 
@@ -75,7 +75,7 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
 
     A board has `category` {environment, family}, `rows` and, where it is empty, `command`.
     """
-    out = ["\n| category | rank | brain | final success, 95% | sessions | contributor | marks |\n"]
+    out = ["\n| category | rank | brain | final success, 95% | runs | contributor | marks |\n"]
     out.append("|---|---|---|---|---|---|---|\n")
     for board in boards:
         where = f"{board['category']['environment']} {board['category']['family']}"
@@ -87,14 +87,14 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
                 rank,
                 cell(entry["brain"]),
                 estimate(entry["aggregates"]["success_rate"]),
-                str(entry["aggregates"]["sessions"]),
+                str(entry["aggregates"]["runs"]),
                 cell(entry["contribution"]["contributor"]),
                 cell(", ".join(row["marks"])),
             )
             out.append(f"| {' | '.join(cells)} |\n")
         if not board["rows"]:
             out.append(f"| {cell(where)} | – | {code(board['command'])} | | | | |\n")
-    out.append("\nRanks are intervals: `1–2` says that the sessions cannot tell the two apart. ")
+    out.append("\nRanks are intervals: `1–2` says that the runs cannot tell the two apart. ")
     out.append("[BENCHMARKS.md](BENCHMARKS.md) has all entries and how to reproduce them.\n\n")
     return "".join(out)
 
@@ -102,11 +102,11 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
 def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> str:
     """The text of BENCHMARKS.md: every entry with its figures, its source and its command."""
     out = [
-        f"\nProtocol version {protocol['version']}: at least {protocol['minimum_sessions']}"
-        f" sessions of {protocol['minimum_episodes']} episodes. The final success rate of a session"
+        f"\nProtocol version {protocol['version']}: at least {protocol['minimum_runs']}"
+        f" runs of {protocol['minimum_episodes']} episodes. The final success rate of a run"
         f" is that of its last episodes, K = min(N, max({protocol['final_episodes']},"
-        f" {protocol['final_fraction']:g}·N)). Intervals are 95% t-intervals over sessions; a rank"
-        " is the interval of places that the sessions leave open.\n"
+        f" {protocol['final_fraction']:g}·N)). Intervals are 95% t-intervals over runs; a rank"
+        " is the interval of places that the runs leave open.\n"
     ]
     for board in boards:
         category = board["category"]
@@ -116,7 +116,7 @@ def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) ->
             continue
         out.append(
             "\n| rank | entry | brain | final success, 95% | IQM | path efficiency"
-            " | episodes to 80% | CPU per session | sessions | contributor | date | marks |\n"
+            " | episodes to 80% | CPU per run | runs | contributor | date | marks |\n"
         )
         out.append("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
         for row in board["rows"]:
@@ -132,7 +132,7 @@ def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) ->
                 estimate(path, rate=False),
                 _time(found),
                 "–" if cpu is None else duration(cpu),
-                f"{found['sessions']} × {entry['runs']}",
+                f"{found['runs']} × {entry['episodes']}",
                 cell(entry["contribution"]["contributor"]),
                 cell(entry["created"][:10]),
                 cell(", ".join(row["marks"])),
@@ -162,10 +162,10 @@ def _entry(entry: Mapping[str, Any]) -> str:
         lines.append(f"- commit {_commit(source['remote'], commit)}\n")
     if by["notes"]:
         lines.append(f"- notes: {cell(by['notes'])}\n")
-    if entry["campaign"]:
-        told = entry["campaign"]
+    if entry["study"]:
+        told = entry["study"]
         lines.append(
-            f"- {told['sessions']} sessions declared: {told['finished']} finished,"
+            f"- {told['runs']} runs declared: {told['finished']} finished,"
             f" {told['failed']} failed, {told['aborted']} aborted\n"
         )
     lines.append(f"- again: {code(command(entry))}\n")
@@ -185,11 +185,11 @@ def _commit(remote: str | None, commit: str) -> str:
 
 
 def command(entry: Mapping[str, Any]) -> str:
-    """The command that runs the same sessions again."""
-    words = ["qn-run", entry["config"], "--sessions", str(entry["aggregates"]["sessions"])]
-    if entry["campaign"]:
-        words[3] = str(entry["campaign"]["sessions"])
-    words += ["--runs", str(entry["runs"])]
+    """The command that runs the same runs again."""
+    words = ["qn-run", entry["config"], "--n-seeds", str(entry["aggregates"]["runs"])]
+    if entry["study"]:
+        words[3] = str(entry["study"]["runs"])
+    words += ["--episodes", str(entry["episodes"])]
     if entry["seed"] is not None:
         words += ["--seed", str(entry["seed"])]
     for field, value in entry["overrides"].items():

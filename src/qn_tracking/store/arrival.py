@@ -21,11 +21,12 @@ from typing import Any
 
 from attrs import frozen
 
-from qn_tracking.codec import document, structure
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import is_id
-from qn_tracking.model import Experiment
-from qn_tracking.stats import Tally
+from qn_tracking.records.codec import document, structure
+from qn_tracking.records.model import Experiment
+from qn_tracking.records.schema import RECORD
+from qn_tracking.records.stats import Tally
 from qn_tracking.store import bundle, foreign, paths, read
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
@@ -111,7 +112,7 @@ def _file(experiments: str, path: str, warn: Warn) -> Arrived:
 
 
 def _ours(doc: dict[str, Any], path: str) -> Experiment:
-    record = structure(read.current(doc, path), Experiment, file=path, error=StorageError)
+    record = structure(RECORD.current(doc, path), Experiment, file=path, error=StorageError)
     if not is_id(record.id):
         raise StorageError(f"{record.id[:60]!r} is not an id", file=path, field="id")
     for misfit in read.misfits(record):

@@ -10,13 +10,13 @@ from typing import Any
 
 from attrs import frozen
 
-from qn_tracking import codec
 from qn_tracking.config import digest_of
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import is_id
-from qn_tracking.model import Config, Experiment
+from qn_tracking.records import codec
+from qn_tracking.records.model import Config, Experiment
+from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
-from qn_tracking.stats import Tally
 from qn_tracking.store import labels, paths, read, unfinished
 
 FAULT, NOTE = "fault", "note"

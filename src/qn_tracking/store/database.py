@@ -25,7 +25,7 @@ CREATE TABLE entry (
 );
 CREATE TABLE run (
   n INTEGER PRIMARY KEY, at INTEGER NOT NULL, id TEXT NOT NULL, status TEXT, started TEXT,
-  wall REAL, runs INTEGER, seed INTEGER, environment TEXT, brain TEXT, family TEXT,
+  wall REAL, planned INTEGER, seed INTEGER, environment TEXT, brain TEXT, family TEXT,
   label TEXT, label_key TEXT, digest TEXT, "commit" TEXT, dirty INTEGER,
   episodes INTEGER, steps INTEGER, success REAL, reward REAL,
   tags TEXT, notes TEXT, labels TEXT, curve TEXT, curve_of TEXT

@@ -30,7 +30,7 @@ COLUMNS = [
     "status",
     "started",
     "wall",
-    "runs",
+    "planned",
     "seed",
     "environment",
     "brain",
@@ -239,9 +239,10 @@ def _keys(value: Any) -> int:
 
 def make_row(doc: dict[str, Any], name: str, file: str, dumps: Callable[[Any], str]) -> Row:
     """The columns of a document. Raises StorageError for a field that is not what it must be."""
-    from qn_tracking.store.read import current, same_id
+    from qn_tracking.records.schema import RECORD
+    from qn_tracking.store.read import same_id
 
-    doc = current(doc, file)
+    doc = RECORD.current(doc, file)
     same_id(doc, name, file)
 
     def get(section: dict[str, Any], key: str, kinds: tuple[type, ...], where: str) -> Any:
@@ -274,7 +275,7 @@ def make_row(doc: dict[str, Any], name: str, file: str, dumps: Callable[[Any], s
         "status": status,
         "started": started,
         "wall": get(doc, "wall_seconds", (int, float), ""),
-        "runs": get(doc, "runs", whole, ""),
+        "planned": get(doc, "episodes", whole, ""),
         "seed": get(doc, "seed", whole, ""),
         "environment": get(subject, "environment", text, "subject."),
         "brain": get(subject, "brain", text, "subject."),

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from qn_tracking.errors import StorageError, UnsupportedError
-from qn_tracking.model import Episode
+from qn_tracking.records.model import Episode
 
 Row = dict[str, Any]
 Rows = Callable[[], Iterable[Row]]
@@ -81,7 +81,7 @@ def nested(about: Mapping[str, Any], episode: Episode) -> Row:
 def _json(value: Any) -> str:
     import orjson
 
-    from qn_tracking.codec import plain
+    from qn_tracking.records.codec import plain
 
     return orjson.dumps(plain(value)).decode()
 
@@ -151,7 +151,7 @@ def _cell(value: Any) -> str:
     if type(value) is bool:
         return "true" if value else "false"
     if type(value) is float:
-        from qn_tracking.codec import not_finite
+        from qn_tracking.records.codec import not_finite
 
         return repr(value) if abs(value) < float("inf") else not_finite(value)
     return str(value)
@@ -161,7 +161,7 @@ def write_jsonl(stream: IO[bytes], rows: Rows) -> int:
     """One JSON object a line; returns how many."""
     import orjson
 
-    from qn_tracking.codec import plain
+    from qn_tracking.records.codec import plain
 
     count = 0
     for row in rows():

@@ -19,7 +19,7 @@ from typing import Any
 
 from qn_tracking.errors import StorageError
 from qn_tracking.ids import utc
-from qn_tracking.model import (
+from qn_tracking.records.model import (
     Config,
     Experiment,
     Measure,

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import orjson
 
-from qn_tracking.model import Episode
+from qn_tracking.records.model import Episode
 from qn_tracking.store.write import naming, storage_error, write_all
 
 SYNC_SECONDS = 5.0

@@ -13,23 +13,20 @@ from zlib import crc32
 
 from qn_tracking.errors import StorageError
 from qn_tracking.ids import is_id
+from qn_tracking.records import schema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any, NoReturn
 
-    from qn_tracking.model import Episode, Experiment
+    from qn_tracking.records.model import Episode, Experiment
 
 LIMIT = 64 << 20
 """Bytes of the largest record, and of the longest line of a journal."""
-SCHEMA = 1
-"""`qn_tracking.model.SCHEMA`, whose module costs a listing more than the listing itself."""
 DEPTH = 64
-"""`qn_tracking.codec.MAX_DEPTH`: what is nested deeper cannot have been written by us."""
+"""`qn_tracking.records.codec.MAX_DEPTH`: what is nested deeper cannot have been written by us."""
 STATUSES = ("completed", "failed", "interrupted", "crashed", "imported")
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From each older schema, the step to the next."""
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -202,25 +199,6 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def current(doc: dict[str, Any], file: str) -> dict[str, Any]:
-    """The document in today's schema; an older one is upgraded stepwise, a newer one refused."""
-    schema = doc.get("schema")
-    if type(schema) is not int or schema < 1:
-        shown = "nothing" if schema is None else repr(schema)[:40]
-        raise StorageError(f"expected a schema number, got {shown}", file=file, field="schema")
-    if schema > SCHEMA:
-        raise StorageError(
-            f"schema {schema} is newer than this program's {SCHEMA}",
-            file=file,
-            field="schema",
-            hint="upgrade qn-tracking",
-        )
-    while schema < SCHEMA:
-        doc = UPGRADES[schema](doc)
-        schema = doc["schema"]
-    return doc
-
-
 def same_id(doc: dict[str, Any], name: str, file: str) -> None:
     """Raises StorageError if a document is not what the name of its file says."""
     if doc.get("id") != name:
@@ -232,15 +210,15 @@ def same_id(doc: dict[str, Any], name: str, file: str) -> None:
 def document(path: str) -> dict[str, Any]:
     """A record as plain data in today's schema. Raises StorageError, FileNotFoundError."""
     data, _ = load(path)
-    doc = current(parse(data, path), path)
+    doc = schema.RECORD.current(parse(data, path), path)
     same_id(doc, os.path.basename(path).removesuffix(".json"), path)
     return doc
 
 
 def experiment(path: str) -> Experiment:
     """A record, every field of it checked. Raises StorageError, FileNotFoundError."""
-    from qn_tracking.codec import structure
-    from qn_tracking.model import Experiment
+    from qn_tracking.records.codec import structure
+    from qn_tracking.records.model import Experiment
 
     return structure(document(path), Experiment, file=path, error=StorageError)
 
@@ -327,7 +305,7 @@ def _episode(body: bytes) -> Episode:
     """From a line without its checksum; the journal's bytes are the episode's canonical ones."""
     import orjson
 
-    from qn_tracking.model import Episode, FrozenDict, Measure
+    from qn_tracking.records.model import Episode, FrozenDict, Measure
 
     # Inside of text the quotes would be escaped, and no number is a mapping: it stands there once.
     exact, mark, _ = body.rpartition(b',"timing":{')

@@ -12,11 +12,12 @@ from contextlib import suppress
 from os.path import join, lexists
 from typing import Any
 
-from qn_tracking import codec
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.ids import utc
-from qn_tracking.model import EMPTY, Attachment, Experiment, RunInfo, freeze
-from qn_tracking.stats import Tally
+from qn_tracking.records import codec
+from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
+from qn_tracking.records.schema import run_info
+from qn_tracking.records.stats import Tally
 from qn_tracking.store import paths, unfinished
 from qn_tracking.store.entry import microseconds
 from qn_tracking.store.read import Lines, load, parse
@@ -69,7 +70,7 @@ def _run(folder: str, id: str) -> RunInfo:
     """What was known before episode 0."""
     path = join(folder, "run.json")
     try:
-        doc = parse(load(path)[0], path)
+        doc = run_info(parse(load(path)[0], path))
     except FileNotFoundError:
         raise StorageError(
             "missing: the run died before it was told what it is", file=path, hint=f"qn-exp rm {id}"
@@ -126,7 +127,7 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
         raise StorageError("missing", file=config) from None
     path = join(folder, "facts.json")
     try:
-        doc = parse(load(path)[0], path)
+        doc = run_info(parse(load(path)[0], path))
     except FileNotFoundError:
         warnings.append("git, packages and system were not known yet when the run died")
         return {}, attachments
@@ -189,7 +190,7 @@ def _sealed(
         wall_seconds=last,
         steps_per_second=results.total_steps / last if results.total_steps and last else None,
         seed=run.seed,
-        runs=run.runs,
+        episodes=run.episodes,
         subject=run.subject,
         results=results,
         digests=tally.digests(),
@@ -197,7 +198,7 @@ def _sealed(
         notes=run.notes,
         config=run.config,
         command=run.command,
-        campaign=run.campaign,
+        study=run.study,
         warnings=tuple(warnings),
         attachments=tuple(attachments),
         facts=freeze(facts) if facts else EMPTY,

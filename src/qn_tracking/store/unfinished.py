@@ -13,6 +13,7 @@ import time
 from os.path import exists, join
 
 from qn_tracking.errors import QnError, StorageError
+from qn_tracking.records.schema import RECORD, run_info
 from qn_tracking.store import paths
 from qn_tracking.store.read import load, parse
 
@@ -83,19 +84,19 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
         problem, results = problem or str(error), {"episodes": 0}
     about = about or {}
     doc = {
-        "schema": 1,
+        "schema": RECORD.version,
         "id": id,
         "status": status,
         "started": about.get("started") or _when(id, folder),
         "ended": None,
-        **{key: about.get(key) for key in ("seed", "runs")},
+        **{key: about.get(key) for key in ("seed", "episodes")},
         "subject": about.get("subject") or {},
         "results": results,
         "tags": about.get("tags") or {},
         "notes": about.get("notes"),
         "config": about.get("config") or {},
         "command": about.get("command") or [],
-        "campaign": about.get("campaign"),
+        "study": about.get("study"),
         "facts": {},
     }
     return Unfinished(status, doc, signature, final, problem)
@@ -129,7 +130,7 @@ def host_of(experiments: str, id: str) -> str | None:
 def _about(folder: str, id: str) -> tuple[dict[str, Any] | None, str | None]:
     path = join(folder, "run.json")
     try:
-        doc = parse(load(path)[0], path)
+        doc = run_info(parse(load(path)[0], path))
     except FileNotFoundError:
         return None, None
     except QnError as error:

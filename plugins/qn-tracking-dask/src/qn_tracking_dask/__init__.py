@@ -1,1 +1,1 @@
-"""Sessions of a campaign as tasks of a Dask cluster: `qn-run --executor dask://HOST:PORT`."""
+"""Runs of a study as tasks of a Dask cluster: `qn-run --executor dask://HOST:PORT`."""

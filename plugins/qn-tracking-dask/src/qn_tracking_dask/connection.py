@@ -14,7 +14,7 @@ from uuid import uuid4
 from attrs import define
 
 from qn_tracking.errors import PluginError, QnError, describe
-from qn_tracking.recorder import warn_on_stderr
+from qn_tracking.tracking.recorder import warn_on_stderr
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -77,7 +77,7 @@ class Connection:
                 raise self._error("the cluster did not start", describe(error)) from error
         try:
             with warnings.catch_warnings():
-                # A table of many lines; each session is told what matters by its worker.
+                # A table of many lines; each run is told what matters by its worker.
                 warnings.simplefilter("ignore", VersionMismatchWarning)
                 # The timeout of the client does not help with a server that speaks otherwise.
                 async with asyncio.timeout(PATIENCE + 1):
@@ -111,7 +111,7 @@ class Connection:
 
     async def run(self, future: Future[Any], call: bytes) -> None:
         """Has a call that was packed made on a worker, and brings the future to its end."""
-        key = f"qn-session-{uuid4().hex}"
+        key = f"qn-run-{uuid4().hex}"
         follower = asyncio.current_task()
         assert follower is not None
         loop = asyncio.get_running_loop()
@@ -164,7 +164,7 @@ class Connection:
         return self._lost or self._error(f"cancelled on the cluster: {reason}")
 
     def _hear(self, event: tuple[float, Any]) -> None:
-        """A session has begun, one of this campaign's or of another's."""
+        """A run has begun, one of this study's or of another's."""
         key = event[1].get("begun") if isinstance(event[1], dict) else None
         if key in self._pending:
             self._pending[key].begin()
@@ -176,7 +176,7 @@ class Connection:
     # ------------------------------------------------------------------------------------ cluster
 
     async def _watch(self) -> None:
-        """Says when there is nobody to run the sessions, and what is wrong with those who do."""
+        """Says when there is nobody to run the runs, and what is wrong with those who do."""
         assert self._client is not None
         empty = shared = silent = False
         while True:
@@ -197,7 +197,7 @@ class Connection:
                 if not shared and any(number > 1 for number in threads.values()):
                     shared = True
                     self._say(
-                        "there are workers of several threads, in which sessions take turns"
+                        "there are workers of several threads, in which runs take turns"
                         " (start them with --nthreads 1)"
                     )
             await asyncio.sleep(PAUSE)
@@ -206,7 +206,7 @@ class Connection:
         warn_on_stderr(f"--executor {self._spec}: {text}")
 
     async def interrupt(self) -> None:
-        """Ends the sessions that have begun after their episode.
+        """Ends the runs that have begun after their episode.
 
         Those whose worker was lost meanwhile, and that wait for another, are given up.
         """

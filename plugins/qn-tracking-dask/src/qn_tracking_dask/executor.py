@@ -16,7 +16,7 @@ class DaskExecutor(Executor):
 
     The client lives in a thread of its own: no caller waits for the network, and Ctrl-C meets none
     of Dask's code. A future is running once its task has begun on a worker; those that have not can
-    be cancelled. `interrupt` ends the sessions that have begun, calls of `elsewhere.play`, after
+    be cancelled. `interrupt` ends the runs that have begun, calls of `elsewhere.play`, after
     their episode. Whatever becomes of the cluster, every future comes to an end.
     """
 
@@ -46,7 +46,7 @@ class DaskExecutor(Executor):
         return future
 
     def interrupt(self) -> None:
-        """Ends the sessions that have begun after their episode; returns at once."""
+        """Ends the runs that have begun after their episode; returns at once."""
         self._soon(self._connection.interrupt())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

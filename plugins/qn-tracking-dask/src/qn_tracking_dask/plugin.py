@@ -9,7 +9,7 @@ from qn_tracking_dask.address import scheduler
 
 
 class Dask:
-    """Makes the executor of a campaign on a Dask cluster."""
+    """Makes the executor of a study on a Dask cluster."""
 
     @hookimpl
     def make_executor(self, spec: str, jobs: int | None) -> Executor | None:

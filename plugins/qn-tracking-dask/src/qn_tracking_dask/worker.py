@@ -1,4 +1,4 @@
-"""What runs on a worker of the cluster: one session at a time in its process."""
+"""What runs on a worker of the cluster: one run at a time in its process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from attrs import evolve
 from distributed import Event as ClusterEvent, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from qn_tracking.elsewhere import Played, play
+from qn_tracking.studies.remote import Played, play
 
 TOPIC = "qn-tracking"
-"""The events of the scheduler by which sessions say that they have begun."""
+"""The events of the scheduler by which runs say that they have begun."""
 PAUSE = 1.0
-"""Seconds between two questions whether a session is still wanted."""
+"""Seconds between two questions whether a run is still wanted."""
 
 _TURN = Lock()
-"""Global generators, and what a library keeps, belong to the process: sessions take turns in it."""
+"""Global generators, and what a library keeps, belong to the process: runs take turns in it."""
 
 
 class Call:
@@ -54,7 +54,7 @@ def run(
 ) -> Any:
     """Calls a function in a task of a worker.
 
-    If it is `elsewhere.play`, the session ends after its episode once the cluster's event `told`
+    If it is `elsewhere.play`, the run ends after its episode once the cluster's event `told`
     is set, or nobody wants its result any more. `here` are the versions of whoever submitted it.
     """
     worker = get_worker()
@@ -73,7 +73,7 @@ def run(
         finally:
             _TURN.release()
     warnings = [
-        f"the worker has {name} {there}, whoever started the campaign {here.get(name)}"
+        f"the worker has {name} {there}, whoever started the study {here.get(name)}"
         for name, there in versions().items()
         if there != here.get(name)
     ]
@@ -87,7 +87,7 @@ def run(
 
 @contextmanager
 def _asking(worker: Worker, key: str, told: str) -> Iterator[Callable[[], bool]]:
-    """Finds out, in a thread since the answer is on the network, whether a session must end."""
+    """Finds out, in a thread since the answer is on the network, whether a run must end."""
     over, end = Event(), Event()
 
     def ask() -> None:
@@ -124,7 +124,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def _threads_are_free() -> bool:
-    """Whether NumPy was there with as many threads as it likes, before the first session."""
+    """Whether NumPy was there with as many threads as it likes, before the first run."""
     return "numpy" in sys.modules and os.environ.get("OMP_NUM_THREADS") != "1"
 
 

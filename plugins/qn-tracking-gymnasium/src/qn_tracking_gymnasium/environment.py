@@ -19,7 +19,7 @@ _OURS = {
     "id": "environment.id",
     "max_episode_steps": "environment.max_steps",
     "disable_env_checker": "it costs time in each step",
-    "render_mode": "a session shows nothing",
+    "render_mode": "a run shows nothing",
 }
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

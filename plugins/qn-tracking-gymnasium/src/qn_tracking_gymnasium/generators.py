@@ -12,9 +12,9 @@ import numpy as np
 
 
 class Generators:
-    """What a session has drawn so far from the generators of `random`, NumPy and PyTorch.
+    """What a run has drawn so far from the generators of `random`, NumPy and PyTorch.
 
-    Others of this process draw from them, too: while the session is at work they are its own, and
+    Others of this process draw from them, too: while the run is at work they are its own, and
     afterwards they are as they were, so that neither notices the other. PyTorch works on one thread
     meanwhile: how a sum is split among threads changes its last bit.
     """
@@ -24,7 +24,7 @@ class Generators:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """The session is at work."""
+        """The run is at work."""
         torch = sys.modules.get("torch")
         threads: int | None = None if torch is None else torch.get_num_threads()
         theirs = _state(torch)
@@ -35,7 +35,7 @@ class Generators:
         try:
             yield
         finally:
-            torch = sys.modules.get("torch")  # the session may have imported it
+            torch = sys.modules.get("torch")  # the run may have imported it
             self._state = _state(torch)
             _restore(theirs, torch)
             if torch is not None and threads is not None:

@@ -1,4 +1,4 @@
-"""What a policy is to a session: one that is asked step by step, or one that trains by itself."""
+"""What a policy is to a run: one that is asked step by step, or one that trains by itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 class Policy(Protocol):
     """Chooses actions and learns from their rewards; a plugin's `make_brain(config)` returns one.
 
-    Once: `prepare`. Once a session: `reset(seed)`. For each episode: `begin`, then by turns `act`
+    Once: `prepare`. Once a run: `reset(seed)`. For each episode: `begin`, then by turns `act`
     and `learn`, and `end()`. What it has learned lives on from episode to episode, until the next
-    `reset`. All its randomness derives from the seed given there; two sessions with one seed are
+    `reset`. All its randomness derives from the seed given there; two runs with one seed are
     the same, bit for bit.
     """
 
@@ -49,7 +49,7 @@ class Trainer(Protocol):
 
     `train` is run in a thread of its own and by turns with whoever takes the episodes, so that
     never two of them are at work. It plays in this one environment until that raises, which is how
-    a session ends.
+    a run ends.
     """
 
     name: str

@@ -7,10 +7,10 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from qn_tracking.model import EpisodeFields
+from qn_tracking.records.model import EpisodeFields
 
 
-class SessionOver(BaseException):
+class RunOver(BaseException):
     """Raised inside of the environment, to end the loop that plays in it: no error of anybody."""
 
 
@@ -36,9 +36,9 @@ class Relay:
         self.check()
 
     def check(self) -> None:
-        """The player's side, at every step. Raises SessionOver if nobody wants more."""
+        """The player's side, at every step. Raises RunOver if nobody wants more."""
         if self._over:
-            raise SessionOver
+            raise RunOver
 
     def next(self) -> EpisodeFields:
         """The next episode. Raises what the player raised, RuntimeError if it just stopped."""
@@ -66,8 +66,8 @@ class Relay:
     def _run(self) -> None:
         try:
             self._play()
-            self._told.put(RuntimeError("the training ended before the session"))
-        except SessionOver:
+            self._told.put(RuntimeError("the training ended before the run"))
+        except RunOver:
             pass
         except BaseException as error:
             self._told.put(error)

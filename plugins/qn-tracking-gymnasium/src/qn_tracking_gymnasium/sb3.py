@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import gymnasium
 
 FIELD = "brain.config"
-# What the session decides, what writes files or prints, and what plain data cannot be.
+# What the run decides, what writes files or prints, and what plain data cannot be.
 _OURS = frozenset(
     (
         *("self", "policy", "env", "seed", "device", "verbose", "tensorboard_log"),
@@ -31,7 +31,7 @@ _OURS = frozenset(
 
 
 class Sb3:
-    """Learns on the CPU, as the algorithm's `learn` does, for as long as the session lasts.
+    """Learns on the CPU, as the algorithm's `learn` does, for as long as the run lasts.
 
     When `total_timesteps` are over it goes on from there, as `learn(reset_num_timesteps=False)`.
     """
@@ -83,7 +83,7 @@ class Sb3:
         model = self._algorithm()(
             self._section.policy, env, seed=seed, device="cpu", verbose=0, **kwargs
         )
-        # Its own would make a folder for every session.
+        # Its own would make a folder for every run.
         model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 

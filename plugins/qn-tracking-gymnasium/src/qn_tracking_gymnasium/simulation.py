@@ -1,4 +1,4 @@
-"""The session: one policy in one environment, episode after episode."""
+"""The run: one policy in one environment, episode after episode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from qn_tracking.model import EpisodeFields, Subject
+from qn_tracking.records.model import EpisodeFields, Subject
 from qn_tracking_gymnasium.ending import Ending, Success, success_in
 from qn_tracking_gymnasium.environment import Recipe
 from qn_tracking_gymnasium.episodes import TrackEpisodes
@@ -21,7 +21,7 @@ OWN = __name__.partition(".")[0]
 
 
 class GymnasiumSimulation:
-    """Episodes of a policy in an environment; the policy keeps state, so one session at a time."""
+    """Episodes of a policy in an environment; the policy keeps state, so one run at a time."""
 
     def __init__(
         self, section: EnvironmentSection, recipe: Recipe, policy: Policy | Trainer
@@ -39,11 +39,11 @@ class GymnasiumSimulation:
             packages=tuple(dict.fromkeys(name for name in packages if name != "gymnasium")),
         )
 
-    def episodes(self, runs: int, seed: int) -> Iterator[EpisodeFields]:
-        """A fresh session of `runs` episodes in an environment of its own.
+    def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
+        """A fresh run of `count` episodes in an environment of its own.
 
         Everything random derives from `seed` (0 or more): the same seed yields the same episodes,
-        bit for bit, and the first ones do not depend on `runs`. An episode's own `seed` (below
+        bit for bit, and the first ones do not depend on `count`. An episode's own `seed` (below
         2**53) is what the environment was reset with. `reward` is the sum of its rewards.
         """
         worlds, mind = np.random.SeedSequence(seed).spawn(2)
@@ -51,9 +51,9 @@ class GymnasiumSimulation:
         env = self._recipe.make()
         try:
             if isinstance(self._policy, Policy):
-                yield from self._played(self._policy, env, runs, seeds, mind)
+                yield from self._played(self._policy, env, count, seeds, mind)
             else:
-                yield from self._trained(self._policy, env, runs, seeds, mind)
+                yield from self._trained(self._policy, env, count, seeds, mind)
         finally:
             env.close()
 
@@ -61,7 +61,7 @@ class GymnasiumSimulation:
         self,
         policy: Policy,
         env: gymnasium.Env[Any, Any],
-        runs: int,
+        count: int,
         seeds: np.random.Generator,
         mind: np.random.SeedSequence,
     ) -> Iterator[EpisodeFields]:
@@ -69,7 +69,7 @@ class GymnasiumSimulation:
         tracked = self._tracked(env, heard)
         step, act, learn = tracked.step, policy.act, policy.learn
         policy.reset(mind)
-        for _ in range(runs):
+        for _ in range(count):
             observation, _ = tracked.reset(seed=int(seeds.integers(MAX_SEED)))
             policy.begin(observation)
             over = False
@@ -87,7 +87,7 @@ class GymnasiumSimulation:
         self,
         policy: Trainer,
         env: gymnasium.Env[Any, Any],
-        runs: int,
+        count: int,
         seeds: np.random.Generator,
         mind: np.random.SeedSequence,
     ) -> Iterator[EpisodeFields]:
@@ -97,7 +97,7 @@ class GymnasiumSimulation:
         rein = _Rein(self._tracked(env, relay), relay, seeds)
         generators = Generators()
         try:
-            for _ in range(runs):
+            for _ in range(count):
                 with generators.lent():
                     fields = relay.next()
                 yield fields
@@ -115,11 +115,11 @@ class GymnasiumSimulation:
         if least is None:
             return None
 
-        def judge(ending: Ending) -> bool:
+        def succeeded(ending: Ending) -> bool:
             told = success_in(ending.info)
             return ending.reward >= least if told is None else told
 
-        return judge
+        return succeeded
 
 
 class _Heard:
@@ -133,7 +133,7 @@ class _Heard:
 
 
 class _Rein(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """What a trainer plays in: each episode has a seed of the session, and the session an end."""
+    """What a trainer plays in: each episode has a seed of the run, and the run an end."""
 
     def __init__(self, env: TrackEpisodes, relay: Relay, seeds: np.random.Generator) -> None:
         super().__init__(env)
@@ -142,11 +142,11 @@ class _Rein(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """The trainer's own seed is not asked: what the session's does is in the record."""
+        """The trainer's own seed is not asked: what the run's does is in the record."""
         self._relay.check()
         return self.env.reset(seed=int(self._seeds.integers(MAX_SEED)), options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """A step, unless the session is over."""
+        """A step, unless the run is over."""
         self._relay.check()
         return self.env.step(action)

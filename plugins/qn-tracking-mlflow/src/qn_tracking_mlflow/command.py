@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qn_tracking.cli import exp_choice
 from qn_tracking.cli.exp import folder, print_plain, warn
 from qn_tracking.errors import UsageError
-from qn_tracking.hookspecs import Commands, hookimpl
+from qn_tracking.tracking.hookspecs import Commands, hookimpl
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -84,7 +84,7 @@ def _uri(parser: ArgumentParser) -> None:
 
 def _server(args: Namespace) -> Server:
     """The server that the option names, else the project's settings, else the environment."""
-    from qn_tracking.manager import project
+    from qn_tracking.tracking.manager import project
     from qn_tracking_mlflow.server import Server, uri_of
 
     settings = project().plugins.get("mlflow", {})
@@ -113,7 +113,7 @@ def run_export(args: Namespace) -> int:
 
 
 def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence[str]) -> None:
-    from qn_tracking.codec import plain
+    from qn_tracking.records.codec import plain
     from qn_tracking_mlflow.export import COMPLETED, NEW, THERE
 
     told = [plain(one) for one in exported]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from qn_tracking.model import Config, Episode, Experiment, Membership, RunInfo, Subject
+from qn_tracking.records.model import Config, Episode, Experiment, Membership, RunInfo, Subject
 from qn_tracking.store.entry import microseconds
 from qn_tracking_mlflow import names
 
@@ -36,7 +36,7 @@ def tags_at_start(run: RunInfo | Experiment) -> dict[str, str]:
     """What is known before the first episode, and the tags of the user."""
     subject: Subject = run.subject
     config: Config = run.config
-    campaign: Membership | None = run.campaign
+    study: Membership | None = run.study
     ours = {
         "id": run.id,
         "seed": run.seed,
@@ -47,7 +47,7 @@ def tags_at_start(run: RunInfo | Experiment) -> dict[str, str]:
         "backend": subject.backend,
         "config": config.label or None,
         "config_digest": config.digest,
-        "campaign": campaign.id if campaign else None,
+        "study": study.id if study else None,
     }
     tags = {f"qn_tracking.{key}": str(value) for key, value in ours.items() if value is not None}
     if run.notes:

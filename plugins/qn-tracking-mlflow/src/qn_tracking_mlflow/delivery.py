@@ -7,8 +7,8 @@ from functools import lru_cache
 from os.path import join, lexists
 from tempfile import TemporaryDirectory
 
-from qn_tracking import codec
-from qn_tracking.model import Config, Episode, Experiment
+from qn_tracking.records import codec
+from qn_tracking.records.model import Config, Episode, Experiment
 from qn_tracking.store import bundle, paths
 from qn_tracking.store.read import load
 from qn_tracking_mlflow import content, names

@@ -11,8 +11,8 @@ from os.path import join, lexists
 
 from attrs import evolve, frozen
 
-from qn_tracking import codec
-from qn_tracking.model import Experiment
+from qn_tracking.records import codec
+from qn_tracking.records.model import Experiment
 from qn_tracking.store import labels, paths, read
 from qn_tracking.store.write import naming
 from qn_tracking_mlflow import content, names

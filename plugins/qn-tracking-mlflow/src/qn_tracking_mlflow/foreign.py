@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qn_tracking import codec
 from qn_tracking.ids import utc
-from qn_tracking.model import (
+from qn_tracking.records import codec
+from qn_tracking.records.model import (
     Attachment,
     Config,
     Experiment,

@@ -10,11 +10,11 @@ from os.path import lexists
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.errors import ConfigError, PluginError, StorageError
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.model import Episode, Experiment, RunInfo
-from qn_tracking.outbox import Outbox
+from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.redact import redact_text
 from qn_tracking.store import paths
+from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.tracking.outbox import Outbox
 from qn_tracking_mlflow.server import uri_of
 
 if TYPE_CHECKING:

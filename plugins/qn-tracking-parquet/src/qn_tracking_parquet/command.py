@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qn_tracking.cli import exp_choice
 from qn_tracking.cli.exp import folder, print_plain, warn
 from qn_tracking.errors import printable
-from qn_tracking.hookspecs import Commands, hookimpl
+from qn_tracking.tracking.hookspecs import Commands, hookimpl
 
 if TYPE_CHECKING:
     from qn_tracking_parquet.export import Exported

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from qn_tracking.errors import ConfigError, storable
 from qn_tracking.ids import check_id
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 from qn_tracking.store.write import make_folder, naming, sync_folder, write_all
 
 if TYPE_CHECKING:

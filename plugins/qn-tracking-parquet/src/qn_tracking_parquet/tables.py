@@ -12,8 +12,8 @@ from functools import cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.codec import canonical
-from qn_tracking.model import Episode, Experiment
+from qn_tracking.records.codec import canonical
+from qn_tracking.records.model import Episode, Experiment
 from qn_tracking.store.entry import microseconds
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def runs_schema() -> pa.Schema:
             ("wall_seconds", number),
             ("steps_per_second", number),
             ("seed", whole),
-            ("runs", whole),
+            ("episodes_planned", whole),
             ("family", text),
             ("device", text),
             ("backend", text),
@@ -88,9 +88,9 @@ def runs_schema() -> pa.Schema:
             ("config", text),
             ("tags", pa.map_(text, text)),
             ("notes", text),
-            ("campaign_id", text),
-            ("campaign_index", whole),
-            ("campaign_attempt", whole),
+            ("study_id", text),
+            ("study_index", whole),
+            ("study_attempt", whole),
             ("git_commit", text),
             ("git_dirty", pa.bool_()),
             ("facts", text),
@@ -139,11 +139,12 @@ def run(experiment: Experiment, tags: Mapping[str, str]) -> pa.Table:
 
 def _row(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, Any]:
     subject, results, config = experiment.subject, experiment.results, experiment.config
-    digests, campaign = experiment.digests, experiment.campaign
+    digests, study = experiment.digests, experiment.study
     error, origin = experiment.error, experiment.origin
     git = _git(experiment)
     return {
-        **_fields(experiment, ("id", "status", "wall_seconds", "steps_per_second", "seed", "runs")),
+        **_fields(experiment, ("id", "status", "wall_seconds", "steps_per_second", "seed")),
+        "episodes_planned": experiment.episodes,
         "started": _time(experiment.started),
         "ended": _time(experiment.ended),
         "family": subject.family or None,
@@ -165,9 +166,9 @@ def _row(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, Any]:
         "config": canonical(config.data).decode(),
         "tags": list(tags.items()),
         "notes": experiment.notes,
-        "campaign_id": campaign.id if campaign else None,
-        "campaign_index": campaign.index if campaign else None,
-        "campaign_attempt": campaign.attempt if campaign else None,
+        "study_id": study.id if study else None,
+        "study_index": study.index if study else None,
+        "study_attempt": study.attempt if study else None,
         "git_commit": git.get("commit"),
         "git_dirty": git.get("dirty"),
         "facts": canonical(experiment.facts).decode(),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from datetime import datetime
 
-    from qn_tracking.model import Experiment
+    from qn_tracking.records.model import Experiment
     from qn_tracking_postgres.reading import Row
 
 LIMIT = 20
@@ -98,7 +98,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
     from attrs import asdict
 
-    from qn_tracking.codec import not_finite
+    from qn_tracking.records.codec import not_finite
 
     return {
         name: not_finite(value) if type(value) is float and not isfinite(value) else value
@@ -143,7 +143,7 @@ def _cells(row: Row) -> list[str]:
 def _number(value: float | None) -> str:
     from math import isfinite
 
-    from qn_tracking.codec import not_finite
+    from qn_tracking.records.codec import not_finite
 
     if value is None:
         return ""
@@ -158,8 +158,8 @@ def show_arguments(parser: ArgumentParser) -> None:
 
 def run_show(args: Namespace) -> int:
     """Prints one experiment."""
-    from qn_tracking.codec import plain
     from qn_tracking.ids import check_id
+    from qn_tracking.records.codec import plain
     from qn_tracking_postgres import reading, schema
 
     server = place.server_of(args)
@@ -180,7 +180,7 @@ def run_show(args: Namespace) -> int:
 
 
 def _print(experiment: Experiment, episodes: int) -> None:
-    from qn_tracking.codec import plain
+    from qn_tracking.records.codec import plain
     from qn_tracking.render.text import duration, rows
 
     subject, results = experiment.subject, experiment.results

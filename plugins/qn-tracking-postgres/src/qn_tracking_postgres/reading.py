@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from attrs import fields, frozen
 
-from qn_tracking.codec import structure
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.ids import is_id
-from qn_tracking.model import Episode, Experiment, FrozenDict
+from qn_tracking.records.codec import structure
+from qn_tracking.records.model import Episode, Experiment, FrozenDict
+from qn_tracking.records.schema import RECORD
 from qn_tracking.store import arrival, journal, paths, read
 from qn_tracking.store.recover import recover
 from qn_tracking.store.write import create, naming
@@ -161,7 +162,7 @@ def document(connection: Connection[Any], id: str) -> bytes | None:
 def experiment(data: bytes, id: str) -> Experiment:
     """A record from the server, every field of it checked. Raises StorageError."""
     name = f"postgres: {id}"
-    doc = read.current(read.parse(data, name), name)
+    doc = RECORD.current(read.parse(data, name), name)
     read.same_id(doc, id, name)
     return structure(doc, Experiment, file=name, error=StorageError)
 

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from qn_tracking.codec import plain
-from qn_tracking.model import Episode, Experiment, RunInfo
+from qn_tracking.records.codec import plain
+from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.store.read import parse
 
 NUL = b"\\u0000"
@@ -71,7 +71,7 @@ def _run(
         brain=text(known.subject.brain),
         family=text(known.subject.family),
         seed=known.seed,
-        episodes_asked=known.runs,
+        episodes_asked=known.episodes,
         about=about,
         config=config,
     )

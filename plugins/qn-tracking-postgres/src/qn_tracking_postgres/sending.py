@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import astuple
 
-from qn_tracking.codec import structure
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import check_id
-from qn_tracking.model import Episode, Experiment
-from qn_tracking.stats import Tally
+from qn_tracking.records.codec import structure
+from qn_tracking.records.model import Episode, Experiment
+from qn_tracking.records.schema import RECORD
+from qn_tracking.records.stats import Tally
 from qn_tracking.store import paths, read
 from qn_tracking_postgres.rows import Run, Sealed, of_episodes, of_experiment, question
 
@@ -125,7 +126,7 @@ def send_stored(
     path = paths.record(experiments, id)
     folder = paths.run_folder(experiments, id)
     data, _ = read.load(path)
-    doc = read.current(read.parse(data, path), path)
+    doc = RECORD.current(read.parse(data, path), path)
     read.same_id(doc, id, path)
     experiment = structure(doc, Experiment, file=path, error=StorageError)
     new = send_sealed(connection, of_experiment(experiment, data, _files(experiment, folder)))

@@ -9,12 +9,12 @@ from os.path import join, lexists
 from threading import Event, Thread
 from time import monotonic
 
-from qn_tracking.codec import document
 from qn_tracking.errors import ConfigError, QnError, StorageError, describe
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.model import Episode, Experiment, RunInfo
-from qn_tracking.outbox import Outbox
+from qn_tracking.records.codec import document
+from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.store import paths, read
+from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.tracking.outbox import Outbox
 from qn_tracking_postgres import rows, spool
 from qn_tracking_postgres.delivery import Delivery, Item, flush
 from qn_tracking_postgres.rows import Sealed

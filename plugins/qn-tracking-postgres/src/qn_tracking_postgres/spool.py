@@ -18,7 +18,7 @@ from attrs import frozen
 
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import is_id
-from qn_tracking.model import Episode
+from qn_tracking.records.model import Episode
 from qn_tracking.store import bundle, journal, paths
 from qn_tracking.store.write import create, make_folder, naming, publish, published
 from qn_tracking_postgres.rows import Sealed

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-from qn_tracking.model import Config, Episode, Experiment, RunInfo, Simulation
+from qn_tracking.records.model import Config, Episode, Experiment, RunInfo, Simulation
 
 if TYPE_CHECKING:
     # A tracked run has no use for them, and they take milliseconds.
     from argparse import ArgumentParser, Namespace
     from concurrent.futures import Executor
 
-    from qn_tracking.submission import Benchmark, Category, Finding
+    from qn_tracking.records.submission import Benchmark, Category, Finding
 
 PROJECT = "qn_tracking"
 """Name of the pluggy project and of the entry point group."""
@@ -115,11 +115,11 @@ def categorize(config: Config, rules: Mapping[str, Any], hook: Any) -> Category 
 
 @hookspec(firstresult=True)
 def make_executor(spec: str, jobs: int | None) -> Executor | None:
-    """A campaign is to run elsewhere: where `--executor SCHEME://…` says; None if it is not yours.
+    """A study is to run elsewhere: where `--executor SCHEME://…` says; None if it is not yours.
 
-    `jobs` is how many sessions may run side by side, None for as many as the executor likes. The
+    `jobs` is how many runs may run side by side, None for as many as the executor likes. The
     executor is used as a context manager, from one thread. One that has a method `interrupt()` is
-    told when its sessions are to end after their episode.
+    told when its runs are to end after their episode.
     """
 
 
@@ -139,7 +139,7 @@ def check_benchmark(
     """A benchmark is about to be submitted, or is validated or verified: what is wrong with it?
 
     `others` are the entries that are there already. If a plugin raises, that is an error of the
-    benchmark: a judge that crashed never passes anybody.
+    benchmark: a validator that crashed never passes anybody.
     """
     return ()
 
@@ -153,5 +153,5 @@ MAKE_HOOKS = (
     "categorize",
     "register_commands",
 )
-JUDGE_HOOKS = ("check_benchmark",)
-HOOKS = (*RUN_HOOKS, *MAKE_HOOKS, *JUDGE_HOOKS)
+VALIDATION_HOOKS = ("check_benchmark",)
+HOOKS = (*RUN_HOOKS, *MAKE_HOOKS, *VALIDATION_HOOKS)

@@ -1,4 +1,4 @@
-"""`qn-run --sessions`: a campaign of independent sessions, and the benchmark that is made of it."""
+"""`qn-run --n-seeds`: a study of independent runs, and the benchmark that is made of it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from qn_tracking import config as configuration, ids, runner
+from qn_tracking import config as configuration, ids
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import print_json
 from qn_tracking.cli.identity import git_user
-from qn_tracking.codec import canonical
-from qn_tracking.emit import slow
 from qn_tracking.errors import PluginError, UnsupportedError, UsageError, describe, printable
-from qn_tracking.manager import (
+from qn_tracking.records.codec import canonical
+from qn_tracking.records.model import Config, Membership, PluginUse, RunInfo, Simulation
+from qn_tracking.records.submission import Contribution, Study
+from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
+from qn_tracking.render.text import clip, duration, rows
+from qn_tracking.store import studies
+from qn_tracking.tracking import runner
+from qn_tracking.tracking.emit import slow
+from qn_tracking.tracking.manager import (
     TRACKER,
     choose,
     make_executor,
@@ -27,12 +33,7 @@ from qn_tracking.manager import (
     make_simulation,
     project,
 )
-from qn_tracking.model import Config, Membership, PluginUse, RunInfo, Simulation
-from qn_tracking.recorder import FACTS_TIMEOUT, warn_on_stderr
-from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
-from qn_tracking.render.text import clip, duration, rows
-from qn_tracking.store import campaigns
-from qn_tracking.submission import Campaign, Contribution
+from qn_tracking.tracking.recorder import FACTS_TIMEOUT, warn_on_stderr
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -40,93 +41,93 @@ if TYPE_CHECKING:
 
     import pluggy
 
-    from qn_tracking.store.campaigns import SessionState
+    from qn_tracking.store.studies import RunState
 
-RUNS = 50
+EPISODES = 50
 BENCHMARKS = "benchmarks"
 
 
 def main(
     args: Namespace, names: Sequence[str], blocked: Sequence[str], tags: Mapping[str, str]
 ) -> int:
-    """Runs or resumes a campaign as the arguments of `qn-run` say; returns the exit code."""
+    """Runs or resumes a study as the arguments of `qn-run` say; returns the exit code."""
     runner.pin_numeric_threads()
     settings = project()
     experiments = args.experiments_dir or settings.experiments_dir or "experiments"
     if args.resume is not None:
-        campaign = campaigns.load(experiments, args.resume)
-        config = _config_of(campaign, experiments)
-        wanted: Mapping[str, Mapping[str, Any]] = campaign.plugins
+        study = studies.load(experiments, args.resume)
+        config = _config_of(study, experiments)
+        wanted: Mapping[str, Mapping[str, Any]] = study.plugins
         if MARK in canonical(wanted).decode():
-            raise _redacted(campaign)
-        blocked = campaign.blocked
+            raise _redacted(study)
+        blocked = study.blocked
     else:
         config = configuration.load(args.config, args.overrides)
         wanted = choose(config, settings, [*TRACKER, *names])
     manager = make_manager(wanted, blocked=blocked, config=config)
     simulation = make_simulation(config, manager)
     if args.resume is None:
-        campaign = _campaign(args, config, simulation, wanted, blocked, tags, manager, experiments)
+        study = _study(args, config, simulation, wanted, blocked, tags, manager, experiments)
     if args.dry_run:
-        return _dry_run(args, campaign)
+        return _dry_run(args, study)
     for text in simulation.warnings:
         warn_on_stderr(text)
     # Before anything is declared: it may not be there.
     with _executor(args, blocked) as executor:
         if args.resume is None:
-            campaigns.declare(experiments, campaign)
+            studies.declare(experiments, study)
             if not args.quiet and not args.json:
-                said = f"campaign {campaign.id}: {campaign.sessions} sessions declared"
+                said = f"study {study.id}: {study.runs} runs declared"
                 print(said, file=sys.stderr)
         began = time.perf_counter()
         with (
-            campaigns.locked(experiments, campaign.id),
-            _resumable(campaign, args.quiet),
+            studies.locked(experiments, study.id),
+            _resumable(study, args.quiet),
             signals.hearing(_stop) as received,
         ):
-            before = campaigns.states(experiments, campaign)
-            tasks = _tasks(experiments, campaign, config, wanted, before)
-            display = _Display(campaign, before, args.quiet or args.json)
+            before = studies.states(experiments, study)
+            tasks = _tasks(experiments, study, config, wanted, before)
+            display = _Display(study, before, args.quiet or args.json)
             outcomes = _play(
                 tasks,
                 executor,
                 args.jobs,
                 experiments,
-                campaign,
+                study,
                 simulation,
                 lambda done: display(done) or bool(received),
             )
             display.clear()
         seconds = time.perf_counter() - began
     _tell(outcomes, simulation.warnings)
-    after = campaigns.states(experiments, campaign)
+    after = studies.states(experiments, study)
     finished = sum(state.status == "completed" for state in after)
-    if args.json and campaign.contribution is None:
-        print_json({"campaign": campaign.id, "sessions": list(after), "finished": finished})
+    if args.json and study.contribution is None:
+        print_json({"study": study.id, "runs": list(after), "finished": finished})
     elif not args.json and not args.quiet:
-        _summary(experiments, campaign, after, seconds)
+        _summary(experiments, study, after, seconds)
     if received:
         if not args.quiet:
-            print(f"go on with: qn-run --resume {campaign.id}", file=sys.stderr)
+            print(f"go on with: qn-run --resume {study.id}", file=sys.stderr)
         return 128 + received[0]
     storage = any(outcome.exit_code == 3 for outcome in outcomes)
-    if finished < campaign.sessions:
-        if campaign.contribution is not None:
-            lost = campaign.sessions - finished
-            cause = f"{lost} of {campaign.sessions} sessions are not finished"
+    if finished < study.runs:
+        if study.contribution is not None:
+            lost = study.runs - finished
+            cause = f"{lost} of {study.runs} runs are not finished"
             print(f"error: no benchmark is saved: {cause}", file=sys.stderr)
         if not args.quiet:
-            print(f"try again with: qn-run --resume {campaign.id}", file=sys.stderr)
+            print(f"try again with: qn-run --resume {study.id}", file=sys.stderr)
         return 3 if storage else 1
     if storage:  # there are records, but not all episodes of them
         return 3
-    if campaign.contribution is not None:
-        from qn_tracking.cli.bench_submit import submit_campaign
+    if study.contribution is not None:
+        from qn_tracking.cli.bench_submit import submit_study
 
-        return submit_campaign(
+        return submit_study(
             experiments,
             args.benchmarks_dir,
-            campaign,
+            study,
             as_json=args.json,
             quiet=args.quiet,
             assume_yes=args.yes,
@@ -137,7 +138,7 @@ def main(
 # ---------------------------------------------------------------------------------------- declaring
 
 
-def _campaign(
+def _study(
     args: Namespace,
     config: Config,
     simulation: Simulation,
@@ -146,9 +147,9 @@ def _campaign(
     tags: Mapping[str, str],
     manager: pluggy.PluginManager,
     experiments: str,
-) -> Campaign:
+) -> Study:
     """What the arguments declare. Raises UsageError for what the protocol forbids."""
-    sessions, runs = args.sessions, args.runs or config.settings.get("runs")
+    runs, episodes = args.n_seeds, args.episodes or config.settings.get("episodes")
     contribution = None
     if args.save_benchmark:
         from qn_tracking.benchmark.category import categorize
@@ -156,9 +157,9 @@ def _campaign(
         from qn_tracking.cli.bench_submit import check_before
 
         protocol = rulebook(args.benchmarks_dir).now
-        sessions = sessions or protocol.minimum_sessions
-        runs = runs or max(RUNS, protocol.minimum_episodes)
-        protocol.check_plan(sessions, runs)
+        runs = runs or protocol.minimum_runs
+        episodes = episodes or max(EPISODES, protocol.minimum_episodes)
+        protocol.check_plan(runs, episodes)
         if "json_storage" in blocked or "metadata" in blocked:
             raise UsageError("--save-benchmark needs the plugins metadata and json_storage")
         category = categorize(config, protocol, manager)
@@ -167,17 +168,17 @@ def _campaign(
     given = config.settings.get("seed") if args.seed is None else args.seed
     seed = ids.new_seed() if given is None else given
     assert config.digest is not None
-    sessions, runs = sessions or 1, runs or RUNS
-    if sessions > 999:
-        raise UsageError(f"--sessions {sessions}: at most 999")
+    runs, episodes = runs or 1, episodes or EPISODES
+    if runs > 999:
+        raise UsageError(f"--n-seeds {runs}: at most 999")
     clean = redact_config(config)
-    return Campaign(
+    return Study(
         id=ids.new_id(),
         created=ids.utc(time.time()),
-        sessions=sessions,
         runs=runs,
+        episodes=episodes,
         seed=seed,
-        seeds=tuple(ids.session_seed(config.digest, seed, i) for i in range(sessions)),
+        seeds=tuple(ids.run_seed(config.digest, seed, i) for i in range(runs)),
         config=clean,
         text=clean.text,
         config_file=_file_of(config, experiments),
@@ -234,29 +235,27 @@ def _file_of(config: Config, experiments: str) -> str | None:
     return name
 
 
-def _config_of(campaign: Campaign, experiments: str) -> Config:
-    """The configuration of a campaign that goes on. Raises UnsupportedError if it was redacted.
+def _config_of(study: Study, experiments: str) -> Config:
+    """The configuration of a study that goes on. Raises UnsupportedError if it was redacted.
 
-    Its text is the campaign's. Its path, where that is still a file, is for those who ask in which
+    Its text is the study's. Its path, where that is still a file, is for those who ask in which
     repository it stands.
     """
-    config = configuration.from_text(
-        campaign.text, campaign.config.label, campaign.config.overrides
-    )
-    if config.digest != campaign.config.digest:
-        raise _redacted(campaign)
+    config = configuration.from_text(study.text, study.config.label, study.config.overrides)
+    if config.digest != study.config.digest:
+        raise _redacted(study)
     path = None
-    if campaign.config_file is not None:
-        path = os.path.normpath(os.path.join(os.path.realpath(experiments), campaign.config_file))
+    if study.config_file is not None:
+        path = os.path.normpath(os.path.join(os.path.realpath(experiments), study.config_file))
         path = path if os.path.isfile(path) else None
     # What is recorded is what was read then.
-    return evolve(config, sha256=campaign.config.sha256, path=path)
+    return evolve(config, sha256=study.config.sha256, path=path)
 
 
-def _redacted(campaign: Campaign) -> UnsupportedError:
+def _redacted(study: Study) -> UnsupportedError:
     return UnsupportedError(
         "its configuration held secrets, which are not stored",
-        file=f"campaign {campaign.id}",
+        file=f"study {study.id}",
         hint="start a new one",
     )
 
@@ -292,15 +291,15 @@ def _executor(args: Namespace, blocked: Sequence[str]) -> Iterator[Executor | No
 
 
 @contextmanager
-def _resumable(campaign: Campaign, quiet: bool) -> Iterator[None]:
-    """Says how to go on where a campaign is stopped at once."""
+def _resumable(study: Study, quiet: bool) -> Iterator[None]:
+    """Says how to go on where a study is stopped at once."""
     try:
         yield
     except KeyboardInterrupt:
         if not quiet:
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the line of what is done
             with suppress(OSError, ValueError):  # nobody need read it
-                print(f"{clear}go on with: qn-run --resume {campaign.id}", file=sys.stderr)
+                print(f"{clear}go on with: qn-run --resume {study.id}", file=sys.stderr)
         raise
 
 
@@ -309,38 +308,38 @@ def _play(
     executor: Executor | None,
     jobs: int | None,
     experiments: str,
-    campaign: Campaign,
+    study: Study,
     simulation: Simulation,
     tick: Callable[[Sequence[int]], bool],
 ) -> list[runner.Outcome]:
-    """Runs sessions, here or on an executor."""
+    """Runs runs, here or on an executor."""
     if not tasks:
         return []
     if executor is not None:
-        from qn_tracking import elsewhere
+        from qn_tracking.studies import remote
 
-        return elsewhere.run_tasks(
+        return remote.run_tasks(
             tasks,
             executor,
             jobs,
-            sessions=campaign.sessions,
-            here=lambda: _snapshot(experiments, campaign, tasks[0].config, simulation),
+            runs=study.runs,
+            here=lambda: _snapshot(experiments, study, tasks[0].config, simulation),
             tick=tick,
         )
     jobs = jobs or 1
     runner.warm_up()
-    here = _snapshot(experiments, campaign, tasks[0].config, simulation)
+    here = _snapshot(experiments, study, tasks[0].config, simulation)
     return runner.run_tasks(
         [runner.with_snapshot(task, here, jobs) for task in tasks],
         jobs,
-        sessions=campaign.sessions,
+        runs=study.runs,
         tick=tick,
         retry=lambda task: _again(experiments, task),
     )
 
 
 def _tell(outcomes: Sequence[runner.Outcome], known: Sequence[str]) -> None:
-    """Says each warning once, and each failure with the sessions that it ended."""
+    """Says each warning once, and each failure with the runs that it ended."""
     ended: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.error:
@@ -350,62 +349,62 @@ def _tell(outcomes: Sequence[runner.Outcome], known: Sequence[str]) -> None:
         if text not in known:
             warn_on_stderr(text)
     for error, indices in ended.items():
-        warn_on_stderr(f"session{'s' * (len(indices) > 1)} {', '.join(indices)}: {error}")
+        warn_on_stderr(f"run{'s' * (len(indices) > 1)} {', '.join(indices)}: {error}")
 
 
 def _tasks(
     experiments: str,
-    campaign: Campaign,
+    study: Study,
     config: Config,
     wanted: Mapping[str, Mapping[str, Any]],
-    states: Sequence[SessionState],
+    states: Sequence[RunState],
 ) -> list[runner.Task]:
-    """The sessions that a campaign lacks; those that another process is at are left to it."""
+    """The runs that a study lacks; those that another process is at are left to it."""
     tasks = []
     for state in states:
         if state.status == "completed":
             continue
         if state.status == "running":
-            warn_on_stderr(f"session {state.index} is being run by another process")
+            warn_on_stderr(f"run {state.index} is being run by another process")
             continue
         attempt = state.attempt + (state.status != "missing")
         tasks.append(
             runner.Task(
-                id=campaigns.session_id(campaign.id, state.index, attempt),
+                id=studies.run_id(study.id, state.index, attempt),
                 config=config,
-                runs=campaign.runs,
-                seed=campaign.seeds[state.index],
+                episodes=study.episodes,
+                seed=study.seeds[state.index],
                 plugins=wanted,
-                blocked=campaign.blocked,
+                blocked=study.blocked,
                 experiments_dir=experiments,
-                tags=campaign.tags,
-                notes=campaign.notes,
-                command=campaign.command,
-                membership=Membership(id=campaign.id, index=state.index, attempt=attempt),
+                tags=study.tags,
+                notes=study.notes,
+                command=study.command,
+                membership=Membership(id=study.id, index=state.index, attempt=attempt),
             )
         )
     return tasks
 
 
 def _again(experiments: str, task: runner.Task) -> runner.Task | None:
-    if campaigns.status(experiments, task.id) == "completed":
+    if studies.status(experiments, task.id) == "completed":
         return None  # beside the one that died, and just done
     member = evolve(task.membership, attempt=task.membership.attempt + 1)
-    id = campaigns.session_id(member.id, member.index, member.attempt)
-    warn_on_stderr(f"session {member.index}: its worker died; once more, by itself")
+    id = studies.run_id(member.id, member.index, member.attempt)
+    warn_on_stderr(f"run {member.index}: its worker died; once more, by itself")
     return evolve(task, id=id, membership=member)
 
 
 def _snapshot(
-    experiments: str, campaign: Campaign, config: Config, simulation: Simulation
+    experiments: str, study: Study, config: Config, simulation: Simulation
 ) -> Mapping[str, Any]:
     from os.path import abspath
 
     from qn_tracking.builtin.metadata import take_snapshot
 
     about = RunInfo(
-        id=campaign.id,
-        started=campaign.created,
+        id=study.id,
+        started=study.created,
         config=config,
         subject=simulation.subject,
         experiments_dir=abspath(experiments),
@@ -414,7 +413,7 @@ def _snapshot(
 
 
 def _stop(received: list[int]) -> None:
-    """The first signal ends every session after its episode, the second at once."""
+    """The first signal ends every run after its episode, the second at once."""
     if len(received) == 1:
         name = signals.name(received[0])
         warn_on_stderr(f"{name}: stopping after these episodes (again to stop at once)")
@@ -424,10 +423,10 @@ def _stop(received: list[int]) -> None:
 
 
 class _Display:
-    """One line for all sessions: episodes and sessions done, success so far, time left."""
+    """One line for all runs: episodes and runs done, success so far, time left."""
 
-    def __init__(self, campaign: Campaign, before: Sequence[SessionState], silent: bool) -> None:
-        self._campaign = campaign
+    def __init__(self, study: Study, before: Sequence[RunState], silent: bool) -> None:
+        self._study = study
         self._kept = sum(state.status == "completed" for state in before)
         self._silent = silent
         self._live = sys.stderr.isatty()
@@ -452,11 +451,11 @@ class _Display:
 
     def line(self, done: Sequence[int], elapsed: float) -> str:
         """The state in one line, without a line end."""
-        campaign = self._campaign
+        study = self._study
         episodes, good = sum(done[::2]), sum(done[1::2])
-        over = self._kept + sum(count >= campaign.runs for count in done[::2])
-        total = (campaign.sessions - self._kept) * campaign.runs
-        parts = [f"sessions {over}/{campaign.sessions}", f"episodes {episodes}/{total}"]
+        over = self._kept + sum(count >= study.episodes for count in done[::2])
+        total = (study.runs - self._kept) * study.episodes
+        parts = [f"runs {over}/{study.runs}", f"episodes {episodes}/{total}"]
         if episodes:
             left = duration(elapsed / episodes * (total - episodes))
             parts += [f"success {good / episodes:.0%}", f"{left} left"]
@@ -472,29 +471,27 @@ class _Display:
 # ----------------------------------------------------------------------------------------- printing
 
 
-def _dry_run(args: Namespace, campaign: Campaign) -> int:
+def _dry_run(args: Namespace, study: Study) -> int:
     about = {
-        "config": campaign.config.label,
-        "digest": campaign.config.digest,
-        "environment": campaign.subject.environment,
-        "brain": campaign.subject.brain,
-        "family": campaign.subject.family,
-        "sessions": campaign.sessions,
-        "runs": campaign.runs,
-        "seed": campaign.seed,
-        "plugins": [name for name in campaign.plugins if name not in campaign.blocked],
+        "config": study.config.label,
+        "digest": study.config.digest,
+        "environment": study.subject.environment,
+        "brain": study.subject.brain,
+        "family": study.subject.family,
+        "runs": study.runs,
+        "episodes": study.episodes,
+        "seed": study.seed,
+        "plugins": [name for name in study.plugins if name not in study.blocked],
     }
     if args.json:
         print_json(about)
     else:
-        shown = {**about, "plugins": ", ".join(campaign.plugins)}
+        shown = {**about, "plugins": ", ".join(study.plugins)}
         sys.stdout.write("ok, nothing was run\n" + rows(shown.items()))
     return 0
 
 
-def _summary(
-    experiments: str, campaign: Campaign, states: Sequence[SessionState], seconds: float
-) -> None:
+def _summary(experiments: str, study: Study, states: Sequence[RunState], seconds: float) -> None:
     from qn_tracking.store import paths, read
 
     counts: dict[str, int] = {}
@@ -515,22 +512,22 @@ def _summary(
         (PluginUse(name=name, seconds=spent) for name, spent in uses.items()),
         sum(one.wall_seconds or 0.0 for one in done),
     )
-    about = campaign.subject
+    about = study.subject
     what = " · ".join(part for part in (about.environment, about.brain, about.family) if part)
     sys.stdout.write(
-        f"{printable(campaign.config.label)}  {printable(what)}\n"
+        f"{printable(study.config.label)}  {printable(what)}\n"
         + rows(
             [
-                ("campaign", campaign.id),
-                ("sessions", ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))),
-                ("episodes", f"{campaign.runs} each, in {duration(seconds)}"),
+                ("study", study.id),
+                ("runs", ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))),
+                ("episodes", f"{study.episodes} each, in {duration(seconds)}"),
                 (
                     "final success",
                     f"mean {sum(final) / len(final):.1%}, {min(final):.0%} to {max(final):.0%}"
                     if final
                     else None,
                 ),
-                ("seed", campaign.seed),
+                ("seed", study.seed),
                 ("slow plugins", ", ".join(f"{n} {share:.0%}" for n, share in shares) or None),
             ]
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 from attrs import fields, frozen
 
-from qn_tracking import config as configuration, hookspecs
+from qn_tracking import config as configuration
 from qn_tracking.errors import (
     ConfigError,
     PluginError,
@@ -25,8 +25,9 @@ from qn_tracking.errors import (
     describe,
     did_you_mean,
 )
-from qn_tracking.model import EMPTY, Config, Simulation, Subject
-from qn_tracking.recorder import Recorder
+from qn_tracking.records.model import EMPTY, Config, Simulation, Subject
+from qn_tracking.tracking import hookspecs
+from qn_tracking.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -40,7 +41,7 @@ BUILTIN = {
 }
 TRACKER = ("metadata", "json_storage")
 """What `--track-experiment` and `track()` load."""
-JUDGES = ("benchmark_validation",)
+VALIDATORS = ("benchmark_validation",)
 SIMULATION = ("nematode", "qn_tracking.nematode.plugin:Nematode")
 
 Requests = Mapping[str, Mapping[str, Any]]
@@ -592,8 +593,8 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
             problem = str(error)
         is_provider = "." in name or bool(set(hooks) & set(hookspecs.MAKE_HOOKS))
         kind = "provider" if is_provider and ":" not in name else "sink"
-        if hooks and set(hooks) <= set(hookspecs.JUDGE_HOOKS):
-            kind = "judge"
+        if hooks and set(hooks) <= set(hookspecs.VALIDATION_HOOKS):
+            kind = "validator"
         rows.append(
             PluginRow(
                 name=name,
@@ -601,7 +602,7 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
                 distribution=distribution,
                 kind=kind,
                 hooks=hooks,
-                on=(kind == "provider" or name in (*wanted, *JUDGES))
+                on=(kind == "provider" or name in (*wanted, *VALIDATORS))
                 and name not in blocked
                 and not problem,
                 error=problem,

@@ -1,6 +1,6 @@
-"""Runs sessions of a simulation: one here, or many on an executor.
+"""Runs runs of a simulation: one here, or many on an executor.
 
-A session is one learning run with one seed. Sessions of a campaign share nothing, so that their
+A run is one learning run with one seed. Runs of a study share nothing, so that their
 results do not depend on how many run side by side, nor on which worker.
 """
 
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from qn_tracking.errors import QnError
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.manager import make_manager, make_simulation
-from qn_tracking.model import Config, Episode, Experiment, Membership, Simulation, Subject
-from qn_tracking.recorder import Clock, Recorder
+from qn_tracking.records.model import Config, Episode, Experiment, Membership, Simulation, Subject
+from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.tracking.manager import make_manager, make_simulation
+from qn_tracking.tracking.recorder import Clock, Recorder
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -47,15 +47,15 @@ def pin_numeric_threads() -> None:
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
 
 
-def run_session(
+def run_simulation(
     simulation: Simulation,
     recorder: Recorder,
     *,
-    runs: int,
+    episodes: int,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> Experiment:
-    """Runs the episodes of one session; `stop` is asked after each.
+    """Runs the episodes of one run; `stop` is asked after each.
 
     What the simulation raises passes, after the record of what there was is sealed. Raises the
     failure of a plugin at the start or at the end.
@@ -64,19 +64,19 @@ def run_session(
         recorder.warn(text)
     with _watchdog(recorder), recorder:
         try:
-            episodes = simulation.episodes(runs, seed)
+            played = simulation.episodes(episodes, seed)
             done = 0
-            for done, episode in enumerate(episodes, 1):
-                if done > runs:
-                    raise RuntimeError(f"the simulation went on after {runs} episodes")
+            for done, episode in enumerate(played, 1):
+                if done > episodes:
+                    raise RuntimeError(f"the simulation went on after {episodes} episodes")
                 recorder.episode(**episode)
-                if done < runs and stop():
+                if done < episodes and stop():
                     recorder.end("interrupted")
                     break
             else:
-                if done < runs:
-                    raise RuntimeError(f"the simulation ended after {done} of {runs} episodes")
-            close = getattr(episodes, "close", None)
+                if done < episodes:
+                    raise RuntimeError(f"the simulation ended after {done} of {episodes} episodes")
+            close = getattr(played, "close", None)
             if close is not None:
                 close()
         except SystemExit as error:  # it is no simulation's to end the program
@@ -110,16 +110,16 @@ def _watchdog(recorder: Recorder) -> Iterator[None]:
         thread.join(2.0)
 
 
-# --------------------------------------------------------------------------------------- campaigns
+# --------------------------------------------------------------------------------------- studies
 
 
 @frozen(kw_only=True)
 class Task:
-    """A session as a worker gets it."""
+    """A run as a worker gets it."""
 
     id: str
     config: Config
-    runs: int
+    episodes: int
     seed: int
     plugins: Mapping[str, Mapping[str, Any]]
     blocked: tuple[str, ...]
@@ -134,7 +134,7 @@ class Task:
 
 @frozen(kw_only=True)
 class Outcome:
-    """What became of a session: the `status` of its record, or `failed` with an error.
+    """What became of a run: the `status` of its record, or `failed` with an error.
 
     `exit_code` is that of a program that ended by this error.
     """
@@ -150,7 +150,7 @@ class Outcome:
 def ended(
     task: Task, warnings: Sequence[str], status: str, error: str | None = None, exit_code: int = 1
 ) -> Outcome:
-    """What became of the session of a task."""
+    """What became of the run of a task."""
     return Outcome(
         index=task.membership.index,
         id=task.id,
@@ -168,29 +168,29 @@ def recorder_of(
     warn: Callable[[str], None],
     clock: Clock = time,
 ) -> Recorder:
-    """The recorder of the session of a task, wherever it ran."""
+    """The recorder of the run of a task, wherever it ran."""
     return Recorder(
         task.config,
         manager=manager,
         subject=subject,
         seed=task.seed,
-        runs=task.runs,
+        episodes=task.episodes,
         tags=task.tags,
         notes=task.notes,
         experiments_dir=task.experiments_dir,
         command=task.command,
         id=task.id,
-        campaign=task.membership,
+        study=task.membership,
         clock=clock,
         warn=warn,
-        name_slow=False,  # that is said of the campaign
+        name_slow=False,  # that is said of the study
     )
 
 
 class _Worker:
-    """What a worker process shares with its parent: a flag to stop, and how far each session is.
+    """What a worker process shares with its parent: a flag to stop, and how far each run is.
 
-    `done` holds two numbers for each session: episodes, and those that succeeded.
+    `done` holds two numbers for each run: episodes, and those that succeeded.
     """
 
     stop: Event | None = None
@@ -200,7 +200,7 @@ class _Worker:
 
     @classmethod
     def must_stop(cls) -> bool:
-        """Whether this session is to end after its episode."""
+        """Whether this run is to end after its episode."""
         return cls.orphan or (cls.stop is not None and cls.stop.is_set())
 
 
@@ -234,7 +234,7 @@ def _outlive() -> None:
 
 
 class _Count:
-    """Tells the parent how far this session is."""
+    """Tells the parent how far this run is."""
 
     def __init__(self, index: int) -> None:
         self._place = 2 * index
@@ -248,7 +248,7 @@ class _Count:
 
 
 def run_task(task: Task) -> Outcome:
-    """Runs one session in this process and keeps its record; never raises what a session may."""
+    """Runs one run in this process and keeps its record; never raises what a run may."""
     warnings: list[str] = []
 
     outcome = partial(ended, task, warnings)
@@ -257,19 +257,19 @@ def run_task(task: Task) -> Outcome:
         return outcome("missing")
     _Worker.busy = True
     try:
-        # The campaign draws one bar for all sessions.
+        # The study draws one bar for all runs.
         plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
         manager = make_manager(plugins, blocked=task.blocked, config=task.config)
         if task.snapshot is not None:
             tell_metadata(manager, task.snapshot, task.jobs)
         if _Worker.done is not None:
-            manager.register(_Count(task.membership.index), name="campaign")
+            manager.register(_Count(task.membership.index), name="study")
         simulation = make_simulation(task.config, manager)
         recorder = recorder_of(task, manager, simulation.subject, warnings.append)
-        experiment = run_session(
+        experiment = run_simulation(
             simulation,
             recorder,
-            runs=task.runs,
+            episodes=task.episodes,
             seed=task.seed,
             stop=_Worker.must_stop,
         )
@@ -286,23 +286,23 @@ def run_tasks(
     tasks: Sequence[Task],
     jobs: int,
     *,
-    sessions: int,
+    runs: int,
     tick: Callable[[Sequence[int]], bool],
     retry: Callable[[Task], Task | None],
 ) -> list[Outcome]:
-    """Runs sessions on local processes, `jobs` side by side.
+    """Runs runs on local processes, `jobs` side by side.
 
     `tick` is called several times a second with the state of `_Worker.done`; once it returns True,
-    sessions end after their episode. A session whose worker died is tried once more, by itself,
+    runs end after their episode. A run whose worker died is tried once more, by itself,
     as the task that `retry` makes of it (None if it was finished after all); dead again, it is
     `crashed`.
     """
     outcomes: dict[int, Outcome] = {}
-    first = _on_pool(tasks, jobs, sessions, tick, outcomes)
+    first = _on_pool(tasks, jobs, runs, tick, outcomes)
     for task in first:
         # One by one: whoever dies now did it by itself.
         again = retry(task)
-        if again is not None and _on_pool([again], 1, sessions, tick, outcomes):
+        if again is not None and _on_pool([again], 1, runs, tick, outcomes):
             outcomes[task.membership.index] = Outcome(
                 index=task.membership.index,
                 id=again.id,
@@ -316,14 +316,16 @@ def warm_up() -> None:
     """Starts what workers are forked from, so that its imports run while others wait for git."""
     from multiprocessing import forkserver, get_context
 
-    get_context("forkserver").set_forkserver_preload(["qn_tracking.runner", "numpy", "cattrs"])
+    get_context("forkserver").set_forkserver_preload(
+        ["qn_tracking.tracking.runner", "numpy", "cattrs"]
+    )
     forkserver.ensure_running()
 
 
 def _on_pool(
     tasks: Sequence[Task],
     jobs: int,
-    sessions: int,
+    runs: int,
     tick: Callable[[Sequence[int]], bool],
     outcomes: dict[int, Outcome],
 ) -> list[Task]:
@@ -336,7 +338,7 @@ def _on_pool(
     context = get_context("forkserver")
     warm_up()
     stop = context.Event()
-    done = context.RawArray("q", 2 * sessions)
+    done = context.RawArray("q", 2 * runs)
     suspects: list[Task] = []
     waiting = list(tasks)
     while waiting:
@@ -379,7 +381,7 @@ def kill_workers() -> None:
 
 
 def with_snapshot(task: Task, snapshot: Mapping[str, Any], jobs: int) -> Task:
-    """The task with what was read of git and machine once for the whole campaign."""
+    """The task with what was read of git and machine once for the whole study."""
     return evolve(task, snapshot=snapshot, jobs=jobs)
 
 
@@ -389,7 +391,7 @@ def tell_metadata(
     jobs: int | None,
     resources: Mapping[str, Any] | None = None,
 ) -> None:
-    """Spares the metadata plugin of a session what is known already, if it is on."""
+    """Spares the metadata plugin of a run what is known already, if it is on."""
     metadata = manager.get_plugin("metadata")
     if metadata is not None:
         metadata.told(snapshot, jobs, resources)

@@ -1,4 +1,4 @@
-"""The records of the second tier: a campaign of sessions, a benchmark of it, what a judge finds.
+"""The records of the second tier: a study of runs, a benchmark of it, what a validator finds.
 
 A benchmark is self-contained: it holds every number of every episode, in columns, so that whatever
 it claims is recomputed from it and never trusted.
@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from qn_tracking.model import Config, Digests, FrozenDict, Measure, Subject, freeze
-
-SCHEMA = 1
+from qn_tracking.records.model import Config, Digests, FrozenDict, Measure, Subject, freeze
+from qn_tracking.records.schema import STUDY, SUBMISSION, VERIFICATION
 
 
 @frozen(kw_only=True)
@@ -26,20 +25,20 @@ class Contribution:
 
 
 @frozen(kw_only=True)
-class Campaign:
-    """Sessions declared before the first one starts; never rewritten.
+class Study:
+    """Runs declared before the first one starts; never rewritten.
 
     `text` is the configuration as it was read, `config_file` where: relative to the folder of
-    experiments, None for one that came with a package. What became of each session is in the
+    experiments, None for one that came with a package. What became of each run is in the
     records, which are called `<id>.s<index>`, and `<id>.s<index>.r<n>` for the n-th time it was
     tried again.
     """
 
-    schema: int = SCHEMA
+    schema: int = STUDY.version
     id: str
     created: str
-    sessions: int
     runs: int
+    episodes: int
     seed: int
     seeds: tuple[int, ...]
     config: Config
@@ -68,7 +67,7 @@ class Category:
 
 @frozen(kw_only=True)
 class Columns:
-    """The episodes of a session, a tuple of equal length for each field."""
+    """The episodes of a run, a tuple of equal length for each field."""
 
     seed: tuple[int | None, ...]
     success: tuple[bool | None, ...]
@@ -82,7 +81,7 @@ class Columns:
 
 
 @frozen(kw_only=True)
-class Session:
+class Run:
     """One learning run: the unit of inference."""
 
     id: str
@@ -99,9 +98,9 @@ class Session:
 
 @frozen(kw_only=True)
 class Estimate:
-    """A metric over sessions: n, mean, t-interval (ddof 1), interquartile mean, CVaR of the worst.
+    """A metric over runs: n, mean, t-interval (ddof 1), interquartile mean, CVaR of the worst.
 
-    Where the sessions do not differ, `low` and `high` are Wilson's for the pooled count, and
+    Where the runs do not differ, `low` and `high` are Wilson's for the pooled count, and
     `pooled` says so.
     """
 
@@ -117,9 +116,9 @@ class Estimate:
 
 @frozen(kw_only=True)
 class Aggregates:
-    """What a benchmark claims; recomputed from its sessions whenever it is read."""
+    """What a benchmark claims; recomputed from its runs whenever it is read."""
 
-    sessions: int
+    runs: int
     episodes: int
     success_rate: Estimate
     sample_efficiency: Estimate
@@ -138,10 +137,10 @@ class Aggregates:
 
 @frozen(kw_only=True)
 class Declared:
-    """The campaign that a benchmark is made of, and what became of its sessions."""
+    """The study that a benchmark is made of, and what became of its runs."""
 
     id: str
-    sessions: int
+    runs: int
     seed: int
     finished: int
     failed: int
@@ -164,7 +163,7 @@ class Source:
 class Benchmark:
     """A submission."""
 
-    schema: int = SCHEMA
+    schema: int = SUBMISSION.version
     id: str
     protocol: int
     created: str
@@ -173,19 +172,19 @@ class Benchmark:
     subject: Subject
     config: Config
     text: str = field(repr=False)
-    runs: int
-    campaign: Declared | None = None
+    episodes: int
+    study: Declared | None = None
     source: Source = Source()
     code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
     packages: str | None = None
     system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
     aggregates: Aggregates
-    sessions: tuple[Session, ...]
+    runs: tuple[Run, ...]
 
 
 @frozen(kw_only=True)
 class Finding:
-    """What a judge has to say: an `error` keeps a submission out, a `warning` goes with it."""
+    """What a validator has to say: an `error` keeps a submission out, a `warning` goes with it."""
 
     rule: str
     level: Literal["error", "warning"]
@@ -195,7 +194,7 @@ class Finding:
 
 @frozen(kw_only=True)
 class Checked:
-    """A session that was run for a verification: what it gave, and whether that is what was told.
+    """A run that was run for a verification: what it gave, and whether that is what was told.
 
     `index` is its place in the submission, None for a fresh seed. `difference` names the first
     episode and field that differ.
@@ -218,7 +217,7 @@ class Replicated:
     mean: float
     fresh_mean: float
     bound: float
-    sessions: int
+    runs: int
     fresh: int
     false_alarm: float
     best_of_2n: float
@@ -233,7 +232,7 @@ class Verification:
     `code` is what ran: `commit` of it, or with `present` the code that was installed.
     """
 
-    schema: int = SCHEMA
+    schema: int = VERIFICATION.version
     id: str
     submission: str
     sha256: str
@@ -250,5 +249,5 @@ class Verification:
     code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
     versions: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
     system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
-    sessions: tuple[Checked, ...] = ()
+    runs: tuple[Checked, ...] = ()
     replication: Replicated | None = None

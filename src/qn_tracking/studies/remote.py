@@ -1,8 +1,8 @@
-"""Sessions of a campaign on an executor that a plugin made, on other machines for instance.
+"""Runs of a study on an executor that a plugin made, on other machines for instance.
 
 The worker plays and writes nothing: it returns its episodes and what it is. The one process that
-has declared the campaign writes each session down when it arrives, through the same recorder and
-the same sinks as a session of its own, with the times that the worker measured.
+has declared the study writes each run down when it arrives, through the same recorder and
+the same sinks as a run of its own, with the times that the worker measured.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from attrs import evolve, field, frozen
 
 from qn_tracking import ids
 from qn_tracking.errors import PluginError, QnError, describe
-from qn_tracking.hookspecs import hookimpl
-from qn_tracking.manager import SIMULATION, entry_points, make_manager, make_simulation
-from qn_tracking.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
-from qn_tracking.recorder import (
+from qn_tracking.records.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
+from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.tracking.manager import SIMULATION, entry_points, make_manager, make_simulation
+from qn_tracking.tracking.recorder import (
     FACTS_TIMEOUT,
     NO_SUBJECT,
     Recorder,
     error_info,
     warn_on_stderr,
 )
-from qn_tracking.runner import (
+from qn_tracking.tracking.runner import (
     Outcome,
     Task,
     ended,
     pin_numeric_threads,
     recorder_of,
-    run_session,
+    run_simulation,
     tell_metadata,
 )
 
@@ -42,7 +42,7 @@ METADATA = "metadata"
 
 @frozen(kw_only=True)
 class Played:
-    """A session as it comes back: what its recorder is told, and by whom.
+    """A run as it comes back: what its recorder is told, and by whom.
 
     `began` is in seconds since 1970, `seconds` what it took. `facts` are those of the `metadata`
     plugin where it ran: code, packages, system and resources.
@@ -86,7 +86,7 @@ class _Kept:
 
 
 class _Told:
-    """The clock of a session that ran elsewhere: it shows what was measured there."""
+    """The clock of a run that ran elsewhere: it shows what was measured there."""
 
     def __init__(self, played: Played) -> None:
         self._began = played.began
@@ -100,7 +100,7 @@ class _Told:
 
 
 def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
-    """Runs one session here, on the worker, and writes nothing; never raises what a session may.
+    """Runs one run here, on the worker, and writes nothing; never raises what a run may.
 
     `stop` is asked after each episode.
     """
@@ -127,17 +127,17 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
             manager=manager,
             subject=subject,
             seed=task.seed,
-            runs=task.runs,
+            episodes=task.episodes,
             command=(),
             id=task.id,
-            campaign=task.membership,
+            study=task.membership,
             warn=warnings.append,
             name_slow=False,
         )
     except (Exception, SystemExit) as error:
         return failed(error)
     try:
-        run_session(simulation, recorder, runs=task.runs, seed=task.seed, stop=stop)
+        run_simulation(simulation, recorder, episodes=task.episodes, seed=task.seed, stop=stop)
     except (Exception, SystemExit) as error:
         if recorder.experiment is None:
             return failed(error)
@@ -177,16 +177,16 @@ def _what_runs_here(subject: Subject) -> Mapping[str, Any]:
         id=ids.new_id(), started=ids.utc(time.time()), config=from_mapping({}), subject=subject
     )
     found = take_snapshot(about, FACTS_TIMEOUT)
-    if found["code"] is None:  # raised, so that the next session asks again
+    if found["code"] is None:  # raised, so that the next run asks again
         raise PluginError("what code this worker runs could not be read", field=METADATA)
     return {key: value for key, value in found.items() if key not in ("git", "warnings")}
 
 
 def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | None) -> Outcome:
-    """Makes the record of a session that ran elsewhere; `here` are the facts of this process.
+    """Makes the record of a run that ran elsewhere; `here` are the facts of this process.
 
     What git says is this process's, what runs, and on what, the worker's. A worker that runs other
-    code than is installed here has done something else: its session fails.
+    code than is installed here has done something else: its run fails.
     """
     warnings: list[str] = []
 
@@ -201,7 +201,7 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
             f"the worker runs other code of {other} (install the same there, and restart it)",
         )
     snapshot = {**here, **{k: v for k, v in played.facts.items() if k != "resources"}}
-    # The campaign draws one bar for all sessions.
+    # The study draws one bar for all runs.
     plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
     clock = _Told(played)
     try:
@@ -257,12 +257,12 @@ def _submitted(
     if not isinstance(future, Future):
         raise PluginError(f"submit returned {_brief(future)}, expected a Future")
     if future in running:
-        raise PluginError("submit returned the Future of another session")
+        raise PluginError("submit returned the Future of another run")
     return future
 
 
 def _brief(value: object) -> str:
-    return f"session {value.id}" if isinstance(value, Played) else type(value).__name__
+    return f"run {value.id}" if isinstance(value, Played) else type(value).__name__
 
 
 def run_tasks(
@@ -270,19 +270,19 @@ def run_tasks(
     executor: Executor,
     jobs: int | None,
     *,
-    sessions: int,
+    runs: int,
     here: Callable[[], Mapping[str, Any]],
     tick: Callable[[Sequence[int]], bool],
 ) -> list[Outcome]:
-    """Runs sessions on an executor, at most `jobs` at a time, and writes them down as they arrive.
+    """Runs runs on an executor, at most `jobs` at a time, and writes them down as they arrive.
 
     `tick` is called several times a second with what is done, two numbers for each of the
-    `sessions` of the campaign: episodes, and those that succeeded. Once it returns True, no other
-    session is begun, and those under way end after their episode, if the executor can tell them.
-    What the executor cannot run is `missing`: the campaign can be resumed.
+    `runs` of the study: episodes, and those that succeeded. Once it returns True, no other
+    run is begun, and those under way end after their episode, if the executor can tell them.
+    What the executor cannot run is `missing`: the study can be resumed.
     """
     outcomes: dict[int, Outcome] = {}
-    done = [0] * (2 * sessions)
+    done = [0] * (2 * runs)
     waiting = list(tasks)
     running: dict[Future[Played], Task] = {}
     arrived: list[tuple[Task, Future[Played]]] = []
@@ -304,7 +304,7 @@ def run_tasks(
             return
         played: object = future.result()
         if not isinstance(played, Played) or played.id != task.id:
-            lost(task, PluginError(f"what came back is not this session: {_brief(played)}"))
+            lost(task, PluginError(f"what came back is not this run: {_brief(played)}"))
             return
         place = task.membership.index
         outcomes[place] = write_down(task, played, facts, jobs)
@@ -336,5 +336,5 @@ def run_tasks(
                 try:
                     interrupt()
                 except (Exception, SystemExit) as error:
-                    warn_on_stderr(f"the executor cannot tell its sessions: {describe(error)}")
+                    warn_on_stderr(f"the executor cannot tell its runs: {describe(error)}")
     return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]

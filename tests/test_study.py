@@ -1,4 +1,4 @@
-"""Sessions side by side: declared first, the same whatever the number of workers, resumable."""
+"""Runs side by side: declared first, the same whatever the number of workers, resumable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from conftest import BIN, Program, wait_until
 from qn_tracking.cli.identity import git_user
-from qn_tracking.ids import session_seed
+from qn_tracking.ids import run_seed
 
 QN_RUN = str(BIN / "qn-run")
 
@@ -24,43 +24,43 @@ def records(folder: str = "experiments") -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
 
 
-def campaign(folder: str = "experiments") -> dict[str, Any]:
-    (path,) = Path(folder).glob("campaigns/*.json")
+def study(folder: str = "experiments") -> dict[str, Any]:
+    (path,) = Path(folder).glob("studies/*.json")
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
 def test_results_do_not_depend_on_the_workers(project: Path, qn_run: Program) -> None:
-    args = ("small.yml", "--sessions", "4", "--runs", "20", "--seed", "1", "--tag", "a=b")
+    args = ("small.yml", "--n-seeds", "4", "--episodes", "20", "--seed", "1", "--tag", "a=b")
     digests = []
     for jobs in ("1", "3"):
         done = qn_run(*args, "--jobs", jobs, "--experiments-dir", f"e{jobs}")
         assert done.returncode == 0, done.stderr
         found = records(f"e{jobs}")
-        assert [one["campaign"]["index"] for one in found] == [0, 1, 2, 3]
+        assert [one["study"]["index"] for one in found] == [0, 1, 2, 3]
         assert len({one["seed"] for one in found}) == 4
         assert {one["tags"]["a"] for one in found} == {"b"}
         assert {one["facts"]["metadata"]["resources"]["jobs"] for one in found} == {int(jobs)}
         digests.append([one["digests"] for one in found])
     assert digests[0] == digests[1]
-    declared = campaign("e1")
+    declared = study("e1")
     assert declared["seeds"] == [one["seed"] for one in records("e1")]
-    # One session alone gives what it gave among the others.
+    # One run alone gives what it gave among the others.
     seed = str(declared["seeds"][2])
-    alone = json.loads(qn_run("small.yml", "--runs", "20", "--seed", seed, "--json").stdout)
+    alone = json.loads(qn_run("small.yml", "--episodes", "20", "--seed", seed, "--json").stdout)
     assert alone["digests"] == digests[0][2]
 
 
-def test_seeds_derive_from_configuration_campaign_and_index() -> None:
-    seeds = {session_seed(d, s, i) for d in ("a", "b") for s in (1, 2) for i in range(50)}
+def test_seeds_derive_from_configuration_study_and_index() -> None:
+    seeds = {run_seed(d, s, i) for d in ("a", "b") for s in (1, 2) for i in range(50)}
     assert len(seeds) == 200
     assert all(0 <= seed < 2**53 for seed in seeds)
-    assert session_seed("a", 1, 0) == session_seed("a", 1, 0)
+    assert run_seed("a", 1, 0) == run_seed("a", 1, 0)
 
 
-def test_json_tells_every_session(qn_run: Program) -> None:
-    done = qn_run("small.yml", "--sessions", "2", "--runs", "5", "--json")
+def test_json_tells_every_run(qn_run: Program) -> None:
+    done = qn_run("small.yml", "--n-seeds", "2", "--episodes", "5", "--json")
     doc = json.loads(done.stdout)
-    assert [one["status"] for one in doc["sessions"]] == ["completed", "completed"]
+    assert [one["status"] for one in doc["runs"]] == ["completed", "completed"]
     assert doc["finished"] == 2
 
 
@@ -72,7 +72,7 @@ class Sink:
     def __init__(self, index, times):
         self.index, self.times = index, times
     @hookimpl
-    def run_start(self, run): self.me = run.campaign.index == self.index
+    def run_start(self, run): self.me = run.study.index == self.index
     @hookimpl
     def episode_end(self, episode):
         if self.me and episode.index == 3:
@@ -84,36 +84,36 @@ class Sink:
 
 
 @pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 1)])
-def test_a_worker_that_dies_costs_its_session_one_more_try(
+def test_a_worker_that_dies_costs_its_run_one_more_try(
     qn_run: Program, times: int, code: int
 ) -> None:
     Path("crash.py").write_text(CRASH)
     with Path("small.yml").open("a") as config:
         config.write(f"plugins: {{'crash:Sink': {{index: 1, times: {times}}}}}\n")
-    done = qn_run("small.yml", "--sessions", "4", "--runs", "10", "--jobs", "2", "--seed", "3")
+    done = qn_run("small.yml", "--n-seeds", "4", "--episodes", "10", "--jobs", "2", "--seed", "3")
     assert done.returncode == code, done.stderr
-    assert "session 1: its worker died; once more, by itself" in done.stderr
-    found = {one["campaign"]["index"]: one for one in records() if one["status"] == "completed"}
+    assert "run 1: its worker died; once more, by itself" in done.stderr
+    found = {one["study"]["index"]: one for one in records() if one["status"] == "completed"}
     assert sorted(found) == ([0, 1, 2, 3] if times == 1 else [0, 2, 3])
     if times == 1:
-        assert found[1]["campaign"]["attempt"] == 1
+        assert found[1]["study"]["attempt"] == 1
         return
-    assert "session 1: the worker died, twice" in done.stderr
-    again = qn_run("--resume", campaign()["id"])
+    assert "run 1: the worker died, twice" in done.stderr
+    again = qn_run("--resume", study()["id"])
     assert again.returncode == 0, again.stderr
-    done_now = [one["campaign"]["index"] for one in records() if one["status"] == "completed"]
+    done_now = [one["study"]["index"] for one in records() if one["status"] == "completed"]
     assert sorted(done_now) == [0, 1, 2, 3]
 
 
-def test_a_session_that_fails_is_reported_and_the_others_are_kept(qn_run: Program) -> None:
+def test_a_run_that_fails_is_reported_and_the_others_are_kept(qn_run: Program) -> None:
     Path("bad.py").write_text(
         "from qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n  def run_start(self, run):\n"
-        "    if run.campaign.index == 1: raise RuntimeError('boom')\n"
+        "    if run.study.index == 1: raise RuntimeError('boom')\n"
     )
-    done = qn_run("small.yml", "--sessions", "3", "--runs", "5", "--plugins", "bad:Sink")
+    done = qn_run("small.yml", "--n-seeds", "3", "--episodes", "5", "--plugins", "bad:Sink")
     assert done.returncode == 1
-    assert "session 1: plugin bad:Sink: run_start: RuntimeError: boom" in done.stderr
-    assert sorted(one["campaign"]["index"] for one in records()) == [0, 2]
+    assert "run 1: plugin bad:Sink: run_start: RuntimeError: boom" in done.stderr
+    assert sorted(one["study"]["index"] for one in records()) == [0, 2]
 
 
 SLOW = """
@@ -125,10 +125,10 @@ class Sink:
 """
 
 
-def slow_campaign() -> subprocess.Popen[str]:
+def slow_study() -> subprocess.Popen[str]:
     Path("slow.py").write_text(SLOW)
     process = subprocess.Popen(
-        [QN_RUN, "small.yml", "--sessions", "4", "--runs", "40", "--seed", "5", "--jobs", "2",
+        [QN_RUN, "small.yml", "--n-seeds", "4", "--episodes", "40", "--seed", "5", "--jobs", "2",
          "--plugins", "slow:Sink"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -142,12 +142,12 @@ def listed(*args: str) -> bytes:
 
 def digests_of(folder: str) -> list[Any]:
     found = [one for one in records(folder) if one["status"] == "completed"]
-    return [one["digests"] for one in sorted(found, key=lambda one: one["campaign"]["index"])]
+    return [one["digests"] for one in sorted(found, key=lambda one: one["study"]["index"])]
 
 
-def test_a_campaign_is_run_by_one_process(project: Path, qn_run: Program) -> None:
-    process = slow_campaign()
-    done = qn_run("--resume", campaign()["id"])
+def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
+    process = slow_study()
+    done = qn_run("--resume", study()["id"])
     assert done.returncode == 4
     assert "is being run by another process" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -156,34 +156,34 @@ def test_a_campaign_is_run_by_one_process(project: Path, qn_run: Program) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_campaign_that_was_stopped_goes_on_where_it_was(
+def test_a_study_that_was_stopped_goes_on_where_it_was(
     project: Path, qn_run: Program, number: int
 ) -> None:
-    process = slow_campaign()
+    process = slow_study()
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     kept = {one["id"] for one in records() if one["status"] == "completed"}
     assert len(kept) >= 2
     if number == signal.SIGINT:
-        assert f"go on with: qn-run --resume {campaign()['id']}" in said
+        assert f"go on with: qn-run --resume {study()['id']}" in said
     # Workers of a parent that was killed end by themselves.
     wait_until(lambda: b'"experiments": []' in listed("--status", "running", "--json"))
-    done = qn_run("--resume", campaign()["id"], "--jobs", "2")
+    done = qn_run("--resume", study()["id"], "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert kept <= {one["id"] for one in records() if one["status"] == "completed"}
     whole = qn_run(
-        "small.yml", "--sessions", "4", "--runs", "40", "--seed", "5", "--experiments-dir", "w"
+        "small.yml", "--n-seeds", "4", "--episodes", "40", "--seed", "5", "--experiments-dir", "w"
     )
     assert whole.returncode == 0
     assert digests_of("experiments") == digests_of("w")
     # There is nothing left to do, and nothing is done.
     before = sorted(os.listdir("experiments/runs"))
-    assert qn_run("--resume", campaign()["id"]).returncode == 0
+    assert qn_run("--resume", study()["id"]).returncode == 0
     assert sorted(os.listdir("experiments/runs")) == before
 
 
-def test_a_campaign_that_goes_on_is_recorded_as_of_the_repository_of_its_configuration(
+def test_a_study_that_goes_on_is_recorded_as_of_the_repository_of_its_configuration(
     project: Path, qn_run: Program, git: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "other", "third"):
@@ -195,15 +195,15 @@ def test_a_campaign_that_goes_on_is_recorded_as_of_the_repository_of_its_configu
     monkeypatch.chdir("other")
     Path("bad.py").write_text(
         "import os\nfrom qn_tracking import hookimpl\nclass Sink:\n  @hookimpl\n"
-        "  def run_start(self, run):\n    if run.campaign.index == 1 and 'BAD' in os.environ:\n"
+        "  def run_start(self, run):\n    if run.study.index == 1 and 'BAD' in os.environ:\n"
         "      raise RuntimeError('boom')\n"
     )
     done = qn_run(
-        "../one/my.yml", "--sessions", "2", "--runs", "5", "--plugins", "bad:Sink",
+        "../one/my.yml", "--n-seeds", "2", "--episodes", "5", "--plugins", "bad:Sink",
         "--experiments-dir", str(project / "e"), env={"BAD": "1"},
     )  # fmt: skip
     assert done.returncode == 1
-    declared = campaign(str(project / "e"))
+    declared = study(str(project / "e"))
     shutil.copy("bad.py", project / "third")
     monkeypatch.chdir(project / "third")
     again = qn_run("--resume", declared["id"], "--experiments-dir", "../e")
@@ -217,15 +217,15 @@ def test_a_campaign_that_goes_on_is_recorded_as_of_the_repository_of_its_configu
     assert declared["config_file"] == "../one/my.yml"
 
 
-def test_a_campaign_of_before_that_or_whose_file_is_gone_goes_on(
+def test_a_study_of_before_that_or_whose_file_is_gone_goes_on(
     project: Path, qn_run: Program
 ) -> None:
     Path("gone.yml").write_text(Path("small.yml").read_text())
     for edit in ("gone", "before"):
         folder = f"e-{edit}"
-        args = ("gone.yml", "--sessions", "1", "--runs", "5", "--experiments-dir", folder)
+        args = ("gone.yml", "--n-seeds", "1", "--episodes", "5", "--experiments-dir", folder)
         assert qn_run(*args).returncode == 0
-        (declared,) = Path(folder).glob("campaigns/*.json")
+        (declared,) = Path(folder).glob("studies/*.json")
         doc = json.loads(declared.read_text())
         for record in Path(folder).glob("*.json"):
             record.unlink()
@@ -244,15 +244,15 @@ def test_a_campaign_of_before_that_or_whose_file_is_gone_goes_on(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--resume", "nope"], "no campaign nope"),
+        (["--resume", "nope"], "no study nope"),
         (["--resume", "../x"], "is not an id"),
         (["small.yml", "--resume", "x"], "--resume goes with no configuration"),
         (["--resume", "x", "--seed", "4"], "--seed goes with no --resume"),
         (["--resume", "x", "--set", "a=1"], "--set goes with no --resume"),
-        (["small.yml", "--jobs", "2"], "--jobs goes with --sessions"),
-        (["small.yml", "--sessions", "0"], "expected a whole number from 1"),
-        (["small.yml", "--sessions", "1000"], "--sessions 1000: at most 999"),
-        (["nope.yml", "--sessions", "2"], "nope.yml: no such file"),
+        (["small.yml", "--jobs", "2"], "--jobs goes with --n-seeds"),
+        (["small.yml", "--n-seeds", "0"], "expected a whole number from 1"),
+        (["small.yml", "--n-seeds", "1000"], "--n-seeds 1000: at most 999"),
+        (["nope.yml", "--n-seeds", "2"], "nope.yml: no such file"),
     ],
 )
 def test_what_makes_no_sense_writes_nothing(
@@ -273,7 +273,7 @@ def test_a_configuration_with_secrets_cannot_go_on(qn_run: Program) -> None:
         "  def __init__(self, api_key): assert api_key == 'hunter2secret'\n"
         "  @hookimpl\n  def episode_end(self): pass\n"
     )
-    done = qn_run("small.yml", "--sessions", "2", "--runs", "3")
+    done = qn_run("small.yml", "--n-seeds", "2", "--episodes", "3")
     assert done.returncode == 0, done.stderr
     for path in Path("experiments").rglob("*"):
         assert path.is_dir() or b"hunter2" not in path.read_bytes()
@@ -299,11 +299,11 @@ def test_a_disk_that_is_full_is_said_by_the_exit_code(project: Path) -> None:
     import resource
 
     done = subprocess.run(
-        [QN_RUN, "small.yml", "--sessions", "2", "--runs", "400", "--jobs", "2"],
+        [QN_RUN, "small.yml", "--n-seeds", "2", "--episodes", "400", "--jobs", "2"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "EFBIG" in done.stderr
-    # Those sessions ended, and what is lacking are lines of their journals.
+    # Those runs ended, and what is lacking are lines of their journals.
     assert {one["status"] for one in records()} == {"completed"}

@@ -26,8 +26,7 @@ import orjson
 from attrs import evolve
 from pluggy import PluginManager
 
-from qn_tracking import codec, config as configuration, ids
-from qn_tracking.emit import Emitter, slow
+from qn_tracking import config as configuration, ids
 from qn_tracking.errors import (
     PluginError,
     QnError,
@@ -37,7 +36,8 @@ from qn_tracking.errors import (
     printable,
     storable,
 )
-from qn_tracking.model import (
+from qn_tracking.records import codec
+from qn_tracking.records.model import (
     EMPTY,
     MAX_INT,
     Artifact,
@@ -54,8 +54,9 @@ from qn_tracking.model import (
     Subject,
     freeze,
 )
+from qn_tracking.records.stats import Tally
 from qn_tracking.redact import redact_arguments, redact_config, redact_text, redact_value
-from qn_tracking.stats import Tally
+from qn_tracking.tracking.emit import Emitter, slow
 
 NO_SUBJECT = Subject()
 RESERVED = frozenset(("run.json", "episodes.jsonl", "facts.json", "labels.json"))
@@ -98,20 +99,20 @@ class Recorder:
         manager: PluginManager,
         subject: Subject = NO_SUBJECT,
         seed: int | None = None,
-        runs: int | None = None,
+        episodes: int | None = None,
         tags: Mapping[str, str] = EMPTY,
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
         command: Sequence[str] | None = None,
         id: str | None = None,
-        campaign: Membership | None = None,
+        study: Membership | None = None,
         origin: Origin | None = None,
         clock: Clock = time,
         warn: Callable[[str], None] = warn_on_stderr,
         name_slow: bool = True,
     ) -> None:
         config = configuration.as_config(config)
-        for name, number in (("seed", seed), ("runs", runs)):
+        for name, number in (("seed", seed), ("episodes", episodes)):
             if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
                 raise UsageError(f"{name}: expected a whole number below 2**53, got {number!r}")
         if not all(type(text) is str for pair in dict(tags).items() for text in pair):
@@ -130,13 +131,13 @@ class Recorder:
             config=redact_config(config),
             subject=subject,
             seed=config.settings.get("seed") if seed is None else seed,
-            runs=runs,
+            episodes=episodes,
             tags={storable(key): storable(redact_value(value, key)) for key, value in tags.items()},
             notes=None if notes is None else redact_text(storable(notes)),
             command=tuple(
                 map(storable, redact_arguments(sys.argv if command is None else command))
             ),
-            campaign=campaign,
+            study=study,
             # Absolute now: the host may change its directory before the end.
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
@@ -173,8 +174,8 @@ class Recorder:
     @property
     def busy(self) -> tuple[str, float] | None:
         """The plugin that is being called now and for how many seconds, for a watchdog."""
-        listener = self._emitter.busy
-        return None if listener is None else (listener.name, perf_counter() - self._emitter.since)
+        plugin = self._emitter.busy
+        return None if plugin is None else (plugin.name, perf_counter() - self._emitter.since)
 
     def warn(self, text: str) -> None:
         """Says a warning and keeps it for the record."""
@@ -189,8 +190,8 @@ class Recorder:
         """Tells the plugins; a plugin that cannot start stops the run here.
 
         With `at_exit`, a run that nobody has ended when the program ends is ended then: `failed`
-        with the error that ended the program, `completed` if all declared `runs` are there, else
-        `interrupted`.
+        with the error that ended the program, `completed` if all declared `episodes` are
+        there, else `interrupted`.
         """
         if self._state != "new":
             raise UsageError(f"run {self.id} was started before")
@@ -221,7 +222,7 @@ class Recorder:
         last = _last_error()
         if last is not None and last is not self._before:
             status, error = _status(last)
-        elif self._count == self.run.runs:
+        elif self._count == self.run.episodes:
             status, error = "completed", None
         else:
             # How the program ended cannot be known here, `sys.exit` above all.
@@ -486,7 +487,7 @@ class Recorder:
             wall_seconds=seconds,
             steps_per_second=results.total_steps / seconds if results.total_steps else None,
             seed=run.seed,
-            runs=run.runs,
+            episodes=run.episodes,
             subject=run.subject,
             results=results,
             digests=self._tally.digests(),
@@ -494,7 +495,7 @@ class Recorder:
             notes=run.notes,
             config=run.config,
             command=run.command,
-            campaign=run.campaign,
+            study=run.study,
             error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(

@@ -12,7 +12,8 @@ from typing import Any, NewType, NoReturn, Protocol, TypedDict
 
 from attrs import field, frozen
 
-SCHEMA = 1
+from qn_tracking.records.schema import RECORD
+
 MAX_INT = 2**53
 """Integers of a record stay below it: beyond, readers of JSON begin to round."""
 
@@ -92,7 +93,7 @@ class Subject:
 
 @frozen(kw_only=True)
 class Membership:
-    """The campaign that a run is a session of; `attempt` counts those that crashed before it."""
+    """The study that a run is a run of; `attempt` counts those that crashed before it."""
 
     id: str
     index: int
@@ -108,11 +109,11 @@ class RunInfo:
     config: Config
     subject: Subject = Subject()
     seed: int | None = None
-    runs: int | None = None
+    episodes: int | None = None
     tags: Mapping[str, str] = _frozen_mapping()
     notes: str | None = None
     command: tuple[str, ...] = ()
-    campaign: Membership | None = None
+    study: Membership | None = None
     experiments_dir: str | None = field(default=None, metadata={"stored": False})
 
 
@@ -252,7 +253,7 @@ class Experiment:
     whoever has kept them all knows better.
     """
 
-    schema: int = SCHEMA
+    schema: int = RECORD.version
     id: str
     status: str
     started: str
@@ -260,7 +261,7 @@ class Experiment:
     wall_seconds: float | None = None
     steps_per_second: float | None = None
     seed: int | None = None
-    runs: int | None = None
+    episodes: int | None = None
     subject: Subject = Subject()
     results: Results = Results()
     digests: Digests | None = None
@@ -268,7 +269,7 @@ class Experiment:
     notes: str | None = None
     config: Config
     command: tuple[str, ...] = ()
-    campaign: Membership | None = None
+    study: Membership | None = None
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -306,5 +307,5 @@ class Simulation(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before the first episode."""
 
-    def episodes(self, runs: int, seed: int) -> Iterator[EpisodeFields]:
-        """A fresh session of `runs` episodes; the same seed yields the same ones."""
+    def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
+        """A fresh run of `count` episodes; the same seed yields the same ones."""

@@ -1,4 +1,4 @@
-"""Sessions of a submission run again for `qn-bench verify`: by which code, kept from what."""
+"""Runs of a submission run again for `qn-bench verify`: by which code, kept from what."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qn_tracking.benchmark import verifications
 from qn_tracking.cli import signals
 from qn_tracking.cli.bench import code_now, warn
 from qn_tracking.errors import UnsupportedError
+from qn_tracking.records.submission import Benchmark
 from qn_tracking.render.text import clip, duration
-from qn_tracking.submission import Benchmark
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.provenance import Provenance
-    from qn_tracking.benchmark.verify import Kept, Run
-    from qn_tracking.model import Episode
+    from qn_tracking.benchmark.verify import Execute, Kept
+    from qn_tracking.records.model import Episode
 
 ISOLATION = {
     "installed code": "runs the installed code, which is that of the submission",
@@ -31,14 +31,14 @@ ISOLATION = {
 
 
 class InterruptedRunError(Exception):
-    """A signal ended it before all sessions were run."""
+    """A signal ended it before all runs were run."""
 
 
 def stop(received: list[int]) -> None:
-    """The first signal ends after the sessions that run, the second at once."""
+    """The first signal ends after the runs that run, the second at once."""
     if len(received) == 1:
         name = signals.name(received[0])
-        warn(f"{name}: stopping after these sessions (again to stop at once)")
+        warn(f"{name}: stopping after these runs (again to stop at once)")
         return
     _kill_children()
     raise KeyboardInterrupt
@@ -61,8 +61,8 @@ def runner(
     trust: bool,
     present_code: bool,
     renew: bool,
-) -> tuple[Run, str]:
-    """What runs a session, and what it is kept from. Raises UnsupportedError for what may not.
+) -> tuple[Execute, str]:
+    """What runs a run, and what it is kept from. Raises UnsupportedError for what may not.
 
     With `renew` it is the installed code, which need not be that of the submission.
     """
@@ -103,16 +103,16 @@ def runner(
         roots = tuple(dict.fromkeys((*of_them, *reproduce.source_roots(tree, packages))))
 
     def run(
-        text: str, overrides: Mapping[str, Any], label: str, seed: int, runs: int
+        text: str, overrides: Mapping[str, Any], label: str, seed: int, episodes: int
     ) -> Sequence[Episode]:
-        replay = reproduce.run_session_in(
+        replay = reproduce.run_text_in(
             sys.executable,
             roots,
             text,
             overrides,
             label,
             seed=seed,
-            runs=runs,
+            episodes=episodes,
             digest=benchmark.config.digest,
             place=place,
             sandbox=trust,
@@ -120,7 +120,7 @@ def runner(
         told = replay.experiment
         if told.status != "completed" or not replay.episodes:
             cause = f": {told.error.type}: {told.error.message}" if told.error else ""
-            raise UnsupportedError(f"the session of seed {seed} {told.status}{cause}")
+            raise UnsupportedError(f"the run of seed {seed} {told.status}{cause}")
         code = (told.facts.get("metadata") or {}).get("code") or ()
         ran = {str(one.get("name")): one.get("digest") for one in code}
         # A package that the submission kept silent about is as bad as one that is another.
@@ -157,7 +157,7 @@ def elsewhere(benchmark: Benchmark) -> bool:
 
 
 class Display:
-    """One line while sessions are run: how many are done, how long it will take."""
+    """One line while runs are run: how many are done, how long it will take."""
 
     def __init__(self, benchmark: Benchmark, kept: Kept, silent: bool) -> None:
         self._total, self._kept = len(kept.plan), len(kept.done)
@@ -173,7 +173,7 @@ class Display:
         self._next = now + (0.1 if self._live else 10.0)
         done = len(kept.done)
         left = (now - self._began) / max(done - self._kept, 1) * (self._total - done)
-        line = f"sessions {done}/{self._total}  {duration(left)} left"
+        line = f"runs {done}/{self._total}  {duration(left)} left"
         if self._live:
             import shutil
 

@@ -17,7 +17,7 @@ from attrs import define
 from pluggy import HookImpl, PluginManager
 
 from qn_tracking.errors import PluginError, PluginSetupError, QnError, describe
-from qn_tracking.model import Episode, Experiment, Failure, PluginUse, RunInfo
+from qn_tracking.records.model import Episode, Experiment, Failure, PluginUse, RunInfo
 
 SLOW_SHARE = 0.05
 SLOW_SECONDS = 0.2
@@ -36,7 +36,7 @@ def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
 
 
 @define(eq=False)
-class _Listener:
+class _Plugin:
     name: str
     call: Callable[..., Any]
     seconds: float = 0.0
@@ -48,20 +48,20 @@ class _Listener:
 class Emitter:
     """The plugins of one run, in the order in which they are called.
 
-    `busy` is the listener that is being called now and `since` the `perf_counter` of its call, for
+    `busy` is the plugin that is being called now and `since` the `perf_counter` of its call, for
     a watchdog in another thread. Whatever a plugin raises is its failure, SystemExit too.
     KeyboardInterrupt always passes, and what a signal handler of the host's raised.
     """
 
     def __init__(self, manager: PluginManager, warn: Callable[[str], None]) -> None:
         self.failures: list[Failure] = []
-        self.busy: _Listener | None = None
+        self.busy: _Plugin | None = None
         self.since = 0.0
         self._warn = warn
-        self._start = _listeners(manager, "run_start", ("run", "warn"))
-        self._episode = _listeners(manager, "episode_end", ("run", "episode"))
-        self._facts = _listeners(manager, "run_facts", ("run",))
-        self._end = _listeners(manager, "run_end", ("experiment",))
+        self._start = _plugins(manager, "run_start", ("run", "warn"))
+        self._episode = _plugins(manager, "episode_end", ("run", "episode"))
+        self._facts = _plugins(manager, "run_facts", ("run",))
+        self._end = _plugins(manager, "run_end", ("experiment",))
         self._all = (*self._start, *self._episode, *self._facts, *self._end)
 
     def run_start(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
@@ -71,14 +71,14 @@ class Emitter:
         Only those that did start will hear the end.
         """
         facts: dict[str, Mapping[str, Any]] = {}
-        names = {listener.name for listener in self._start}
-        started = {listener.name for listener in self._end} - names
+        names = {plugin.name for plugin in self._start}
+        started = {plugin.name for plugin in self._end} - names
         try:
-            for listener in self._start:
-                said = self._call(listener, run, self._warn)
-                started.add(listener.name)
+            for plugin in self._start:
+                said = self._call(plugin, run, self._warn)
+                started.add(plugin.name)
                 if said is not None:
-                    facts[listener.name] = _mapping(said, listener.name, "run_start")
+                    facts[plugin.name] = _mapping(said, plugin.name, "run_start")
         except QnError:
             raise
         except KeyboardInterrupt:
@@ -87,10 +87,10 @@ class Emitter:
             if _of_the_host(error):
                 raise
             raise PluginError(
-                describe(error), file=f"plugin {listener.name}", field="run_start"
+                describe(error), file=f"plugin {plugin.name}", field="run_start"
             ) from error
         finally:
-            self._end = [listener for listener in self._end if listener.name in started]
+            self._end = [plugin for plugin in self._end if plugin.name in started]
         return facts
 
     def episode_end(self, run: RunInfo, episode: Episode, *, again: bool = False) -> None:
@@ -100,39 +100,39 @@ class Emitter:
         """
         since = perf_counter()
         index = episode.index
-        for listener in self._episode:
-            if again and listener.heard >= index:
+        for plugin in self._episode:
+            if again and plugin.heard >= index:
                 continue
-            self.busy = listener
+            self.busy = plugin
             self.since = since
-            listener.heard = index - listener.again
+            plugin.heard = index - plugin.again
             try:
-                listener.call(run, episode)
+                plugin.call(run, episode)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 if _of_the_host(error):
                     raise
-                self._quarantine(listener, "episode_end", error)
+                self._quarantine(plugin, "episode_end", error)
             now = perf_counter()
-            listener.seconds += now - since
+            plugin.seconds += now - since
             since = now
         self.busy = None
 
     def run_facts(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The last facts, by plugin; one that raises is warned of and left out."""
         facts: dict[str, Mapping[str, Any]] = {}
-        for listener in self._facts:
+        for plugin in self._facts:
             try:
-                said = self._call(listener, run)
+                said = self._call(plugin, run)
                 if said is not None:
-                    facts[listener.name] = _mapping(said, listener.name, "run_facts")
+                    facts[plugin.name] = _mapping(said, plugin.name, "run_facts")
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 if _of_the_host(error):
                     raise
-                self._quarantine(listener, "run_facts", error)
+                self._quarantine(plugin, "run_facts", error)
         return facts
 
     def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
@@ -143,16 +143,16 @@ class Emitter:
         """
         interrupt: BaseException | None = None
         failed: list[tuple[Failure, BaseException]] = []
-        for listener in self._end:
+        for plugin in self._end:
             try:
-                self._call(listener, experiment)
+                self._call(plugin, experiment)
             except KeyboardInterrupt as error:
                 interrupt = error
             except BaseException as error:
                 if _of_the_host(error):
                     interrupt = error
                     continue
-                failure = Failure(plugin=listener.name, hook="run_end", error=describe(error))
+                failure = Failure(plugin=plugin.name, hook="run_end", error=describe(error))
                 failed.append((failure, error))
         if interrupt is not None:
             for failure, _ in failed:
@@ -163,7 +163,7 @@ class Emitter:
     @contextmanager
     def waiting_for(self, name: str) -> Iterator[None]:
         """Says that a plugin is at work, while its pending facts are waited for."""
-        self.busy, self.since = _Listener(name, print), perf_counter()
+        self.busy, self.since = _Plugin(name, print), perf_counter()
         try:
             yield
         finally:
@@ -172,23 +172,23 @@ class Emitter:
     def usage(self) -> tuple[PluginUse, ...]:
         """Every plugin that listens, and the seconds that it took so far."""
         seconds: dict[str, float] = {}
-        for listener in self._all:
-            seconds[listener.name] = seconds.get(listener.name, 0.0) + listener.seconds
+        for plugin in self._all:
+            seconds[plugin.name] = seconds.get(plugin.name, 0.0) + plugin.seconds
         return tuple(PluginUse(name=name, seconds=spent) for name, spent in seconds.items())
 
-    def _call(self, listener: _Listener, *args: Any) -> Any:
-        self.busy = listener
+    def _call(self, plugin: _Plugin, *args: Any) -> Any:
+        self.busy = plugin
         self.since = perf_counter()
         try:
-            return listener.call(*args)
+            return plugin.call(*args)
         finally:
-            listener.seconds += perf_counter() - self.since
+            plugin.seconds += perf_counter() - self.since
             self.busy = None
 
-    def _quarantine(self, listener: _Listener, hook: str, error: BaseException) -> None:
-        self._episode = [other for other in self._episode if other.name != listener.name]
-        self._facts = [other for other in self._facts if other.name != listener.name]
-        failure = Failure(plugin=listener.name, hook=hook, error=describe(error))
+    def _quarantine(self, plugin: _Plugin, hook: str, error: BaseException) -> None:
+        self._episode = [other for other in self._episode if other.name != plugin.name]
+        self._facts = [other for other in self._facts if other.name != plugin.name]
+        failure = Failure(plugin=plugin.name, hook=hook, error=describe(error))
         self.failures.append(failure)
         self._warn(
             f"plugin {failure.plugin}: {hook}: {failure.error} (off until the end of the run)"
@@ -218,11 +218,11 @@ def _mapping(said: Any, name: str, hook: str) -> Mapping[str, Any]:
     return said
 
 
-def _listeners(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list[_Listener]:
+def _plugins(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list[_Plugin]:
     implementations = getattr(manager.hook, hook).get_hookimpls()
     # pluggy keeps them in the reverse of the order in which it would call them.
     return [
-        _Listener(
+        _Plugin(
             impl.plugin_name,
             _adapt(impl, params),
             again=int(getattr(impl.plugin, "knows_what_it_has", False)),

@@ -1,6 +1,6 @@
-"""What a second worker gains a campaign, beside what this machine gives two busy processes.
+"""What a second worker gains a study, beside what this machine gives two busy processes.
 
-    python tests/speed/campaign.py [--json] [--repeat N] [--sessions N]
+    python tests/speed/study.py [--json] [--repeat N] [--n-seeds N]
 
 All in one run, in turns, so that the machine's moods meet everyone: medians.
 """
@@ -31,19 +31,19 @@ def timed(*commands: Sequence[str], folder: str) -> float:
     return perf_counter() - began
 
 
-def measure(repeat: int, sessions: int) -> dict[str, float]:
+def measure(repeat: int, runs: int) -> dict[str, float]:
     """The figures."""
     busy = [sys.executable, "-c", BUSY]
     found: dict[str, list[float]] = {name: [] for name in ("busy 1", "busy 2", "jobs 1", "jobs 2")}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "init", "-q", folder], check=True)
-        campaign = [QN_RUN, "mlp_dynamic_small", "--sessions", str(sessions), "--runs", "50"]
+        study = [QN_RUN, "mlp_dynamic_small", "--n-seeds", str(runs), "--episodes", "50"]
         for i in range(repeat):
             found["busy 1"].append(timed(busy, folder=folder))
             found["busy 2"].append(timed(busy, busy, folder=folder))
             for jobs in ("1", "2"):
                 more = ["--seed", str(i), "--jobs", jobs, "--quiet"]
-                found[f"jobs {jobs}"].append(timed([*campaign, *more], folder=folder))
+                found[f"jobs {jobs}"].append(timed([*study, *more], folder=folder))
     seconds = {name: statistics.median(values) for name, values in found.items()}
     machine = statistics.median(
         2 * one / two for one, two in zip(found["busy 1"], found["busy 2"], strict=True)
@@ -54,7 +54,7 @@ def measure(repeat: int, sessions: int) -> dict[str, float]:
     return {
         **seconds,
         "gain of the machine": machine,
-        "gain of a campaign": ours,
+        "gain of a study": ours,
         "share": ours / machine,
     }
 
@@ -64,9 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--n-seeds", type=int, default=10)
     args = parser.parse_args()
-    figures = measure(args.repeat, args.sessions)
+    figures = measure(args.repeat, args.runs)
     if args.json:
         print(json.dumps(figures, indent=2))
         return

@@ -1,6 +1,6 @@
-"""What one session says, and the figures across sessions that are not an interval or a test.
+"""What one run says, and the figures across runs that are not an interval or a test.
 
-`success` is the outcome of each episode in order, true or false; a session without any, or with
+`success` is the outcome of each episode in order, true or false; a run without any, or with
 another value, is a ValueError everywhere. What does not apply is None, never 0.
 """
 
@@ -95,9 +95,9 @@ def distance_efficiency(
 
 @frozen(kw_only=True)
 class TimeTo:
-    """When a session reached the threshold: after `episodes`, or, not `reached`, not within them.
+    """When a run reached the threshold: after `episodes`, or, not `reached`, not within them.
 
-    `horizon` is N; a session that did not reach it is right-censored there: episodes = horizon.
+    `horizon` is N; a run that did not reach it is right-censored there: episodes = horizon.
     """
 
     episodes: int
@@ -128,38 +128,38 @@ def time_to_threshold(success: Sequence[bool], *, rules: Rules = RULES) -> TimeT
 
 @frozen(kw_only=True)
 class RestrictedMean:
-    """Across sessions: the mean of min(t, N), and the share that reached the threshold."""
+    """Across runs: the mean of min(t, N), and the share that reached the threshold."""
 
     mean: float
     fraction: float
-    sessions: int
+    runs: int
     horizon: int
 
 
 def restricted_mean(times: Sequence[TimeTo | None]) -> RestrictedMean | None:
     """The restricted mean survival time up to N, and the fraction reached; None if it is absent.
 
-    Averaging only the sessions that reached it would hide the failures. Raises ValueError for no
-    sessions, or sessions of different lengths: their means would not be of one thing.
+    Averaging only the runs that reached it would hide the failures. Raises ValueError for no
+    runs, or runs of different lengths: their means would not be of one thing.
     """
     known = [time for time in times if time is not None]
     if times and not known:
         return None
     if len(known) < len(times) or len({time.horizon for time in known}) != 1:
-        raise ValueError("expected sessions of one length")
+        raise ValueError("expected runs of one length")
     return RestrictedMean(
         mean=sum(time.episodes for time in known) / len(known),
         fraction=sum(time.reached for time in known) / len(known),
-        sessions=len(known),
+        runs=len(known),
         horizon=known[0].horizon,
     )
 
 
 def net_sd(rates: Sequence[Rate]) -> float | None:
-    """The spread between sessions without what chance alone makes of K episodes each.
+    """The spread between runs without what chance alone makes of K episodes each.
 
     √max(0, s² − mean(p(1−p)/(K−1))): p(1−p)/(K−1) is the unbiased estimate of a rate's binomial
-    variance. None for fewer than two sessions, or sessions of one episode.
+    variance. None for fewer than two runs, or runs of one episode.
     """
     if len(rates) < 2 or min(r.episodes for r in rates) < 2:
         return None
@@ -170,7 +170,7 @@ def net_sd(rates: Sequence[Rate]) -> float | None:
 
 
 def cvar(values: Sequence[float], *, rules: Rules = RULES) -> float:
-    """CVaR: the mean of the worst (lowest) ⌈.2n⌉ sessions.
+    """CVaR: the mean of the worst (lowest) ⌈.2n⌉ runs.
 
     Rockafellar, Uryasev 2000; as a measure of reliability, Chan et al. 2020.
     """

@@ -1,4 +1,4 @@
-"""Sessions on an executor that a plugin made: what they are here, whatever happens there."""
+"""Runs on an executor that a plugin made: what they are here, whatever happens there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from qn_tracking import hookimpl
-from qn_tracking.elsewhere import play
+from qn_tracking.studies.remote import play
 
 
 class Plugin:
@@ -65,7 +65,7 @@ class Interruptible(ThreadPoolExecutor):
 
 
 class Ends(ThreadPoolExecutor):
-    '''Takes two sessions; what it says of the third is an error of its own.'''
+    '''Takes two runs; what it says of the third is an error of its own.'''
 
     def __init__(self, jobs, how):
         super().__init__(1)
@@ -100,7 +100,7 @@ class Ends(ThreadPoolExecutor):
 
 
 class Counting(ThreadPoolExecutor):
-    '''Writes down how many sessions it has at a time, and what it was sent.'''
+    '''Writes down how many runs it has at a time, and what it was sent.'''
 
     def __init__(self, jobs):
         super().__init__(8)
@@ -149,18 +149,18 @@ HOWS = {
     "dropped": "CancelledError: cancelled by the executor",
     "exit": "SystemExit: 7",
     "text": "submit returned str, expected a Future",
-    "same": "submit returned the Future of another session",
-    "none": "what came back is not this session: NoneType",
-    "other": "what came back is not this session: session ",
+    "same": "submit returned the Future of another run",
+    "none": "what came back is not this run: NoneType",
+    "other": "what came back is not this run: run ",
 }
-"""What an executor does with a session that it does not run, and what is said then."""
+"""What an executor does with a run that it does not run, and what is said then."""
 
 SIMULATION = """
 import os
 import random
 import time
 from qn_tracking import hookimpl
-from qn_tracking.model import Subject
+from qn_tracking.records.model import Subject
 
 
 class Toy:
@@ -176,9 +176,9 @@ class Made:
     def __init__(self, data):
         self.data = data
 
-    def episodes(self, runs, seed):
+    def episodes(self, count, seed):
         draw = random.Random(seed).random
-        for index in range(runs):
+        for index in range(count):
             time.sleep(self.data.get("pause", 0.0))
             if index == 2 and self.data.get("breaks"):
                 try:
@@ -199,7 +199,7 @@ class Sink:
     @hookimpl
     def episode_end(self, run, episode):
         with open("heard", "a") as out:
-            print(os.getpid(), run.campaign.index, episode.index, file=out)
+            print(os.getpid(), run.study.index, episode.index, file=out)
 """
 
 
@@ -231,7 +231,7 @@ def qn(qn_run: Program, project: Path, monkeypatch: pytest.MonkeyPatch) -> Progr
 
 def records(folder: str = "experiments") -> list[dict[str, Any]]:
     found = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
-    return sorted(found, key=lambda one: (one["campaign"]["index"], one["campaign"]["attempt"]))
+    return sorted(found, key=lambda one: (one["study"]["index"], one["study"]["attempt"]))
 
 
 def completed(folder: str = "experiments") -> list[dict[str, Any]]:
@@ -242,8 +242,8 @@ def digests(folder: str = "experiments") -> list[Any]:
     return [one["digests"] for one in completed(folder)]
 
 
-def campaign_id(folder: str = "experiments") -> str:
-    (path,) = Path(folder).glob("campaigns/*.json")
+def study_id(folder: str = "experiments") -> str:
+    (path,) = Path(folder).glob("studies/*.json")
     return path.stem
 
 
@@ -253,8 +253,8 @@ def episodes(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("scheme", ["threads", "processes"])
-def test_a_session_is_the_same_wherever_it_runs(qn: Program, scheme: str) -> None:
-    args = ("small.yml", "--sessions", "4", "--runs", "20", "--seed", "1", "--tag", "a=b")
+def test_a_run_is_the_same_wherever_it_runs(qn: Program, scheme: str) -> None:
+    args = ("small.yml", "--n-seeds", "4", "--episodes", "20", "--seed", "1", "--tag", "a=b")
     here = qn(*args, "--jobs", "2", "--experiments-dir", "here")
     assert here.returncode == 0, here.stderr
     there = qn(*args, "--jobs", "2", "--executor", f"{scheme}://")
@@ -274,7 +274,9 @@ def test_a_session_is_the_same_wherever_it_runs(qn: Program, scheme: str) -> Non
 
 def test_times_are_those_of_the_worker(qn: Program) -> None:
     Path("toy.yml").write_text("simulation: toy\npause: 0.05\n")
-    done = qn("toy.yml", "--sessions", "3", "--runs", "6", "--executor", "processes", "--jobs", "1")
+    done = qn(
+        "toy.yml", "--n-seeds", "3", "--episodes", "6", "--executor", "processes", "--jobs", "1"
+    )
     assert done.returncode == 0, done.stderr
     found = records()
     for one in found:
@@ -292,7 +294,7 @@ def test_times_are_those_of_the_worker(qn: Program) -> None:
 
 def test_sinks_hear_every_episode_in_the_process_that_was_started(qn: Program) -> None:
     process = subprocess.Popen(
-        [str(BIN / "qn-run"), "toy.yml", "--sessions", "3", "--runs", "4", "--executor",
+        [str(BIN / "qn-run"), "toy.yml", "--n-seeds", "3", "--episodes", "4", "--executor",
          "processes://", "--plugins", "sink:Sink", "--quiet"],
     )  # fmt: skip
     assert process.wait(60) == 0
@@ -304,7 +306,7 @@ def test_sinks_hear_every_episode_in_the_process_that_was_started(qn: Program) -
 
 def test_numbers_that_are_not_finite_arrive(qn: Program) -> None:
     Path("toy.yml").write_text("simulation: toy\nnan: true\n")
-    args = ("toy.yml", "--sessions", "2", "--runs", "3", "--seed", "1")
+    args = ("toy.yml", "--n-seeds", "2", "--episodes", "3", "--seed", "1")
     assert qn(*args, "--experiments-dir", "here").returncode == 0
     done = qn(*args, "--executor", "processes")
     assert done.returncode == 0, done.stderr
@@ -317,28 +319,28 @@ def test_numbers_that_are_not_finite_arrive(qn: Program) -> None:
         assert its["warnings"] == mine["warnings"]
 
 
-def test_a_session_that_fails_is_recorded_and_the_others_are_kept(qn: Program) -> None:
+def test_a_run_that_fails_is_recorded_and_the_others_are_kept(qn: Program) -> None:
     Path("toy.yml").write_text("simulation: toy\nbreaks: true\n")
-    done = qn("toy.yml", "--sessions", "3", "--runs", "5", "--executor", "processes")
+    done = qn("toy.yml", "--n-seeds", "3", "--episodes", "5", "--executor", "processes")
     assert done.returncode == 1
     assert "ValueError: the first one breaks" in done.stderr
-    assert f"try again with: qn-run --resume {campaign_id()}" in done.stderr
+    assert f"try again with: qn-run --resume {study_id()}" in done.stderr
     (failed,) = [one for one in records() if one["status"] == "failed"]
     assert failed["error"]["type"] == "ValueError"
     assert failed["error"]["message"] == "the first one breaks"
     assert "toy.py" in failed["error"]["traceback"]
     assert failed["results"]["episodes"] == 2
     assert len(completed()) == 2
-    again = qn("--resume", campaign_id(), "--executor", "threads")
+    again = qn("--resume", study_id(), "--executor", "threads")
     assert again.returncode == 0, again.stderr
-    assert [one["campaign"]["index"] for one in completed()] == [0, 1, 2]
+    assert [one["study"]["index"] for one in completed()] == [0, 1, 2]
 
 
 def test_a_worker_that_cannot_make_the_simulation_says_why(qn: Program) -> None:
     other = Path("other")
     other.mkdir()
     (other / "toy.py").write_text("raise ImportError('no such library')\n")
-    done = qn("toy.yml", "--sessions", "2", "--runs", "5", "--executor", "othercode")
+    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "5", "--executor", "othercode")
     assert done.returncode == 1
     assert "plugin simulation.toy: cannot be imported: ImportError: no such library" in done.stderr
     assert records() == []
@@ -349,11 +351,11 @@ def test_a_worker_with_other_code_is_refused(qn: Program) -> None:
     other = Path("other")
     other.mkdir()
     (other / "toy.py").write_text(SIMULATION.replace("< 0.5", "< 0.6"))
-    done = qn("toy.yml", "--sessions", "2", "--runs", "5", "--executor", "othercode")
+    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "5", "--executor", "othercode")
     assert done.returncode == 1
-    assert "sessions 0, 1: the worker runs other code of toy" in done.stderr
+    assert "runs 0, 1: the worker runs other code of toy" in done.stderr
     assert records() == []
-    again = qn("--resume", campaign_id(), "--executor", "processes")
+    again = qn("--resume", study_id(), "--executor", "processes")
     assert again.returncode == 0, again.stderr
     assert len(completed()) == 2
 
@@ -362,10 +364,10 @@ SLOW = "simulation: toy\npause: 0.15\n"
 
 
 def started(*args: str) -> subprocess.Popen[str]:
-    """A campaign of slow sessions, one of which at least is written down."""
+    """A study of slow runs, one of which at least is written down."""
     Path("toy.yml").write_text(SLOW)
     process = subprocess.Popen(
-        [str(BIN / "qn-run"), "toy.yml", "--sessions", "6", "--runs", "10", "--seed", "3", *args],
+        [str(BIN / "qn-run"), "toy.yml", "--n-seeds", "6", "--episodes", "10", "--seed", "3", *args],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_until(lambda: len(records()) >= 1, process)
@@ -373,14 +375,14 @@ def started(*args: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("scheme", ["interruptible", "threads"])
-def test_the_first_ctrl_c_ends_sessions_after_their_episode(qn: Program, scheme: str) -> None:
+def test_the_first_ctrl_c_ends_runs_after_their_episode(qn: Program, scheme: str) -> None:
     # Without --jobs, the executor has all of them already.
     more = ["--jobs", "2"] if scheme == "interruptible" else []
     process = started("--executor", scheme, *more)
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert f"go on with: qn-run --resume {campaign_id()}" in errors
+    assert f"go on with: qn-run --resume {study_id()}" in errors
     stopped = [one for one in records() if one["status"] == "interrupted"]
     if scheme == "interruptible":
         assert stopped
@@ -389,9 +391,9 @@ def test_the_first_ctrl_c_ends_sessions_after_their_episode(qn: Program, scheme:
         assert stopped == []
     assert len(records()) < 6
     assert "missing" in said
-    again = qn("--resume", campaign_id(), "--executor", scheme, "--jobs", "3")
+    again = qn("--resume", study_id(), "--executor", scheme, "--jobs", "3")
     assert again.returncode == 0, again.stderr
-    assert qn("toy.yml", "--sessions", "6", "--runs", "10", "--seed", "3", "--jobs", "3",
+    assert qn("toy.yml", "--n-seeds", "6", "--episodes", "10", "--seed", "3", "--jobs", "3",
               "--experiments-dir", "here").returncode == 0  # fmt: skip
     assert digests() == digests("here")
 
@@ -405,17 +407,17 @@ def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.endswith(f"go on with: qn-run --resume {campaign_id()}\n")
+    assert errors.endswith(f"go on with: qn-run --resume {study_id()}\n")
     assert len(records()) < 6
     assert all(one["status"] == "completed" for one in records())
 
 
-def test_a_session_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> None:
+def test_a_run_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> None:
     process = started("--executor", "endsnever")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
-    assert f"go on with: qn-run --resume {campaign_id()}" in errors
+    assert f"go on with: qn-run --resume {study_id()}" in errors
     assert len(records()) <= 2
 
 
@@ -423,7 +425,7 @@ def test_a_session_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> Non
 def test_what_is_no_executor_is_refused_before_anything_is_declared(
     qn: Program, scheme: str
 ) -> None:
-    done = qn("toy.yml", "--sessions", "2", "--runs", "2", "--executor", f"{scheme}://x")
+    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "2", "--executor", f"{scheme}://x")
     assert done.returncode == 1
     missing = "object has no submit" if scheme == "object" else "NoShutdown has no shutdown"
     assert done.stderr == (
@@ -433,7 +435,7 @@ def test_what_is_no_executor_is_refused_before_anything_is_declared(
 
 
 def test_an_executor_that_cannot_be_left_is_a_warning(qn: Program) -> None:
-    done = qn("toy.yml", "--sessions", "2", "--runs", "2", "--executor", "unruly")
+    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "2", "--executor", "unruly")
     assert done.returncode == 0, done.stderr
     assert "2 completed" in done.stdout
     said = "warning: plugin executor.unruly: shutdown: SystemExit: cannot be left\n"
@@ -445,22 +447,22 @@ def test_an_executor_that_cannot_be_interrupted_is_waited_for(qn: Program) -> No
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "cannot tell its sessions: RuntimeError: cannot be told" in errors
-    assert f"go on with: qn-run --resume {campaign_id()}" in errors
+    assert "cannot tell its runs: RuntimeError: cannot be told" in errors
+    assert f"go on with: qn-run --resume {study_id()}" in errors
     assert "Traceback" not in errors
     assert all(one["status"] == "completed" for one in records())
 
 
 @pytest.mark.parametrize("how", HOWS)
 def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> None:
-    args = ("toy.yml", "--sessions", "4", "--runs", "5", "--seed", "2")
+    args = ("toy.yml", "--n-seeds", "4", "--episodes", "5", "--seed", "2")
     done = qn(*args, "--executor", f"ends{how}")
     assert done.returncode == 1
-    assert "sessions 2, 3: " in done.stderr
+    assert "runs 2, 3: " in done.stderr
     assert HOWS[how] in done.stderr
     assert "Traceback" not in done.stderr
     assert "2 completed, 2 missing" in done.stdout
-    again = qn("--resume", campaign_id())
+    again = qn("--resume", study_id())
     assert again.returncode == 0, again.stderr
     assert qn(*args, "--experiments-dir", "here").returncode == 0
     assert digests() == digests("here")
@@ -470,7 +472,7 @@ def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> Non
 def test_no_more_at_a_time_than_asked_for(qn: Program, jobs: str | None, most: int) -> None:
     Path("toy.yml").write_text(SLOW)
     more = ["--jobs", jobs] if jobs else []
-    done = qn("toy.yml", "--sessions", "6", "--runs", "3", "--executor", "counting://x", *more)
+    done = qn("toy.yml", "--n-seeds", "6", "--episodes", "3", "--executor", "counting://x", *more)
     assert done.returncode == 0, done.stderr
     assert max(map(int, Path("at_a_time").read_text().split())) == most
     assert Path("made").read_text() == f"counting://x {jobs}"
@@ -481,7 +483,7 @@ def test_no_more_at_a_time_than_asked_for(qn: Program, jobs: str | None, most: i
 def test_options_of_sinks_stay_here(qn: Program) -> None:
     with Path("toy.yml").open("a") as config:
         config.write("plugins: {json_storage: , 'sink:Sink': {api_key: hunter2secret}}\n")
-    args = ("toy.yml", "--sessions", "2", "--runs", "3", "--notes", "for me", "--tag", "who=me")
+    args = ("toy.yml", "--n-seeds", "2", "--episodes", "3", "--notes", "for me", "--tag", "who=me")
     done = qn(*args, "--executor", "counting")
     assert done.returncode == 0, done.stderr
     assert len(Path("heard").read_text().splitlines()) == 6
@@ -493,14 +495,14 @@ def test_options_of_sinks_stay_here(qn: Program) -> None:
 
 
 def test_a_sink_that_is_blocked_need_not_be_known_there(qn: Program) -> None:
-    done = qn("toy.yml", "--sessions", "2", "--runs", "3", "--executor", "processes",
+    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "3", "--executor", "processes",
               "--plugins", "sink:Sink", "--no-plugin", "sink:Sink")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not Path("heard").exists()
 
 
 def test_an_executor_that_nobody_knows_is_said_at_once(qn: Program) -> None:
-    done = qn("toy.yml", "--sessions", "2", "--runs", "2", "--executor", "nope://x")
+    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "2", "--executor", "nope://x")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --executor nope://x: unknown executor (known: local, ")
     assert done.stderr.count("\n") == 1
@@ -509,7 +511,7 @@ def test_an_executor_that_nobody_knows_is_said_at_once(qn: Program) -> None:
 
 
 def test_a_dry_run_starts_no_executor(qn: Program) -> None:
-    done = qn("toy.yml", "--sessions", "2", "--executor", "threads", "--dry-run")
+    done = qn("toy.yml", "--n-seeds", "2", "--executor", "threads", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert not Path("made").exists()
     assert not Path("experiments").exists()

@@ -14,10 +14,10 @@ from qn_tracking import config as configuration
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Rulebook
-from qn_tracking.codec import plain
 from qn_tracking.errors import QnError, describe
-from qn_tracking.model import Config, Subject
-from qn_tracking.submission import Benchmark, Finding
+from qn_tracking.records.codec import plain
+from qn_tracking.records.model import Config, Subject
+from qn_tracking.records.submission import Benchmark, Finding
 
 if TYPE_CHECKING:
     import pluggy
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 INSTALLED = "installed"
 """The rule of a submission whose simulation cannot be made here, for want of a package."""
-CHANGING = (INSTALLED, "configuration", "category", "subject", "judge")
+CHANGING = (INSTALLED, "configuration", "category", "subject", "validator")
 """The rules whose findings depend on what is installed, and not on the file alone."""
 
 MakeManager = Callable[[Config], "pluggy.PluginManager"]
-"""A manager with the judges, and with the providers that a configuration asks for."""
+"""A manager with the validators, and with the providers that a configuration asks for."""
 
 
-def judge(
+def validate(
     benchmark: Benchmark,
     others: Sequence[Benchmark],
     *,
@@ -60,7 +60,7 @@ def judge(
         made = _made(benchmark, config, protocol, manager)
     except QnError as error:
         made = [_error("configuration", str(error), "text")]
-        manager = make_manager(configuration.from_mapping({}))  # of the judges alone
+        manager = make_manager(configuration.from_mapping({}))  # of the validators alone
     absent = _absent(benchmark)
     if absent and {finding.rule for finding in made} & {"configuration", "category"}:
         # Nobody here knows it, and it names who would: it is not for us to say that it is wrong.
@@ -71,15 +71,15 @@ def judge(
         "others": others,
         "rules": plain(protocol),
     }
-    for judge in manager.hook.check_benchmark.get_hookimpls():
+    for implementation in manager.hook.check_benchmark.get_hookimpls():
         try:
-            said: Any = judge.function(*(given[name] for name in judge.argnames))
+            said: Any = implementation.function(*(given[name] for name in implementation.argnames))
             found += [finding for finding in said if isinstance(finding, Finding)]
             if any(not isinstance(finding, Finding) for finding in said):
                 raise TypeError("expected findings")
         except (Exception, SystemExit) as error:
-            cause = f"plugin {judge.plugin_name} raised {type(error).__name__}: {error}"
-            found.append(_error("judge", cause))
+            cause = f"plugin {implementation.plugin_name} raised {type(error).__name__}: {error}"
+            found.append(_error("validator", cause))
     return tuple(sorted(found, key=lambda finding: finding.level != "error"))
 
 
@@ -121,12 +121,12 @@ def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager
     except QnError as error:
         return [_error("configuration", str(error), "text")]
     except (Exception, SystemExit) as error:
-        return [_error("judge", f"make_simulation raised {describe(error)}")]
+        return [_error("validator", f"make_simulation raised {describe(error)}")]
     if simulation is None:
         return []
     subject = getattr(simulation, "subject", None)
     if not isinstance(subject, Subject):
-        return [_error("judge", f"make_simulation: no Subject, but {type(subject).__name__}")]
+        return [_error("validator", f"make_simulation: no Subject, but {type(subject).__name__}")]
     found = []
     for name in (a.name for a in fields(Subject)):
         told, made = getattr(benchmark.subject, name), getattr(subject, name)
@@ -139,7 +139,7 @@ def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager
     return found
 
 
-def judged(findings: Sequence[Finding]) -> bool:
+def checkable(findings: Sequence[Finding]) -> bool:
     """False if all that keeps the submission out is that a package is not installed here."""
     errors = {finding.rule for finding in findings if finding.level == "error"}
     return errors != {INSTALLED}

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from qn_tracking.errors import UsageError, did_you_mean
-from qn_tracking.recorder import Recorder
+from qn_tracking.tracking.recorder import Recorder
 
 Source = str | Callable[[Any], Any]
 """Where in a report a value is: a name, dotted for one inside another, or a function of it."""

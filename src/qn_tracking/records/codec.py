@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar, Union
 import attrs
 import orjson
 
-from qn_tracking.errors import ConfigError, QnError, StorageError, did_you_mean
-from qn_tracking.model import MAX_INT, SCHEMA, FrozenDict, Measure
+from qn_tracking.errors import ConfigError, QnError, did_you_mean
+from qn_tracking.records.model import MAX_INT, FrozenDict, Measure
 
 T = TypeVar("T")
 MAX_DEPTH = 64
@@ -135,30 +135,6 @@ def digest(data: bytes) -> str:
 
 
 # ---------------------------------------------------------------------------------------- reading
-
-
-def decode(data: bytes, cls: type[T], *, file: str) -> T:
-    """A record from its JSON. Raises StorageError naming the file and the field."""
-    try:
-        doc = orjson.loads(data)
-    except ValueError as error:
-        raise StorageError(f"not valid JSON: {error}", file=file) from None
-    if not isinstance(doc, dict):
-        raise StorageError("expected a JSON object", file=file)
-    if "schema" in attrs.fields_dict(cls):  # type: ignore[arg-type]
-        schema = doc.get("schema")
-        if type(schema) is not int or schema < 1:
-            raise StorageError(
-                f"expected a schema number, got {schema!r}", file=file, field="schema"
-            )
-        if schema > SCHEMA:
-            raise StorageError(
-                f"schema {schema} is newer than this program's {SCHEMA}",
-                file=file,
-                field="schema",
-                hint="upgrade qn-tracking",
-            )
-    return structure(doc, cls, file=file, error=StorageError)
 
 
 def structure(

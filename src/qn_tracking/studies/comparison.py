@@ -1,6 +1,6 @@
 """What differs between experiments, and what may be said of their metrics; pure functions.
 
-Experiments come as plain data, as their files hold them. The session is the unit: of two single
+Experiments come as plain data, as their files hold them. The run is the unit: of two single
 runs nothing is concluded, whatever their episodes say.
 """
 
@@ -125,7 +125,7 @@ def _run(doc: Doc) -> dict[str, Any]:
     return {
         "status": doc.get("status"),
         "seed": doc.get("seed"),
-        "runs": doc.get("runs"),
+        "episodes": doc.get("episodes"),
         **subject,
     }
 
@@ -201,7 +201,7 @@ def alike(docs: Sequence[Doc], kind: str) -> list[list[int]]:
 class Value:
     """A metric of one experiment; for a rate, what its episodes count to, with Wilson's interval.
 
-    The interval speaks of this session's episodes only.
+    The interval speaks of this run's episodes only.
     """
 
     value: float
@@ -215,8 +215,8 @@ class Value:
 class Metric:
     """A metric of each experiment, None where it has none; of two, second − first.
 
-    `low` and `high` are Newcombe's, for the rates of two sessions: of their episodes, and not of
-    what another session would do.
+    `low` and `high` are Newcombe's, for the rates of two runs: of their episodes, and not of
+    what another run would do.
     """
 
     name: str
@@ -267,7 +267,7 @@ def metrics(docs: Sequence[Doc]) -> tuple[Metric, ...]:
 def _value(doc: Doc, name: str, value: float) -> Value:
     results = doc.get("results") or {}
     total = results.get("final_window") if name == PRIMARY else results.get("episodes")
-    if name not in RATES or type(total) is not int or total < 1 or several_sessions(doc):
+    if name not in RATES or type(total) is not int or total < 1 or several_runs(doc):
         return Value(value=value)
     successes = round(value * total)
     # Where some episodes neither succeed nor fail, the rate is not over all of them.
@@ -277,8 +277,8 @@ def _value(doc: Doc, name: str, value: float) -> Value:
     return Value(value=value, successes=successes, episodes=total, low=bounds.low, high=bounds.high)
 
 
-def several_sessions(doc: Doc) -> bool:
-    """Whether it is the sum of several sessions, which another program may put into one record."""
+def several_runs(doc: Doc) -> bool:
+    """Whether it is the sum of several runs, which another program may put into one record."""
     original = (doc.get("origin") or {}).get("original") or {}
     return "sessions" in original
 
@@ -302,8 +302,8 @@ def _delta(metric: Metric) -> Metric:
 
 @frozen(kw_only=True)
 class Sample:
-    """A metric over the sessions of a group: `low` and `high` are the t-interval of the mean, or,
-    where no session differs, Wilson's of the pooled count (`pooled`).
+    """A metric over the runs of a group: `low` and `high` are the t-interval of the mean, or,
+    where no run differs, Wilson's of the pooled count (`pooled`).
     """
 
     values: tuple[float, ...]
@@ -331,7 +331,7 @@ class Pair:
 
 @frozen(kw_only=True)
 class Summary:
-    """What groups of sessions say, metric by metric."""
+    """What groups of runs say, metric by metric."""
 
     samples: Mapping[str, tuple[Sample | None, ...]]
     pairs: tuple[Pair, ...]
@@ -377,7 +377,7 @@ def summarise(groups: Sequence[Sequence[Doc]], rules: Rules = RULES) -> Summary:
 
 
 def _sample(name: str, docs: Sequence[Doc], found: Sequence[Mapping[str, float]]) -> Sample | None:
-    """None unless every session has the metric, and finite."""
+    """None unless every run has the metric, and finite."""
     if not all(name in one and isfinite(one[name]) and abs(one[name]) < 1e300 for one in found):
         return None
     values = tuple(one[name] for one in found)
@@ -437,7 +437,7 @@ def split(keys: Iterable[Hashable]) -> list[list[int]]:
 
 
 def repeats(docs: Sequence[Doc]) -> list[int]:
-    """Places of sessions that repeat an earlier one: the same digest, or configuration and seed."""
+    """Places of runs that repeat an earlier one: the same digest, or configuration and seed."""
     out = []
     seen: set[tuple[str, Any, Any]] = set()
     for i, doc in enumerate(docs):

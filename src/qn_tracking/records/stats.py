@@ -10,7 +10,7 @@ from sys import float_info
 
 import orjson
 
-from qn_tracking.model import Digests, Episode, FrozenDict, Measure, Results, Spread
+from qn_tracking.records.model import Digests, Episode, FrozenDict, Measure, Results, Spread
 
 CHUNK = 256
 CURVE_POINTS = 40

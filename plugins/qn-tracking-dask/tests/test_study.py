@@ -1,4 +1,4 @@
-"""Campaigns on a cluster: the same results, whatever becomes of workers, scheduler and client."""
+"""Studies on a cluster: the same results, whatever becomes of workers, scheduler and client."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Cluster, Project
 
-SMALL = ("mlp_dynamic_small", "--sessions", "4", "--runs", "10", "--seed", "1")
-TOY = ("toy.yml", "--sessions", "6", "--runs", "12", "--seed", "3", "--jobs", "2")
+SMALL = ("mlp_dynamic_small", "--n-seeds", "4", "--episodes", "10", "--seed", "1")
+TOY = ("toy.yml", "--n-seeds", "6", "--episodes", "12", "--seed", "3", "--jobs", "2")
 
 
 def same_as_here(project: Project, *args: str) -> None:
-    """Whether the campaign is whole, and what processes of this machine make of it."""
+    """Whether the study is whole, and what processes of this machine make of it."""
     project.pause(0.0)
     done = project.run(*args, "--experiments-dir", "here")
     assert done.returncode == 0, done.stderr
     assert project.digests() == project.digests("here")
 
 
-def test_a_campaign_there_is_what_it_is_here(shared: Cluster, project: Project) -> None:
+def test_a_study_there_is_what_it_is_here(shared: Cluster, project: Project) -> None:
     there = project.run(*SMALL, "--executor", shared.spec)
     assert there.returncode == 0, there.stderr
     # Nothing of Dask's own is said.
-    assert there.stderr == f"campaign {project.campaign()}: 4 sessions declared\n"
+    assert there.stderr == f"study {project.study()}: 4 runs declared\n"
     same_as_here(project, *SMALL, "--jobs", "2")
     assert project.statuses() == ["completed"] * 4
     for mine, its in zip(project.records("here"), project.records(), strict=True):
@@ -44,7 +44,7 @@ def test_a_campaign_there_is_what_it_is_here(shared: Cluster, project: Project) 
 def test_a_cluster_of_its_own(project: Project) -> None:
     there = project.run(*SMALL, "--executor", "dask://local", "--jobs", "2")
     assert there.returncode == 0, there.stderr
-    assert there.stderr == f"campaign {project.campaign()}: 4 sessions declared\n"
+    assert there.stderr == f"study {project.study()}: 4 runs declared\n"
     same_as_here(project, *SMALL)
 
 
@@ -78,12 +78,12 @@ def test_a_server_that_is_no_scheduler(project: Project) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_worker_that_is_killed_costs_nobody_a_session(cluster: Cluster, project: Project) -> None:
+def test_a_worker_that_is_killed_costs_nobody_a_run(cluster: Cluster, project: Project) -> None:
     workers = [cluster.start().add(), cluster.add()]
     project.pause(0.1)
     process = project.start(*TOY, "--executor", cluster.spec)
     victim = workers[0].pid
-    project.until(lambda: victim in project.at_work(), "the worker is at a session")
+    project.until(lambda: victim in project.at_work(), "the worker is at a run")
     workers[0].kill()
     project.pause(0.0)
     assert process.wait(60) == 0, project.said()
@@ -96,19 +96,19 @@ def test_a_worker_that_is_killed_costs_nobody_a_session(cluster: Cluster, projec
     same_as_here(project, *TOY)
 
 
-def test_a_scheduler_that_is_killed_ends_the_campaign(cluster: Cluster, project: Project) -> None:
+def test_a_scheduler_that_is_killed_ends_the_study(cluster: Cluster, project: Project) -> None:
     workers = [cluster.start().add(), cluster.add()]
     project.pause(0.1)
     process = project.start(*TOY, "--executor", cluster.spec)
-    project.until(lambda: project.statuses(), "a session is over")
+    project.until(lambda: project.statuses(), "a run is over")
     cluster.scheduler.kill()
     assert process.wait(20) == 1
     said = project.said()
     assert f"--executor {cluster.spec}: the scheduler is gone" in said
-    assert f"try again with: qn-run --resume {project.campaign()}" in said
+    assert f"try again with: qn-run --resume {project.study()}" in said
     assert "Traceback" not in said
     assert 0 < len(project.digests()) < 6
-    # Nobody wants the sessions that were under way.
+    # Nobody wants the runs that were under way.
     for worker in workers:
         worker.process.wait(30)
     project.finish()
@@ -119,7 +119,7 @@ def test_a_cluster_that_somebody_restarts(cluster: Cluster, project: Project) ->
     cluster.start().add()
     project.pause(0.2)
     process = project.start(*TOY, "--executor", cluster.spec)
-    project.until(project.at_work, "a session has begun")
+    project.until(project.at_work, "a run has begun")
     restart = f"from distributed import Client; Client({cluster.address!r}).restart()"
     subprocess.run([sys.executable, "-c", restart], check=True, capture_output=True, timeout=60)
     project.pause(0.0)
@@ -127,7 +127,7 @@ def test_a_cluster_that_somebody_restarts(cluster: Cluster, project: Project) ->
     assert f"--executor {cluster.spec}: cancelled on the cluster: " in project.said()
     assert "Traceback" not in project.said()
     # Those that were not on it then are there.
-    again = project.run("--resume", project.campaign(), "--executor", cluster.spec)
+    again = project.run("--resume", project.study(), "--executor", cluster.spec)
     assert again.returncode == 0, again.stderr
     same_as_here(project, *TOY)
 
@@ -139,7 +139,7 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(
     cluster.start().add()
     project.pause(0.1)
     process = project.start(*TOY, "--executor", cluster.spec)
-    project.until(project.at_work, "a session has begun")
+    project.until(project.at_work, "a run has begun")
     cluster.scheduler.send_signal(signal.SIGSTOP)
     silent = f"--executor {cluster.spec}: the scheduler does not answer; waiting for it"
     project.until(lambda: silent in project.said(), "it says so")
@@ -151,7 +151,7 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(
     else:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
-        assert f"go on with: qn-run --resume {project.campaign()}" in project.said()
+        assert f"go on with: qn-run --resume {project.study()}" in project.said()
 
 
 def test_where_there_are_no_workers_it_waits(cluster: Cluster, project: Project) -> None:
@@ -161,34 +161,34 @@ def test_where_there_are_no_workers_it_waits(cluster: Cluster, project: Project)
     waiting = f"warning: --executor {cluster.spec}: there are no workers; waiting for one\n"
     project.until(lambda: waiting in project.said(), "it says so")
     worker = cluster.add()
-    project.until(lambda: len(project.statuses()) >= 2, "sessions are over")
+    project.until(lambda: len(project.statuses()) >= 2, "runs are over")
     worker.kill()
     project.until(lambda: project.said().count(waiting) == 2, "it says so again")
     assert process.poll() is None
     # Ctrl-C finds nobody to wait for.
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(20) == 130
-    assert f"go on with: qn-run --resume {project.campaign()}" in project.said()
+    assert f"go on with: qn-run --resume {project.study()}" in project.said()
     assert set(project.statuses()) <= {"completed"}
 
 
 @pytest.mark.parametrize("where", ["there", "local"])
-def test_the_first_ctrl_c_ends_sessions_after_their_episode(
+def test_the_first_ctrl_c_ends_runs_after_their_episode(
     shared: Cluster, project: Project, where: str
 ) -> None:
     spec = shared.spec if where == "there" else "dask://local"
     project.pause(0.2)
     process = project.start(*TOY, "--executor", spec)
-    project.until(lambda: len(project.at_work()) == 2, "two sessions have begun")
+    project.until(lambda: len(project.at_work()) == 2, "two runs have begun")
     # As a terminal does: to all processes that were started from it.
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) == 130, project.said()
-    assert f"go on with: qn-run --resume {project.campaign()}" in project.said()
+    assert f"go on with: qn-run --resume {project.study()}" in project.said()
     records = project.records()
     assert [one["status"] for one in records] == ["interrupted"] * 2
     assert all(0 < one["results"]["episodes"] < 12 for one in records)
     project.pause(0.0)
-    done = project.run("--resume", project.campaign(), "--executor", spec, "--jobs", "2")
+    done = project.run("--resume", project.study(), "--executor", spec, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     same_as_here(project, *TOY)
 
@@ -198,7 +198,7 @@ def test_the_second_ctrl_c_ends_it_at_once(shared: Cluster, project: Project, wh
     spec = shared.spec if where == "there" else "dask://local"
     project.pause(3.0)
     process = project.start(*TOY, "--executor", spec)
-    project.until(lambda: len(project.at_work()) == 2, "two sessions have begun")
+    project.until(lambda: len(project.at_work()) == 2, "two runs have begun")
     os.killpg(process.pid, signal.SIGINT)
     project.until(lambda: "again to stop at once" in project.said(), "the first was heard")
     os.killpg(process.pid, signal.SIGINT)
@@ -213,19 +213,19 @@ def test_the_second_ctrl_c_ends_it_at_once(shared: Cluster, project: Project, wh
 
 
 @pytest.mark.parametrize("where", ["there", "local"])
-def test_a_client_that_is_killed_leaves_no_session_behind(
+def test_a_client_that_is_killed_leaves_no_run_behind(
     shared: Cluster, project: Project, where: str
 ) -> None:
     spec = shared.spec if where == "there" else "dask://local"
     project.pause(0.2)
-    args = ("toy.yml", "--sessions", "2", "--runs", "1000", "--seed", "1", "--jobs", "2")
+    args = ("toy.yml", "--n-seeds", "2", "--episodes", "1000", "--seed", "1", "--jobs", "2")
     process = project.start(*args, "--executor", spec)
     pids = project.until(
-        lambda: len(project.at_work()) == 2 and project.at_work(), "two sessions have begun"
+        lambda: len(project.at_work()) == 2 and project.at_work(), "two runs have begun"
     )
     process.kill()
     if where == "there":
-        project.until(lambda: not project.at_work(), "the sessions have ended", 20)
+        project.until(lambda: not project.at_work(), "the runs have ended", 20)
     else:
         project.until(lambda: not any(map(project.alive, pids)), "the workers have ended", 20)
 
@@ -241,7 +241,7 @@ def test_a_worker_with_other_versions_is_named(
     assert done.returncode == 0, done.stderr
     _, *said = done.stderr.splitlines()
     assert len(said) == 1
-    assert said[0].startswith("warning: the worker has NumPy 0.1, whoever started the campaign ")
+    assert said[0].startswith("warning: the worker has NumPy 0.1, whoever started the study ")
     for one in project.records():
         assert [text for text in one["warnings"] if "NumPy 0.1" in text]
 
@@ -275,18 +275,18 @@ def test_a_worker_that_cannot_import_it_says_so(
     assert "4 missing" in done.stdout
     without.kill()
     cluster.add()
-    again = project.run("--resume", project.campaign(), "--executor", cluster.spec)
+    again = project.run("--resume", project.study(), "--executor", cluster.spec)
     assert again.returncode == 0, again.stderr
 
 
-def test_a_session_that_kills_its_workers_is_given_up(cluster: Cluster, project: Project) -> None:
+def test_a_run_that_kills_its_workers_is_given_up(cluster: Cluster, project: Project) -> None:
     cluster.start().add()
     with Path("toy.yml").open("a") as config:
         config.write("kills: true\n")
-    args = ("toy.yml", "--sessions", "1", "--runs", "2")
+    args = ("toy.yml", "--n-seeds", "1", "--episodes", "2")
     process = project.start(*args, "--executor", cluster.spec)
     assert process.wait(60) == 1
-    assert f"session 0: --executor {cluster.spec}: its worker died, 4 times" in project.said()
+    assert f"run 0: --executor {cluster.spec}: its worker died, 4 times" in project.said()
     assert len(project.marks()) == 4
     assert project.records() == []
 
@@ -298,13 +298,13 @@ def test_numpy_with_threads_is_warned_of(cluster: Cluster, project: Project) -> 
     assert done.stderr.count("NumPy was imported on the worker before it was held") == 1
 
 
-def test_sessions_take_turns_in_a_process(cluster: Cluster, project: Project) -> None:
+def test_runs_take_turns_in_a_process(cluster: Cluster, project: Project) -> None:
     cluster.start().add(threads=3)
     project.pause(0.05)
-    args = ("toy.yml", "--sessions", "6", "--runs", "6", "--seed", "3")
+    args = ("toy.yml", "--n-seeds", "6", "--episodes", "6", "--seed", "3")
     done = project.run(*args, "--executor", cluster.spec)
     assert done.returncode == 0, done.stderr
-    assert "there are workers of several threads, in which sessions take turns" in done.stderr
+    assert "there are workers of several threads, in which runs take turns" in done.stderr
     spans = sorted((told[0][1], told[1][1]) for _, _, told in project.marks())
     assert len(spans) == 6
     for (_, ended), (begun, _) in pairwise(spans):
@@ -346,7 +346,7 @@ def test_an_ipv6_address(cluster: Cluster, project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_json_of_a_campaign(shared: Cluster, project: Project) -> None:
+def test_the_json_of_a_study(shared: Cluster, project: Project) -> None:
     done = project.run(*SMALL, "--executor", shared.spec, "--json")
     said = json.loads(done.stdout)
-    assert [one["status"] for one in said["sessions"]] == ["completed"] * 4
+    assert [one["status"] for one in said["runs"]] == ["completed"] * 4

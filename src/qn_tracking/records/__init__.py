@@ -1,0 +1,1 @@
+"""The records: what they hold, how they are written and read, how older ones are upgraded."""

@@ -1,0 +1,1 @@
+"""Studies: runs of several seeds or configurations, and what they say together."""

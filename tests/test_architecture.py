@@ -1,0 +1,134 @@
+"""The architecture: a layer imports lower layers only, no module imports itself in a circle, and
+nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import qn_tracking
+
+ROOT = Path(qn_tracking.__file__).parent
+LAYERS = (
+    ("errors",),
+    ("ids", "records.schema"),
+    ("records.model",),
+    ("records.submission", "records.codec", "records.stats", "redact", "inference", "render"),
+    ("config", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),
+    ("tracking.emit",),
+    ("tracking.recorder", "store"),
+    ("tracking.callback", "benchmark"),
+    ("builtin", "nematode"),
+    ("tracking.manager", "reproduce"),
+    ("tracking.runner",),
+    ("studies.remote",),
+    ("api",),
+    ("cli", "testing"),
+)
+"""From the lowest to the highest; a name stands for a module, or for a package and what is in it."""
+
+LAYER = {name: place for place, names in enumerate(LAYERS) for name in names}
+
+
+def _modules() -> dict[str, Path]:
+    """Every module but the packages' own, by its name below `qn_tracking`."""
+    paths = [path for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+
+
+MODULES = _modules()
+
+
+def _layer(module: str) -> str:
+    """The name in `LAYERS` that a module belongs to."""
+    parts = module.split(".")
+    names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next((name for name in names if name in LAYER), "")
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules of ours that a module imports when it runs, wherever in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for line in block.body
+        for node in ast.walk(line)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level:
+            raise AssertionError(f"{path.name}: a relative import hides which module is meant")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qn_tracking"):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}".removeprefix("qn_tracking.")
+                names.add(whole if whole in MODULES else whole.rpartition(".")[0])
+        elif isinstance(node, ast.Import):
+            names.update(alias.name.removeprefix("qn_tracking.") for alias in node.names)
+    return names & MODULES.keys()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_lower_layers(module: str) -> None:
+    own = _layer(module)
+    assert own, f"{module} is in no layer"
+    for other in _imports(MODULES[module]):
+        if _layer(other) != own:
+            assert LAYER[_layer(other)] < LAYER[own], f"{module} imports {other}"
+
+
+def test_there_are_no_circles() -> None:
+    graph = {module: _imports(path) for module, path in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_no_module_without_a_noun() -> None:
+    last = {module.rpartition(".")[2] for module in MODULES}
+    assert not last & {"utils", "helpers", "common", "misc"}
+
+
+def _loaded(code: str, folder: Path) -> set[str]:
+    program = f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder
+    )
+    return set(done.stdout.split())
+
+
+def test_a_tracked_loop_imports_nothing_heavy(tmp_path: Path) -> None:
+    loaded = _loaded(
+        "from qn_tracking import track\n"
+        "with track({'a': 1}, seed=1) as run: run.episode(success=True)",
+        tmp_path,
+    )
+    assert "qn_tracking.builtin.json_storage" in loaded
+    assert not loaded & {"cattrs", "numpy", "git", "psutil", "sqlite3", "yaml", "subprocess"}
+
+
+def test_an_untracked_run_imports_no_store(tmp_path: Path) -> None:
+    loaded = _loaded(
+        "from qn_tracking.cli.run import main\n"
+        "assert main(['mlp_dynamic_small', '--episodes', '1', '--quiet']) == 0",
+        tmp_path,
+    )
+    assert "qn_tracking.tracking.recorder" in loaded
+    assert not loaded & {
+        "git",
+        "psutil",
+        "sqlite3",
+        "qn_tracking.store",
+        "qn_tracking.builtin.metadata",
+    }
+    assert list(tmp_path.iterdir()) == []
