@@ -17,7 +17,7 @@ import qn_tracking
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
     ("errors",),
-    ("ids", "records.schema"),
+    ("ids", "project", "records.schema"),
     ("records.model",),
     ("records.submission", "records.codec", "records.stats", "redact", "inference", "render"),
     ("config", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),
@@ -30,6 +30,7 @@ LAYERS = (
     ("studies.remote",),
     ("api",),
     ("cli", "testing"),
+    ("plugin",),
 )
 """From the lowest to the highest; a name stands for a module, or for a package and what is in it."""
 

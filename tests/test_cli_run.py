@@ -681,19 +681,6 @@ class Sink:
     assert "m\\x1b[31m\\n" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("text", "code"), [("tool = 'qn-tracking'", 0), ("[tool]\nqn-tracking = 5", 2)]
-)
-def test_a_pyproject_of_another_shape(qn_run: Program, text: str, code: int) -> None:
-    Path("pyproject.toml").write_text(text)
-    done = qn_run("small.yml", "--episodes", "1", "--quiet")
-    assert done.returncode == code
-    assert "Traceback" not in done.stderr
-    Path("pyproject.toml").unlink()
-    os.mkfifo("pyproject.toml")
-    assert qn_run("small.yml", "--episodes", "1", "--quiet").returncode == 0
-
-
 def test_text_that_is_not_utf8(qn_run: Program) -> None:
     name = os.fsdecode(b"c\xe9.yml")
     Path(name).write_text(Path("small.yml").read_text())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -289,6 +291,38 @@ def test_settings_of_the_project_that_are_wrong(project: Path, text: str, said: 
     with pytest.raises(ConfigError) as caught:
         settings()
     assert said in str(caught.value)
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_text("tool = 'qn-tracking'"), "tool: expected a table"),
+        (lambda path: path.write_text("[tool]\nqn-tracking = 5"), "expected a table"),
+        (lambda path: path.write_bytes(b"[tool.qn-tracking]\n# \xff\n"), "encoding is not UTF-8"),
+        (lambda path: path.write_text("[tool.qn-tracking]\na = " + "[" * 9999), "TOML: "),
+        (_fifo, "is a FIFO, not a file"),
+        (Path.mkdir, "is a directory, not a file"),
+    ],
+)
+def test_a_pyproject_that_cannot_be_read_is_one_line_for_every_command(
+    qn_run: Program, qn_exp: Program, make: Callable[[Path], object], said: str
+) -> None:
+    make(Path("pyproject.toml"))
+    for done in (qn_run("small.yml", "--dry-run"), qn_exp("list")):
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert "pyproject.toml: " in done.stderr
+        assert said in done.stderr
+
+
+def test_a_pyproject_of_other_tools_is_not_checked(project: Path) -> None:
+    Path("pyproject.toml").write_bytes(b"[tool.other]\n# \xff")
+    assert settings().file is None
 
 
 @pytest.mark.parametrize("section", ["3", "[1]", "[progress, progress]", "{progress: 3}", "['']"])

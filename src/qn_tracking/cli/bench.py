@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qn_tracking.cli.command import dispatch, run
-from qn_tracking.errors import UnsupportedError, UsageError, printable
+from qn_tracking.cli.output import warn as warn
+from qn_tracking.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     import pluggy
@@ -145,11 +145,6 @@ def pick(entries: Sequence[Summary], text: str) -> Summary:
         cause = "is ambiguous" if found else "no such submission"
         raise UsageError(f"{text}: {cause}", hint=names)
     return found[0]
-
-
-def warn(text: str) -> None:
-    """One line, `warning: …`, on standard error."""
-    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def entry() -> None:

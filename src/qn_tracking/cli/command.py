@@ -7,6 +7,7 @@ import os
 import sys
 from functools import partial
 
+from qn_tracking.cli.output import print_json as print_json
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
 
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
@@ -195,8 +196,8 @@ def _run_added(
     # A file that an argument names may not be there, and the disk may be full: no plugin's fault.
     args = _guarded(name, lambda: parser.parse_args(words[count:]), (OSError, Answered))
     args.command = name
-    if prog == "qn-exp" and args.experiments_dir is None:
-        from qn_tracking.cli.exp import folder
+    if prog == "qn-exp":
+        from qn_tracking.cli.options import folder
 
         args.experiments_dir = folder(args)
     code = _guarded(name, lambda: start(args), (OSError,))
@@ -322,13 +323,6 @@ def _module(commands: Table, name: str) -> ModuleType:
     from importlib import import_module
 
     return import_module(f"qn_tracking.cli.{commands[name][0]}")
-
-
-def print_json(value: Any) -> None:
-    """Plain data or a record, as indented JSON on standard output."""
-    from qn_tracking.records.codec import document
-
-    sys.stdout.write(document(value).decode())
 
 
 def complete(parser: argparse.ArgumentParser) -> None:

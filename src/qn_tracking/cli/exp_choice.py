@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-
-from qn_tracking.cli.exp import folder, progress, resolved, warn
-from qn_tracking.errors import StorageError, UsageError, printable
+from qn_tracking.cli.options import each, folder, ids_or_all, named_or_all, resolved
+from qn_tracking.cli.output import warn
+from qn_tracking.errors import StorageError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any, TypeVar
+    from argparse import Namespace
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from qn_tracking.cli.command import Parser
     from qn_tracking.store.index import Index
 
-    T = TypeVar("T")
+__all__ = [
+    "arguments",
+    "chosen",
+    "document",
+    "documents",
+    "each",
+    "ids_or_all",
+    "named_or_all",
+    "relabelled",
+]
 
 
 def arguments(parser: Parser) -> None:
@@ -52,47 +60,6 @@ def chosen(args: Namespace, *, everything: bool) -> list[str]:
     for _, problem in problems:
         warn(problem)
     return found
-
-
-def ids_or_all(parser: ArgumentParser) -> None:
-    """Ids, or `--all`: for commands that take records only."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="as in qn-exp show")
-    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
-
-
-def named_or_all(args: Namespace) -> list[str]:
-    """The ids that `ids_or_all` means. Raises UsageError for both or neither."""
-    if args.all == bool(args.ids):
-        raise UsageError("expected ids, or --all", hint=f"qn-exp {args.command} --help")
-    if args.ids:
-        return resolved(args, args.ids)
-    from qn_tracking.store.read import recorded
-
-    return recorded(folder(args))
-
-
-def each(ids: Sequence[str], do: Callable[[str], T], doing: str) -> tuple[list[T], list[str]]:
-    """Does something with each experiment that has a record: what came of it, and the errors.
-
-    An error is said, and the others are done all the same.
-    """
-    draw = progress(doing)
-    out: list[T] = []
-    errors: list[str] = []
-    for done, id in enumerate(ids):
-        if draw is not None:
-            draw(done, len(ids))
-        try:
-            out.append(do(id))
-        except FileNotFoundError:
-            errors.append(f"{id}: has no record yet (qn-exp recover {id}, if it has ended)")
-        except StorageError as error:
-            errors.append(str(error))
-    if draw is not None:
-        draw(len(ids), len(ids))
-    for text in errors:
-        print(f"error: {printable(text)}", file=sys.stderr)
-    return out, errors
 
 
 def documents(args: Namespace, ids: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 from attrs import fields, frozen
 
-from qn_tracking import config as configuration
+from qn_tracking import config as configuration, project as pyproject
 from qn_tracking.errors import (
     ConfigError,
     PluginError,
@@ -59,52 +58,14 @@ class Project:
 def project(folder: str | None = None) -> Project:
     """The settings of the nearest pyproject.toml, from this folder upward.
 
-    Raises ConfigError for settings that are wrong; other people's tables are not looked at.
+    Raises ConfigError for settings that are wrong; tables of other tools are not checked.
     """
-    place, below = os.path.abspath(folder or os.getcwd()), ""
-    while place != below:
-        path = os.path.join(place, "pyproject.toml")
-        try:
-            raw = _small_file(path)
-        except OSError:
-            place, below = os.path.dirname(place), place
-            continue
-        if b"qn-tracking" not in raw:
-            return Project()
-        import tomllib
-
-        try:
-            tool = tomllib.loads(raw.decode()).get("tool")
-            table = tool.get("qn-tracking", {}) if isinstance(tool, dict) else {}
-        except ValueError as error:
-            raise ConfigError(f"TOML: {error}", file=path) from None
-        if not isinstance(table, dict):
-            raise ConfigError("expected a table", file=path, field="tool.qn-tracking")
-        known = ("plugins", "experiments_dir")
-        for key in table:
-            if key not in known:
-                field = f"tool.qn-tracking.{key}"
-                raise ConfigError(
-                    "unknown key", file=path, field=field, hint=did_you_mean(key, known)
-                )
-        folder_name = table.get("experiments_dir")
-        if folder_name is not None and (type(folder_name) is not str or not folder_name):
-            raise ConfigError("expected text", file=path, field="tool.qn-tracking.experiments_dir")
-        return Project(
-            file=path,
-            plugins=requests(table.get("plugins"), path, "tool.qn-tracking.plugins"),
-            experiments_dir=os.path.join(place, folder_name) if folder_name else None,
-        )
-    return Project()
-
-
-def _small_file(path: str) -> bytes:
-    """The bytes of a regular file; never waits on a FIFO."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise FileNotFoundError(path)
-        return stream.read()
+    path, table = pyproject.settings(folder)
+    return Project(
+        file=path,
+        plugins=requests(table.get("plugins"), path or "", f"{pyproject.TABLE}.plugins"),
+        experiments_dir=table.get("experiments_dir"),
+    )
 
 
 def requests(section: Any, file: str, field: str = "plugins") -> Requests:

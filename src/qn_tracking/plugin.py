@@ -1,0 +1,152 @@
+"""What the author of a plugin needs, in one place.
+
+    from qn_tracking.plugin import Experiment, hookimpl, printable
+
+These names are public and stay; a plugin imports nothing else of this package. Each name is
+imported when it is first used. docs/hooks.md explains the hooks.
+
+A command of a plugin gets, beside its own arguments, the option `--json` as `args.json`, and from
+`qn-exp` the folder of the experiments as `args.experiments_dir`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
+if TYPE_CHECKING:
+    from typing import Any
+
+    from qn_tracking.cli.exp_list import statuses_of as statuses_of
+    from qn_tracking.cli.exp_transfer import tell_arrivals as tell_arrivals
+    from qn_tracking.cli.options import (
+        each as each,
+        ids_or_all as ids_or_all,
+        named_or_all as named_or_all,
+        resolved as resolved,
+    )
+    from qn_tracking.cli.output import (
+        print_error as print_error,
+        print_json as print_json,
+        print_plain as print_plain,
+        print_table as print_table,
+        progress as progress,
+        unicode_out as unicode_out,
+        warn as warn,
+    )
+    from qn_tracking.config import SETTINGS as SETTINGS
+    from qn_tracking.errors import (
+        ConfigError as ConfigError,
+        PluginError as PluginError,
+        QnError as QnError,
+        StorageError as StorageError,
+        UnsupportedError as UnsupportedError,
+        UsageError as UsageError,
+        describe as describe,
+        did_you_mean as did_you_mean,
+        printable as printable,
+        storable as storable,
+    )
+    from qn_tracking.ids import check_id as check_id, is_id as is_id, utc as utc
+    from qn_tracking.records.codec import (
+        canonical as canonical,
+        digest as digest,
+        document as document,
+        not_finite as not_finite,
+        plain as plain,
+        scalar as scalar,
+        structure as structure,
+    )
+    from qn_tracking.records.model import (
+        EMPTY as EMPTY,
+        MAX_INT as MAX_INT,
+        Attachment as Attachment,
+        Config as Config,
+        Episode as Episode,
+        EpisodeFields as EpisodeFields,
+        Experiment as Experiment,
+        FrozenDict as FrozenDict,
+        Membership as Membership,
+        Origin as Origin,
+        Results as Results,
+        RunInfo as RunInfo,
+        Simulation as Simulation,
+        Spread as Spread,
+        Subject as Subject,
+    )
+    from qn_tracking.records.schema import RECORD as RECORD
+    from qn_tracking.records.stats import Tally as Tally
+    from qn_tracking.records.submission import (
+        Benchmark as Benchmark,
+        Category as Category,
+        Finding as Finding,
+    )
+    from qn_tracking.redact import redact_text as redact_text
+    from qn_tracking.render.table import (
+        Column as Column,
+        columns_of as columns_of,
+        table as table,
+    )
+    from qn_tracking.render.text import (
+        duration as duration,
+        rows as rows,
+        sparkline as sparkline,
+    )
+    from qn_tracking.store import (
+        arrival as arrival,
+        bundle as bundle,
+        journal as journal,
+        labels as labels,
+        paths as paths,
+        read as read,
+        write as write,
+    )
+    from qn_tracking.store.entry import microseconds as microseconds
+    from qn_tracking.store.recover import recover as recover
+    from qn_tracking.tracking.hookspecs import Commands as Commands, hookimpl as hookimpl
+    from qn_tracking.tracking.manager import project as project
+    from qn_tracking.tracking.outbox import Outbox as Outbox
+    from qn_tracking.tracking.recorder import Recorder as Recorder
+
+_NAMES = {
+    # Hooks, and the sending of what they get.
+    "tracking.hookspecs": "hookimpl Commands",
+    "tracking.outbox": "Outbox",
+    "tracking.recorder": "Recorder",
+    "tracking.manager": "project",
+    # Errors: whatever a plugin raises of these is shown to the user as one line.
+    "errors": "QnError ConfigError PluginError StorageError UnsupportedError UsageError"
+    " describe did_you_mean printable storable",
+    # Records, and their form as JSON.
+    "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Membership"
+    " Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
+    "records.submission": "Benchmark Category Finding",
+    "records.schema": "RECORD",
+    "records.stats": "Tally",
+    "records.codec": "canonical digest document not_finite plain scalar structure",
+    "config": "SETTINGS",
+    "ids": "check_id is_id utc",
+    "redact": "redact_text",
+    # The files of experiments; the names of `store` are modules.
+    "store": "arrival bundle journal labels paths read write",
+    "store.entry": "microseconds",
+    "store.recover": "recover",
+    # Commands: arguments and output.
+    "cli.options": "each ids_or_all named_or_all resolved",
+    "cli.output": "print_error print_json print_plain print_table progress unicode_out warn",
+    "cli.exp_list": "statuses_of",
+    "cli.exp_transfer": "tell_arrivals",
+    "render.table": "Column columns_of table",
+    "render.text": "duration rows sparkline",
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if module == "store":
+        return import_module(f"qn_tracking.store.{name}")
+    return getattr(import_module(f"qn_tracking.{module}"), name)

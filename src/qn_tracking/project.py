@@ -1,0 +1,98 @@
+"""The project around a folder: its `pyproject.toml`, and what `[tool.qn-tracking]` there says.
+
+This module is read at the start of every command; it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from qn_tracking.errors import ConfigError, did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FILE = "pyproject.toml"
+TABLE = "tool.qn-tracking"
+KEYS = ("plugins", "experiments_dir")
+MAX_BYTES = 4 << 20
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+
+
+def settings(folder: str | None = None) -> tuple[str | None, dict[str, Any]]:
+    """The nearest pyproject.toml from a folder upward, and its table `[tool.qn-tracking]`.
+
+    The path is None where the nearest file has no such table; `experiments_dir` in the table is an
+    absolute path. Raises ConfigError for a file that cannot be
+    read, and for a table with unknown keys; tables of other tools are not checked.
+    """
+    place, below = os.path.abspath(folder or os.getcwd()), ""
+    while place != below:
+        path = os.path.join(place, FILE)
+        raw = _read(path)
+        if raw is not None:
+            return (path, _table(raw, path)) if b"qn-tracking" in raw else (None, {})
+        place, below = os.path.dirname(place), place
+    return None, {}
+
+
+def experiments_dir(folder: str | None = None) -> str | None:
+    """The folder that `experiments_dir` in `[tool.qn-tracking]` names, as an absolute path."""
+    name: str | None = settings(folder)[1].get("experiments_dir")
+    return name
+
+
+def _read(path: str) -> bytes | None:
+    """The bytes of a regular file; None if it does not exist. Never waits for a FIFO."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if not os.path.lexists(path):  # a folder above that may not be searched
+            return None
+        raise ConfigError((error.strerror or "cannot be read").lower(), file=path) from None
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+            raise ConfigError(f"is {kind}, not a file", file=path)
+        with open(fd, "rb", closefd=False) as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError((error.strerror or "cannot be read").lower(), file=path) from None
+    finally:
+        os.close(fd)
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"larger than {MAX_BYTES >> 20} MiB", file=path)
+    return raw
+
+
+def _table(raw: bytes, path: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise ConfigError("encoding is not UTF-8", file=path, hint="save it as UTF-8") from None
+    try:
+        tool = tomllib.loads(text).get("tool", {})
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"TOML: {error}", file=path) from None
+    if not isinstance(tool, dict):
+        raise ConfigError("expected a table", file=path, field="tool")
+    table = tool.get("qn-tracking", {})
+    if not isinstance(table, dict):
+        raise ConfigError("expected a table", file=path, field=TABLE)
+    for key in table:
+        if key not in KEYS:
+            hint = did_you_mean(key, KEYS)
+            raise ConfigError("unknown key", file=path, field=f"{TABLE}.{key}", hint=hint)
+    name = table.get("experiments_dir")
+    if name is not None and (type(name) is not str or not name or "\x00" in name):
+        raise ConfigError("expected text", file=path, field=f"{TABLE}.experiments_dir")
+    if name is not None:
+        table["experiments_dir"] = os.path.join(os.path.dirname(path), name)
+    return table
