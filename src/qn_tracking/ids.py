@@ -37,6 +37,17 @@ def utc(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"
 
 
+def microseconds(text: str) -> int:
+    """Microseconds since 1970 of an ISO time; without a zone it is UTC. Raises ValueError."""
+    from datetime import UTC, datetime
+
+    when = datetime.fromisoformat(text)
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    days = when - datetime(1970, 1, 1, tzinfo=UTC)
+    return (days.days * 86400 + days.seconds) * 1_000_000 + days.microseconds
+
+
 def run_seed(digest: str, study_seed: int, index: int) -> int:
     """The seed of a run of a study, below 2**53.
 

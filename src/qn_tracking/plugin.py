@@ -47,7 +47,12 @@ if TYPE_CHECKING:
         printable as printable,
         storable as storable,
     )
-    from qn_tracking.ids import check_id as check_id, is_id as is_id, utc as utc
+    from qn_tracking.ids import (
+        check_id as check_id,
+        is_id as is_id,
+        microseconds as microseconds,
+        utc as utc,
+    )
     from qn_tracking.records.codec import (
         canonical as canonical,
         digest as digest,
@@ -101,7 +106,6 @@ if TYPE_CHECKING:
         read as read,
         write as write,
     )
-    from qn_tracking.store.entry import microseconds as microseconds
     from qn_tracking.store.recover import recover as recover
     from qn_tracking.tracking.hookspecs import Commands as Commands, hookimpl as hookimpl
     from qn_tracking.tracking.manager import project as project
@@ -125,11 +129,10 @@ _NAMES = {
     "records.stats": "Tally",
     "records.codec": "canonical digest document not_finite plain scalar structure",
     "config": "SETTINGS",
-    "ids": "check_id is_id utc",
+    "ids": "check_id is_id microseconds utc",
     "redact": "redact_text",
     # The files of experiments; the names of `store` are modules.
     "store": "arrival bundle journal labels paths read write",
-    "store.entry": "microseconds",
     "store.recover": "recover",
     # Commands: arguments and output.
     "cli.options": "each ids_or_all named_or_all resolved",

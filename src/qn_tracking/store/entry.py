@@ -6,6 +6,7 @@ import re
 from zlib import crc32
 
 from qn_tracking.errors import StorageError
+from qn_tracking.ids import microseconds as microseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -330,14 +331,3 @@ def _order(started: str | None, name: str, file: str) -> int:
             f"expected a time, got {started[:40]!r}", file=file, field="started"
         ) from None
     return min(max(micro, 0), 2**52) * 1024 + (crc32(name.encode()) & 1023)
-
-
-def microseconds(text: str) -> int:
-    """Microseconds since 1970 of an ISO time; without a zone it is UTC. Raises ValueError."""
-    from datetime import datetime, timezone
-
-    when = datetime.fromisoformat(text)
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)  # noqa: UP017
-    days = when - datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
-    return (days.days * 86400 + days.seconds) * 1_000_000 + days.microseconds

@@ -228,7 +228,7 @@ def misfits(experiment: Experiment) -> Iterator[StorageError]:
 
     Said of what comes in, and by a check; a stored record that has it can still be shown.
     """
-    from qn_tracking.store.entry import microseconds
+    from qn_tracking.ids import microseconds
 
     if experiment.status not in STATUSES:
         shown = repr(experiment.status[:40])
