@@ -7,10 +7,10 @@ from contextlib import suppress
 from os.path import dirname, isdir, join
 
 from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.records.codec import document, plain
+from qn_tracking.records.codec import document
 from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.store import paths
-from qn_tracking.store.journal import Journal
+from qn_tracking.store.journal import Journal, run_file
 from qn_tracking.store.write import create, make_folder, naming, publish, sync_file, sync_folder
 from qn_tracking.tracking.hookspecs import hookimpl
 
@@ -50,8 +50,7 @@ class JsonStorage:
             # kill takes nothing that was written.
             with naming(self._folder):
                 create(join(self._folder, "config.yml"), run.config.text.encode())
-                about = {**plain(run), "host": os.uname().nodename, "pid": os.getpid()}
-                create(join(self._folder, "run.json"), document(about))
+                create(join(self._folder, "run.json"), run_file(run))
             self._journal = Journal(join(self._folder, "episodes.jsonl"))
         except BaseException:
             import shutil
@@ -87,7 +86,7 @@ class JsonStorage:
             if self._pending is not None:
                 self._settle()
             self._journal.sync()
-            if experiment.error is not None or experiment.doubtful:
+            if experiment.error is not None or experiment.recount:
                 experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
             with naming(self._folder):

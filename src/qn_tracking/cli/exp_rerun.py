@@ -573,11 +573,11 @@ def _kept(
         warnings=tuple(text for text in ran.warnings if not text.startswith("git: no repository")),
         facts=facts,
     )
+    from qn_tracking.store.journal import run_file
+
     names = ("id", "started", "config", "subject", "seed", "episodes", "command")
     about = RunInfo(**{name: getattr(experiment, name) for name in names})
-    texts["run.json"] = codec.document(
-        {**codec.plain(about), "host": os.uname().nodename, "pid": os.getpid()}
-    )
+    texts["run.json"] = run_file(about)
     run_folder = paths.run_folder(dirname(replay.record), experiment.id)
     with naming(run_folder):
         for name, data in texts.items():

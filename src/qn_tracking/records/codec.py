@@ -1,13 +1,13 @@
-"""The one converter between records and JSON: exact types out, exact types in.
+"""Conversion between records and JSON, with exact types in both directions.
 
-Writing needs attrs and orjson only; cattrs is imported by the first `structure`.
+Writing needs only attrs and orjson; the first call of `structure` imports cattrs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
@@ -27,9 +27,9 @@ MAX_DEPTH = 64
 
 
 def plain(value: Any, where: str = "", depth: int = 0) -> Any:
-    """The value as JSON data: records become dicts, numbers that are not finite become text.
+    """Return the value as JSON data: records become dicts, NaN and infinities become text.
 
-    Raises TypeError, ValueError or OverflowError naming the place of what JSON cannot hold: an
+    Raises TypeError, ValueError or OverflowError with the path to what JSON cannot store: an
     unknown type, a key that is not text, nesting beyond 64, an integer beyond 2**53.
     """
     kind = type(value)
@@ -59,20 +59,17 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
         return {k: plain(v, f"{where}.{k}".lstrip("."), depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
-    if isinstance(value, (bool, int, float, str)):  # NumPy's float64, an IntEnum
-        return plain(_base(value), where, depth)
+    for base in (int, float, str):  # NumPy's float64, an IntEnum
+        if isinstance(value, base):
+            return plain(base(value), where, depth)
     item = scalar(value)
     if item is not value:
         return plain(item, where, depth)
     raise TypeError(f"{where or 'value'}: {kind.__name__} cannot be stored in a record")
 
 
-def _base(value: Any) -> Any:
-    return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
-
-
 def scalar(value: Any) -> Any:
-    """The Python number inside a NumPy scalar, 0-d array or one-element tensor, else the value."""
+    """Return the Python number in a NumPy scalar, 0-d array or tensor; else the value."""
     item = getattr(value, "item", None)
     if item is None or getattr(value, "ndim", 0) != 0:
         return value
@@ -80,7 +77,7 @@ def scalar(value: Any) -> Any:
 
 
 def check_text(value: str, where: str) -> str:
-    """The text, if UTF-8 can hold it; ValueError naming the place otherwise."""
+    """Return the text if UTF-8 can encode it, or raise ValueError with its path."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -89,14 +86,15 @@ def check_text(value: str, where: str) -> str:
 
 
 def not_finite(value: float) -> str:
-    """The text that stands for a number JSON has no notation for."""
+    """Return the text for NaN or an infinity, which JSON cannot write as a number."""
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
 def document(record: Any) -> bytes:
-    """A record as indented JSON with a final newline, in the order of its fields; re-parsed.
+    """Return a record as indented JSON with a final newline, in the order of its fields.
 
-    A list of numbers or texts stays on one line: columns of a thousand lines help nobody's diff.
+    A list of numbers or texts stays on one line, so that a column of episodes is one line of a
+    diff. The result is parsed once, as a check.
     """
     out: list[bytes] = []
     _indented(plain(record), b"\n", out)
@@ -125,12 +123,12 @@ def _indented(value: Any, line: bytes, out: list[bytes]) -> None:
 
 
 def canonical(value: Any) -> bytes:
-    """The one byte string for a value: sorted keys, no spaces, shortest float notation."""
+    """Return the JSON of a value with sorted keys, no spaces and the shortest floats."""
     return orjson.dumps(plain(value), option=orjson.OPT_SORT_KEYS)
 
 
 def digest(data: bytes) -> str:
-    """SHA-256, in hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -146,37 +144,58 @@ def structure(
     error: type[QnError] = ConfigError,
     also: Sequence[str] = (),
 ) -> T:
-    """An attrs class from plain data: exact types, unknown keys refused.
+    """Build an attrs class from plain data: exact types, unknown keys refused.
 
-    An int is taken for a float, nothing else for anything else. Raises `error` with the file, the
-    dotted field of the first problem, its cause and, for a mistyped key, the near ones; `also` are
-    keys beside those of the class that may have been meant.
+    An int is accepted for a float; nothing else is converted. Raises `error` with the file, the
+    dotted field of the first problem, its cause and, for a mistyped key, the nearest known one.
+    `also` are keys beside those of the class that the user may have meant.
     """
     try:
         return _converter().structure(data, cls)  # type: ignore[no-any-return]
-    except _Problem as problem:
-        path = _dotted([*([field] if field else []), *reversed(problem.path)])
-        hint = problem.hint
-        if not problem.path and problem.unknown is not None:
-            hint = did_you_mean(problem.unknown, also) or hint
-        raise error(problem.cause, file=file, field=path or None, hint=hint) from None
-    except QnError as raised:  # the outermost class's own check across its fields
-        path = _dotted([part for part in (field, raised.field) if part])
-        raise error(raised.cause, file=file, field=path or None, hint=raised.hint) from None
+    except (ExceptionGroup, ValueError, QnError) as raised:
+        raise _explained(raised, file, field, error, also) from None
 
 
-class _Problem(Exception):
-    """What is wrong with plain data; `path` grows from the inside out."""
+def _explained(
+    raised: Exception, file: str, field: str, kind: type[QnError], also: Sequence[str]
+) -> QnError:
+    """The first problem inside cattrs' groups of exceptions, as one error with its field.
 
-    def __init__(self, cause: str, hint: str | None = None, unknown: str | None = None) -> None:
-        super().__init__(cause)
-        self.cause, self.hint, self.unknown = cause, hint, unknown
-        self.path: list[str | int] = []
+    Each note on an exception is one step of the path to the problem, the innermost first.
+    """
+    from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError
+
+    path = field
+    while True:
+        for note in reversed(getattr(raised, "__notes__", ())):
+            part = note.name if isinstance(note, AttributeValidationNote) else note.index
+            path += f"[{part}]" if type(part) is int else f".{part}"
+        if not isinstance(raised, ExceptionGroup):
+            break
+        parts = raised.exceptions
+        raised = next((e for e in parts if isinstance(e, ForbiddenExtraKeysError)), parts[0])
+    hint = None
+    if isinstance(raised, ForbiddenExtraKeysError):
+        key = min(map(str, raised.extra_fields))
+        known = [a.name for a in _stored(raised.cl)]
+        cause = f"unknown key {key!r}"
+        hint = did_you_mean(key, known) or f"known: {', '.join(known)}"
+        if path == field:
+            hint = did_you_mean(key, also) or hint
+    elif isinstance(raised, KeyError):
+        cause = "missing"
+    elif isinstance(raised, QnError):  # a check of the class across its fields
+        cause, hint = raised.cause, raised.hint
+        path += f".{raised.field}" if raised.field else ""
+    elif isinstance(raised, (ValueError, TypeError)):
+        cause = str(raised.args[0]) if raised.args else type(raised).__name__
+    else:
+        raise raised
+    return kind(cause, file=file, field=path.removeprefix(".") or None, hint=hint)
 
 
-def _dotted(path: list[str | int]) -> str:
-    parts = (f"[{part}]" if type(part) is int else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
+def _stored(cls: type) -> list[attrs.Attribute[Any]]:
+    return [a for a in attrs.fields(cls) if a.metadata.get("stored", True)]
 
 
 def _got(value: Any) -> str:
@@ -193,176 +212,170 @@ def _got(value: Any) -> str:
 def _exact(kind: type, name: str) -> Any:
     def hook(value: Any, _: Any) -> Any:
         if type(value) is not kind:
-            raise _Problem(f"expected {name}, got {_got(value)}")
+            raise ValueError(f"expected {name}, got {_got(value)}")
         return value
 
     return hook
 
 
 def _bounded(value: Any) -> Any:
-    """The value, unless it is an integer that a reader of JSON would round."""
+    """Return the value, or refuse an integer that a reader of JSON would round."""
     if type(value) is int and not -MAX_INT <= value <= MAX_INT:
-        raise _Problem("an integer beyond 2**53")
+        raise ValueError("an integer beyond 2**53")
     return value
 
 
-def _whole(value: Any, _: Any) -> int:
+def _whole(value: Any, _: Any) -> Any:
     if type(value) is not int:
-        raise _Problem(f"expected a whole number, got {_got(value)}")
-    return int(_bounded(value))
-
-
-def _anything(value: Any, _: Any) -> Any:
-    """Frozen, and with no integer beyond the bound inside."""
-    if isinstance(value, Mapping):
-        out = {}
-        for key, item in value.items():
-            with _inside(key):
-                out[key] = _anything(item, None)
-        return FrozenDict(out)
-    if isinstance(value, (list, tuple)):
-        items = []
-        for i, item in enumerate(value):
-            with _inside(i):
-                items.append(_anything(item, None))
-        return tuple(items)
+        raise ValueError(f"expected a whole number, got {_got(value)}")
     return _bounded(value)
 
 
 def _float(value: Any, _: Any) -> float:
-    if type(value) is float or type(value) is int:
+    if type(value) is float:
+        return value
+    if type(value) is int:
         return float(_bounded(value))
-    raise _Problem(f"expected a number, got {_got(value)}")
+    raise ValueError(f"expected a number, got {_got(value)}")
 
 
-_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+def _measure(value: Any, _: Any) -> float:
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else _float(value, _)
 
 
-def _measure(value: Any, cls: Any) -> float:
-    return float(value) if type(value) is str and value in _NOT_FINITE else _float(value, cls)
+def _anything(value: Any, _: Any) -> Any:
+    """Freeze a value of any type, and check its integers."""
+    if isinstance(value, Mapping):
+        return FrozenDict(_each(value.items(), _anything, Any))
+    if isinstance(value, (list, tuple)):
+        return tuple([item for _, item in _each(enumerate(value), _anything, Any)])
+    return _bounded(value)
 
 
-@contextmanager
-def _inside(part: str | int) -> Iterator[None]:
-    """Whatever is wrong in here is wrong with that part."""
-    try:
-        yield
-    except _Problem as problem:
-        problem.path.append(part)
-        raise
-    except QnError as error:  # a class's own check across its fields
-        inner = _Problem(error.cause, error.hint)
-        inner.path = [*([error.field] if error.field else []), part]
-        raise inner from None
-    except (ValueError, TypeError) as error:  # a validator
-        inner = _Problem(str(error.args[0]) if error.args else type(error).__name__)
-        inner.path = [part]
-        raise inner from None
+def _each(items: Iterable[tuple[Any, Any]], hook: Any, kind: Any) -> Iterator[tuple[Any, Any]]:
+    """Pass each item through a hook; an error gets the key of the item as a note."""
+    for key, item in items:
+        try:
+            yield key, hook(item, kind)
+        except Exception as error:
+            from cattrs.errors import IterableValidationNote
+
+            error.add_note(IterableValidationNote("", key, kind))
+            raise
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
-        raise _Problem(f"expected a mapping, got {_got(value)}")
+        raise ValueError(f"expected a mapping, got {_got(value)}")
     return value
 
 
 @cache
 def _converter() -> Any:
-    import cattrs
+    from cattrs import Converter
 
-    converter = cattrs.Converter()
-    register = converter.register_structure_hook_factory
+    converter = Converter()
     converter.register_structure_hook(bool, _exact(bool, "true or false"))
     converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(str, _exact(str, "text"))
     converter.register_structure_hook(float, _float)
     converter.register_structure_hook(Measure, _measure)
     converter.register_structure_hook(Any, _anything)
-
-    @register(attrs.has)
-    def _(cls: Any) -> Any:
-        def hook(value: Any, _: Any) -> Any:
-            given = _mapping(value)
-            fields = [a for a in attrs.fields(cls) if a.metadata.get("stored", True)]
-            names = [a.name for a in fields]
-            for key in given:
-                if key not in names:
-                    hint = did_you_mean(str(key), names) or f"known: {', '.join(names)}"
-                    raise _Problem(f"unknown key {key!r}", hint, str(key))
-            kwargs = {}
-            for a in fields:
-                if a.name in given:
-                    with _inside(a.name):
-                        kwargs[a.name] = converter.structure(given[a.name], types[a.name])
-                        if a.validator is not None:
-                            a.validator(None, a, kwargs[a.name])
-                elif a.default is attrs.NOTHING:
-                    with _inside(a.name):
-                        raise _Problem("missing")
-            return cls(**kwargs)
-
-        attrs.resolve_types(cls)
-        types = {a.name: a.type for a in attrs.fields(cls)}
-        return hook
-
-    @register(lambda kind: getattr(kind, "__origin__", kind) in (Mapping, dict, FrozenDict))
-    def _(kind: Any) -> Any:
-        item = getattr(kind, "__args__", (str, Any))[1]
-
-        def hook(value: Any, _: Any) -> Any:
-            out = {}
-            for key, entry in _mapping(value).items():
-                with _inside(key):
-                    out[_exact(str, "text as a key")(key, str)] = converter.structure(entry, item)
-            return FrozenDict(out)
-
-        return hook
-
-    @register(lambda kind: getattr(kind, "__origin__", kind) is tuple)
-    def _(kind: Any) -> Any:
-        args = getattr(kind, "__args__", (Any, ...))
-
-        def hook(value: Any, _: Any) -> Any:
-            if not isinstance(value, (list, tuple)):
-                raise _Problem(f"expected a list, got {_got(value)}")
-            if args[-1] is not ... and len(value) != len(args):
-                raise _Problem(f"expected {len(args)} values, got {len(value)}")
-            kinds = args[:1] * len(value) if args[-1] is ... else args
-            out = []
-            for i, (entry, item) in enumerate(zip(value, kinds, strict=True)):
-                with _inside(i):
-                    out.append(converter.structure(entry, item))
-            return tuple(out)
-
-        return hook
-
-    @register(lambda kind: getattr(kind, "__origin__", None) is Literal)
-    def _(kind: Any) -> Any:
-        options = kind.__args__
-
-        def hook(value: Any, _: Any) -> Any:
-            if not any(type(value) is type(option) and value == option for option in options):
-                names = [str(option) for option in options]
-                raise _Problem(
-                    f"expected one of {', '.join(names)}, got {_got(value)}",
-                    did_you_mean(str(value), names),
-                )
-            return value
-
-        return hook
-
-    @register(lambda kind: isinstance(kind, UnionType) or getattr(kind, "__origin__", 0) is Union)
-    def _(kind: Any) -> Any:
-        options = [option for option in kind.__args__ if option is not NoneType]
-
-        def hook(value: Any, _: Any) -> Any:
-            if value is None and NoneType in kind.__args__:
-                return None
-            for option in options[:-1]:
-                with suppress(_Problem):
-                    return converter.structure(value, option)
-            return converter.structure(value, options[-1])
-
-        return hook
-
+    for predicate, factory in (
+        (attrs.has, _class_hook),
+        (lambda kind: getattr(kind, "__origin__", kind) in (Mapping, dict), _mapping_hook),
+        (lambda kind: getattr(kind, "__origin__", kind) is tuple, _tuple_hook),
+        (lambda kind: getattr(kind, "__origin__", None) is Literal, _literal_hook),
+        (lambda kind: getattr(kind, "__origin__", type(kind)) in (Union, UnionType), _union_hook),
+    ):
+        converter.register_structure_hook_factory(predicate, factory)
     return converter
+
+
+def _class_hook(cls: Any, converter: Any) -> Any:
+    """The hook that cattrs generates, for mappings only; a validator's error names its field."""
+    from cattrs.gen import make_dict_structure_fn, override
+
+    attrs.resolve_types(cls)
+    overrides = {}
+    for a in attrs.fields(cls):
+        if not a.metadata.get("stored", True):
+            overrides[a.name] = override(omit=True)
+        elif a.validator is not None:
+            overrides[a.name] = override(struct_hook=_validated(a, converter))
+    build = make_dict_structure_fn(
+        cls,
+        converter,
+        _cattrs_forbid_extra_keys=True,
+        **overrides,  # type: ignore[arg-type]
+    )
+    return lambda value, _: build(_mapping(value), cls)
+
+
+def _validated(a: attrs.Attribute[Any], converter: Any) -> Any:
+    hook = converter.get_structure_hook(a.type)
+
+    def validated(value: Any, kind: Any) -> Any:
+        result = hook(value, kind)
+        a.validator(None, a, result)  # type: ignore[misc]
+        return result
+
+    return validated
+
+
+def _mapping_hook(kind: Any, converter: Any) -> Any:
+    item = getattr(kind, "__args__", (str, Any))[1]
+    hook = converter.get_structure_hook(item)
+
+    def structure_mapping(value: Any, _: Any) -> Any:
+        for key in _mapping(value):
+            if type(key) is not str:
+                raise ValueError(f"expected text as a key, got {_got(key)}")
+        return FrozenDict(_each(value.items(), hook, item))
+
+    return structure_mapping
+
+
+def _tuple_hook(kind: Any, converter: Any) -> Any:
+    args = getattr(kind, "__args__", (Any, ...))
+    fixed = None if args[-1] is ... else len(args)
+    item = args[0]  # tuples of a fixed length have one type of item, too
+    hook = converter.get_structure_hook(item)
+
+    def structure_tuple(value: Any, _: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"expected a list, got {_got(value)}")
+        if fixed is not None and len(value) != fixed:
+            raise ValueError(f"expected {fixed} values, got {len(value)}")
+        return tuple([entry for _, entry in _each(enumerate(value), hook, item)])
+
+    return structure_tuple
+
+
+def _literal_hook(kind: Any, _: Any) -> Any:
+    def structure_literal(value: Any, _: Any) -> Any:
+        if not any(type(value) is type(option) and value == option for option in kind.__args__):
+            names = [str(option) for option in kind.__args__]
+            raise QnError(
+                f"expected one of {', '.join(names)}, got {_got(value)}",
+                hint=did_you_mean(str(value), names),
+            )
+        return value
+
+    return structure_literal
+
+
+def _union_hook(kind: Any, converter: Any) -> Any:
+    """The first type of the union that accepts the value; the last one's error otherwise."""
+    optional = NoneType in kind.__args__
+    *others, last = ((t, converter.get_structure_hook(t)) for t in kind.__args__ if t != NoneType)
+
+    def structure_union(value: Any, _: Any) -> Any:
+        if value is None and optional:
+            return None
+        for option, hook in others:
+            with suppress(ValueError, ExceptionGroup, QnError):
+                return hook(value, option)
+        return last[1](value, last[0])
+
+    return structure_union

@@ -1,8 +1,9 @@
-"""The records: what a run is, what an episode was, what is kept of both.
+"""The records of a run: its configuration, its episodes, and the experiment that is stored.
 
-`Config` and `RunInfo` exist before episode 0, an `Episode` after each, an `Experiment` when the run
-is over, however it ended. All are frozen, down to the mappings inside: a plugin cannot change what
-another plugin sees. The fields of `Experiment` are those of `experiments/<id>.json`.
+`Config` and `RunInfo` exist before the first episode, an `Episode` after each one, and an
+`Experiment` once the run has ended, in whatever way. All are frozen, including the mappings inside,
+so that a plugin cannot change what another plugin sees. The fields of `Experiment` are those of
+`experiments/<id>.json`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from attrs import field, frozen
 from qn_tracking.records.schema import RECORD
 
 MAX_INT = 2**53
-"""Integers of a record stay below it: beyond, readers of JSON begin to round."""
+"""The largest integer in a record. Some readers of JSON round larger ones."""
 
 Measure = NewType("Measure", float)
-"""A number that may be NaN or infinite; JSON holds those three as text."""
+"""A number that may be NaN or infinite; JSON stores those three values as text."""
 
 
 class FrozenDict(dict[str, Any]):
-    """A dict that refuses to change; it pickles, compares and serialises as a dict does."""
+    """A dict that cannot be changed. It pickles, compares and serialises like a dict."""
 
     __slots__ = ()
 
@@ -43,7 +44,7 @@ EMPTY = FrozenDict()
 
 
 def freeze(value: Any) -> Any:
-    """The same value with every mapping a `FrozenDict` and every list a tuple."""
+    """Return the value with every mapping as a `FrozenDict` and every list as a tuple."""
     if isinstance(value, Mapping):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
@@ -57,11 +58,11 @@ def _frozen_mapping() -> Any:
 
 @frozen(kw_only=True)
 class Config:
-    """A configuration as read, and as resolved.
+    """A configuration as read and as resolved.
 
-    `data` is what runs: the file with the overrides applied, without the keys that speak of the
-    tracking and not of the simulation, which are in `settings`. `digest` is over `data`, and
-    the simulation if the file names one, so that two files that mean the same have the same digest.
+    `data` configures the simulation: the file with the overrides applied, without the keys that
+    configure the tracking, which are in `settings`. `digest` covers `data`, and the name of the
+    simulation if the file has one, so that files with the same meaning have the same digest.
     """
 
     label: str
@@ -76,11 +77,11 @@ class Config:
 
 @frozen(kw_only=True)
 class Subject:
-    """What was run: names of environment and brain, the family, the device.
+    """The names of the environment and the brain, the family of the brain, and the device.
 
-    `family` is `quantum`, `classical` or empty where that means nothing; `device` is `cpu`, `gpu`
-    or `qpu`; `backend` names the QPU or its simulator. `packages` are the import names of the
-    packages, or modules, that provided simulation, environment and brain.
+    `family` is `quantum` or `classical`, or empty if neither applies; `device` is `cpu`, `gpu` or
+    `qpu`; `backend` names the QPU or its simulator. `packages` are the import names of the packages
+    or modules that provided the simulation, the environment and the brain.
     """
 
     environment: str = ""
@@ -93,7 +94,7 @@ class Subject:
 
 @frozen(kw_only=True)
 class Membership:
-    """The study that a run is a run of; `attempt` counts those that crashed before it."""
+    """The place of a run in its study; `attempt` is the number of earlier attempts at it."""
 
     id: str
     index: int
@@ -102,7 +103,7 @@ class Membership:
 
 @frozen(kw_only=True)
 class RunInfo:
-    """A run that is about to start; its configuration and command line without secrets."""
+    """A run that is about to start. Configuration and command line contain no secrets."""
 
     id: str
     started: str
@@ -119,10 +120,10 @@ class RunInfo:
 
 @frozen(kw_only=True)
 class Episode:
-    """One episode. What does not apply is None or absent, never 0.
+    """One episode. A value that does not apply is None or absent, never 0.
 
-    `reward` is the sum of the rewards, `counts` and `metrics` are the simulation's own. `timing`
-    holds seconds and is outside both digests. `exact` is the canonical JSON of all but `timing`,
+    `reward` is the sum of the rewards; `counts` and `metrics` come from the simulation. `timing` is
+    in seconds and enters neither digest. `exact` is the canonical JSON of all fields but `timing`,
     made once and shared by the digest and every sink.
     """
 
@@ -140,9 +141,9 @@ class Episode:
 
 @frozen(kw_only=True)
 class Spread:
-    """A metric over the episodes that have it: how many, mean, standard deviation, extremes.
+    """A metric over the `n` episodes that have it: mean, standard deviation, extremes.
 
-    `n` is None where another program did not say how many.
+    `n` is None in a record that was imported from another program without that number.
     """
 
     n: int | None
@@ -154,7 +155,7 @@ class Spread:
 
 @frozen(kw_only=True)
 class Results:
-    """The summary of all episodes. What no episode had is absent."""
+    """The summary of all episodes. A value that no episode has is None or absent."""
 
     episodes: int = 0
     success_rate: float | None = None
@@ -171,10 +172,10 @@ class Results:
 
 @frozen(kw_only=True)
 class Digests:
-    """SHA-256 over the episodes in order; neither sees clocks, paths or hosts.
+    """SHA-256 over the episodes in order, independent of clocks, paths and hosts.
 
-    `exact` covers every number of every episode, `outcome` only success, termination, steps and
-    counts: what should agree between machines whose floating point differs in the last bit.
+    `exact` covers every number of every episode. `outcome` covers success, termination, steps and
+    counts, which should agree between machines whose floating point differs in the last bit.
     """
 
     exact: str
@@ -183,7 +184,7 @@ class Digests:
 
 @frozen(kw_only=True)
 class Attachment:
-    """A text that belongs to the run, named in the record by its digest."""
+    """A text that belongs to the run; the record stores its digest."""
 
     name: str
     size: int
@@ -193,7 +194,7 @@ class Attachment:
 
 @frozen(kw_only=True)
 class Artifact:
-    """A file that the host exported: its path, size in bytes and SHA-256 when it was recorded."""
+    """A file that the simulation wrote: path, size in bytes and SHA-256 at the time."""
 
     path: str
     size: int
@@ -211,7 +212,7 @@ class Failure:
 
 @frozen(kw_only=True)
 class PluginUse:
-    """A sink that listened, and the seconds of the run that it took."""
+    """A sink that was active, and the seconds that its hooks took during the run."""
 
     name: str
     seconds: float = 0.0
@@ -228,11 +229,11 @@ class ErrorInfo:
 
 @frozen(kw_only=True)
 class Origin:
-    """Where a record came from, if not from a run that was tracked here.
+    """The source of a record that was imported, or that a rerun made.
 
-    `kind` is `import` or `rerun`; `id` names the other record, `sha256` is of its file as it was,
-    `format` the program and generation that wrote it. `original` holds its fields, unchanged, and
-    `notes` says what they mean differently.
+    `kind` is `import` or `rerun`; `id` is that of the source record, `sha256` the digest of its
+    file, `format` the program and version that wrote it. `original` holds its fields, unchanged;
+    `notes` lists the fields whose meaning differs here.
     """
 
     kind: str
@@ -245,12 +246,12 @@ class Origin:
 
 @frozen(kw_only=True)
 class Experiment:
-    """A run that is over.
+    """A run that has ended.
 
-    `status` is `completed`, `failed` or `interrupted`; `crashed` for one that was put together from
-    its journal; `imported` for one of another program. `facts` holds what each plugin said of the
-    run, under the plugin's name. `doubtful`: an interrupt struck while episodes were counted, and
-    whoever has kept them all knows better.
+    `status` is `completed`, `failed` or `interrupted`; `crashed` if the record was recovered from
+    the journal; `imported` if it came from another program. `facts` holds what each plugin reported
+    about the run, under the plugin's name. `recount` is set if an interrupt came while an episode
+    was being counted: a sink that stores all episodes must count them again.
     """
 
     schema: int = RECORD.version
@@ -278,11 +279,11 @@ class Experiment:
     attachments: tuple[Attachment, ...] = ()
     origin: Origin | None = None
     facts: Mapping[str, Any] = _frozen_mapping()
-    doubtful: bool = field(default=False, eq=False, metadata={"stored": False})
+    recount: bool = field(default=False, eq=False, metadata={"stored": False})
 
 
 class EpisodeFields(TypedDict, total=False):
-    """What a simulation yields of an episode: keyword arguments of `Recorder.episode`."""
+    """What a simulation yields for an episode: the keyword arguments of `Recorder.episode`."""
 
     seed: int
     success: bool
@@ -294,18 +295,18 @@ class EpisodeFields(TypedDict, total=False):
 
 
 class Simulation(Protocol):
-    """What the runner runs. It knows nothing of tracking: it yields episodes.
+    """What the runner runs: it yields episodes and does not depend on tracking.
 
-    Whatever can be wrong with its configuration is said by whoever makes it, before this exists.
+    The plugin that makes a simulation checks the configuration first, and raises ConfigError.
     """
 
     @property
     def subject(self) -> Subject:
-        """What this simulation is."""
+        """The environment, brain and device of this simulation."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before the first episode."""
+        """Warnings to show before the first episode."""
 
     def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
-        """A fresh run of `count` episodes; the same seed yields the same ones."""
+        """Start a new run of `count` episodes; the same seed yields the same episodes."""

@@ -1,8 +1,8 @@
-"""The version of each kind of file, and the steps that bring an older one up to date.
+"""The schema of each kind of stored file: its version, and the steps from older versions.
 
-A file carries the number of its schema. One that is older is upgraded step by step when it is read,
-and never rewritten; one that is newer than this program is refused. Nothing heavy is imported here:
-a listing reads records with this.
+A file carries the number of its schema. An older file is upgraded step by step when it is read and
+is never rewritten. A newer one is refused. This module imports nothing heavy, because listings
+read records with it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from qn_tracking.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Doc = dict[str, Any]
@@ -19,19 +19,30 @@ if TYPE_CHECKING:
 
 
 class Schema:
-    """A kind of file: its version today, and the step from each older version to the next."""
+    """A kind of file: its version today, and the step from each older version to the next.
 
-    def __init__(self, kind: str, version: int, upgrades: dict[int, Upgrade]) -> None:
+    `unnumbered` is the version of files without a number, for a kind whose files once had none.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        version: int,
+        upgrades: Mapping[int, Upgrade],
+        *,
+        unnumbered: int | None = None,
+    ) -> None:
         self.kind = kind
         self.version = version
         self._upgrades = upgrades
+        self._unnumbered = unnumbered
 
     def current(self, doc: Doc, file: str) -> Doc:
-        """The document as today's version has it; the one that is given stays as it is.
+        """The document in today's version; the given one is not changed.
 
-        Raises StorageError for a schema that is no number, or is newer than this program.
+        Raises StorageError if the schema is not a number, or newer than this program's.
         """
-        schema = doc.get("schema")
+        schema = doc.get("schema", self._unnumbered)
         if type(schema) is not int or schema < 1:
             shown = "nothing" if schema is None else repr(schema)[:40]
             raise StorageError(f"expected a schema number, got {shown}", file=file, field="schema")
@@ -42,56 +53,58 @@ class Schema:
                 field="schema",
                 hint="upgrade qn-tracking",
             )
-        while schema < self.version:
-            doc = {**self._upgrades[schema](doc), "schema": schema + 1}
-            schema += 1
+        for step in range(schema, self.version):
+            doc = {**self._upgrades[step](doc), "schema": step + 1}
         return doc
 
 
-def _renamed(doc: Any, names: dict[str, str]) -> Any:
-    """A mapping with some keys called otherwise, in their places; anything else as it is."""
+def _renamed(doc: Any, names: Mapping[str, str]) -> Any:
+    """A mapping with some keys renamed in place; anything else, unchanged.
+
+    Where a new name is taken already, the mapping stays as it is, so that no value is lost.
+    """
     if type(doc) is not dict:
         return doc
-    return {names.get(key, key): value for key, value in doc.items()}
+    renamed = {names.get(key, key): value for key, value in doc.items()}
+    return renamed if len(renamed) == len(doc) else doc
 
 
-def _settings_2(doc: Doc) -> Doc:
-    """In the settings of a configuration, `runs` is called `episodes` since version 2."""
-    config = doc.get("config")
-    if type(config) is not dict or "runs" not in (config.get("settings") or ()):
+def _renaming(names: Mapping[str, str], **parts: Mapping[str, str]) -> Upgrade:
+    """The step that renames keys of a document, then keys inside some of its parts.
+
+    In every kind of file, the settings of a configuration call `runs` `episodes`.
+    """
+
+    def upgrade(doc: Doc) -> Doc:
+        doc = _renamed(doc, names)
+        for part in parts.keys() & doc.keys():
+            doc = {**doc, part: _renamed(doc[part], parts[part])}
+        config = doc.get("config")
+        if type(config) is dict and "settings" in config:
+            settings = _renamed(config["settings"], {"runs": "episodes"})
+            doc = {**doc, "config": {**config, "settings": settings}}
         return doc
-    settings = _renamed(config["settings"], {"runs": "episodes"})
-    return {**doc, "config": {**config, "settings": settings}}
+
+    return upgrade
 
 
-# What version 1 called a session is a run, its runs are episodes, and a campaign is a study.
+# In version 1, runs were called sessions, episodes runs, and a study a campaign.
+_SESSIONS = {"sessions": "runs"}
+_RUN_2 = _renaming({"runs": "episodes", "campaign": "study"})
 
-
-def run_info(doc: Doc) -> Doc:
-    """What a run wrote before its first episode, which carries no schema number."""
-    return _settings_2(_renamed(doc, {"runs": "episodes", "campaign": "study"}))
-
-
-def _study_2(doc: Doc) -> Doc:
-    return _settings_2(_renamed(doc, {"sessions": "runs", "runs": "episodes"}))
-
-
-def _submission_2(doc: Doc) -> Doc:
-    doc = _renamed(doc, {"sessions": "runs", "runs": "episodes", "campaign": "study"})
-    for part in ("study", "aggregates"):
-        if part in doc:
-            doc = {**doc, part: _renamed(doc[part], {"sessions": "runs"})}
-    return _settings_2(doc)
-
-
-def _verification_2(doc: Doc) -> Doc:
-    doc = _renamed(doc, {"sessions": "runs"})
-    if "replication" in doc:
-        doc = {**doc, "replication": _renamed(doc["replication"], {"sessions": "runs"})}
-    return doc
-
-
-RECORD = Schema("record", 2, {1: run_info})
-STUDY = Schema("study", 2, {1: _study_2})
-SUBMISSION = Schema("submission", 2, {1: _submission_2})
-VERIFICATION = Schema("verification", 2, {1: _verification_2})
+RECORD = Schema("record", 2, {1: _RUN_2})
+RUN = Schema("run", 2, {1: _RUN_2}, unnumbered=1)
+STUDY = Schema("study", 2, {1: _renaming({"sessions": "runs", "runs": "episodes"})})
+SUBMISSION = Schema(
+    "submission",
+    2,
+    {
+        1: _renaming(
+            {"sessions": "runs", "runs": "episodes", "campaign": "study"},
+            study=_SESSIONS,
+            aggregates=_SESSIONS,
+        )
+    },
+)
+VERIFICATION = Schema("verification", 2, {1: _renaming(_SESSIONS, replication=_SESSIONS)})
+LABELS = Schema("labels", 1, {})

@@ -17,10 +17,18 @@ from zlib import crc32
 
 import orjson
 
-from qn_tracking.records.model import Episode
+from qn_tracking.records.codec import document, plain
+from qn_tracking.records.model import Episode, RunInfo
+from qn_tracking.records.schema import RUN
 from qn_tracking.store.write import naming, storage_error, write_all
 
 SYNC_SECONDS = 5.0
+
+
+def run_file(run: RunInfo) -> bytes:
+    """The text of `run.json`: what is known before the first episode, and which process runs it."""
+    process = {"host": os.uname().nodename, "pid": os.getpid()}
+    return document({"schema": RUN.version, **plain(run), **process})
 
 
 def line(episode: Episode) -> bytes:

@@ -9,6 +9,7 @@ import os
 from os.path import join
 
 from qn_tracking.errors import StorageError
+from qn_tracking.records.schema import LABELS
 from qn_tracking.store import paths
 from qn_tracking.store.read import load, parse
 
@@ -16,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-SCHEMA = 1
 
 
 def path(experiments: str, id: str) -> str:
@@ -32,11 +31,9 @@ def read(experiments: str, id: str) -> dict[str, Any]:
     """
     file = path(experiments, id)
     try:
-        doc = parse(load(file)[0], file)
+        doc = LABELS.current(parse(load(file)[0], file), file)
     except (FileNotFoundError, NotADirectoryError):
         return {"tags": {}, "notes": []}
-    if doc.get("schema") != SCHEMA:
-        raise StorageError(f"expected {SCHEMA}", file=file, field="schema")
     tags, notes = doc.get("tags", {}), doc.get("notes", [])
     if type(tags) is not dict or not all(type(value) is str for value in tags.values()):
         raise StorageError("expected a mapping of text", file=file, field="tags")
@@ -65,7 +62,7 @@ def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) ->
             fcntl.flock(lock, fcntl.LOCK_EX)
         labels = read(experiments, id)
         edit(labels)
-        text = json.dumps({"schema": SCHEMA, **labels}, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps({"schema": LABELS.version, **labels}, indent=2, ensure_ascii=False) + "\n"
         with naming(file):
             temporary = join(folder, f".labels.json.{os.urandom(4).hex()}.tmp")
             create(temporary, text.encode(), durable=True)

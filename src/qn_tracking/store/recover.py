@@ -16,7 +16,7 @@ from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.ids import utc
 from qn_tracking.records import codec
 from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
-from qn_tracking.records.schema import run_info
+from qn_tracking.records.schema import RUN
 from qn_tracking.records.stats import Tally
 from qn_tracking.store import paths, unfinished
 from qn_tracking.store.entry import microseconds
@@ -70,12 +70,12 @@ def _run(folder: str, id: str) -> RunInfo:
     """What was known before episode 0."""
     path = join(folder, "run.json")
     try:
-        doc = run_info(parse(load(path)[0], path))
+        doc = RUN.current(parse(load(path)[0], path), path)
     except FileNotFoundError:
         raise StorageError(
             "missing: the run died before it was told what it is", file=path, hint=f"qn-exp rm {id}"
         ) from None
-    for key in ("host", "pid"):
+    for key in ("schema", "host", "pid"):
         doc.pop(key, None)
     run = codec.structure(doc, RunInfo, file=path, error=StorageError)
     if run.id != id:
@@ -127,7 +127,7 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
         raise StorageError("missing", file=config) from None
     path = join(folder, "facts.json")
     try:
-        doc = run_info(parse(load(path)[0], path))
+        doc = parse(load(path)[0], path)
     except FileNotFoundError:
         warnings.append("git, packages and system were not known yet when the run died")
         return {}, attachments

@@ -13,7 +13,7 @@ import time
 from os.path import exists, join
 
 from qn_tracking.errors import QnError, StorageError
-from qn_tracking.records.schema import RECORD, run_info
+from qn_tracking.records.schema import RECORD, RUN
 from qn_tracking.store import paths
 from qn_tracking.store.read import load, parse
 
@@ -130,7 +130,7 @@ def host_of(experiments: str, id: str) -> str | None:
 def _about(folder: str, id: str) -> tuple[dict[str, Any] | None, str | None]:
     path = join(folder, "run.json")
     try:
-        doc = run_info(parse(load(path)[0], path))
+        doc = RUN.current(parse(load(path)[0], path), path)
     except FileNotFoundError:
         return None, None
     except QnError as error:

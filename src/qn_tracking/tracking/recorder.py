@@ -158,7 +158,7 @@ class Recorder:
         self._lock = RLock()
         self._inside = self._was_running = False
         self._current: Episode | None = None
-        self._doubtful = False
+        self._recount = False
         self._last_words: tuple[str, BaseException | ErrorInfo | None] | None = None
 
     @property
@@ -354,7 +354,7 @@ class Recorder:
         """
         episode = self._current
         assert episode is not None
-        self._doubtful = True
+        self._recount = True
         self._count = episode.index + 1
         self._emitter.episode_end(self.run, episode, again=True)
         if self._tally.count < self._count:
@@ -507,7 +507,7 @@ class Recorder:
             attachments=tuple(attachments),
             origin=self._origin,
             facts=resolved,
-            doubtful=self._doubtful,
+            recount=self._recount,
         )
 
     def _resolve(
