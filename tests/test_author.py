@@ -459,7 +459,7 @@ def test_the_simulation_of_the_page_keeps_its_contract(qn_run: Program, project:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["config"]["data"] == {"heads": 0.25}
-    assert found["config"]["settings"] == {"simulation": "coin", "runs": 20}
+    assert found["config"]["settings"] == {"simulation": "coin", "episodes": 20}
     assert found["subject"]["packages"] == ["coin"]
     wrong = qn_run("coin.yml", "--set", "heads=2.0", env=env)
     assert wrong.returncode == 2

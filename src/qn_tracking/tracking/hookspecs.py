@@ -29,6 +29,7 @@ PROJECT = "qn_tracking"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a method, or a function of a module, as the implementation of the hook of that name."""
 
 
 class Commands(Protocol):
