@@ -175,7 +175,7 @@ def test_a_submission_made_to_cheat_is_refused_by_field(
         (set_at("runs", 0, "episodes", "steps", 0, value=2**70), "steps[0]"),
         (set_at("system", "cpus", value=2**70), "system.cpus"),
         (set_at("surprise", value=1), "unknown key"),
-        (set_at("schema", value=2), "schema"),
+        (set_at("schema", value=3), "schema"),
     ],
 )
 def test_what_is_not_a_submission_at_all(
@@ -226,7 +226,7 @@ def test_a_judge_that_crashes_passes_nobody(board: Path, said: str) -> None:
         manager.register(scope["Judge"](), name="crashing")
         return manager
 
-    benchmark = files.load(str(entries()[0])).benchmark
+    benchmark = files.load(str(entries()[0])).submission
     sound = validation.validate(benchmark, (), book=rulebook(), make_manager=validators)
     assert validation.passes(sound)
     found = validation.validate(benchmark, (), book=rulebook(), make_manager=make_manager)
@@ -239,8 +239,8 @@ def test_a_judge_that_crashes_passes_nobody(board: Path, said: str) -> None:
 
 def test_the_protocol_refuses_before_anything_runs(project: Path, qn_run: Program) -> None:
     for args, said in (
-        (["--n-seeds", "9"], "--n-seeds 9: a benchmark needs at least 10"),
-        (["--episodes", "49"], "--episodes 49: a benchmark needs at least 50"),
+        (["--n-seeds", "9"], "--n-seeds 9: a submission needs at least 10"),
+        (["--episodes", "49"], "--episodes 49: a submission needs at least 50"),
         ([], "--save-benchmark needs --contributor"),
         (["--contributor", " ", "--benchmark-notes", "x"], "--contributor: expected a name"),
         (["--contributor", "A", "--benchmark-notes", "x", "--no-plugin", "metadata"], "metadata"),
@@ -401,14 +401,14 @@ def test_a_provider_that_gives_no_subject_spoils_its_own_only(
     monkeypatch.setenv("PYTHONPATH", os.path.abspath("site"))
     done = bench("validate")
     assert done.returncode == 1
-    assert done.stderr == f"error: {coins}: make_simulation: no Subject, but dict [judge]\n"
+    assert done.stderr == f"error: {coins}: make_simulation: no Subject, but dict [validator]\n"
     assert "2 valid, 1 not" in done.stdout
 
 
 def test_runs_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> None:
     done = again(steps='"steps": 1, "reward": float("nan")')
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: no benchmark can be made of these")
+    assert done.stderr.splitlines()[-1].startswith("error: no submission can be made of these")
     assert "Traceback" not in done.stderr
 
 
@@ -435,11 +435,11 @@ def test_one_that_needs_what_is_not_installed_waits_until_it_is(
     for _ in range(2):
         done = bench("leaderboard", "--json")
         assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-        assert f"{coins}: cannot be checkable here, left out: {said}" in done.stderr
+        assert f"{coins}: cannot be checked here, left out: {said}" in done.stderr
         assert coins.stem not in done.stdout
     done = bench("validate")
     assert (done.returncode, done.stderr) == (4, f"error: {coins}: {said} [installed]\n")
-    assert "2 valid, 0 not; 2 with warnings; 1 cannot be checkable here" in done.stdout
+    assert "2 valid, 0 not; 2 with warnings; 1 cannot be checked here" in done.stdout
     done = bench("verify", str(coins))
     assert done.returncode == 4
     assert "mismatch" not in done.stdout
@@ -514,10 +514,10 @@ def test_commands_on_entries(board: Path) -> None:
     listed = json.loads(bench("list", "--json").stdout)
     assert sorted(one["id"] for one in listed) == names
     shown = json.loads(bench("show", names[0], "--json").stdout)
-    assert shown["benchmark"]["id"] == names[0]
+    assert shown["submission"]["id"] == names[0]
     assert shown["command"] == "qn-run small.yml --n-seeds 10 --episodes 50 --seed 1"
     resampled = shown["iqm_bootstrap"]
-    assert resampled["value"] == shown["benchmark"]["aggregates"]["success_rate"]["iqm"]
+    assert resampled["value"] == shown["submission"]["aggregates"]["success_rate"]["iqm"]
     assert resampled["low"] <= resampled["value"] <= resampled["high"]
     assert "] bootstrap, too narrow with 10 runs\n" in bench("show", names[0]).stdout
     assert bench("show", names[0], "--config").stdout == SMALL

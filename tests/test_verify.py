@@ -25,7 +25,7 @@ from qn_tracking.cli.bench_verify import repository
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.records.model import Digests, Episode, FrozenDict
-from qn_tracking.records.submission import Benchmark, Checked, Contribution, Verification
+from qn_tracking.records.submission import Checked, Contribution, Submission, Verification
 
 ROOT = Path(__file__).parent.parent
 GIT = (
@@ -233,7 +233,7 @@ def test_an_edited_episode_is_named(repo: Path) -> None:
 def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> None:
     path = entry()
     change(path, flip)
-    benchmark = files.load(str(path)).benchmark
+    benchmark = files.load(str(path)).submission
     runs = tuple(evolve(one, digests=aggregate.digests(one.episodes)) for one in benchmark.runs)
     claims = aggregate.aggregate(runs, rulebook().now)
     path.write_bytes(document(evolve(benchmark, runs=runs, aggregates=claims)))
@@ -383,7 +383,7 @@ def test_a_claim_of_being_verified_earns_nothing(repo: Path) -> None:
 # -------------------------------------------------------------------------------------------- marks
 
 
-def verification(benchmark: Benchmark, text: str, **fields: Any) -> Verification:
+def verification(benchmark: Submission, text: str, **fields: Any) -> Verification:
     given: dict[str, Any] = {
         "id": "r1",
         "submission": benchmark.id,
@@ -424,7 +424,7 @@ def verification(benchmark: Benchmark, text: str, **fields: Any) -> Verification
 )
 def test_the_mark_of_an_entry(made: Path, found: list[dict[str, Any]], mark: str | None) -> None:
     (first, *_) = sorted((made / "benchmarks").glob("static_maze/*/*.json"))
-    benchmark = files.load(str(first)).benchmark
+    benchmark = files.load(str(first)).submission
     given = [verification(benchmark, "sha", **{"id": f"r{i}", **f}) for i, f in enumerate(found)]
     now = {"p": "d"}.get
     standing = verifications.standing(Contribution(contributor="Ada"), "sha", given, 1, now)
@@ -433,8 +433,8 @@ def test_the_mark_of_an_entry(made: Path, found: list[dict[str, Any]], mark: str
 
 def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
     loaded = files.load(str(entry()))
-    for name, code in (("r1", loaded.benchmark.code), ("r2", ({"name": "json", "digest": "x"},))):
-        record = verification(loaded.benchmark, loaded.sha256, id=name, code=code)
+    for name, code in (("r1", loaded.submission.code), ("r2", ({"name": "json", "digest": "x"},))):
+        record = verification(loaded.submission, loaded.sha256, id=name, code=code)
         verifications.save("benchmarks", record)
         if name == "r1":
             assert bench("outdated").stdout == "no verification is out of date\n"
@@ -494,7 +494,7 @@ def test_a_verification_that_cannot_be_read_hides_nothing(repo: Path) -> None:
 # ------------------------------------------------------------------------------------ by the parts
 
 
-def episodes_of(benchmark: Benchmark, index: int) -> list[Episode]:
+def episodes_of(benchmark: Submission, index: int) -> list[Episode]:
     of = benchmark.runs[index].episodes
     return [
         Episode(
@@ -512,12 +512,12 @@ def episodes_of(benchmark: Benchmark, index: int) -> list[Episode]:
 
 
 @pytest.fixture(scope="module")
-def benchmark(made: Path) -> Benchmark:
+def benchmark(made: Path) -> Submission:
     (first, *_) = sorted((made / "benchmarks").glob("static_maze/*/*.json"))
-    return files.load(str(first)).benchmark
+    return files.load(str(first)).submission
 
 
-def test_rounding_is_another_machine_and_a_figure_is_not(benchmark: Benchmark) -> None:
+def test_rounding_is_another_machine_and_a_figure_is_not(benchmark: Submission) -> None:
     told = episodes_of(benchmark, 0)
     same = verify.check(benchmark, 0, 1, told, rulebook().now)
     assert (same.agreement, same.difference) == ("exact", None)
@@ -534,7 +534,7 @@ def test_rounding_is_another_machine_and_a_figure_is_not(benchmark: Benchmark) -
     assert (short.agreement, short.difference) == ("none", "50 episodes are told, 49 were found")
 
 
-def test_what_was_interrupted_goes_on(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> None:
     plan = verify.make_plan(benchmark, repeat=True, sample=4, fresh=2)
     path = verify.kept_path(str(tmp_path), benchmark.id)
     ran: list[int] = []
@@ -593,7 +593,7 @@ def test_a_signal_ends_after_the_runs_that_run(repo: Path) -> None:
     assert touched(repo) == []
 
 
-def test_a_sample_is_of_the_runs_and_fresh_seeds_are_not(benchmark: Benchmark) -> None:
+def test_a_sample_is_of_the_runs_and_fresh_seeds_are_not(benchmark: Submission) -> None:
     told = {one.seed for one in benchmark.runs}
     plans = [verify.make_plan(benchmark, repeat=True, sample=3, fresh=5) for _ in range(20)]
     assert len({plan.repeat for plan in plans}) > 5
@@ -612,7 +612,7 @@ def test_the_digest_of_a_package_in_a_commit_is_that_of_its_folder(repo: Path) -
         "qn_tracking.nematode": source_digest("src/qn_tracking/nematode"),
         "qn_tracking.ids": source_digest("src/qn_tracking/ids.py"),
     }
-    found = provenance.trace(files.load(str(entry())).benchmark, git)
+    found = provenance.trace(files.load(str(entry())).submission, git)
     assert found.roots == ("src",)
 
 
@@ -651,7 +651,7 @@ def test_signatures(repo: Path) -> None:
     assert bench("sign", path.stem, "--key", "nope").returncode == 4
     # A verification can be signed as well.
     loaded = files.load(str(path))
-    record = verification(loaded.benchmark, loaded.sha256, code=loaded.benchmark.code)
+    record = verification(loaded.submission, loaded.sha256, code=loaded.submission.code)
     name = verifications.save("benchmarks", record)
     assert bench("sign", name, "--key", "ada").returncode == 0
     assert "Their claim: signature of ada@example.org" in bench("show", path.stem, *check).stdout
@@ -685,7 +685,7 @@ def test_the_workflow_may_only_read_and_takes_no_text_of_a_stranger() -> None:
     assert "secrets." not in text
 
 
-def test_a_verification_reads_back(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_a_verification_reads_back(benchmark: Submission, tmp_path: Path) -> None:
     record = verification(benchmark, "s", reasons=("a",), system={"cpu": "x"})
     name = verifications.save(str(tmp_path), record)
     assert verifications.load(name)[0] == record

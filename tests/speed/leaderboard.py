@@ -27,13 +27,13 @@ from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.cli.bench import validators
 from qn_tracking.cli.bench_board import _EXPECTED
-from qn_tracking.records.submission import Benchmark, Columns, Contribution, Run
+from qn_tracking.records.submission import Columns, Contribution, Run, Submission
 from qn_tracking.tracking.manager import make_simulation
 
 QN_BENCH = str(Path(sys.executable).parent / "qn-bench")
 
 
-def made_up(name: str, number: int) -> Benchmark:
+def made_up(name: str, number: int) -> Submission:
     """A valid submission of a shipped configuration whose runs never ran."""
     draw = random.Random(number)
     config = configuration.load(name)
@@ -63,7 +63,7 @@ def made_up(name: str, number: int) -> Benchmark:
         )
     manager = validators(config)
     subject = make_simulation(config, manager).subject
-    return Benchmark(
+    return Submission(
         id=f"20260101T000000Z-{number:08x}",
         protocol=protocol.version,
         created="2026-01-01T00:00:00Z",

@@ -1,4 +1,4 @@
-"""What the runs of a benchmark say together; every figure comes from their columns alone."""
+"""What the runs of a submission say together; every figure comes from their columns alone."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def final_rates(runs: Sequence[Run], rules: Rules) -> list[of_run.Rate]:
 
 
 def aggregate(runs: Sequence[Run], protocol: Protocol) -> Aggregates:
-    """All claims of a benchmark. Raises ValueError for runs without episodes."""
+    """All claims of a submission. Raises ValueError for runs without episodes."""
     rules = rules_of(protocol)
     final = final_rates(runs, rules)
     whole = [of_run.rate(sum(flags(one)), len(flags(one))) for one in runs]

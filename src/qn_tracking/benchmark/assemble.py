@@ -1,4 +1,4 @@
-"""A benchmark made of tracked experiments: one way, from records and journals to a submission."""
+"""A submission made of tracked experiments: one way, from records and journals to a submission."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking.records.model import Episode, Experiment
 from qn_tracking.records.submission import (
-    Benchmark,
     Category,
     Contribution,
     Declared,
     Run,
     Source,
     Study,
+    Submission,
 )
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def assemble(
     protocol: Protocol,
     study: Study | None = None,
     statuses: Sequence[str] = (),
-) -> Benchmark:
+) -> Submission:
     """A submission of finished experiments of one configuration, in the order given.
 
     `statuses` are those of all runs that the study declared. Raises UsageError for
     experiments that do not belong together.
     """
     if not experiments:
-        raise UsageError("no finished run to make a benchmark of")
+        raise UsageError("no finished run to make a submission of")
     first = experiments[0][0]
     for experiment, episodes in experiments:
         if experiment.status != FINISHED:
@@ -60,9 +60,9 @@ def assemble(
     git = facts.get("git") or {}
     try:
         aggregates = aggregate(runs, protocol)
-    except ValueError as error:  # numbers that are not finite, which no benchmark may hold
-        raise QnError(f"no benchmark can be made of these runs: {error}") from None
-    return Benchmark(
+    except ValueError as error:  # numbers that are not finite, which no submission may hold
+        raise QnError(f"no submission can be made of these runs: {error}") from None
+    return Submission(
         id=ids.new_id(),
         protocol=protocol.version,
         created=ids.utc(time.time()),

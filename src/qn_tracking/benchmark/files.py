@@ -15,7 +15,7 @@ from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import check_id
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import SUBMISSION
-from qn_tracking.records.submission import Benchmark, Category, Contribution, Finding
+from qn_tracking.records.submission import Category, Contribution, Finding, Submission
 from qn_tracking.store import paths, read
 from qn_tracking.store.write import make_folder, naming, publish
 
@@ -30,7 +30,7 @@ class Entry:
 
     path: str
     sha256: str
-    benchmark: Benchmark
+    submission: Submission
     findings: tuple[Finding, ...] = field(default=())
 
 
@@ -39,12 +39,12 @@ def path(benchmarks: str, category: Category, id: str) -> str:
     return join(benchmarks, category.environment, category.family, f"{check_id(id)}.json")
 
 
-def save(benchmarks: str, benchmark: Benchmark) -> str:
+def save(benchmarks: str, submission: Submission) -> str:
     """Writes a submission, durable on return. Raises StorageError; never overwrites."""
-    name = path(benchmarks, benchmark.category, benchmark.id)
+    name = path(benchmarks, submission.category, submission.id)
     _ignore(benchmarks)
     make_folder(dirname(name))
-    publish(name, document(benchmark))
+    publish(name, document(submission))
     return name
 
 
@@ -114,8 +114,8 @@ def load(name: str) -> Entry:
                 message="a submission cannot say of itself that it is verified; ignored",
             ),
         )
-    benchmark = structure(doc, Benchmark, file=name, error=StorageError)
-    return Entry(path=name, sha256=digest(data), benchmark=benchmark, findings=findings)
+    submission = structure(doc, Submission, file=name, error=StorageError)
+    return Entry(path=name, sha256=digest(data), submission=submission, findings=findings)
 
 
 def names(place: str) -> Iterator[str]:

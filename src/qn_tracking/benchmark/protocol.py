@@ -51,14 +51,14 @@ class Protocol:
     medium_grid: int = field(validator=_positive)
 
     def check_plan(self, runs: int, episodes: int) -> None:
-        """Refuses a benchmark that could not be valid. Raises UsageError before anything runs."""
+        """Refuses a submission that could not be valid. Raises UsageError before anything runs."""
         for asked, least, option in (
             (runs, self.minimum_runs, "--n-seeds"),
             (episodes, self.minimum_episodes, "--episodes"),
         ):
             if asked < least:
                 raise UsageError(
-                    f"{option} {asked}: a benchmark needs at least {least}",
+                    f"{option} {asked}: a submission needs at least {least}",
                     hint=f"protocol version {self.version}",
                 )
 

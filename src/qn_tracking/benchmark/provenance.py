@@ -16,7 +16,7 @@ from typing import Any
 from attrs import field, frozen
 
 from qn_tracking.errors import UnsupportedError
-from qn_tracking.records.submission import Benchmark
+from qn_tracking.records.submission import Submission
 
 Git = Callable[..., str]
 """Runs a git command and gives what it prints, bytes that are no UTF-8 as surrogates.
@@ -66,18 +66,18 @@ def full_hash(text: object) -> bool:
     return isinstance(text, str) and _HASH.fullmatch(text) is not None
 
 
-def trace(benchmark: Benchmark, git: Git, branch: str | None = None) -> Provenance:
+def trace(submission: Submission, git: Git, branch: str | None = None) -> Provenance:
     """Where the code of a submission is in the repository. Raises UnsupportedError saying why not.
 
     `branch` is the protected one, by default that of the remote.
     """
-    commit = benchmark.source.commit
+    commit = submission.source.commit
     if commit is None:
         raise _refused("no commit is recorded", "run it again in a repository")
     if not full_hash(commit):
         raise _refused("is not the full hash of a commit")
     name, tip = _main(git, branch)
-    wanted = _wanted(benchmark.code)
+    wanted = _wanted(submission.code)
     if _is_ancestor(git, commit, tip):
         found = contents(git, commit, wanted)
         if all(found[package] == wanted[package] for package in wanted if package in found):

@@ -27,7 +27,6 @@ from qn_tracking.inference.rules import Rules
 from qn_tracking.records.codec import canonical, digest, plain, structure
 from qn_tracking.records.submission import (
     Aggregates,
-    Benchmark,
     Category,
     Contribution,
     Declared,
@@ -35,6 +34,7 @@ from qn_tracking.records.submission import (
     Finding,
     Run,
     Source,
+    Submission,
     Verification,
 )
 
@@ -102,39 +102,39 @@ def summarize(
     entry: files.Entry, protocol: Protocol, findings: Sequence[Finding], root: str
 ) -> Summary:
     """A submission as the leaderboard sees it."""
-    benchmark, rules = entry.benchmark, rules_of(protocol)
+    submission, rules = entry.submission, rules_of(protocol)
     errors = tuple(
         f"{finding.field or finding.rule}: {finding.message}"
         for finding in findings
         if finding.level == "error"
     )
     return Summary(
-        id=benchmark.id,
+        id=submission.id,
         path=os.path.relpath(entry.path, root),
         sha256=entry.sha256,
-        protocol=benchmark.protocol,
-        created=benchmark.created,
-        category=benchmark.category,
-        contribution=benchmark.contribution,
-        brain=benchmark.subject.brain,
-        environment=benchmark.subject.environment,
-        config=benchmark.source.config_file or benchmark.config.label,
-        config_digest=benchmark.config.digest or "",
-        overrides=benchmark.config.overrides,
-        episodes=benchmark.episodes,
-        seed=benchmark.study.seed if benchmark.study else None,
-        source=benchmark.source,
-        study=benchmark.study,
-        aggregates=benchmark.aggregates if errors else aggregate(benchmark.runs, protocol),
-        values={} if errors else values(benchmark, rules),
+        protocol=submission.protocol,
+        created=submission.created,
+        category=submission.category,
+        contribution=submission.contribution,
+        brain=submission.subject.brain,
+        environment=submission.subject.environment,
+        config=submission.source.config_file or submission.config.label,
+        config_digest=submission.config.digest or "",
+        overrides=submission.config.overrides,
+        episodes=submission.episodes,
+        seed=submission.study.seed if submission.study else None,
+        source=submission.source,
+        study=submission.study,
+        aggregates=submission.aggregates if errors else aggregate(submission.runs, protocol),
+        values={} if errors else values(submission, rules),
         errors=errors,
         checkable=checkable(findings),
     )
 
 
-def values(benchmark: Benchmark, rules: Rules) -> dict[str, tuple[float, ...]]:
+def values(submission: Submission, rules: Rules) -> dict[str, tuple[float, ...]]:
     """One number a run for each metric that all of them have."""
-    runs = benchmark.runs
+    runs = submission.runs
     found: dict[str, list[float | None]] = {
         "success_rate": [rate.value for rate in final_rates(runs, rules)],
         "sample_efficiency": [sum(flags(one)) / len(flags(one)) for one in runs],
@@ -460,7 +460,7 @@ def survey(
             if summary is None:
                 entry = files.load(name)
                 findings = check(entry)
-                version = entry.benchmark.protocol
+                version = entry.submission.protocol
                 known = [p.version for p in book.versions]
                 protocol = book.version(version if version in known else book.current)
                 summary = summarize(entry, protocol, findings, benchmarks)

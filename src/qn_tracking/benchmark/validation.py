@@ -17,7 +17,7 @@ from qn_tracking.benchmark.protocol import Rulebook
 from qn_tracking.errors import QnError, describe
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Config, Subject
-from qn_tracking.records.submission import Benchmark, Finding
+from qn_tracking.records.submission import Finding, Submission
 
 if TYPE_CHECKING:
     import pluggy
@@ -34,8 +34,8 @@ MakeManager = Callable[[Config], "pluggy.PluginManager"]
 
 
 def validate(
-    benchmark: Benchmark,
-    others: Sequence[Benchmark],
+    submission: Submission,
+    others: Sequence[Submission],
     *,
     book: Rulebook,
     make_manager: MakeManager,
@@ -43,31 +43,31 @@ def validate(
 ) -> tuple[Finding, ...]:
     """All findings, errors first. `place` is the path of the file, whose folder is the category."""
     try:
-        protocol = book.version(benchmark.protocol)
+        protocol = book.version(submission.protocol)
     except QnError as error:
         return (_error("protocol", error.cause, "protocol"),)
     found: list[Finding] = []
     if place is not None:
-        found += _place(benchmark, place)
+        found += _place(submission, place)
     try:
         config = configuration.from_text(
-            benchmark.text, benchmark.config.label, benchmark.config.overrides
+            submission.text, submission.config.label, submission.config.overrides
         )
     except QnError as error:
         return (*found, _error("configuration", str(error), "text"))
     try:
         manager = make_manager(config)
-        made = _made(benchmark, config, protocol, manager)
+        made = _made(submission, config, protocol, manager)
     except QnError as error:
         made = [_error("configuration", str(error), "text")]
         manager = make_manager(configuration.from_mapping({}))  # of the validators alone
-    absent = _absent(benchmark)
+    absent = _absent(submission)
     if absent and {finding.rule for finding in made} & {"configuration", "category"}:
         # Nobody here knows it, and it names who would: it is not for us to say that it is wrong.
         made = [_error(INSTALLED, f"needs {', '.join(absent)}, not installed here", "code")]
     found += made
     given: dict[str, Any] = {
-        "benchmark": benchmark,
+        "benchmark": submission,
         "others": others,
         "rules": plain(protocol),
     }
@@ -83,10 +83,10 @@ def validate(
     return tuple(sorted(found, key=lambda finding: finding.level != "error"))
 
 
-def _absent(benchmark: Benchmark) -> list[str]:
+def _absent(submission: Submission) -> list[str]:
     """The packages of its code that are not installed here. None of them is imported."""
     out = []
-    for code in benchmark.code:
+    for code in submission.code:
         name = code.get("name")
         # What is no name of a package is for the other rules to say.
         if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
@@ -99,22 +99,24 @@ def _absent(benchmark: Benchmark) -> list[str]:
 
 
 def _made(
-    benchmark: Benchmark, config: Config, protocol: Protocol, manager: pluggy.PluginManager
+    submission: Submission, config: Config, protocol: Protocol, manager: pluggy.PluginManager
 ) -> list[Finding]:
     """Whether category, subject and code are what the configuration gives."""
     found = []
     try:
         category = categorize(config, protocol, manager)
-        if category != benchmark.category:
+        if category != submission.category:
             found.append(
-                _error("category", f"is {benchmark.category}, derived is {category}", "category")
+                _error("category", f"is {submission.category}, derived is {category}", "category")
             )
     except QnError as error:
         found.append(_error("category", error.cause, "category"))
-    return found + _subject(benchmark, config, manager)
+    return found + _subject(submission, config, manager)
 
 
-def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager) -> list[Finding]:
+def _subject(
+    submission: Submission, config: Config, manager: pluggy.PluginManager
+) -> list[Finding]:
     """Whether the submission names what its configuration makes, and the code of just that."""
     try:
         simulation = manager.hook.make_simulation(config=config, hook=manager.hook)
@@ -129,11 +131,11 @@ def _subject(benchmark: Benchmark, config: Config, manager: pluggy.PluginManager
         return [_error("validator", f"make_simulation: no Subject, but {type(subject).__name__}")]
     found = []
     for name in (a.name for a in fields(Subject)):
-        told, made = getattr(benchmark.subject, name), getattr(subject, name)
+        told, made = getattr(submission.subject, name), getattr(subject, name)
         if told != made:
             message = f"is {told!r}, its configuration gives {made!r}"
             found.append(_error("subject", message, f"subject.{name}"))
-    ran = tuple(code.get("name") for code in benchmark.code)
+    ran = tuple(code.get("name") for code in submission.code)
     if ran != subject.packages:
         found.append(_error("source", "is not the code of its subject", "code"))
     return found
@@ -150,15 +152,15 @@ def passes(findings: Sequence[Finding]) -> bool:
     return not any(finding.level == "error" for finding in findings)
 
 
-def _place(benchmark: Benchmark, place: str) -> list[Finding]:
+def _place(submission: Submission, place: str) -> list[Finding]:
     found = []
     folder = os.path.dirname(os.path.abspath(place))
     here = "/".join(folder.split(os.sep)[-2:])
-    if os.path.basename(place) != f"{benchmark.id}.json":
+    if os.path.basename(place) != f"{submission.id}.json":
         found.append(_error("place", "is not the name of the file", "id"))
     # A file elsewhere, to be looked at before it is submitted, has no category to be in.
     at_home = os.path.exists(os.path.join(folder, "..", "..", files.PROTOCOL))
-    if at_home and here != str(benchmark.category):
+    if at_home and here != str(submission.category):
         found.append(_error("place", f"the file is in {here}", "category"))
     return found
 

@@ -19,7 +19,7 @@ from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import check_id, is_id
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import VERIFICATION
-from qn_tracking.records.submission import Benchmark, Contribution, Verification
+from qn_tracking.records.submission import Contribution, Submission, Verification
 from qn_tracking.store import read
 from qn_tracking.store.write import make_folder, publish
 
@@ -195,9 +195,9 @@ def _standing(
     )
 
 
-def same_code(benchmark: Benchmark, now: CodeNow) -> bool:
+def same_code(submission: Submission, now: CodeNow) -> bool:
     """Whether the installed packages are, byte for byte, those that made a submission."""
-    code = benchmark.code
+    code = submission.code
     return bool(code) and all(
         type(one.get("digest")) is str and now(str(one.get("name"))) == one["digest"]
         for one in code

@@ -33,7 +33,7 @@ from qn_tracking.inference.replication import replicate, replication_power
 from qn_tracking.inference.run import Rate, final_success, rate
 from qn_tracking.records.codec import canonical, document, structure
 from qn_tracking.records.model import Digests, Episode
-from qn_tracking.records.submission import Benchmark, Checked, Columns, Replicated, Run
+from qn_tracking.records.submission import Checked, Columns, Replicated, Run, Submission
 from qn_tracking.store import read
 from qn_tracking.store.write import create, make_folder, naming, published
 
@@ -59,7 +59,7 @@ class Plan:
         return len(self.repeat) + len(self.fresh)
 
 
-def make_plan(benchmark: Benchmark, *, repeat: bool, sample: int | None, fresh: int) -> Plan:
+def make_plan(benchmark: Submission, *, repeat: bool, sample: int | None, fresh: int) -> Plan:
     """Runs drawn at random, and seeds that nobody could know: both from the system's entropy.
 
     Raises UsageError for a sample that is no number of runs.
@@ -78,7 +78,7 @@ def make_plan(benchmark: Benchmark, *, repeat: bool, sample: int | None, fresh: 
     return Plan(repeat=tuple(sorted(places)) if repeat else (), fresh=tuple(seeds))
 
 
-def cost(benchmark: Benchmark, runs: int) -> float:
+def cost(benchmark: Submission, runs: int) -> float:
     """CPU seconds of so many runs, as they were recorded; of the clock where they were not."""
     told = [
         one.wall_seconds if one.cpu_seconds is None else one.cpu_seconds for one in benchmark.runs
@@ -156,7 +156,7 @@ def alone(path: str) -> Iterator[None]:
 
 
 def execute(
-    benchmark: Benchmark,
+    benchmark: Submission,
     kept: Kept,
     run: Execute,
     *,
@@ -213,7 +213,7 @@ def execute(
 
 
 def check(
-    benchmark: Benchmark,
+    benchmark: Submission,
     index: int | None,
     seed: int,
     episodes: Sequence[Episode],
@@ -287,7 +287,7 @@ def _shown(value: Any) -> str:
 # ------------------------------------------------------------------------------------------ judging
 
 
-def reasons(benchmark: Benchmark, done: Sequence[Checked], *, elsewhere: bool) -> tuple[str, ...]:
+def reasons(benchmark: Submission, done: Sequence[Checked], *, elsewhere: bool) -> tuple[str, ...]:
     """Why runs are not what they were told to be. On the same machine only bits will do."""
     found = []
     for one in sorted((o for o in done if o.index is not None), key=lambda o: o.index or 0):
@@ -296,7 +296,7 @@ def reasons(benchmark: Benchmark, done: Sequence[Checked], *, elsewhere: bool) -
     return tuple(found)
 
 
-def replication(benchmark: Benchmark, done: Sequence[Checked], protocol: Protocol) -> Replicated:
+def replication(benchmark: Submission, done: Sequence[Checked], protocol: Protocol) -> Replicated:
     """The one-sided rule over the fresh runs, with its false-alarm rate and its power.
 
     Raises ValueError for runs that the rule does not speak of.

@@ -15,7 +15,7 @@ from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError
 from qn_tracking.records.codec import structure
-from qn_tracking.records.submission import Benchmark, Finding, Run
+from qn_tracking.records.submission import Finding, Run, Submission
 from qn_tracking.tracking.hookspecs import hookimpl
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -33,7 +33,7 @@ class BenchmarkValidation:
 
     @hookimpl
     def check_benchmark(
-        self, benchmark: Benchmark, others: Sequence[Benchmark], rules: Mapping[str, Any]
+        self, benchmark: Submission, others: Sequence[Submission], rules: Mapping[str, Any]
     ) -> tuple[Finding, ...]:
         protocol = structure(rules, Protocol, file="protocol")
         return tuple(_findings(benchmark, others, protocol))
@@ -48,40 +48,40 @@ def _warning(rule: str, message: str, field: str | None = None) -> Finding:
 
 
 def _findings(
-    benchmark: Benchmark, others: Sequence[Benchmark], protocol: Protocol
+    submission: Submission, others: Sequence[Submission], protocol: Protocol
 ) -> Iterator[Finding]:
-    others = [other for other in others if other.id != benchmark.id]
-    yield from _form(benchmark)
-    yield from files.check_contribution(benchmark.contribution, protocol)
-    yield from _size(benchmark, protocol)
-    yield from _configuration(benchmark)
-    yield from _seeds(benchmark, others)
-    yield from _duplicates(benchmark, others)
-    broken = list(_columns(benchmark))
+    others = [other for other in others if other.id != submission.id]
+    yield from _form(submission)
+    yield from files.check_contribution(submission.contribution, protocol)
+    yield from _size(submission, protocol)
+    yield from _configuration(submission)
+    yield from _seeds(submission, others)
+    yield from _duplicates(submission, others)
+    broken = list(_columns(submission))
     yield from broken
-    yield from _source(benchmark)
+    yield from _source(submission)
     # Of columns that are broken nothing can be recomputed.
-    if not broken and benchmark.runs:
-        yield from _digests(benchmark)
-        yield from _aggregates(benchmark, protocol)
-        yield from _unusual(benchmark, protocol)
+    if not broken and submission.runs:
+        yield from _digests(submission)
+        yield from _aggregates(submission, protocol)
+        yield from _unusual(submission, protocol)
 
 
-def _form(benchmark: Benchmark) -> Iterator[Finding]:
+def _form(submission: Submission) -> Iterator[Finding]:
     """Texts that are shown, linked or looked up must be what they are called."""
-    source, study = benchmark.source, benchmark.study
+    source, study = submission.source, submission.study
     forms: list[tuple[str, object, re.Pattern[str]]] = [
-        ("id", benchmark.id, _ID),
-        ("created", benchmark.created, _TIME),
+        ("id", submission.id, _ID),
+        ("created", submission.created, _TIME),
         ("source.commit", source.commit, _HASH),
         ("source.remote", source.remote, _REMOTE),
-        ("packages", benchmark.packages, _HASH),
+        ("packages", submission.packages, _HASH),
         ("study.id", study.id if study else None, _ID),
     ]
-    for i, code in enumerate(benchmark.code):
+    for i, code in enumerate(submission.code):
         forms += [(f"code[{i}].{key}", code.get(key), _HASH) for key in ("digest", "commit")]
     seen: set[str] = set()
-    for i, run in enumerate(benchmark.runs):
+    for i, run in enumerate(submission.runs):
         forms.append((f"runs[{i}].id", run.id, _ID))
         forms.append((f"runs[{i}].started", run.started, _TIME))
         if run.id in seen:
@@ -96,23 +96,23 @@ def _form(benchmark: Benchmark) -> Iterator[Finding]:
         yield _error("form", "is neither true nor false", "source.dirty")
 
 
-def _size(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
-    n = len(benchmark.runs)
+def _size(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
+    n = len(submission.runs)
     if n < protocol.minimum_runs:
         yield _error("runs", f"{n}, at least {protocol.minimum_runs} are needed", "runs")
-    if benchmark.episodes < protocol.minimum_episodes:
+    if submission.episodes < protocol.minimum_episodes:
         yield _error(
             "episodes",
-            f"{benchmark.episodes}, at least {protocol.minimum_episodes} are needed",
+            f"{submission.episodes}, at least {protocol.minimum_episodes} are needed",
             "episodes",
         )
-    for i, run in enumerate(benchmark.runs):
+    for i, run in enumerate(submission.runs):
         found = len(run.episodes.success)
-        if found != benchmark.episodes:
+        if found != submission.episodes:
             yield _error(
-                "episodes", f"{found}, declared are {benchmark.episodes}", f"runs[{i}].episodes"
+                "episodes", f"{found}, declared are {submission.episodes}", f"runs[{i}].episodes"
             )
-    declared = benchmark.study
+    declared = submission.study
     if declared is None:
         yield _warning("declared", "no study: the number of runs was not declared before", "study")
         return
@@ -129,10 +129,10 @@ def _size(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
         )
 
 
-def _configuration(benchmark: Benchmark) -> Iterator[Finding]:
-    config = benchmark.config
+def _configuration(submission: Submission) -> Iterator[Finding]:
+    config = submission.config
     try:
-        again = configuration.from_text(benchmark.text, config.label, config.overrides)
+        again = configuration.from_text(submission.text, config.label, config.overrides)
     except QnError as error:
         yield _error("configuration", f"cannot be read: {error.cause}", "text")
         return
@@ -142,24 +142,24 @@ def _configuration(benchmark: Benchmark) -> Iterator[Finding]:
         yield _error("configuration", "is not what its text and overrides make", "config.data")
 
 
-def _seeds(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Finding]:
+def _seeds(submission: Submission, others: Sequence[Submission]) -> Iterator[Finding]:
     seen: dict[int, int] = {}
-    for i, run in enumerate(benchmark.runs):
+    for i, run in enumerate(submission.runs):
         if run.seed in seen:
             yield _error("seeds", f"the seed of run {seen[run.seed]} again", f"runs[{i}].seed")
         seen.setdefault(run.seed, i)
     for other in others:
-        if other.config.digest == benchmark.config.digest:
+        if other.config.digest == submission.config.digest:
             taken = {run.seed for run in other.runs} & seen.keys()
             if taken:
                 yield _error("seeds", f"{len(taken)} are those of {other.id}", "runs")
-    declared = benchmark.study
-    if declared is not None and benchmark.config.digest is not None:
+    declared = submission.study
+    if declared is not None and submission.config.digest is not None:
         derived = {
-            ids.run_seed(benchmark.config.digest, declared.seed, i)
+            ids.run_seed(submission.config.digest, declared.seed, i)
             for i in range(min(declared.runs, 10_000))
         }
-        strange = [i for i, run in enumerate(benchmark.runs) if run.seed not in derived]
+        strange = [i for i, run in enumerate(submission.runs) if run.seed not in derived]
         if strange:
             yield _error(
                 "seeds",
@@ -168,9 +168,9 @@ def _seeds(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Findin
             )
 
 
-def _duplicates(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[Finding]:
+def _duplicates(submission: Submission, others: Sequence[Submission]) -> Iterator[Finding]:
     seen: dict[str, int] = {}
-    for i, run in enumerate(benchmark.runs):
+    for i, run in enumerate(submission.runs):
         exact = run.digests.exact
         if exact in seen:
             yield _error("duplicate", f"run {seen[exact]} again", f"runs[{i}]")
@@ -181,8 +181,8 @@ def _duplicates(benchmark: Benchmark, others: Sequence[Benchmark]) -> Iterator[F
             yield _error("duplicate", f"{len(same)} are those of {other.id}", "runs")
 
 
-def _columns(benchmark: Benchmark) -> Iterator[Finding]:
-    for i, run in enumerate(benchmark.runs):
+def _columns(submission: Submission) -> Iterator[Finding]:
+    for i, run in enumerate(submission.runs):
         where = f"runs[{i}].episodes"
         if len(aggregate.lengths(run.episodes)) != 1:
             yield _error("columns", "are not of one length", where)
@@ -214,32 +214,32 @@ def _numbers(run: Run) -> Iterator[tuple[str, Sequence[float | None]]]:
             yield f"{group}.{name}", column
 
 
-def _source(benchmark: Benchmark) -> Iterator[Finding]:
-    source = benchmark.source
+def _source(submission: Submission) -> Iterator[Finding]:
+    source = submission.source
     if source.commit is None:
         yield _warning("source", "no commit is known", "source.commit")
     if source.dirty:
         yield _warning("source", "not all that ran was committed", "source.dirty")
     if source.config_tracked is False:
         yield _warning("source", "the configuration is not in git", "source.config_tracked")
-    for i, code in enumerate(benchmark.code):
+    for i, code in enumerate(submission.code):
         if code.get("dirty"):
             yield _warning(
                 "source", f"{code.get('name')} was not all committed", f"code[{i}].dirty"
             )
 
 
-def _digests(benchmark: Benchmark) -> Iterator[Finding]:
-    for i, run in enumerate(benchmark.runs):
+def _digests(submission: Submission) -> Iterator[Finding]:
+    for i, run in enumerate(submission.runs):
         found = aggregate.digests(run.episodes)
         for name in ("exact", "outcome"):
             if getattr(found, name) != getattr(run.digests, name):
                 yield _error("digest", "is not that of its episodes", f"runs[{i}].digests.{name}")
 
 
-def _aggregates(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
-    found = aggregate.aggregate(benchmark.runs, protocol)
-    for field, claimed, recomputed in _differences("aggregates", benchmark.aggregates, found):
+def _aggregates(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
+    found = aggregate.aggregate(submission.runs, protocol)
+    for field, claimed, recomputed in _differences("aggregates", submission.aggregates, found):
         yield _error("aggregate", f"is {claimed}, its episodes give {recomputed}", field)
 
 
@@ -255,10 +255,10 @@ def _differences(field: str, claimed: Any, found: Any) -> Iterator[tuple[str, An
         yield field, claimed, found
 
 
-def _unusual(benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
+def _unusual(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     rules = aggregate.rules_of(protocol)
-    final = [rate.value for rate in aggregate.final_rates(benchmark.runs, rules)]
-    claim = benchmark.aggregates.success_rate
+    final = [rate.value for rate in aggregate.final_rates(submission.runs, rules)]
+    claim = submission.aggregates.success_rate
     if sum(final) / len(final) < protocol.low_success:
         yield _warning(
             "low-success", f"below {protocol.low_success:.0%}", "aggregates.success_rate"

@@ -90,7 +90,7 @@ def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rule
 
     def check(entry: Entry) -> tuple[Finding, ...]:
         return validation.validate(
-            entry.benchmark, (), book=book, make_manager=validators, place=entry.path
+            entry.submission, (), book=book, make_manager=validators, place=entry.path
         )
 
     found, problems = ranking.survey(args.benchmarks_dir, book, check, cache, code_now())

@@ -27,10 +27,10 @@ def run(args: Namespace) -> int:
         standing = entry.standing
         if standing is None or standing.mark != "outdated":
             continue
-        benchmark = files.load(os.path.join(args.benchmarks_dir, entry.path)).benchmark
+        submission = files.load(os.path.join(args.benchmarks_dir, entry.path)).submission
         words = ["qn-bench", "verify", entry.id, f"--{standing.level}"]
         # In the code of its commit it would hold again, and be as outdated as before.
-        words.append("--present-code" if verifications.same_code(benchmark, now) else "--renew")
+        words.append("--present-code" if verifications.same_code(submission, now) else "--renew")
         if args.benchmarks_dir != "benchmarks":
             words += ["--benchmarks-dir", args.benchmarks_dir]
         found.append({"id": entry.id, "standing": standing, "command": shlex.join(words)})

@@ -24,7 +24,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Writes what changed, and says what; twice is the same as once."""
-    # Pages without what cannot be checkable here would take it from the leaderboard.
+    # Pages without what cannot be checked here would take it from the leaderboard.
     entries, book, cache = survey(args, whole=True)
     found = [board(category, rows) for category, rows in boards(entries, book.now, cache)]
     cache.save()

@@ -13,7 +13,7 @@ from qn_tracking.benchmark import verifications
 from qn_tracking.cli import signals
 from qn_tracking.cli.bench import code_now, warn
 from qn_tracking.errors import UnsupportedError
-from qn_tracking.records.submission import Benchmark
+from qn_tracking.records.submission import Submission
 from qn_tracking.render.text import clip, duration
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _kill_children() -> None:
 
 def runner(
     folder: str,
-    benchmark: Benchmark,
+    benchmark: Submission,
     source: Provenance | None,
     stack: ExitStack,
     *,
@@ -139,7 +139,7 @@ def runner(
     return run, "bubblewrap" if reproduce.isolation() else "none"
 
 
-def elsewhere(benchmark: Benchmark) -> bool:
+def elsewhere(benchmark: Submission) -> bool:
     """Whether this is another machine than that of the submission, or has other packages.
 
     Only there may floating point differ; that a submission says so of itself proves nothing, which
@@ -159,7 +159,7 @@ def elsewhere(benchmark: Benchmark) -> bool:
 class Display:
     """One line while runs are run: how many are done, how long it will take."""
 
-    def __init__(self, benchmark: Benchmark, kept: Kept, silent: bool) -> None:
+    def __init__(self, benchmark: Submission, kept: Kept, silent: bool) -> None:
         self._total, self._kept = len(kept.plan), len(kept.done)
         self._silent = silent
         self._live = sys.stderr.isatty()

@@ -34,14 +34,14 @@ def run(args: Namespace) -> int:
     cache.save()
     entry = pick(entries, args.id)
     loaded = files.load(join(args.benchmarks_dir, entry.path))
-    benchmark = loaded.benchmark
+    submission = loaded.submission
     if args.config:
-        sys.stdout.write(benchmark.text)
+        sys.stdout.write(submission.text)
         return 0
     signed = _signature(args, "submission", entry.id, loaded.sha256)
     verification = _standing(args, entry)
     findings = validation.validate(
-        benchmark, (), book=book, make_manager=validators, place=loaded.path
+        submission, (), book=book, make_manager=validators, place=loaded.path
     )
     resampled = bootstrap(
         entry.values["success_rate"], rules=rules_of(book.version(entry.protocol))
@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
                 "standing": entry.standing,
                 "verification": verification,
                 "iqm_bootstrap": resampled,
-                "benchmark": benchmark,
+                "submission": submission,
             }
         )
         return 0
@@ -106,7 +106,7 @@ def run(args: Namespace) -> int:
         )
     )
     print("\nruns")
-    for i, run in enumerate(benchmark.runs):
+    for i, run in enumerate(submission.runs):
         outcomes = [float(success is True) for success in run.episodes.success]
         width = max(1, len(outcomes) // 25)
         chunks = [outcomes[at : at + width] for at in range(0, len(outcomes), width)]

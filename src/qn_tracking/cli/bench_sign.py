@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
         kind, id = "verification", record.id
     else:
         entry = find(args.benchmarks_dir, args.target)
-        kind, id, sha256 = "submission", entry.benchmark.id, entry.sha256
+        kind, id, sha256 = "submission", entry.submission.id, entry.sha256
     said = signature.message(kind, id, sha256)
     name = signature.sign(args.benchmarks_dir, id, said, args.key)
     if args.json:

@@ -18,7 +18,7 @@ from qn_tracking.cli.bench import validators
 from qn_tracking.cli.bench_validate import show
 from qn_tracking.cli.command import print_json
 from qn_tracking.errors import StorageError, UsageError, printable
-from qn_tracking.records.submission import Benchmark, Category, Contribution, Study
+from qn_tracking.records.submission import Category, Contribution, Study, Submission
 from qn_tracking.store import paths, read, studies
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def submit(
     from qn_tracking import config as configuration
 
     if not found:
-        raise UsageError("no finished run to make a benchmark of")
+        raise UsageError("no finished run to make a submission of")
     text = _text(experiments, found[0][0])
     first = found[0][0].config
     config = configuration.from_text(text, first.label, first.overrides)
     category = categorize(config, book.now, validators(config))
-    benchmark = assemble(
+    submission = assemble(
         found,
         text=text,
         category=category,
@@ -136,29 +136,29 @@ def submit(
         study=study,
         statuses=statuses,
     )
-    others = [entry.benchmark for entry in files.load_all(benchmarks)[0]]
-    findings = validation.validate(benchmark, others, book=book, make_manager=validators)
-    name = files.path(benchmarks, category, benchmark.id)
+    others = [entry.submission for entry in files.load_all(benchmarks)[0]]
+    findings = validation.validate(submission, others, book=book, make_manager=validators)
+    name = files.path(benchmarks, category, submission.id)
     if not as_json:
         show(name, [f for f in findings if not quiet or f.level == "error"])
     valid = validation.passes(findings)
     warnings = [finding for finding in findings if finding.level == "warning"]
     saved = valid and (not warnings or assume_yes or _go_on(warnings))
     if saved:
-        files.save(benchmarks, benchmark)
+        files.save(benchmarks, submission)
     if as_json:
         print_json(
             {
                 "path": name if saved else None,
                 "valid": valid,
                 "findings": list(findings),
-                "benchmark": _brief(benchmark),
+                "submission": _brief(submission),
             }
         )
     elif saved and quiet:
         pass
     elif saved:
-        claim = benchmark.aggregates.success_rate
+        claim = submission.aggregates.success_rate
         print(f"final success {claim.mean:.1%} over {claim.n} runs, category {category}")
         print(f"saved {printable(name)}")
         print(
@@ -170,9 +170,9 @@ def submit(
     return 0 if saved else 1
 
 
-def _brief(benchmark: Benchmark) -> dict[str, object]:
-    names = [a.name for a in fields(Benchmark) if a.name not in ("runs", "text")]
-    return {name: getattr(benchmark, name) for name in names}
+def _brief(submission: Submission) -> dict[str, object]:
+    names = [a.name for a in fields(Submission) if a.name not in ("runs", "text")]
+    return {name: getattr(submission, name) for name in names}
 
 
 def _load(experiments: str, id: str) -> tuple[Experiment, list[Episode]]:

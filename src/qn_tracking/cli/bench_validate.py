@@ -33,10 +33,10 @@ def run(args: Namespace) -> int:
         entries, problems = files.load_all(place)
         for entry in entries:
             # The file itself is no other, but a copy of it under another name is one.
-            rest = [e.benchmark for e in everyone if not same_file(e.path, entry.path)]
+            rest = [e.submission for e in everyone if not same_file(e.path, entry.path)]
             findings = (
                 *validation.validate(
-                    entry.benchmark, rest, book=book, make_manager=validators, place=entry.path
+                    entry.submission, rest, book=book, make_manager=validators, place=entry.path
                 ),
                 *entry.findings,
             )
@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
             show(path, findings)
         warned = sum(bool(findings) for _, findings in report) - bad - strange
         good = len(report) - bad - strange
-        more = f"; {strange} cannot be checkable here" if strange else ""
+        more = f"; {strange} cannot be checked here" if strange else ""
         print(f"{len(report)} submissions: {good} valid, {bad} not; {warned} with warnings{more}")
     return 1 if bad else 4 if strange else 0
 

@@ -29,7 +29,7 @@ from qn_tracking.cli.bench_validate import same_file, show
 from qn_tracking.cli.command import print_json
 from qn_tracking.cli.identity import git_user
 from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, printable
-from qn_tracking.records.submission import Benchmark, Checked, Finding, Replicated, Verification
+from qn_tracking.records.submission import Checked, Finding, Replicated, Submission, Verification
 from qn_tracking.render.text import duration, rows
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Report:
         """As `--json` tells it."""
         return {
             "path": self.entry.path,
-            "id": self.entry.benchmark.id,
+            "id": self.entry.submission.id,
             "sha256": self.entry.sha256,
             "level": self.level,
             "outcome": self.outcome,
@@ -190,7 +190,7 @@ class Report:
 
 def _verify(args: Namespace, report: Report) -> int:
     entry = report.entry
-    benchmark = entry.benchmark
+    benchmark = entry.submission
     book = rulebook(args.benchmarks_dir)
     say = (lambda text: None) if args.json else print
     try:
@@ -231,10 +231,10 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
     everyone, problems = files.load_all(args.benchmarks_dir)
     for problem in problems:
         warn(f"{problem}: is left out")
-    others = [e.benchmark for e in everyone if not same_file(e.path, entry.path)]
+    others = [e.submission for e in everyone if not same_file(e.path, entry.path)]
     report.findings = (
         *validation.validate(
-            entry.benchmark, others, book=book, make_manager=validators, place=entry.path
+            entry.submission, others, book=book, make_manager=validators, place=entry.path
         ),
         *entry.findings,
     )
@@ -243,7 +243,7 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         # What is not even of the form of a commit or of a package is not looked up, let alone run.
-        # What cannot be checkable here is neither right nor wrong.
+        # What cannot be checked here is neither right nor wrong.
         odd = all(finding.rule in ("form", "source", validation.INSTALLED) for finding in errors)
         report.outcome = "refused" if odd else "mismatch"
         report.reasons = [_reason(finding) for finding in errors]
@@ -251,7 +251,7 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
             return
     try:
         report.provenance = provenance.trace(
-            entry.benchmark, repository(args.benchmarks_dir), args.main_branch
+            entry.submission, repository(args.benchmarks_dir), args.main_branch
         )
     except UnsupportedError:
         if not errors:
@@ -259,10 +259,10 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
     if args.allowed_signers is not None:
         from qn_tracking.benchmark import signature
 
-        said = signature.message("submission", entry.benchmark.id, entry.sha256)
+        said = signature.message("submission", entry.submission.id, entry.sha256)
         try:
             report.signer = signature.signer(
-                args.benchmarks_dir, entry.benchmark.id, said, args.allowed_signers
+                args.benchmarks_dir, entry.submission.id, said, args.allowed_signers
             )
         except signature.SignatureError as error:
             report.outcome = "mismatch"
@@ -316,7 +316,7 @@ def _runs(
     broken: bool,
 ) -> None:
     """Runs what the plan lacks, and judges it. Raises UnsupportedError for what cannot be run."""
-    benchmark, source = report.entry.benchmark, report.provenance
+    benchmark, source = report.entry.submission, report.provenance
     # Who it was is asked before hours of running, not after.
     who = None if args.no_record or broken else _verifier(args)
     run, report.isolation = runner(
@@ -426,7 +426,7 @@ def _record(
         except PackageNotFoundError:
             continue
     here = system_facts()
-    benchmark, source = report.entry.benchmark, report.provenance
+    benchmark, source = report.entry.submission, report.provenance
     level: Any = report.level
     outcome: Any = report.outcome
     return Verification(
@@ -453,7 +453,7 @@ def _record(
     )
 
 
-def _code_that_ran(args: Namespace, benchmark: Benchmark) -> tuple[Mapping[str, Any], ...]:
+def _code_that_ran(args: Namespace, benchmark: Submission) -> tuple[Mapping[str, Any], ...]:
     """Names and digests: what ran had these, or it would not have been run."""
     now = code_now()
     return tuple(
@@ -469,7 +469,7 @@ def _code_that_ran(args: Namespace, benchmark: Benchmark) -> tuple[Mapping[str, 
 
 
 def _dry_run(args: Namespace, report: Report, plan: Plan, say: Any) -> int:
-    benchmark = report.entry.benchmark
+    benchmark = report.entry.submission
     report.outcome = "planned"
     report.plan = plan
     report.cpu_seconds = verify.cost(benchmark, len(plan))
@@ -505,7 +505,7 @@ def _end(args: Namespace, report: Report, say: Any) -> int:
     code = EXIT[report.outcome]
     if args.json:
         return code
-    benchmark, source = report.entry.benchmark, report.provenance
+    benchmark, source = report.entry.submission, report.provenance
     shown = [_reason(finding) for finding in report.findings]
     for reason in report.reasons:
         # What a validator said stands there already.
@@ -529,7 +529,7 @@ def _end(args: Namespace, report: Report, say: Any) -> int:
     return code
 
 
-def _told(benchmark: Benchmark, report: Report) -> list[tuple[str, object]]:
+def _told(benchmark: Submission, report: Report) -> list[tuple[str, object]]:
     again = [one for one in report.runs if one.index is not None]
     told: list[tuple[str, object]] = []
     if again:

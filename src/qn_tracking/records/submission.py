@@ -1,6 +1,6 @@
-"""The records of the second tier: a study of runs, a benchmark of it, what a validator finds.
+"""The records of the second tier: a study of runs, a submission of it, what a validator finds.
 
-A benchmark is self-contained: it holds every number of every episode, in columns, so that whatever
+A submission is self-contained: it holds every number of every episode, in columns, so that whatever
 it claims is recomputed from it and never trusted.
 """
 
@@ -55,7 +55,7 @@ class Study:
 
 @frozen(kw_only=True)
 class Category:
-    """Where a benchmark competes: derived from its configuration, never declared."""
+    """Where a submission competes: derived from its configuration, never declared."""
 
     environment: str
     family: str
@@ -116,7 +116,7 @@ class Estimate:
 
 @frozen(kw_only=True)
 class Aggregates:
-    """What a benchmark claims; recomputed from its runs whenever it is read."""
+    """What a submission claims; recomputed from its runs whenever it is read."""
 
     runs: int
     episodes: int
@@ -137,7 +137,7 @@ class Aggregates:
 
 @frozen(kw_only=True)
 class Declared:
-    """The study that a benchmark is made of, and what became of its runs."""
+    """The study that a submission is made of, and what became of its runs."""
 
     id: str
     runs: int
@@ -160,7 +160,7 @@ class Source:
 
 
 @frozen(kw_only=True)
-class Benchmark:
+class Submission:
     """A submission."""
 
     schema: int = SUBMISSION.version

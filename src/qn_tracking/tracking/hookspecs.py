@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from concurrent.futures import Executor
 
-    from qn_tracking.records.submission import Benchmark, Category, Finding
+    from qn_tracking.records.submission import Category, Finding, Submission
 
 PROJECT = "qn_tracking"
 """Name of the pluggy project and of the entry point group."""
@@ -135,7 +135,7 @@ def register_commands(commands: Commands) -> None:
 
 @hookspec
 def check_benchmark(
-    benchmark: Benchmark, others: Sequence[Benchmark], rules: Mapping[str, Any]
+    benchmark: Submission, others: Sequence[Submission], rules: Mapping[str, Any]
 ) -> Sequence[Finding]:
     """A benchmark is about to be submitted, or is validated or verified: what is wrong with it?
 
