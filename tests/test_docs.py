@@ -88,7 +88,7 @@ def test_the_result_of_a_hook_is_documented_with_its_fields(record: type) -> Non
 
 @pytest.mark.parametrize("name", ["run", "episode", "benchmark"])
 def test_the_documented_fields_of_an_argument_exist(name: str) -> None:
-    records = {"run": model.RunInfo, "episode": model.Episode, "benchmark": submission.Benchmark}
+    records = {"run": model.RunInfo, "episode": model.Episode, "benchmark": submission.Submission}
     known = {field.name for field in attrs.fields(records[name])}
     item = HOOKS.partition(f"\n- `{name}` is ")[2].partition("\n- ")[0]
     fields = item.partition(": ")[2].partition(", where each")[0].partition(" is its")[0]

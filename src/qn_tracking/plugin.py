@@ -82,9 +82,9 @@ if TYPE_CHECKING:
     from qn_tracking.records.schema import RECORD as RECORD
     from qn_tracking.records.stats import Tally as Tally
     from qn_tracking.records.submission import (
-        Benchmark as Benchmark,
         Category as Category,
         Finding as Finding,
+        Submission as Submission,
     )
     from qn_tracking.redact import redact_text as redact_text
     from qn_tracking.render.table import (
@@ -124,7 +124,7 @@ _NAMES = {
     # Records, and their form as JSON.
     "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Membership"
     " Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
-    "records.submission": "Benchmark Category Finding",
+    "records.submission": "Category Finding Submission",
     "records.schema": "RECORD",
     "records.stats": "Tally",
     "records.codec": "canonical digest document not_finite plain scalar structure",
