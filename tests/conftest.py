@@ -54,6 +54,9 @@ def wait_until(
         time.sleep(0.02)
 
 
+# A worker of the test runner sets it, and every table would be cut to that width.
+os.environ.pop("COLUMNS", None)
+
 MANY = {"--n-seeds", "--save-benchmark", "--resume", "--jobs", "--executor"}
 """Options that start processes of their own."""
 

@@ -266,7 +266,7 @@ def test_the_same_seeds_again_are_refused(board: Path) -> None:
 def test_tracked_experiments_can_be_submitted_later(board: Path) -> None:
     for path in entries():
         path.unlink()
-    (study, *_) = sorted(Path("experiments/studies").glob("*.json"))
+    (study, *_) = sorted(Path("experiments/studies").glob("*/study.json"))
     done = bench("submit", study.stem, "--contributor", "Ada", "--yes")
     assert done.returncode == 0, done.stderr
     assert len(entries()) == 1

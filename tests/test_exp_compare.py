@@ -289,7 +289,7 @@ def test_diff_shows_overrides_where_the_texts_are_the_same(
     for gamma in ("0.9", "0.8"):
         qn_run(
             "small.yml",
-            "--ungrouped",
+            "--episodes",
             "1",
             "--set",
             f"brain.config.gamma={gamma}",

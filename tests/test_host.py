@@ -68,7 +68,7 @@ def on_interrupt(number, frame):
 def setup():
     signal.signal(signal.SIGINT, on_interrupt)
     global run
-    run = track(CONFIG, episodes=RUNS).start(at_exit=True)
+    run = track(CONFIG, episodes=PLANNED).start(at_exit=True)
     os.makedirs("somewhere/else", exist_ok=True)
     os.chdir("somewhere/else")
 
@@ -90,9 +90,9 @@ main()
 """
 
 
-def host(episodes: int, end: str, *, runs: int | None = None, pause: float = 0.0) -> None:
+def host(episodes: int, end: str, *, planned: int | None = None, pause: float = 0.0) -> None:
     text = HOST.replace("EPISODES", str(episodes)).replace("AT_THE_END", end)
-    text = text.replace("RUNS", str(runs)).replace("PAUSE", str(pause))
+    text = text.replace("PLANNED", str(planned)).replace("PAUSE", str(pause))
     Path("host.py").write_text(text)
 
 
@@ -114,7 +114,7 @@ def host(episodes: int, end: str, *, runs: int | None = None, pause: float = 0.0
 def test_however_the_script_ends_there_is_one_record(
     project: Path, end: str, runs: int | None, code: int | None, status: str
 ) -> None:
-    host(4, end, episodes=runs)
+    host(4, end, planned=runs)
     done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
     # For an interrupt, versions of Python differ.
     assert done.returncode == code or (code is None and done.returncode), done.stderr
@@ -131,7 +131,7 @@ def test_however_the_script_ends_there_is_one_record(
 def test_a_script_that_asks_at_an_interrupt_is_left_alone(
     project: Path, answer: str, status: str
 ) -> None:
-    host(30, "run.end()", episodes=30, pause=0.02)
+    host(30, "run.end()", planned=30, pause=0.02)
     process = subprocess.Popen(
         [sys.executable, "host.py"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -161,7 +161,7 @@ def test_a_script_that_is_killed_keeps_its_episodes(project: Path) -> None:
 
 
 def test_a_fork_of_the_script_ends_nothing(project: Path) -> None:
-    host(2, "os.fork() or sys.exit(0); os.wait(); run.end()", episodes=9)
+    host(2, "os.fork() or sys.exit(0); os.wait(); run.end()", planned=9)
     done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert the_record()["status"] == "completed"

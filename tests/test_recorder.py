@@ -616,7 +616,7 @@ def test_one_manager_is_at_one_run_at_a_time() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"seed": 7.5}, {"seed": True}, {"seed": "7"}, {"seed": -1}, {"runs": 2**60},
+    [{"seed": 7.5}, {"seed": True}, {"seed": "7"}, {"seed": -1}, {"episodes": 2**60},
      {"tags": {"a": 1}}, {"notes": 5}, {"id": "../x"}],
 )  # fmt: skip
 def test_arguments_that_make_no_sense(options: dict[str, Any]) -> None:

@@ -243,8 +243,8 @@ def digests(folder: str = "experiments") -> list[Any]:
 
 
 def study_id(folder: str = "experiments") -> str:
-    (path,) = Path(folder).glob("studies/*.json")
-    return path.stem
+    (path,) = Path(folder).glob("studies/*/study.json")
+    return path.parent.name
 
 
 def episodes(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -262,7 +262,7 @@ def test_a_run_is_the_same_wherever_it_runs(qn: Program, scheme: str) -> None:
     assert digests() == digests("here")
     assert len(digests()) == 4
     for mine, its in zip(records("here"), records(), strict=True):
-        for key in ("seed", "runs", "subject", "config", "tags", "results", "attachments"):
+        for key in ("seed", "episodes", "subject", "config", "tags", "results", "attachments"):
             assert its[key] == mine[key], key
         facts, others = its["facts"]["metadata"], mine["facts"]["metadata"]
         for key in ("git", "code", "packages"):

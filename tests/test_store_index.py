@@ -235,7 +235,7 @@ BAD: dict[str, tuple[Callable[[Path, bytes], None], str]] = {
         "duplicate key 'seed'",
     ),
     "newer": (
-        _written(lambda good: good.replace(b'"schema": 1', b'"schema": 99')),
+        _written(lambda good: good.replace(b'"schema": 2', b'"schema": 99')),
         "schema: schema 99 is newer",
     ),
     "no-schema": (_written(lambda good: good.replace(b'"schema"', b'"scheme"')), "schema number"),

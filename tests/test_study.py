@@ -25,7 +25,7 @@ def records(folder: str = "experiments") -> list[dict[str, Any]]:
 
 
 def study(folder: str = "experiments") -> dict[str, Any]:
-    (path,) = Path(folder).glob("studies/*.json")
+    (path,) = Path(folder).glob("studies/*/study.json")
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
@@ -225,7 +225,7 @@ def test_a_study_of_before_that_or_whose_file_is_gone_goes_on(
         folder = f"e-{edit}"
         args = ("gone.yml", "--n-seeds", "1", "--episodes", "5", "--experiments-dir", folder)
         assert qn_run(*args).returncode == 0
-        (declared,) = Path(folder).glob("studies/*.json")
+        (declared,) = Path(folder).glob("studies/*/study.json")
         doc = json.loads(declared.read_text())
         for record in Path(folder).glob("*.json"):
             record.unlink()

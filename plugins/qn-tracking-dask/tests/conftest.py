@@ -254,7 +254,7 @@ class Project:
         return [one["digests"] for one in self.records(folder) if one["status"] == "completed"]
 
     def study(self) -> str:
-        (path,) = Path("experiments/studies").glob("*.json")
+        (path,) = Path("experiments/studies").glob("*/study.json")
         return path.stem
 
     def marks(self) -> list[tuple[int, int, list[tuple[str, float]]]]:
