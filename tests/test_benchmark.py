@@ -267,11 +267,11 @@ def test_tracked_experiments_can_be_submitted_later(board: Path) -> None:
     for path in entries():
         path.unlink()
     (study, *_) = sorted(Path("experiments/studies").glob("*/study.json"))
-    done = bench("submit", study.stem, "--contributor", "Ada", "--yes")
+    done = bench("submit", study.parent.name, "--contributor", "Ada", "--yes")
     assert done.returncode == 0, done.stderr
     assert len(entries()) == 1
     entries()[0].unlink()
-    ids = [p.stem for p in sorted(Path("experiments").glob(f"{study.stem}.*.json"))]
+    ids = [p.stem for p in sorted(Path("experiments").glob(f"{study.parent.name}.*.json"))]
     done = bench("submit", *ids, "--contributor", "Ada", "--json")
     assert done.returncode == 0, done.stderr
     doc = json.loads(done.stdout)
