@@ -9,10 +9,12 @@ import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from string import Template
 
 import pytest
 
 import qn_tracking
+from qn_tracking import plugin
 
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
@@ -93,6 +95,28 @@ def test_there_are_no_circles() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+PLUGINS = sorted((ROOT.parents[1] / "plugins").glob("*/src/**/*.py"))
+TEMPLATES = sorted((ROOT / "templates").rglob("*.py.txt"))
+
+
+@pytest.mark.parametrize("path", [*PLUGINS, *TEMPLATES], ids=lambda path: path.name)
+def test_a_plugin_imports_only_public_names(path: Path) -> None:
+    """They are those of `qn_tracking` and of `qn_tracking.plugin`; tests have `testing` as well."""
+    public = {"qn_tracking": qn_tracking.__all__, "qn_tracking.plugin": plugin.__all__}
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(Template(text).safe_substitute(_NAMES))):
+        if isinstance(node, ast.Import):
+            assert not [one.name for one in node.names if one.name.startswith("qn_tracking.")]
+        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "qn_tracking":
+            if node.module == "qn_tracking.testing":
+                continue
+            assert node.module in public, f"{path.name} imports {node.module}"
+            assert {one.name for one in node.names} <= {*public[node.module]}
+
+
+_NAMES = dict.fromkeys(("name", "module", "short", "kind"), "name")
 
 
 def test_no_module_without_a_noun() -> None:

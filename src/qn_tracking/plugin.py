@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         EpisodeFields as EpisodeFields,
         Experiment as Experiment,
         FrozenDict as FrozenDict,
+        Measure as Measure,
         Membership as Membership,
         Origin as Origin,
         Results as Results,
@@ -86,7 +87,11 @@ if TYPE_CHECKING:
         Finding as Finding,
         Submission as Submission,
     )
-    from qn_tracking.redact import redact_text as redact_text
+    from qn_tracking.redact import (
+        MARK as MARK,
+        redact_text as redact_text,
+        redact_value as redact_value,
+    )
     from qn_tracking.render.table import (
         Column as Column,
         columns_of as columns_of,
@@ -107,30 +112,36 @@ if TYPE_CHECKING:
         write as write,
     )
     from qn_tracking.store.recover import recover as recover
+    from qn_tracking.studies.remote import Played as Played, play as play
     from qn_tracking.tracking.hookspecs import Commands as Commands, hookimpl as hookimpl
     from qn_tracking.tracking.manager import project as project
     from qn_tracking.tracking.outbox import Outbox as Outbox
-    from qn_tracking.tracking.recorder import Recorder as Recorder
+    from qn_tracking.tracking.recorder import (
+        Recorder as Recorder,
+        warn_on_stderr as warn_on_stderr,
+    )
 
 _NAMES = {
     # Hooks, and the sending of what they get.
     "tracking.hookspecs": "hookimpl Commands",
     "tracking.outbox": "Outbox",
-    "tracking.recorder": "Recorder",
+    "tracking.recorder": "Recorder warn_on_stderr",
     "tracking.manager": "project",
     # Errors: whatever a plugin raises of these is shown to the user as one line.
     "errors": "QnError ConfigError PluginError StorageError UnsupportedError UsageError"
     " describe did_you_mean printable storable",
     # Records, and their form as JSON.
-    "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Membership"
-    " Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
+    "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Measure"
+    " Membership Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
     "records.submission": "Category Finding Submission",
     "records.schema": "RECORD",
     "records.stats": "Tally",
     "records.codec": "canonical digest document not_finite plain scalar structure",
     "config": "SETTINGS",
     "ids": "check_id is_id microseconds utc",
-    "redact": "redact_text",
+    "redact": "MARK redact_text redact_value",
+    # Executors: what runs on a worker.
+    "studies.remote": "Played play",
     # The files of experiments; the names of `store` are modules.
     "store": "arrival bundle journal labels paths read write",
     "store.recover": "recover",

@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.plugin import StorageError, UsageError
 
 FORMS = "dask://HOST:PORT, dask://tls://HOST:PORT, dask://FILE.json or dask://local"
 

@@ -13,8 +13,7 @@ from uuid import uuid4
 
 from attrs import define
 
-from qn_tracking.errors import PluginError, QnError, describe
-from qn_tracking.tracking.recorder import warn_on_stderr
+from qn_tracking.plugin import PluginError, QnError, describe, warn_on_stderr
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster

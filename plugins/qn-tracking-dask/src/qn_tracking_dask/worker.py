@@ -19,7 +19,7 @@ from attrs import evolve
 from distributed import Event as ClusterEvent, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from qn_tracking.studies.remote import Played, play
+from qn_tracking.plugin import Played, play
 
 TOPIC = "qn-tracking"
 """The events of the scheduler by which runs say that they have begun."""

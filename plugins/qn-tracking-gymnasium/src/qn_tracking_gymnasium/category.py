@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qn_tracking.records.codec import canonical, digest
+from qn_tracking.plugin import canonical, digest
 from qn_tracking_gymnasium.schema import EnvironmentSection
 
 LONGEST = 64

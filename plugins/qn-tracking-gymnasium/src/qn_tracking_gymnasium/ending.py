@@ -8,9 +8,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from qn_tracking.errors import UsageError
-from qn_tracking.records.codec import scalar
-from qn_tracking.records.model import MAX_INT
+from qn_tracking.plugin import MAX_INT, UsageError, scalar
 
 SUCCESS_KEYS = ("is_success", "success")
 """Where an environment's `info` says it: Gymnasium-Robotics has the one, Meta-World the other."""

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 from attrs import frozen
 
-from qn_tracking.errors import ConfigError, UsageError, did_you_mean
+from qn_tracking.plugin import ConfigError, UsageError, did_you_mean
 from qn_tracking_gymnasium.ending import names
 from qn_tracking_gymnasium.schema import EnvironmentSection, thawed
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 from gymnasium.wrappers import Autoreset
 
-from qn_tracking.errors import UsageError
+from qn_tracking.plugin import UsageError
 from qn_tracking_gymnasium.ending import Ending, Run, Success, Teller, check_seed
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.errors import ConfigError
-from qn_tracking.records.model import Config
-from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.plugin import Config, ConfigError, hookimpl
 
 if TYPE_CHECKING:
-    from qn_tracking.records.submission import Category
+    from qn_tracking.plugin import Category
     from qn_tracking_gymnasium.chance import RandomPolicy
     from qn_tracking_gymnasium.qlearning import QLearning
     from qn_tracking_gymnasium.sb3 import Sb3
@@ -64,7 +62,7 @@ class Gymnasium:
         """
         if not _ours(config):
             return None
-        from qn_tracking.records.submission import Category
+        from qn_tracking.plugin import Category
         from qn_tracking_gymnasium.category import name
 
         section = _environment(config)
@@ -80,7 +78,7 @@ class Policies:
         """`random`, `qlearning` or `sb3`, for Gymnasium only. Raises ConfigError with the field."""
         if not _ours(config):
             return None
-        from qn_tracking.records.codec import structure
+        from qn_tracking.plugin import structure
         from qn_tracking_gymnasium import schema
 
         brain = _document(config).brain
@@ -111,15 +109,14 @@ def _ours(config: Config) -> bool:
 
 
 def _document(config: Config) -> Document:
-    from qn_tracking.config import SETTINGS
-    from qn_tracking.records.codec import structure
+    from qn_tracking.plugin import SETTINGS, structure
     from qn_tracking_gymnasium.schema import Document
 
     return structure(config.data, Document, file=config.label, also=SETTINGS)
 
 
 def _environment(config: Config) -> EnvironmentSection:
-    from qn_tracking.records.codec import structure
+    from qn_tracking.plugin import structure
     from qn_tracking_gymnasium.schema import EnvironmentSection
 
     given = _document(config).environment

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qn_tracking.errors import ConfigError
+from qn_tracking.plugin import ConfigError
 from qn_tracking_gymnasium.schema import QLearningSection
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from qn_tracking.records.model import EpisodeFields
+from qn_tracking.plugin import EpisodeFields
 
 
 class RunOver(BaseException):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qn_tracking.errors import ConfigError, did_you_mean
+from qn_tracking.plugin import ConfigError, did_you_mean
 from qn_tracking_gymnasium.generators import Generators
 from qn_tracking_gymnasium.schema import Sb3Section, thawed
 

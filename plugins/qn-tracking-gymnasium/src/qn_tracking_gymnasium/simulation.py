@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from qn_tracking.records.model import EpisodeFields, Subject
+from qn_tracking.plugin import EpisodeFields, Subject
 from qn_tracking_gymnasium.ending import Ending, Success, success_in
 from qn_tracking_gymnasium.environment import Recipe
 from qn_tracking_gymnasium.episodes import TrackEpisodes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from qn_tracking.errors import UsageError
+from qn_tracking.plugin import UsageError
 from qn_tracking_gymnasium.ending import Ending, Run, Success, Teller, check_seed
 
 

@@ -12,10 +12,7 @@ from os.path import join
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from qn_tracking.errors import QnError, StorageError
-from qn_tracking.ids import is_id
-from qn_tracking.records.codec import document
-from qn_tracking.store import arrival
+from qn_tracking.plugin import QnError, StorageError, arrival, document, is_id
 from qn_tracking_mlflow import foreign, names
 from qn_tracking_mlflow.server import Server
 

@@ -6,10 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qn_tracking.cli import exp_choice
-from qn_tracking.cli.exp import folder, print_plain, warn
-from qn_tracking.errors import UsageError
-from qn_tracking.tracking.hookspecs import Commands, hookimpl
+from qn_tracking.plugin import (
+    Commands,
+    UsageError,
+    each,
+    hookimpl,
+    ids_or_all,
+    named_or_all,
+    print_plain,
+    warn,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -56,7 +62,7 @@ class MlflowCommands:
 def export_arguments(parser: ArgumentParser) -> None:
     """The options of `export`."""
     parser.epilog = EXPORT
-    exp_choice.ids_or_all(parser)
+    ids_or_all(parser)
     parser.add_argument(
         "--experiment", metavar="NAME", help="for new runs (default: their configuration's name)"
     )
@@ -84,7 +90,7 @@ def _uri(parser: ArgumentParser) -> None:
 
 def _server(args: Namespace) -> Server:
     """The server that the option names, else the project's settings, else the environment."""
-    from qn_tracking.tracking.manager import project
+    from qn_tracking.plugin import project
     from qn_tracking_mlflow.server import Server, uri_of
 
     settings = project().plugins.get("mlflow", {})
@@ -99,11 +105,11 @@ def run_export(args: Namespace) -> int:
     from qn_tracking_mlflow.export import export
     from qn_tracking_mlflow.sink import check_experiment
 
-    experiments = folder(args)
+    experiments = args.experiments_dir
     name = check_experiment(args.experiment)
-    ids = exp_choice.named_or_all(args)
+    ids = named_or_all(args)
     server = _server(args)
-    exported, errors = exp_choice.each(
+    exported, errors = each(
         ids,
         lambda id: export(server, experiments, id, name=name, files=not args.no_files),
         "exporting",
@@ -113,7 +119,7 @@ def run_export(args: Namespace) -> int:
 
 
 def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence[str]) -> None:
-    from qn_tracking.records.codec import plain
+    from qn_tracking.plugin import plain
     from qn_tracking_mlflow.export import COMPLETED, NEW, THERE
 
     told = [plain(one) for one in exported]
@@ -139,13 +145,12 @@ def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence
 
 def run_import(args: Namespace) -> int:
     """Runs `import`; 3 if one was refused, and the others are here."""
-    from qn_tracking.cli.exp_transfer import tell_arrivals
-    from qn_tracking.store import arrival
+    from qn_tracking.plugin import arrival, tell_arrivals
     from qn_tracking_mlflow.arrivals import take_in
 
     if not args.experiment and not args.run:
         raise UsageError("expected --experiment or --run", hint="qn-exp mlflow import --help")
-    experiments = folder(args)
+    experiments = args.experiments_dir
     server = _server(args)
     arrival.sweep(experiments)
     experiment_names = server.experiment_names()

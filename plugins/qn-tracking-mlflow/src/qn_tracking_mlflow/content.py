@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from qn_tracking.records.model import Config, Episode, Experiment, Membership, RunInfo, Subject
-from qn_tracking.store.entry import microseconds
+from qn_tracking.plugin import (
+    Config,
+    Episode,
+    Experiment,
+    Membership,
+    RunInfo,
+    Subject,
+    microseconds,
+)
 from qn_tracking_mlflow import names
 
 STATUS = {

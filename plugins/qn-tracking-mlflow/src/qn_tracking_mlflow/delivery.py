@@ -7,10 +7,7 @@ from functools import lru_cache
 from os.path import join, lexists
 from tempfile import TemporaryDirectory
 
-from qn_tracking.records import codec
-from qn_tracking.records.model import Config, Episode, Experiment
-from qn_tracking.store import bundle, paths
-from qn_tracking.store.read import load
+from qn_tracking.plugin import Config, Episode, Experiment, bundle, digest, document, paths, read
 from qn_tracking_mlflow import content, names
 from qn_tracking_mlflow.server import PER_CALL, Server
 
@@ -44,7 +41,7 @@ class Delivery:
         missing = {key: text for key, text in fields.items() if key not in known}
         self._server.log(self.run_id, params=missing)
         if long:
-            self._upload("params.json", codec.document(long))
+            self._upload("params.json", document(long))
 
     def episodes(self, episodes: Iterable[Episode]) -> None:
         """The numbers of each episode, in as few calls as that takes."""
@@ -70,16 +67,16 @@ class Delivery:
         )
         stored = None if experiments is None else paths.record(experiments, experiment.id)
         if stored is not None and lexists(stored):
-            data, _ = load(stored)
+            data, _ = read.load(stored)
             if files and experiments is not None:
                 self._bundle(experiments, experiment.id)
         else:
-            data = codec.document(experiment)
+            data = document(experiment)
         self._upload(f"{experiment.id}.json", data)
         status = content.STATUS.get(experiment.status, "FINISHED")
         self._server.end(self.run_id, status, content.milliseconds(experiment.ended))
         if whole:
-            self._server.log(self.run_id, tags={names.RECORD_TAG: codec.digest(data)})
+            self._server.log(self.run_id, tags={names.RECORD_TAG: digest(data)})
 
     def _bundle(self, experiments: str, id: str) -> None:
         with TemporaryDirectory(prefix="qn-tracking-") as folder:

@@ -11,10 +11,7 @@ from os.path import join, lexists
 
 from attrs import evolve, frozen
 
-from qn_tracking.records import codec
-from qn_tracking.records.model import Experiment
-from qn_tracking.store import labels, paths, read
-from qn_tracking.store.write import naming
+from qn_tracking.plugin import Experiment, digest, labels, paths, read, write
 from qn_tracking_mlflow import content, names
 from qn_tracking_mlflow.delivery import Delivery
 from qn_tracking_mlflow.server import Server
@@ -60,7 +57,7 @@ def export(server: Server, experiments: str, id: str, *, name: str | None, files
             delivery.params(experiment.config)
         else:
             run_id = str(there.info.run_id)
-            if there.data.tags.get(names.RECORD_TAG) == codec.digest(data):
+            if there.data.tags.get(names.RECORD_TAG) == digest(data):
                 server.log(run_id, tags=content.of_user(tags))
                 return Exported(id=id, run_id=run_id, outcome=THERE, episodes=None)
             server.log(run_id, tags=content.tags_at_start(experiment))
@@ -77,7 +74,7 @@ def export(server: Server, experiments: str, id: str, *, name: str | None, files
 @contextmanager
 def _alone(record: str) -> Iterator[None]:
     """Two who export one experiment at once would make two runs of it."""
-    with naming(record):
+    with write.naming(record):
         try:
             fd = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:

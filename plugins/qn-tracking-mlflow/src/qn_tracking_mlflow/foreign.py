@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qn_tracking.ids import utc
-from qn_tracking.records import codec
-from qn_tracking.records.model import (
+from qn_tracking.plugin import (
     Attachment,
     Config,
     Experiment,
@@ -24,8 +22,13 @@ from qn_tracking.records.model import (
     Origin,
     Results,
     Spread,
+    canonical,
+    digest,
+    plain,
+    redact_text,
+    redact_value,
+    utc,
 )
-from qn_tracking.redact import redact_text, redact_value
 from qn_tracking_mlflow.content import Value
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def experiment(run: Run, name: str, history: Mapping[str, Sequence[Value]]) -> E
         if f"mlflow.source.git.{key}" in tags
     }
     return Experiment(
-        id=f"{stamp}Z-{codec.digest(info['run_id'].encode())[:8]}",
+        id=f"{stamp}Z-{digest(info['run_id'].encode())[:8]}",
         status="imported",
         started=start,
         ended=start if ended is None else utc(ended / 1000),
@@ -81,13 +84,13 @@ def experiment(run: Run, name: str, history: Mapping[str, Sequence[Value]]) -> E
         notes=tags.get("mlflow.note.content"),
         config=Config(label=tags.get("mlflow.source.name", ""), data=original["params"]),
         attachments=(
-            (Attachment(name=HISTORY, size=len(data), sha256=codec.digest(data)),) if data else ()
+            (Attachment(name=HISTORY, size=len(data), sha256=digest(data)),) if data else ()
         ),
         origin=Origin(
             kind="import",
             id=info["run_id"],
             format=FORMAT,
-            sha256=codec.digest(codec.canonical(original)),
+            sha256=digest(canonical(original)),
             notes=tuple(notes),
             original=original,
         ),
@@ -100,8 +103,7 @@ def history_file(history: Mapping[str, Iterable[Value]]) -> bytes:
     any.
     """
     return b"".join(
-        orjson.dumps(codec.plain({"key": key, "step": step, "timestamp": at, "value": value}))
-        + b"\n"
+        orjson.dumps(plain({"key": key, "step": step, "timestamp": at, "value": value})) + b"\n"
         for name in sorted(history)
         for key, value, at, step in history[name]
     )
@@ -126,10 +128,10 @@ def _original(run: Run, name: str, history: bytes) -> dict[str, Any]:
         "params": redact_value(dict(sorted(run.data.params.items()))),
         "metrics": dict(sorted(run.data.metrics.items())),
         "tags": redact_value(dict(sorted(run.data.tags.items()))),
-        "history_sha256": codec.digest(history),
+        "history_sha256": digest(history),
     }
     # As JSON holds it, so that its digest is that of what will be read back.
-    return json.loads(codec.canonical(said))
+    return json.loads(canonical(said))
 
 
 def _spread(values: Sequence[Value]) -> Spread:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from posixpath import normpath
 from typing import Any
 
-from qn_tracking.records.codec import canonical
+from qn_tracking.plugin import canonical
 
 LONGEST = 250
 RECORD_TAG = "qn_tracking.record"

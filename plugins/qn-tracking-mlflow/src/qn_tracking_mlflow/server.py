@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.errors import ConfigError, QnError, StorageError, describe
-from qn_tracking.redact import redact_text
+from qn_tracking.plugin import ConfigError, QnError, StorageError, describe, redact_text
 from qn_tracking_mlflow import names
 from qn_tracking_mlflow.content import Value
 

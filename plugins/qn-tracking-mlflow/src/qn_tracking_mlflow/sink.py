@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from os.path import lexists
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.errors import ConfigError, PluginError, StorageError
-from qn_tracking.records.model import Episode, Experiment, RunInfo
-from qn_tracking.redact import redact_text
-from qn_tracking.store import paths
-from qn_tracking.tracking.hookspecs import hookimpl
-from qn_tracking.tracking.outbox import Outbox
+from qn_tracking.plugin import (
+    ConfigError,
+    Episode,
+    Experiment,
+    Outbox,
+    PluginError,
+    RunInfo,
+    StorageError,
+    hookimpl,
+    paths,
+    redact_text,
+)
 from qn_tracking_mlflow.server import uri_of
 
 if TYPE_CHECKING:

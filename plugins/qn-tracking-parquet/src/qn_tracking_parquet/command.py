@@ -6,10 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qn_tracking.cli import exp_choice
-from qn_tracking.cli.exp import folder, print_plain, warn
-from qn_tracking.errors import printable
-from qn_tracking.tracking.hookspecs import Commands, hookimpl
+from qn_tracking.plugin import (
+    Commands,
+    each,
+    hookimpl,
+    ids_or_all,
+    named_or_all,
+    print_plain,
+    printable,
+    warn,
+)
 
 if TYPE_CHECKING:
     from qn_tracking_parquet.export import Exported
@@ -40,7 +46,7 @@ class ParquetCommand:
 def arguments(parser: ArgumentParser) -> None:
     """The options of the command."""
     parser.epilog = EXAMPLES
-    exp_choice.ids_or_all(parser)
+    ids_or_all(parser)
     parser.add_argument(
         "--folder", metavar="DIR", help="default: exports/parquet beside the experiments"
     )
@@ -49,18 +55,18 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Runs the command; 3 if one could not be exported, and the others are."""
-    from qn_tracking.store.write import make_folder
+    from qn_tracking.plugin import write
     from qn_tracking_parquet import dataset, sink
     from qn_tracking_parquet.export import export
 
-    experiments = folder(args)
+    experiments = args.experiments_dir
     compression = dataset.check_compression(args.compression)
     given = sink.check_folder(args.folder)
     target = given or sink.folder_of(experiments, None)
-    ids = exp_choice.named_or_all(args)
-    make_folder(target)
+    ids = named_or_all(args)
+    write.make_folder(target)
     dataset.sweep(target)
-    exported, errors = exp_choice.each(
+    exported, errors = each(
         ids, lambda id: export(experiments, id, target, compression), "exporting"
     )
     _tell(args, target, exported, errors)

@@ -20,10 +20,7 @@ from os.path import join
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from qn_tracking.errors import ConfigError, storable
-from qn_tracking.ids import check_id
-from qn_tracking.records.model import Subject
-from qn_tracking.store.write import make_folder, naming, sync_folder, write_all
+from qn_tracking.plugin import ConfigError, Subject, check_id, storable, write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,9 +79,9 @@ class Draft:
         import pyarrow.parquet
 
         partial = join(folder, ".partial")
-        make_folder(partial)
+        write.make_folder(partial)
         self.path = join(partial, f"{os.urandom(8).hex()}.tmp")
-        with naming(self.path):
+        with write.naming(self.path):
             self._file = _OwnFile(self.path)
         self._writer: Any = pyarrow.parquet.ParquetWriter(
             self._file, schema, compression=compression
@@ -92,20 +89,20 @@ class Draft:
 
     def write(self, rows: pa.Table) -> None:
         """Adds the rows, as one group of their own. Raises StorageError."""
-        with naming(self.path):
+        with write.naming(self.path):
             self._writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
 
     def publish(self, path: str) -> None:
         """Gives the file its name, whole and durable, in place of one that has it already."""
         try:
-            with naming(self.path):
+            with write.naming(self.path):
                 self._writer.close()
                 os.fsync(self._file.fileno())
             above = os.path.dirname(path)
-            make_folder(above)
-            with naming(path):
+            write.make_folder(above)
+            with write.naming(path):
                 os.replace(self.path, path)
-                sync_folder(above)
+                write.sync_folder(above)
         finally:
             self.discard()
 
@@ -135,7 +132,7 @@ class _OwnFile(io.FileIO):
     def write(self, data: Any, /) -> int:
         """Every byte. Raises OSError."""
         if os.getpid() == self._pid:
-            write_all(self.fileno(), data)
+            write.write_all(self.fileno(), data)
         return len(data)
 
     def mute(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qn_tracking.records.model import Episode
+from qn_tracking.plugin import Episode
 from qn_tracking_parquet import tables
 from qn_tracking_parquet.dataset import Draft
 

@@ -7,8 +7,7 @@ from os.path import join, lexists
 
 from attrs import frozen
 
-from qn_tracking.records.model import Episode, Experiment
-from qn_tracking.store import labels, paths, read
+from qn_tracking.plugin import Episode, Experiment, labels, paths, read
 from qn_tracking_parquet import dataset, tables
 from qn_tracking_parquet.episodes import EpisodeFile
 

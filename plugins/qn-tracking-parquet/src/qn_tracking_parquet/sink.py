@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from os.path import dirname, isabs, join, lexists
 
-from qn_tracking.errors import ConfigError
-from qn_tracking.records.model import Episode, Experiment, RunInfo
-from qn_tracking.store import paths
-from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.plugin import ConfigError, Episode, Experiment, RunInfo, hookimpl, paths
 from qn_tracking_parquet import dataset, export
 from qn_tracking_parquet.episodes import EpisodeFile
 

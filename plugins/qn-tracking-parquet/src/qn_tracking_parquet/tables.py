@@ -12,9 +12,7 @@ from functools import cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.records.codec import canonical
-from qn_tracking.records.model import Episode, Experiment
-from qn_tracking.store.entry import microseconds
+from qn_tracking.plugin import Episode, Experiment, canonical, microseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa

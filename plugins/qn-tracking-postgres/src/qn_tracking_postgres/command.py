@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qn_tracking.tracking.hookspecs import Commands, hookimpl
+from qn_tracking.plugin import Commands, hookimpl
 from qn_tracking_postgres import command_ask as ask, command_move as move, place
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.cli.exp import folder, print_plain, unicode_out
-from qn_tracking.errors import StorageError, UsageError, printable
-from qn_tracking.store.read import STATUSES
+from qn_tracking.plugin import StorageError, UsageError, print_plain, printable, read, unicode_out
 from qn_tracking_postgres import place
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from datetime import datetime
 
-    from qn_tracking.records.model import Experiment
+    from qn_tracking.plugin import Experiment
     from qn_tracking_postgres.reading import Row
 
 LIMIT = 20
@@ -30,7 +28,7 @@ def list_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="STATUS",
-        help=", ".join(STATUSES) + "; unfinished: no record yet",
+        help=", ".join(read.STATUSES) + "; unfinished: no record yet",
     )
     parser.add_argument(
         "--since", metavar="WHEN", help="started then or later: 2026-01-31T12:00 (UTC), or 7d"
@@ -54,7 +52,7 @@ def _since(text: str | None) -> datetime | None:
         return None
     from datetime import UTC, datetime, timedelta
 
-    from qn_tracking.store.entry import microseconds
+    from qn_tracking.plugin import microseconds
 
     number, unit = text[:-1], text[-1:]
     if unit in _AGES and number.isascii() and number.isdigit() and len(number) < 6:
@@ -68,14 +66,14 @@ def _since(text: str | None) -> datetime | None:
 
 def run_list(args: Namespace) -> int:
     """Prints the newest experiments that fit."""
-    from qn_tracking.cli.exp_list import statuses_of
+    from qn_tracking.plugin import statuses_of
     from qn_tracking_postgres import reading, schema
 
     filters = reading.Filters(
         environment=args.environment,
         brain=args.brain,
         family=args.family,
-        status=statuses_of(args, (*STATUSES, reading.UNFINISHED)),
+        status=statuses_of(args, (*read.STATUSES, reading.UNFINISHED)),
         since=_since(args.since),
         limit=args.limit,
     )
@@ -87,7 +85,7 @@ def run_list(args: Namespace) -> int:
         return 0
     print(f"{len(rows):,} of {total:,} experiments on the server")
     if rows:
-        from qn_tracking.render.table import columns_of, table
+        from qn_tracking.plugin import columns_of, table
 
         sys.stdout.write(table(_columns(), [_cells(row) for row in rows], columns_of()))
     return 0
@@ -98,7 +96,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
     from attrs import asdict
 
-    from qn_tracking.records.codec import not_finite
+    from qn_tracking.plugin import not_finite
 
     return {
         name: not_finite(value) if type(value) is float and not isfinite(value) else value
@@ -107,7 +105,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _columns() -> tuple[Any, ...]:
-    from qn_tracking.render.table import Column
+    from qn_tracking.plugin import Column
 
     return (
         Column("ID"),
@@ -143,7 +141,7 @@ def _cells(row: Row) -> list[str]:
 def _number(value: float | None) -> str:
     from math import isfinite
 
-    from qn_tracking.records.codec import not_finite
+    from qn_tracking.plugin import not_finite
 
     if value is None:
         return ""
@@ -158,8 +156,7 @@ def show_arguments(parser: ArgumentParser) -> None:
 
 def run_show(args: Namespace) -> int:
     """Prints one experiment."""
-    from qn_tracking.ids import check_id
-    from qn_tracking.records.codec import plain
+    from qn_tracking.plugin import check_id, plain
     from qn_tracking_postgres import reading, schema
 
     server = place.server_of(args)
@@ -180,8 +177,7 @@ def run_show(args: Namespace) -> int:
 
 
 def _print(experiment: Experiment, episodes: int) -> None:
-    from qn_tracking.records.codec import plain
-    from qn_tracking.render.text import duration, rows
+    from qn_tracking.plugin import duration, plain, rows
 
     subject, results = experiment.subject, experiment.results
     head = [subject.environment, subject.brain, subject.family, experiment.status]
@@ -210,10 +206,10 @@ def _print(experiment: Experiment, episodes: int) -> None:
 
 def run_status(args: Namespace) -> int:
     """Prints what is known of the server; 3 if it cannot be asked."""
-    from qn_tracking.render.text import rows
+    from qn_tracking.plugin import rows
     from qn_tracking_postgres import reading, schema, spool
 
-    server, experiments = place.server_of(args), folder(args)
+    server, experiments = place.server_of(args), args.experiments_dir
     waiting = spool.waiting(experiments)
     about: dict[str, Any] = {}
     failed: StorageError | None = None

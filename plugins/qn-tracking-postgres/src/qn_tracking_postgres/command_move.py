@@ -6,9 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.cli import exp_choice
-from qn_tracking.cli.exp import folder, print_plain, warn
-from qn_tracking.errors import QnError, UsageError
+from qn_tracking.plugin import QnError, UsageError, ids_or_all, named_or_all, print_plain, warn
 from qn_tracking_postgres import place
 
 if TYPE_CHECKING:
@@ -28,12 +26,11 @@ def pull_arguments(parser: ArgumentParser) -> None:
 
 def run_pull(args: Namespace) -> int:
     """Brings experiments here."""
-    from qn_tracking.ids import check_id
-    from qn_tracking.store import arrival
+    from qn_tracking.plugin import arrival, check_id
     from qn_tracking_postgres import reading, schema
     from qn_tracking_postgres.server import UnreachableError
 
-    server, experiments = place.server_of(args), folder(args)
+    server, experiments = place.server_of(args), args.experiments_dir
     texts = [check_id(text) for text in args.ids]
     arrival.sweep(experiments)
     done: list[tuple[str, str]] = []
@@ -75,19 +72,19 @@ def _told(
 
 def push_arguments(parser: ArgumentParser) -> None:
     """The options of `push`."""
-    exp_choice.ids_or_all(parser)
+    ids_or_all(parser)
     place.arguments(parser)
 
 
 def run_push(args: Namespace) -> int:
     """Sends experiments there."""
-    from qn_tracking.store import paths
+    from qn_tracking.plugin import paths
     from qn_tracking_postgres import schema
     from qn_tracking_postgres.sending import send_stored
     from qn_tracking_postgres.server import UnreachableError
 
-    ids = exp_choice.named_or_all(args)
-    server, experiments = place.server_of(args), folder(args)
+    ids = named_or_all(args)
+    server, experiments = place.server_of(args), args.experiments_dir
     done: list[tuple[str, str]] = []
     errors: list[tuple[str, QnError]] = []
     with schema.prepared(server) as connection:
@@ -112,7 +109,7 @@ def run_flush(args: Namespace) -> int:
     from qn_tracking_postgres import spool
     from qn_tracking_postgres.delivery import flush
 
-    server, experiments = place.server_of(args), folder(args)
+    server, experiments = place.server_of(args), args.experiments_dir
     found = flush(server, experiments)
     for _, error in found.errors:
         print(f"error: {error}", file=sys.stderr)

@@ -7,8 +7,7 @@ from os.path import exists, join
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.records.model import Episode
-from qn_tracking.store import paths
+from qn_tracking.plugin import Episode, paths
 from qn_tracking_postgres import schema, spool
 from qn_tracking_postgres.rows import Run, Sealed
 from qn_tracking_postgres.sending import (

@@ -26,7 +26,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def server_of(args: Namespace) -> Server:
     """The server that they name, or the project, or the environment. Raises ConfigError."""
-    from qn_tracking.tracking.manager import project
+    from qn_tracking.plugin import project
     from qn_tracking_postgres.server import SCHEMA, Server
 
     known = project().plugins.get(OURS, {})

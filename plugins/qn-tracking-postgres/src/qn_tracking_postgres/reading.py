@@ -18,14 +18,22 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from attrs import fields, frozen
 
-from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.ids import is_id
-from qn_tracking.records.codec import structure
-from qn_tracking.records.model import Episode, Experiment, FrozenDict
-from qn_tracking.records.schema import RECORD
-from qn_tracking.store import arrival, journal, paths, read
-from qn_tracking.store.recover import recover
-from qn_tracking.store.write import create, naming
+from qn_tracking.plugin import (
+    RECORD,
+    Episode,
+    Experiment,
+    FrozenDict,
+    StorageError,
+    UsageError,
+    arrival,
+    is_id,
+    journal,
+    paths,
+    read,
+    recover,
+    structure,
+    write,
+)
 from qn_tracking_postgres.server import Server
 
 if TYPE_CHECKING:
@@ -218,17 +226,17 @@ def pull(
 def _lay_out(connection: Connection[Any], id: str, data: bytes | None, stage: str) -> None:
     """Writes an experiment into a folder as a folder of experiments has it."""
     folder = paths.run_folder(stage, id)
-    with naming(folder):
+    with write.naming(folder):
         os.makedirs(folder)
         if data is not None:
-            create(paths.record(stage, id), data)
+            write.create(paths.record(stage, id), data)
             names = _file_names(connection, id)
             for name in names:
-                create(join(folder, name), _file(connection, id, name))
+                write.create(join(folder, name), _file(connection, id, name))
         else:
             names = ["run.json", "config.yml"]
             for name, content in zip(names, _known_before(connection, id), strict=True):
-                create(join(folder, name), content)
+                write.create(join(folder, name), content)
         with closing(_lines(connection, id)) as lines:
             first = next(lines, None)
             if first is not None or "run.json" in names:

@@ -9,9 +9,7 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from qn_tracking.records.codec import plain
-from qn_tracking.records.model import Episode, Experiment, RunInfo
-from qn_tracking.store.read import parse
+from qn_tracking.plugin import Episode, Experiment, RunInfo, read
 
 NUL = b"\\u0000"
 """How JSON writes the one character that no text of PostgreSQL can hold."""
@@ -46,7 +44,7 @@ class Sealed:
 def of_experiment(experiment: Experiment, document: bytes, files: Mapping[str, bytes]) -> Sealed:
     """A run that is over; its host is told by run.json, if that is among the files."""
     about = files.get("run.json")
-    host = None if about is None else parse(about, "run.json").get("host")
+    host = None if about is None else read.parse(about, "run.json").get("host")
     return Sealed(
         run=_run(experiment, host if type(host) is str else None, about, files.get("config.yml")),
         ended=moment(experiment.ended),
@@ -75,11 +73,6 @@ def _run(
         about=about,
         config=config,
     )
-
-
-def about(run: RunInfo, host: str, pid: int) -> dict[str, Any]:
-    """What run.json says: all that is known before episode 0."""
-    return {**plain(run), "host": host, "pid": pid}
 
 
 @frozen(kw_only=True)
@@ -112,7 +105,7 @@ def question(document: bytes) -> str:
     """A record as jsonb takes it."""
     if NUL not in document:
         return document.decode()
-    return orjson.dumps(clean(parse(document, "record"))).decode()
+    return orjson.dumps(clean(read.parse(document, "record"))).decode()
 
 
 def text(value: str) -> str:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.errors import StorageError
+from qn_tracking.plugin import StorageError
 from qn_tracking_postgres.server import GRANT
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from qn_tracking_postgres.server import Server
 
-VERSION = 1
+VERSION = 2
 """How many files there are in `steps/`: each leads to the version it is called after."""
 
 

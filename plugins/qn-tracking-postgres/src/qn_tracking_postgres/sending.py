@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import astuple
 
-from qn_tracking.errors import QnError, StorageError
-from qn_tracking.ids import check_id
-from qn_tracking.records.codec import structure
-from qn_tracking.records.model import Episode, Experiment
-from qn_tracking.records.schema import RECORD
-from qn_tracking.records.stats import Tally
-from qn_tracking.store import paths, read
+from qn_tracking.plugin import (
+    RECORD,
+    Episode,
+    Experiment,
+    QnError,
+    StorageError,
+    Tally,
+    check_id,
+    paths,
+    read,
+    structure,
+)
 from qn_tracking_postgres.rows import Run, Sealed, of_episodes, of_experiment, question
 
 if TYPE_CHECKING:

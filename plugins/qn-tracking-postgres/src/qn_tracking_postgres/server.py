@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from qn_tracking.errors import ConfigError, StorageError
-from qn_tracking.redact import MARK, redact_text
+from qn_tracking.plugin import MARK, ConfigError, StorageError, redact_text
 
 if TYPE_CHECKING:
     from psycopg import Connection, Error

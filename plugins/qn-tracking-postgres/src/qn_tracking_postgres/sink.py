@@ -9,12 +9,21 @@ from os.path import join, lexists
 from threading import Event, Thread
 from time import monotonic
 
-from qn_tracking.errors import ConfigError, QnError, StorageError, describe
-from qn_tracking.records.codec import document
-from qn_tracking.records.model import Episode, Experiment, RunInfo
-from qn_tracking.store import paths, read
-from qn_tracking.tracking.hookspecs import hookimpl
-from qn_tracking.tracking.outbox import Outbox
+from qn_tracking.plugin import (
+    ConfigError,
+    Episode,
+    Experiment,
+    Outbox,
+    QnError,
+    RunInfo,
+    StorageError,
+    describe,
+    document,
+    hookimpl,
+    journal,
+    paths,
+    read,
+)
 from qn_tracking_postgres import rows, spool
 from qn_tracking_postgres.delivery import Delivery, Item, flush
 from qn_tracking_postgres.rows import Sealed
@@ -68,7 +77,7 @@ class Postgres:
         self._warn = warn
         self._experiments = run.experiments_dir
         host = os.uname().nodename
-        self._about = document(rows.about(run, host, os.getpid()))
+        self._about = journal.run_file(run)
         self._delivery = Delivery(
             self._server, rows.of_run(run, self._about, host), run.experiments_dir
         )

@@ -16,11 +16,7 @@ from os.path import join, lexists
 
 from attrs import frozen
 
-from qn_tracking.errors import QnError, StorageError
-from qn_tracking.ids import is_id
-from qn_tracking.records.model import Episode
-from qn_tracking.store import bundle, journal, paths
-from qn_tracking.store.write import create, make_folder, naming, publish, published
+from qn_tracking.plugin import Episode, QnError, StorageError, bundle, is_id, journal, paths, write
 from qn_tracking_postgres.rows import Sealed
 from qn_tracking_postgres.server import UnreachableError
 
@@ -38,7 +34,7 @@ def folder(experiments: str) -> str:
 def waiting(experiments: str) -> list[str]:
     """The ids of the runs that wait, the oldest first. Raises StorageError."""
     place = folder(experiments)
-    with naming(place):
+    with write.naming(place):
         try:
             names = sorted(os.listdir(place))
         except FileNotFoundError:
@@ -54,15 +50,15 @@ def keep(
     If its record is among the experiments, all that is stored of it; otherwise what is given.
     """
     place = folder(experiments)
-    make_folder(place)
+    write.make_folder(place)
     try:
-        publish(join(place, ".gitignore"), b"*\n")
+        write.publish(join(place, ".gitignore"), b"*\n")
     except StorageError as error:
         if error.hint != "EEXIST":
             raise
     id = sealed.run.id
     path = join(place, f"{id}.zip")
-    with published(path, replace=True) as stream:
+    with write.published(path, replace=True) as stream:
         if lexists(paths.record(experiments, id)):
             bundle.write(stream, experiments, [id], warn)
         else:
@@ -75,12 +71,12 @@ def keep(
 def _lay_out(stage: str, sealed: Sealed, episodes: Sequence[Episode]) -> None:
     """Makes the folder one of experiments, with this run alone."""
     run = paths.run_folder(stage, sealed.run.id)
-    with naming(run):
+    with write.naming(run):
         os.makedirs(run)
-        create(paths.record(stage, sealed.run.id), sealed.document)
+        write.create(paths.record(stage, sealed.run.id), sealed.document)
         for name, data in sealed.files.items():
-            create(join(run, name), data)
-        create(join(run, "episodes.jsonl"), b"".join(map(journal.line, episodes)))
+            write.create(join(run, name), data)
+        write.create(join(run, "episodes.jsonl"), b"".join(map(journal.line, episodes)))
 
 
 # ---------------------------------------------------------------------------------------- sending
@@ -118,7 +114,7 @@ def flush(experiments: str, send: Send, stop: Callable[[], bool] = lambda: False
             path = join(place, f"{id}.zip")
             try:
                 _send(place, path, id, send)
-                with naming(path):
+                with write.naming(path):
                     os.unlink(path)
                 sent.append(id)
             except QnError as error:
@@ -134,9 +130,9 @@ def _send(place: str, path: str, id: str, send: Send) -> None:
         if id not in packed.members:
             raise StorageError(f"does not hold {id}", file=path)
         run = paths.run_folder(stage, id)
-        with naming(run):
+        with write.naming(run):
             os.makedirs(run)
-            create(paths.record(stage, id), packed.record(id))
+            write.create(paths.record(stage, id), packed.record(id))
         packed.unpack(id, run)
         send(stage, id)
 
@@ -144,7 +140,7 @@ def _send(place: str, path: str, id: str, send: Send) -> None:
 @contextmanager
 def _locked(place: str) -> Iterator[bool]:
     """Whether it is our turn; over with the block, or with this process."""
-    with naming(place):
+    with write.naming(place):
         lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -161,7 +157,7 @@ def _locked(place: str) -> Iterator[bool]:
 def _scratch(place: str) -> Iterator[str]:
     """An empty folder, gone afterwards."""
     stage = join(place, f"{_SCRATCH}{os.urandom(4).hex()}")
-    with naming(stage):
+    with write.naming(stage):
         os.mkdir(stage, 0o700)
     try:
         yield stage

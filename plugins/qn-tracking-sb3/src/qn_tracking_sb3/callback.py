@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
 from qn_tracking import Recorder
-from qn_tracking.errors import UsageError
+from qn_tracking.plugin import UsageError
 
 Success = float | Callable[[Mapping[str, Any]], bool | None]
 

@@ -4,7 +4,7 @@
 CREATE TABLE version (
     version integer PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT now(),
-    by text NOT NULL DEFAULT run_user
+    by text NOT NULL DEFAULT session_user
 );
 
 -- A run as it was known before episode 0, and of a record that was pushed, as the record tells it.
@@ -19,7 +19,7 @@ CREATE TABLE runs (
     episodes_asked bigint,
     about bytea,    -- run.json
     config bytea,   -- config.yml
-    inserted_by text NOT NULL DEFAULT run_user,
+    inserted_by text NOT NULL DEFAULT session_user,
     inserted_at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -52,8 +52,8 @@ CREATE TABLE experiments (
     exact_digest text GENERATED ALWAYS AS (record->'digests'->>'exact') STORED,
     outcome_digest text GENERATED ALWAYS AS (record->'digests'->>'outcome') STORED,
     tags jsonb GENERATED ALWAYS AS (record->'tags') STORED,
-    study text GENERATED ALWAYS AS (record->'study'->>'id') STORED,
-    inserted_by text NOT NULL DEFAULT run_user,
+    campaign text GENERATED ALWAYS AS (record->'campaign'->>'id') STORED,
+    inserted_by text NOT NULL DEFAULT session_user,
     inserted_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX experiments_by_start ON experiments (started DESC NULLS LAST, id DESC);
