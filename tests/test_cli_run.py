@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from conftest import BIN, Program, wait_until
+from qn_tracking.cli.command import run
 
 QN_RUN = str(BIN / "qn-run")
 
@@ -719,3 +720,29 @@ def test_a_stream_that_the_shell_has_closed(project: Path, args: list[str]) -> N
         )
         assert done.returncode == 0
         assert "Traceback" not in (done.stderr or "") + (done.stdout or "")
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError, MemoryError, RecursionError, KeyError, AssertionError]
+)
+@pytest.mark.parametrize("name", ["run", "exp", "bench"])
+def test_an_error_that_nothing_expected_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: type[Exception],
+) -> None:
+    def fail(argv: object) -> int:
+        raise error("odd\nthing")
+
+    monkeypatch.setattr(sys, "argv", [f"qn-{name}"])
+    with pytest.raises(SystemExit) as ended:
+        run(fail)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: internal: {error.__name__}: ")
+    assert said.count("\n") == 1
+    monkeypatch.setenv("QN_TRACEBACK", "1")
+    with pytest.raises(SystemExit):
+        run(fail)
+    assert "Traceback (most recent call last)" in capsys.readouterr().err

@@ -350,3 +350,44 @@ def test_an_option_that_a_plugin_does_not_have(
     Path("mysink.py").write_text(SINK)
     with pytest.raises(PluginSetupError, match=said):
         make_manager({"mysink:Sink": options})
+
+
+def test_the_short_list_of_plugins_says_what_the_long_one_does(
+    project: Path, qn_run: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(project / "site", "Pack-Age", "pack = pack:Sink\nbrain.x = pack:Sink", {"pack": SINK})
+    install(project / "site", "odd", "broken = broken:Sink", {"broken": "raise SystemExit(3)"})
+    monkeypatch.syspath_prepend(str(project / "site"))
+    chosen = ("--plugins", "pack", "--no-plugin", "nematode")
+    short = qn_run("--list-plugins", *chosen).stdout.splitlines()
+    long = qn_run("--list-plugins", "--hooks", *chosen).stdout.splitlines()
+    assert [line.split()[:5] for line in short if "broken" not in line] == [
+        line.split()[:5] for line in long if "broken" not in line
+    ]
+    assert [line.split() for line in short if line.startswith("pack")] == [
+        ["pack", "1.2", "Pack-Age", "sink", "on"]
+    ]
+    (broken,) = (line for line in long if line.startswith("broken"))
+    assert "cannot be imported: SystemExit: 3" in broken
+
+
+def test_built_in_plugins_may_come_from_any_distribution(project: Path, qn_run: Program) -> None:
+    """They are loaded as installed ones are: here the table of built-in ones is empty."""
+    site = project / "site"
+    entries = "\n".join(f"{name} = {value}" for name, value in BUILTIN.items())
+    install(
+        site, "built-in", entries,
+        {"sitecustomize": "from qn_tracking.tracking import installed\ninstalled.BUILTIN.clear()"},
+    )  # fmt: skip
+    env = {"PYTHONPATH": str(site)}
+    listed = qn_run("--list-plugins", env=env).stdout
+    assert listed.count("built-in") == len(BUILTIN)
+    done = qn_run(
+        "small.yml", "--episodes", "3", "--plugins", "progress", "--track-experiment", env=env
+    )
+    assert done.returncode == 0, done.stderr
+    done = qn_run("small.yml", "--episodes", "3", "--n-seeds", "2", "--jobs", "2", env=env)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(path.read_text()) for path in Path("experiments").glob("*.json")]
+    assert len(records) == 3
+    assert all(record["facts"]["metadata"]["packages"] for record in records)

@@ -27,6 +27,7 @@ from qn_tracking.records.codec import (
     scalar,
 )
 from qn_tracking.records.model import MAX_INT, Config
+from qn_tracking.tracking import installed
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = STORED_DEPTH - 2
@@ -45,20 +46,14 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-PLACES = "configs."
-"""Begins the names of entry points whose value is a package that holds configurations."""
-
-
 def shipped() -> dict[str, str]:
     """The paths of the configurations that come with the package and with plugins, by name.
 
     The package's own go first; a plugin whose folder is not there ships none.
     """
-    from importlib.metadata import entry_points
-
     found = _own()
-    for entry in entry_points(group="qn_tracking"):
-        if entry.name.startswith(PLACES):
+    for entry in installed.every():
+        if entry.name.startswith(installed.CONFIGS):
             for folder in _folders(entry.value):
                 found = {**_in(folder), **found}
     return dict(sorted(found.items()))

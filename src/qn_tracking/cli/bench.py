@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from qn_tracking.cli.command import dispatch, run
 from qn_tracking.cli.output import warn as warn
 from qn_tracking.errors import UnsupportedError, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
     import pluggy
 
     from qn_tracking.benchmark.files import Entry

@@ -73,9 +73,9 @@ class Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
         """Ends the program."""
-        from importlib.metadata import version
+        from qn_tracking.tracking.installed import version
 
-        print(f"{parser.prog} {version('qn-tracking')}")
+        print(f"{parser.prog} {version()}")
         parser.exit()
 
 
@@ -86,7 +86,6 @@ class Added:
         self._program = program
         self._owner = ""
         self.found: dict[str, tuple[str, Callable[..., None], Callable[..., int]]] = {}
-        self.broken: dict[str, str] = {}
 
     def add(
         self,
@@ -110,18 +109,18 @@ class Added:
     def load(self, word: str | None = None) -> None:
         """Asks the plugin whose commands begin with that word, or all of them.
 
-        Of all, one that fails is kept in `broken`; of one, its error passes.
+        Of all, one that fails is left out; of one, its error passes.
         """
-        from qn_tracking.tracking.manager import command_plugins, register_commands
+        from qn_tracking.tracking.installed import command_plugins
+        from qn_tracking.tracking.manager import register_commands
 
         for self._owner, entry in command_plugins().items():
             if word in (None, self._owner):
                 try:
                     register_commands(entry, self)
-                except QnError as error:
+                except QnError:
                     if word is not None:
                         raise
-                    self.broken[self._owner] = str(error)
 
 
 def dispatch(
@@ -140,25 +139,14 @@ def dispatch(
         raise UsageError("no command given", hint=f"{prog} --help lists them")
     name = words[0]
     if name in ("-h", "--help"):
-        added = Added(prog)
-        added.load()
         helps = {name: help for name, (_, help) in commands.items()}
-        for name, (help, _, _) in added.found.items():
-            if name.split()[0] not in commands:
-                helps[name] = help
-        helps.update((name, why) for name, why in added.broken.items() if name not in commands)
-        for name in dict.fromkeys(name.split()[0] for name in added.found):
-            if name in commands:
-                cause = f"not used: {prog} {name} is a command of the program's own"
-                print(f"warning: plugin command.{printable(name)}: {cause}", file=sys.stderr)
-        wide = max(map(len, helps))
-        lines = [f"  {name:<{wide}}  {help}\n" for name, help in helps.items()]
-        sys.stdout.write(f"usage: {prog} COMMAND …\n\n{about}\n\n{''.join(lines)}{foot}")
+        sys.stdout.write(f"usage: {prog} COMMAND …\n\n{about}\n\n{_lines(helps)}")
+        sys.stdout.write(f"{_plugin_help(prog, commands)}{foot}")
         return 0
     if name == "--version":
-        from importlib.metadata import version
+        from qn_tracking.tracking.installed import version
 
-        print(f"{prog} {version('qn-tracking')}")
+        print(f"{prog} {version()}")
         return 0
     if name in commands:
         module = _module(commands, name)
@@ -170,6 +158,29 @@ def dispatch(
         code: int = module.run(args)
         return code
     return _run_added(prog, commands, common, words)
+
+
+def _lines(helps: Mapping[str, str]) -> str:
+    wide = max(map(len, helps))
+    return "".join(f"  {name:<{wide}}  {help}\n" for name, help in helps.items())
+
+
+def _plugin_help(prog: str, commands: Table) -> str:
+    """The commands of installed plugins, by the names of their entry points.
+
+    No plugin is imported for it, so that which program a command belongs to is not known here.
+    """
+    from qn_tracking.tracking.installed import command_plugins
+
+    helps = {}
+    for name, entry in command_plugins().items():
+        hidden = f", hidden by {prog} {name}" if name in commands else ""
+        helps[printable(name)] = f"plugin {printable(entry.distribution)}{hidden}"
+    if not helps:
+        return ""
+    return f"\nCommands of plugins, for qn-exp or qn-bench; {prog} NAME --help explains one:\n" + (
+        _lines(helps)
+    )
 
 
 def _run_added(
@@ -235,9 +246,9 @@ def _added(
             sys.exit(0)
         known = ", ".join(added.found)
         raise UsageError(f"unknown command {' '.join(words[:2])}", hint=f"known: {known}")
-    from qn_tracking.tracking.manager import command_plugins
+    from qn_tracking.tracking.installed import command_plugins
 
-    # By their names alone: of what is not asked for, nothing is imported.
+    # By their names alone: other plugins are not imported.
     others = [one for one in {**commands, **command_plugins()} if one != name]
     hint = did_you_mean(name, others) or f"known: {', '.join(others)}"
     raise UsageError(f"unknown command {name}", hint=hint)
@@ -334,7 +345,11 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Runs a program and exits as it says. No bad input shows a traceback."""
+    """Runs a program and exits with its code. Whatever happens, no traceback is shown.
+
+    An error that nothing expected is a fault of this program. The user sees it on one line, and
+    where it happened if `--traceback` is given or QN_TRACEBACK is set.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell, `>&-`
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
@@ -362,4 +377,18 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         where = f"{printable(error.filename)}: " if error.filename else ""
         print(f"error: {where}{printable(error.strerror or error)}", file=sys.stderr)
         code = 3
+    except Exception as error:
+        code = _internal(error)
     sys.exit(code)
+
+
+def _internal(error: Exception) -> int:
+    from qn_tracking.errors import describe
+
+    if "--traceback" in sys.argv or os.environ.get("QN_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    hint = "please report this; QN_TRACEBACK=1 shows where it happened"
+    print(f"error: internal: {printable(describe(error))[:500]} ({hint})", file=sys.stderr)
+    return 1

@@ -13,7 +13,7 @@ from string import Template
 from qn_tracking.cli.command import print_json
 from qn_tracking.config import parse
 from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.tracking import manager
+from qn_tracking.tracking.installed import entry_points
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PREFIX = "qn-tracking-"
@@ -80,7 +80,7 @@ def _values(name: str) -> dict[str, str]:
     if iskeyword(module) or iskeyword(short) or find_spec(module) is not None:
         other = None if name.startswith(PREFIX) else f"{PREFIX}{name}?"
         raise UsageError(f"--new-plugin {name}: {module} is taken", hint=other)
-    if short in manager.BUILTIN or short in manager.entry_points():
+    if short in entry_points():
         raise UsageError(f"--new-plugin {name}: there is a plugin {short}")
     # No name that a template imports ends so, nor does a word of Python.
     kind = "".join(word.capitalize() for word in short.split("_")).removesuffix("Sink") + "Sink"

@@ -7,15 +7,17 @@ import os
 import signal
 import sys
 from argparse import SUPPRESS, Action, Namespace
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import Parser, Version, complete, print_json, run
 from qn_tracking.errors import QnError, UsageError, describe, printable, storable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
     from qn_tracking.records.model import Config, Experiment, Simulation
     from qn_tracking.tracking.recorder import Recorder
 
@@ -136,7 +138,12 @@ def parser() -> Parser:
     )
     output.add_argument("--list-configs", action="store_true", help="the shipped configurations")
     output.add_argument(
-        "--list-plugins", action="store_true", help="the plugins: version, kind, hooks, on or off"
+        "--list-plugins", action="store_true", help="the plugins: version, kind, on or off"
+    )
+    output.add_argument(
+        "--hooks",
+        action="store_true",
+        help="with --list-plugins: import each plugin, and list its hooks or what is wrong with it",
     )
     output.add_argument(
         "--new-plugin", metavar="NAME", help="write a package to begin a plugin with, here"
@@ -167,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return new_plugin(args.new_plugin, args.json)
     names = _names(args.plugins, "--plugins")
     if args.track_experiment:
-        from qn_tracking.tracking.manager import TRACKER
+        from qn_tracking.tracking.installed import TRACKER
 
         names = [*TRACKER, *names]
     blocked = _names(args.no_plugin, "--no-plugin")
@@ -410,15 +417,30 @@ def _about(path: str) -> str:
 
 
 def _list_plugins(args: Namespace, names: list[str], blocked: list[str]) -> int:
+    from qn_tracking.tracking import installed
+
+    if args.json or args.hooks or args.config is not None:
+        return _import_plugins(args, names, blocked)
+    from qn_tracking.project import settings
+
+    path, table = settings()
+    project = installed.requests(table.get("plugins"), path or "")
+    rows = installed.rows({*project, *names}, blocked)
+    _print_cells([("name", "version", "distribution", "kind", "state"), *rows])
+    return 0
+
+
+def _import_plugins(args: Namespace, names: list[str], blocked: list[str]) -> int:
+    """Lists the plugins with their hooks, which are known only once they are imported."""
     from qn_tracking import config as configuration
-    from qn_tracking.records.model import EMPTY
-    from qn_tracking.tracking.manager import choose, list_plugins, project, requests
+    from qn_tracking.tracking.installed import requests
+    from qn_tracking.tracking.manager import choose, list_plugins, project
 
     settings = project()
     if args.config is not None:
         wanted = choose(configuration.load(args.config, args.overrides), settings, names)
     else:
-        wanted = {**settings.plugins, **requests(names, "--plugins"), **dict.fromkeys(names, EMPTY)}
+        wanted = {**settings.plugins, **requests(names, "--plugins")}
     found = list_plugins(wanted, blocked)
     if args.json:
         print_json(list(found))
@@ -428,11 +450,15 @@ def _list_plugins(args: Namespace, names: list[str], blocked: list[str]) -> int:
         state = "error" if row.error else "on" if row.on else "off"
         hooks = row.error or ", ".join(row.hooks)
         table.append((row.name, row.version or "-", row.distribution, row.kind, state, hooks))
+    _print_cells(table)
+    return 0
+
+
+def _print_cells(table: Sequence[Sequence[str]]) -> None:
     widths = [max(len(printable(cell)) for cell in column) for column in zip(*table, strict=True)]
     for cells in table:
         padded = (f"{printable(cell):<{width}}" for cell, width in zip(cells, widths, strict=True))
         print("  ".join(padded).rstrip())
-    return 0
 
 
 def _dry_run(

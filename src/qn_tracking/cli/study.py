@@ -25,8 +25,8 @@ from qn_tracking.render.text import clip, duration, rows
 from qn_tracking.store import studies
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.emit import slow
+from qn_tracking.tracking.installed import TRACKER
 from qn_tracking.tracking.manager import (
-    TRACKER,
     choose,
     make_executor,
     make_manager,

@@ -19,7 +19,8 @@ from qn_tracking import ids
 from qn_tracking.errors import PluginError, QnError, describe
 from qn_tracking.records.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
 from qn_tracking.tracking.hookspecs import hookimpl
-from qn_tracking.tracking.manager import SIMULATION, entry_points, make_manager, make_simulation
+from qn_tracking.tracking.installed import entry_points
+from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking.tracking.recorder import (
     FACTS_TIMEOUT,
     NO_SUBJECT,
@@ -159,7 +160,7 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
 
 def _installed(names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the plugins that are blocked which there are here: sinks need not be."""
-    known = {SIMULATION[0], *entry_points()} if names else ()
+    known = entry_points() if names else ()
     return tuple(name for name in names if name in known)
 
 

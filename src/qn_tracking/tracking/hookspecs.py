@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 from qn_tracking.records.model import Config, Episode, Experiment, RunInfo, Simulation
+from qn_tracking.tracking.installed import GROUP
 
 if TYPE_CHECKING:
     # A tracked run has no use for them, and they take milliseconds.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.records.submission import Category, Finding, Submission
 
-PROJECT = "qn_tracking"
+PROJECT = GROUP
 """Name of the pluggy project and of the entry point group."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)

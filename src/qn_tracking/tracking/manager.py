@@ -1,4 +1,4 @@
-"""The plugins of a run: found, loaded, checked. The only file that names the built-in ones."""
+"""The plugins of a run: imported, made, checked and registered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,24 +26,22 @@ from qn_tracking.errors import (
 )
 from qn_tracking.records.model import EMPTY, Config, Simulation, Subject
 from qn_tracking.tracking import hookspecs
+from qn_tracking.tracking.installed import (
+    BUILTIN as BUILTIN,
+    CONFIGS,
+    SIMULATION,
+    TRACKER as TRACKER,
+    VALIDATORS as VALIDATORS,
+    EntryPoint,
+    entry_points as entry_points,
+    requests as requests,
+)
 from qn_tracking.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-    from importlib.metadata import EntryPoint
 
-BUILTIN = {
-    "metadata": "qn_tracking.builtin.metadata:Metadata",
-    "json_storage": "qn_tracking.builtin.json_storage:JsonStorage",
-    "progress": "qn_tracking.builtin.progress:Progress",
-    "benchmark_validation": "qn_tracking.builtin.benchmark_validation:BenchmarkValidation",
-}
-TRACKER = ("metadata", "json_storage")
-"""What `--track-experiment` and `track()` load."""
-VALIDATORS = ("benchmark_validation",)
-SIMULATION = ("nematode", "qn_tracking.nematode.plugin:Nematode")
-
-Requests = Mapping[str, Mapping[str, Any]]
+    from qn_tracking.tracking.installed import Requests
 
 
 @frozen(kw_only=True)
@@ -66,29 +64,6 @@ def project(folder: str | None = None) -> Project:
         plugins=requests(table.get("plugins"), path or "", f"{pyproject.TABLE}.plugins"),
         experiments_dir=table.get("experiments_dir"),
     )
-
-
-def requests(section: Any, file: str, field: str = "plugins") -> Requests:
-    """Names and options of a `plugins` section: a list of names, or a mapping to options."""
-    if section is None:
-        return {}
-    entries: Iterable[tuple[Any, Any]]
-    if isinstance(section, (list, tuple)):
-        entries = [(name, None) for name in section]
-    elif isinstance(section, Mapping):
-        entries = section.items()
-    else:
-        raise ConfigError("expected a list of names, or names with options", file=file, field=field)
-    out: dict[str, Mapping[str, Any]] = {}
-    for name, options in entries:
-        if type(name) is not str or not name:
-            raise ConfigError(f"expected a name, got {name!r}", file=file, field=field)
-        if options is not None and not isinstance(options, Mapping):
-            raise ConfigError("expected options, or nothing", file=file, field=f"{field}.{name}")
-        if name in out:
-            raise ConfigError("named twice", file=file, field=f"{field}.{name}")
-        out[name] = options or EMPTY
-    return out
 
 
 def make_manager(
@@ -122,11 +97,9 @@ def make_manager(
 def _check_blocked(blocked: Sequence[str], wanted: Requests) -> None:
     """A typing error in what is to be blocked would leave it on."""
     for name in blocked:
-        if name not in BUILTIN and name not in wanted and name != SIMULATION[0]:
-            known = {*BUILTIN, SIMULATION[0], *wanted}
-            if name not in entry_points():
-                hint = did_you_mean(name, known)
-                raise PluginSetupError("unknown plugin", file=f"plugin {name}", hint=hint)
+        if name not in BUILTIN and name not in wanted and name not in entry_points():
+            hint = did_you_mean(name, {*BUILTIN, *wanted})
+            raise PluginSetupError("unknown plugin", file=f"plugin {name}", hint=hint)
 
 
 def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation:
@@ -148,7 +121,7 @@ def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation
         named = config.settings.get("simulation")
         missing = [name for name in ("environment", "brain") if name not in config.data]
         cause = f"no section {missing[0]}" if missing else "no provider knows this simulation"
-        if named is not None and named != SIMULATION[0]:
+        if named is not None and named != SIMULATION:
             cause = f"the provider of {named!r} made none"
         raise ConfigError(cause, file=config.label)
     _check_simulation(simulation, config)
@@ -197,15 +170,6 @@ def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -
     return made  # type: ignore[no-any-return]
 
 
-def command_plugins() -> dict[str, EntryPoint]:
-    """The installed plugins that have a command, by its first word."""
-    return {
-        name.removeprefix("command."): entry
-        for name, entry in entry_points().items()
-        if name.startswith("command.")
-    }
-
-
 def register_commands(entry: EntryPoint, commands: hookspecs.Commands) -> None:
     """Lets one plugin add its commands.
 
@@ -224,7 +188,7 @@ def _called(entry: EntryPoint, hook: str, **arguments: Any) -> Any:
     except QnError:
         raise
     except (Exception, SystemExit) as error:
-        hint = f"uninstall {entry.dist.name}" if entry.dist else None
+        hint = f"uninstall {entry.distribution}"
         raise PluginError(
             describe(error), file=f"plugin {entry.name}", field=hook, hint=hint
         ) from error
@@ -269,37 +233,21 @@ def choose(config: Config, settings: Project, names: Sequence[str]) -> Requests:
 # ---------------------------------------------------------------------------------------- finding
 
 
-def entry_points() -> dict[str, EntryPoint]:
-    """Installed plugins by name. Raises PluginSetupError if two distributions claim one name."""
-    from importlib.metadata import entry_points as installed
-
-    found: dict[str, EntryPoint] = {}
-    for entry in installed(group=hookspecs.PROJECT):
-        other = found.get(entry.name)
-        if other is not None and other.value != entry.value:
-            names = sorted(str(e.dist.name if e.dist else "?") for e in (entry, other))
-            raise PluginSetupError(
-                f"claimed by {' and '.join(names)}",
-                file=f"plugin {entry.name}",
-                hint="uninstall one",
-            )
-        found[entry.name] = entry
-    return found
-
-
 def _found(name: str) -> Any:
     """The class, module or object that a name stands for."""
-    if name in BUILTIN:
-        module, _, attribute = BUILTIN[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
     if ":" in name:
         return _in_project(name)
-    installed = entry_points()
-    if name not in installed:
-        sinks = [*BUILTIN, *(known for known in installed if "." not in known)]
+    entry = _builtin(name) or entry_points().get(name)
+    if entry is None:
+        sinks = [known for known in entry_points() if "." not in known and known != SIMULATION]
         hint = did_you_mean(name, sinks) or f"known: {', '.join(sinks)}; or MODULE:ATTRIBUTE here"
         raise PluginSetupError("unknown plugin", file=f"plugin {name}", hint=hint)
-    return _loaded(installed[name])
+    return _loaded(entry)
+
+
+def _builtin(name: str) -> EntryPoint | None:
+    """The entry point of a built-in plugin; the installed ones need not be looked at for it."""
+    return EntryPoint(name, BUILTIN[name]) if name in BUILTIN else None
 
 
 def _loaded(entry: EntryPoint) -> Any:
@@ -359,14 +307,11 @@ def _providers(
     A provider's entry point is called after what it provides, `brain.lstm` for instance, so that
     only those asked for are imported.
     """
-    name, target = SIMULATION
-    if name not in blocked:
-        module, _, attribute = target.partition(":")
-        builtin = getattr(importlib.import_module(module), attribute)
-        yield name, builtin
-        known: frozenset[str] = frozenset(builtin.provides)
-    else:
-        known = frozenset()
+    known: frozenset[str] = frozenset()
+    if SIMULATION not in blocked:
+        provider = _found(SIMULATION)
+        yield SIMULATION, provider
+        known = frozenset(provider.provides)
     asked = [
         f"{kind}.{value}"
         for kind, value in (
@@ -382,13 +327,13 @@ def _providers(
         for key in missing:
             if key in installed:
                 yield key, _loaded(installed[key])
-            elif key.startswith("simulation.") and key != f"simulation.{SIMULATION[0]}":
+            elif key.startswith("simulation.") and key != f"simulation.{SIMULATION}":
                 names = [n.partition(".")[2] for n in installed if n.startswith("simulation.")]
                 raise ConfigError(
                     f"unknown simulation {key.partition('.')[2]!r}",
                     file=config.label,
                     field="simulation",
-                    hint=f"known: {', '.join([SIMULATION[0], *names])}",
+                    hint=f"known: {', '.join([SIMULATION, *names])}",
                 )
 
 
@@ -500,7 +445,7 @@ def _culprit(manager: pluggy.PluginManager, error: BaseException) -> str:
 
 @frozen(kw_only=True)
 class PluginRow:
-    """A plugin that could be used: a row of `--list-plugins`."""
+    """A plugin that could be used: a row of `--list-plugins --hooks`."""
 
     name: str
     version: str | None
@@ -512,61 +457,43 @@ class PluginRow:
 
 
 def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, ...]:
-    """Every built-in and installed plugin, and what else is named. One that cannot be imported
-    is a row with its error.
-    """
-    from importlib.metadata import PackageNotFoundError, version
+    """Every built-in and installed plugin, and those that are asked for; imports each of them.
 
-    try:
-        own = version("qn-tracking")
-    except PackageNotFoundError:
-        own = None
-    sources: dict[str, tuple[str | None, str, Callable[[], Any]]] = {}
-    for name in BUILTIN:
-        sources[name] = (own, "qn-tracking", lambda name=name: _found(name))  # type: ignore[misc]
-    name, target = SIMULATION
-    module, _, attribute = target.partition(":")
-    sources[name] = (
-        own,
-        "qn-tracking",
-        lambda: getattr(importlib.import_module(module), attribute),
-    )
-    for name, entry in entry_points().items():
-        if name.startswith(configuration.PLACES):
-            continue
-        dist = entry.dist
-        sources[name] = (
-            dist.version if dist else None,
-            dist.name if dist else "?",
-            lambda entry=entry: _loaded(entry),  # type: ignore[misc]
-        )
-    for name in wanted:
-        if name not in sources:
-            where = "this folder" if ":" in name else "?"
-            sources[name] = (None, where, lambda name=name: _found(name))  # type: ignore[misc]
+    One that cannot be imported is a row with its error.
+    """
+    installed = {
+        name: entry for name, entry in entry_points().items() if not name.startswith(CONFIGS)
+    }
     rows = []
-    for name, (version_text, distribution, find) in sources.items():
+    for name in dict.fromkeys((*installed, *wanted)):
+        entry = installed.get(name)
         hooks: tuple[str, ...] = ()
         problem = None
         try:
-            hooks = implemented(find())
+            hooks = implemented(_found(name) if entry is None else _loaded(entry))
         except PluginSetupError as error:
             problem = str(error)
-        is_provider = "." in name or bool(set(hooks) & set(hookspecs.MAKE_HOOKS))
-        kind = "provider" if is_provider and ":" not in name else "sink"
-        if hooks and set(hooks) <= set(hookspecs.VALIDATION_HOOKS):
-            kind = "validator"
+        kind = kind_of(name, hooks)
+        is_on = kind == "provider" or name in (*wanted, *VALIDATORS)
         rows.append(
             PluginRow(
                 name=name,
-                version=version_text,
-                distribution=distribution,
+                version=entry.version if entry else None,
+                distribution=entry.distribution
+                if entry
+                else ("this folder" if ":" in name else "?"),
                 kind=kind,
                 hooks=hooks,
-                on=(kind == "provider" or name in (*wanted, *VALIDATORS))
-                and name not in blocked
-                and not problem,
+                on=is_on and name not in blocked and not problem,
                 error=problem,
             )
         )
     return tuple(rows)
+
+
+def kind_of(name: str, hooks: Sequence[str]) -> str:
+    """`provider`, `validator` or `sink`, by the hooks of a plugin."""
+    if hooks and set(hooks) <= set(hookspecs.VALIDATION_HOOKS):
+        return "validator"
+    is_provider = "." in name or bool(set(hooks) & set(hookspecs.MAKE_HOOKS))
+    return "provider" if is_provider and ":" not in name else "sink"
