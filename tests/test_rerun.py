@@ -331,7 +331,7 @@ def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
     hidden += [editable.program.parent / "private.txt", editable.home / "clone" / "private.txt"]
     for path in hidden:
         path.write_text("x")
-    shown = [editable.program / "model.py", editable.code]
+    shown = [editable.program / "records" / "model.py", editable.code]
     probe = PROBE.format(hidden=[*map(str, hidden)], shown=[*map(str, shown)])
     with editable.code.open("a") as out:
         out.write(probe)

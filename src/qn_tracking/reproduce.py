@@ -650,7 +650,7 @@ def _fence(folder: str, python: str, roots: Sequence[str]) -> list[str]:
     program = isolation()
     if program is None:
         return []
-    out = [program, "--unshare-all", "--die-with-parent", "--new-run", "--cap-drop", "ALL"]
+    out = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     out += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     places = ("/tmp", "/var/tmp", "/run", "/home", "/root", os.path.expanduser("~"))  # noqa: S108
     hidden = {os.path.realpath(name) for name in places} - {"/"}
