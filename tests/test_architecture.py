@@ -19,7 +19,7 @@ from qn_tracking import plugin
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
     ("errors",),
-    ("ids", "project", "records.schema", "tracking.installed"),
+    ("ids", "project", "records.schema", "tracking.installed", "code", "machine", "repository"),
     ("records.model",),
     ("records.submission", "records.codec", "records.stats", "redact", "inference", "render"),
     ("config", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),

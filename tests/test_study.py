@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from conftest import BIN, Program, wait_until
-from qn_tracking.cli.identity import git_user
 from qn_tracking.ids import run_seed
+from qn_tracking.repository import user_name
 
 QN_RUN = str(BIN / "qn-run")
 
@@ -282,17 +282,17 @@ def test_a_configuration_with_secrets_cannot_go_on(qn_run: Program) -> None:
 def test_who_sits_here_as_git_knows_them(
     project: Path, git: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert git_user() == "T"
+    assert user_name() == "T"
     git("init", "-q", ".")
-    assert git_user() == "T"
+    assert user_name() == "T"
     git("config", "user.name", "Ada [include]")
-    assert git_user(str(project)) == "Ada [include]"
+    assert user_name(str(project)) == "Ada [include]"
     git("config", "--unset", "user.name")
     (project / "gitconfig").write_text("[user\nbroken")
-    assert git_user() == ""
+    assert user_name() == ""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(project / "nowhere"))
     monkeypatch.setenv("PATH", str(project / "nowhere"))
-    assert git_user() == ""
+    assert user_name() == ""
 
 
 def test_a_disk_that_is_full_is_said_by_the_exit_code(project: Path) -> None:

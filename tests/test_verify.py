@@ -363,7 +363,7 @@ def test_code_that_is_not_told_is_not_run(repo: Path, code: list[dict[str, str]]
 
 
 def test_code_that_is_kept_silent_about(repo: Path) -> None:
-    from qn_tracking.builtin.snapshot import source_digest
+    from qn_tracking.code import source_digest
 
     digest = source_digest(str(repo / "src/qn_tracking/ids.py"))
     change(entry(), lambda doc: doc.update(code=[{"name": "qn_tracking.ids", "digest": digest}]))
@@ -603,7 +603,7 @@ def test_a_sample_is_of_the_runs_and_fresh_seeds_are_not(benchmark: Submission) 
 
 
 def test_the_digest_of_a_package_in_a_commit_is_that_of_its_folder(repo: Path) -> None:
-    from qn_tracking.builtin.snapshot import source_digest
+    from qn_tracking.code import source_digest
 
     git = repository(".")
     head = git("rev-parse", "HEAD").strip()

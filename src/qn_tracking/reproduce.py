@@ -42,11 +42,12 @@ import orjson
 from attrs import frozen
 
 from qn_tracking import config as configuration
-from qn_tracking.builtin.snapshot import GitError, Repository
+from qn_tracking.code import is_installed, packages_of as packages_of, source_of
 from qn_tracking.errors import UnsupportedError, printable
 from qn_tracking.records import codec
 from qn_tracking.records.model import Config, Digests, Episode, Experiment
 from qn_tracking.records.stats import Tally
+from qn_tracking.repository import GitError, Repository, work_tree as top
 from qn_tracking.store import paths, read
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -105,17 +106,10 @@ def worktree(repository: str, commit: str, patch: bytes | None = None) -> Iterat
             _remove(git, tree)
 
 
-class _Git(Repository):
-    """As for the facts of a run, and without what a git-lfs that the user has would fetch."""
-
-    def __init__(self, folder: str, seconds: float) -> None:
-        super().__init__(folder, seconds)
-        self._env["GIT_LFS_SKIP_SMUDGE"] = "1"
-
-
-def _repository(folder: str) -> _Git:
+def _repository(folder: str) -> Repository:
     try:
-        return _Git(folder, GIT_SECONDS)
+        # Without what a git-lfs that the user has would fetch.
+        return Repository(folder, GIT_SECONDS, {"GIT_LFS_SKIP_SMUDGE": "1"})
     except FileNotFoundError:
         raise UnsupportedError("git is not installed, or the folder is gone", file=folder) from None
     except TimeoutError:
@@ -124,7 +118,7 @@ def _repository(folder: str) -> _Git:
         raise UnsupportedError(f"git: {error}", file=folder) from None
 
 
-def _did(git: _Git, *arguments: str, folder: str | None = None) -> str:
+def _did(git: Repository, *arguments: str, folder: str | None = None) -> str:
     """What git prints. Raises UnsupportedError with what it says."""
     before, git.folder = git.folder, folder or git.folder
     try:
@@ -138,7 +132,7 @@ def _did(git: _Git, *arguments: str, folder: str | None = None) -> str:
     raise UnsupportedError(f"git {arguments[0]}: {cause}", file=git.folder)
 
 
-def has_commit(git: _Git | str, commit: str) -> bool:
+def has_commit(git: Repository | str, commit: str) -> bool:
     """Whether a repository, or the one around a folder, has a commit."""
     git = _repository(git) if isinstance(git, str) else git
     try:
@@ -164,15 +158,7 @@ def in_history(repository: str, commit: str) -> bool:
     return True
 
 
-def top(folder: str) -> str | None:
-    """The work tree around a folder, if it is in one that git will read."""
-    try:
-        return Repository(folder).top
-    except (GitError, OSError, TimeoutError):
-        return None
-
-
-def _apply(git: _Git, tree: str, patch: bytes, file: str) -> None:
+def _apply(git: Repository, tree: str, patch: bytes, file: str) -> None:
     """Git itself refuses a path that leads out of the tree, or through a link."""
     with open(file, "xb") as out:
         out.write(patch)
@@ -194,16 +180,16 @@ def _apply(git: _Git, tree: str, patch: bytes, file: str) -> None:
         ) from None
 
 
-def _remove(git: _Git, tree: str) -> None:
+def _remove(git: Repository, tree: str) -> None:
     """Takes a worktree away, from the disk and from git's list; of others nothing is pruned."""
     # Also in the moment of a Ctrl-C, whose time git does not share.
-    git._end = git._clock() + 60
+    git.extend(60)
     with suppress(UnsupportedError):
         _did(git, "worktree", "remove", "--force", "--force", tree)
     shutil.rmtree(tree, ignore_errors=True)
 
 
-def _sweep(git: _Git) -> None:
+def _sweep(git: Repository) -> None:
     """Removes worktrees of ours whose process is no more."""
     with suppress(UnsupportedError):
         for line in _did(git, "worktree", "list", "--porcelain").splitlines():
@@ -235,39 +221,6 @@ def _lives(place: str) -> bool:
 
 
 # ---------------------------------------------------------------------------------------- the code
-
-
-def packages_of(names: Sequence[object]) -> tuple[str, ...]:
-    """The top-level packages of import names. Raises UnsupportedError for what is no name."""
-    found: dict[str, None] = {}
-    for name in names:
-        if type(name) is not str or not name.isascii() or not _dotted(name):
-            shown = printable(name)[:60]
-            raise UnsupportedError(f"{shown!r} is not the name of a package", field="code")
-        found[name.partition(".")[0]] = None
-    return tuple(found)
-
-
-def _dotted(name: str) -> bool:
-    return all(part.isidentifier() for part in name.split("."))
-
-
-def source_of(package: str) -> str | None:
-    """The folder or the file of an installed top-level package; nothing of it is imported."""
-    import importlib.util
-
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or not spec.origin or not exists(spec.origin):
-        return None
-    return dirname(spec.origin) if basename(spec.origin) == "__init__.py" else spec.origin
-
-
-def is_installed(place: str) -> bool:
-    """Whether a package was installed, and is not a checkout that somebody works in."""
-    return any(part in ("site-packages", "dist-packages") for part in place.split(os.sep))
 
 
 def source_roots(tree: str, packages: Sequence[str]) -> tuple[str, ...]:

@@ -21,9 +21,13 @@ from qn_tracking.records.model import Attachment, RunInfo
 from qn_tracking.store import paths
 from qn_tracking.tracking.hookspecs import hookimpl
 
-SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot.py")
-FAREWELL = 0.2
-"""Seconds that a process has to end after its answer."""
+# A constant: what the process is to do comes as an argument. `-I` leaves out the current folder.
+PROGRAM = (
+    "import json, sys; request = json.loads(sys.argv[1]); sys.path[:] = request['path']; "
+    "from qn_tracking.builtin.snapshot import main; main(request)"
+)
+END_SECONDS = 0.2
+"""How long a process may take to end after its answer."""
 KEYS = ("git", "code", "packages", "system", "warnings")
 
 
@@ -99,7 +103,7 @@ def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
 def _request(run: RunInfo) -> dict[str, Any]:
     """What the child is asked."""
     config = run.config.path
-    package = os.path.dirname(os.path.dirname(SNAPSHOT))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if config is not None:
         place, name = os.path.split(config)
     else:
@@ -142,7 +146,7 @@ class _Child:
         try:
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", SNAPSHOT, _json({**request, "keep": keep})],
+                [sys.executable, "-I", "-c", PROGRAM, _json({**request, "keep": keep})],
                 {**os.environ},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, null, 0),
@@ -188,7 +192,7 @@ class _Child:
             if not answered and self._has_answered():
                 # It may wait for the folder of a run that nobody stores.
                 wanted = self._keep is not None and os.path.isdir(os.path.dirname(self._keep))
-                answered, end = True, time.monotonic() + (FAREWELL if wanted else 0.0)
+                answered, end = True, time.monotonic() + (END_SECONDS if wanted else 0.0)
             if end is not None and time.monotonic() > end:
                 with suppress(ProcessLookupError, ChildProcessError):  # reaped by the host
                     os.kill(self._pid, 9)

@@ -7,6 +7,7 @@ import os
 
 from qn_tracking.cli.command import dispatch, run
 from qn_tracking.cli.output import warn as warn
+from qn_tracking.code import installed_digests
 from qn_tracking.errors import UnsupportedError, UsageError
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.files import Entry
     from qn_tracking.benchmark.protocol import Rulebook
     from qn_tracking.benchmark.ranking import Cache, Summary
-    from qn_tracking.benchmark.verifications import CodeNow
     from qn_tracking.records.model import Config
     from qn_tracking.records.submission import Finding
 
@@ -94,7 +94,7 @@ def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rule
             entry.submission, (), book=book, make_manager=validators, place=entry.path
         )
 
-    found, problems = ranking.survey(args.benchmarks_dir, book, check, cache, code_now())
+    found, problems = ranking.survey(args.benchmarks_dir, book, check, cache, installed_digests())
     for problem in problems:
         warn(str(problem))
     for entry in found:
@@ -107,34 +107,6 @@ def survey(args: Namespace, *, whole: bool = False) -> tuple[list[Summary], Rule
             what = "is not valid" if entry.checkable else "cannot be judged here"
             warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
     return [entry for entry in found if not entry.errors], book, cache
-
-
-def code_now() -> CodeNow:
-    """What says the digest of the installed code of a package; each is read once.
-
-    A name comes from a submission: of a package no more than its place is looked up, and nothing
-    of it is imported.
-    """
-    from functools import cache
-
-    @cache
-    def now(name: str) -> str | None:
-        from qn_tracking.builtin.snapshot import source_digest
-        from qn_tracking.reproduce import packages_of, source_of
-
-        try:
-            (top,) = packages_of([name])
-        except UnsupportedError:
-            return None
-        place = source_of(top)
-        for part in name.split(".")[1:]:
-            place = os.path.join(place or "", part)
-        if not place:
-            return None
-        found = [path for path in (place, f"{place}.py") if os.path.exists(path)]
-        return source_digest(found[0]) if found else None
-
-    return now
 
 
 def pick(entries: Sequence[Summary], text: str) -> Summary:

@@ -8,8 +8,9 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from qn_tracking.benchmark import files, verifications
-from qn_tracking.cli.bench import code_now, survey
+from qn_tracking.cli.bench import survey
 from qn_tracking.cli.command import print_json
+from qn_tracking.code import installed_digests
 from qn_tracking.errors import printable
 
 
@@ -22,7 +23,7 @@ def run(args: Namespace) -> int:
     entries, _, cache = survey(args)
     cache.save()
     found: list[dict[str, Any]] = []
-    now = code_now()
+    now = installed_digests()
     for entry in entries:
         standing = entry.standing
         if standing is None or standing.mark != "outdated":

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.benchmark import verifications
 from qn_tracking.cli import signals
-from qn_tracking.cli.bench import code_now, warn
+from qn_tracking.cli.bench import warn
+from qn_tracking.code import installed_digests
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.submission import Submission
 from qn_tracking.render.text import clip, duration
@@ -67,11 +68,12 @@ def runner(
     With `renew` it is the installed code, which need not be that of the submission.
     """
     from qn_tracking import reproduce
+    from qn_tracking.code import packages_of
 
     wanted = {str(one.get("name")): one.get("digest") for one in benchmark.code}
     if not wanted or not all(wanted.values()):
         raise UnsupportedError("no digest of the code is recorded", field="code")
-    now = code_now()
+    now = installed_digests()
     same = verifications.same_code(benchmark, now)
     if renew:
         gone = [name for name in wanted if now(name) is None]
@@ -88,7 +90,7 @@ def runner(
         other = "--present-code runs the installed code, which is the same" if same else None
         raise UnsupportedError("--trust is needed to run the code of its commit", hint=other)
     place = stack.enter_context(reproduce.private())
-    packages = reproduce.packages_of([*wanted, "qn_tracking"])
+    packages = packages_of([*wanted, "qn_tracking"])
     missing = [name for name in wanted if source is None or name not in source.places]
     for name in missing if not renew else ():
         # What the repository does not hold is installed: then it must be what it was.
@@ -145,7 +147,7 @@ def elsewhere(benchmark: Submission) -> bool:
     Only there may floating point differ; that a submission says so of itself proves nothing, which
     is why even there every outcome must be the same, and every figure but for rounding.
     """
-    from qn_tracking.builtin.snapshot import package_facts, system_facts
+    from qn_tracking.machine import package_facts, system_facts
 
     here: Mapping[str, Any] = system_facts()
     told = benchmark.system

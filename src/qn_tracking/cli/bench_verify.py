@@ -16,7 +16,7 @@ from qn_tracking import ids
 from qn_tracking.benchmark import files, provenance, validation, verifications, verify
 from qn_tracking.benchmark.protocol import Protocol, Rulebook, rulebook
 from qn_tracking.cli import signals
-from qn_tracking.cli.bench import code_now, validators, warn
+from qn_tracking.cli.bench import validators, warn
 from qn_tracking.cli.bench_runs import (
     ISOLATION,
     Display,
@@ -27,10 +27,11 @@ from qn_tracking.cli.bench_runs import (
 )
 from qn_tracking.cli.bench_validate import same_file, show
 from qn_tracking.cli.command import print_json
-from qn_tracking.cli.identity import git_user
+from qn_tracking.code import installed_digests
 from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, printable
 from qn_tracking.records.submission import Checked, Finding, Replicated, Submission, Verification
 from qn_tracking.render.text import duration, rows
+from qn_tracking.repository import user_name
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.files import Entry
@@ -285,7 +286,7 @@ def _broken(report: Report) -> list[int]:
 
 def repository(folder: str) -> provenance.Git:
     """Git in the repository around a folder. Raises UnsupportedError where there is none."""
-    from qn_tracking.builtin.snapshot import GitError, Repository
+    from qn_tracking.repository import GitError, Repository
 
     try:
         found = Repository(folder, GIT_SECONDS)
@@ -406,7 +407,7 @@ def _runs(
 
 def _verifier(args: Namespace) -> tuple[str, str | None]:
     """Who verifies. Raises UsageError if nobody says."""
-    name = git_user(args.benchmarks_dir) if args.verifier is None else args.verifier
+    name = user_name(args.benchmarks_dir) if args.verifier is None else args.verifier
     if not name:
         raise UsageError("--verifier: who verifies?", hint="git has no user.name; or --no-record")
     return name[:100], args.github
@@ -417,7 +418,7 @@ def _record(
 ) -> Verification:
     from importlib.metadata import PackageNotFoundError, version
 
-    from qn_tracking.builtin.snapshot import system_facts
+    from qn_tracking.machine import system_facts
 
     versions = {}
     for name in ("qn-tracking", "numpy", "scipy"):
@@ -455,7 +456,7 @@ def _record(
 
 def _code_that_ran(args: Namespace, benchmark: Submission) -> tuple[Mapping[str, Any], ...]:
     """Names and digests: what ran had these, or it would not have been run."""
-    now = code_now()
+    now = installed_digests()
     return tuple(
         {
             "name": one.get("name"),
@@ -475,7 +476,7 @@ def _dry_run(args: Namespace, report: Report, plan: Plan, say: Any) -> int:
     report.cpu_seconds = verify.cost(benchmark, len(plan))
     if args.json:
         return 0
-    same = verifications.same_code(benchmark, code_now())
+    same = verifications.same_code(benchmark, installed_digests())
     commit = report.provenance.commit if report.provenance else "?"
     if args.renew:
         code = "installed"

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from qn_tracking import config as configuration, reproduce
 from qn_tracking.cli import exp_choice, signals
 from qn_tracking.cli.exp import folder, print_plain, resolved, warn
+from qn_tracking.code import is_installed, packages_of, source_of
 from qn_tracking.errors import (
     ConfigError,
     PluginError,
@@ -27,6 +28,7 @@ from qn_tracking.records import codec
 from qn_tracking.records.model import Config, Digests, Episode, Experiment, Origin, Simulation
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
+from qn_tracking.repository import work_tree
 from qn_tracking.store import paths, read
 
 if TYPE_CHECKING:
@@ -319,7 +321,7 @@ def _recorded_code(args: Namespace, original: _Original) -> _Code:
     doc = original.doc
     id, git, sources = doc["id"], _section(doc, "git"), _sources(doc)
     names = [*doc["subject"]["packages"], *(one.get("name") for one in sources)]
-    packages = tuple(dict.fromkeys(("qn_tracking", *reproduce.packages_of(names))))
+    packages = tuple(dict.fromkeys(("qn_tracking", *packages_of(names))))
     said = {reproduce.check_commit(one["commit"]) for one in sources if one.get("commit")}
     around = git.get("commit")
     if around is not None:
@@ -375,11 +377,11 @@ def _patch(original: _Original, git: Doc) -> bytes:
 
 def _where(original: _Original, packages: Sequence[str], commit: str) -> str:
     """The repository that has the commit: around the present code, or around here."""
-    places = [reproduce.source_of(package) for package in packages]
-    folders = [dirname(p) for p in places if p and not reproduce.is_installed(p)]
+    places = [source_of(package) for package in packages]
+    folders = [dirname(p) for p in places if p and not is_installed(p)]
     found: dict[str, None] = {}
     for place in (*folders, os.getcwd(), original.experiments):
-        around = reproduce.top(place)
+        around = work_tree(place)
         if around is not None:
             found[around] = None
     for repository in found:
@@ -476,7 +478,7 @@ def _elsewhere(
             _check_source(doc, roots, code)
         else:
             notes.append("in the present code")
-            names = reproduce.packages_of(["qn_tracking", *doc["subject"]["packages"]])
+            names = packages_of(["qn_tracking", *doc["subject"]["packages"]])
             roots = reproduce.present_roots(names, place)
         python = sys.executable
         if packages is not None:
@@ -508,7 +510,7 @@ def _elsewhere(
 
 def _check_source(doc: Doc, roots: Sequence[str], code: _Code) -> None:
     """Says if the worktree does not hold what ran; git may not have had all of it."""
-    from qn_tracking.builtin.snapshot import source_digest
+    from qn_tracking.code import source_digest
 
     for one in _sources(doc):
         name = str(one.get("name"))

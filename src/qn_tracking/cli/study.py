@@ -15,7 +15,6 @@ from attrs import evolve
 from qn_tracking import config as configuration, ids
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import print_json
-from qn_tracking.cli.identity import git_user
 from qn_tracking.errors import PluginError, UnsupportedError, UsageError, describe, printable
 from qn_tracking.records.codec import canonical
 from qn_tracking.records.model import Config, Membership, PluginUse, RunInfo, Simulation
@@ -200,7 +199,9 @@ def _contribution(args: Namespace, longest: int) -> Contribution:
             missing = "--contributor" if name is None else "--benchmark-notes"
             raise UsageError(f"--save-benchmark needs {missing}", hint="no terminal to ask on")
         if name is None:
-            default = git_user()
+            from qn_tracking.repository import user_name
+
+            default = user_name()
             name = _ask("contributor", default)
             if github is None:
                 github = _ask("GitHub account (may be empty)", "") or None
