@@ -36,7 +36,7 @@ class TestJsonStorage(SinkContract):
     def make_sink(self, tmp_path: Path) -> JsonStorage:
         return JsonStorage()
 
-    def heard(self, sink: Any) -> int:
+    def received(self, sink: Any) -> int:
         assert sink.saved
         return sum(1 for _ in Lines(sink.journal))
 
@@ -140,7 +140,7 @@ def test_a_sink_that_breaks_the_contract_is_found(tmp_path: Path, hook: str | No
         f"    @hookimpl\n    {hook or good}\n"
         "class TestIt(SinkContract):\n"
         "    def make_sink(self, tmp_path): return Sink(tmp_path)\n"
-        "    def heard(self, sink): return sink.n\n"
+        "    def received(self, sink): return sink.n\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],

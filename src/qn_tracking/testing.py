@@ -4,7 +4,7 @@
 
     class TestMySink(SinkContract):
         def make_sink(self, tmp_path):
-            return MySink(file=tmp_path / "heard.txt")
+            return MySink(file=tmp_path / "episodes.txt")
 
 pytest collects the tests that the subclass inherits. All of them go through a real `Recorder`.
 """
@@ -70,8 +70,8 @@ class FakeClock:
 # ---------------------------------------------------------------------------------------- builders
 
 
-class _Heard:
-    """Keeps what a sink hears."""
+class _Received:
+    """Keeps what a sink receives."""
 
     def __init__(self) -> None:
         self.run: RunInfo
@@ -103,14 +103,14 @@ def record(
     clock: FakeClock | None = None,
     **options: Any,
 ) -> tuple[RunInfo, tuple[Episode, ...], Experiment]:
-    """A run through a real recorder: what its sinks heard.
+    """A run through a real recorder: what its sinks received.
 
     `episodes` are keyword arguments of `Recorder.episode`; a second passes before each. `options`
     are those of `Recorder`. Raises what a sink raised at the start or at the end.
     """
     manager = make_manager()
-    heard = _Heard()
-    for number, sink in enumerate((*sinks, heard)):
+    received = _Received()
+    for number, sink in enumerate((*sinks, received)):
         register(manager, f"sink{number}", sink)
     manager.check_pending()
     clock = clock or FakeClock()
@@ -122,7 +122,7 @@ def record(
         recorder.episode(**episode)
     experiment = recorder.end(status, error)
     assert experiment is not None
-    return heard.run, tuple(heard.episodes), experiment
+    return received.run, tuple(received.episodes), experiment
 
 
 def make_run(**fields: Any) -> RunInfo:
@@ -168,18 +168,18 @@ HOSTILE = (
 
 
 class SinkContract:
-    """What every sink must do. Define `make_sink`, and `heard` if it can be asked."""
+    """What every sink must do. Define `make_sink`, and `received` if it can be asked."""
 
     def make_sink(self, tmp_path: Path) -> object:
         """A sink as a run gets it: new, and not started."""
         raise NotImplementedError
 
-    def heard(self, sink: Any) -> int | None:
+    def received(self, sink: Any) -> int | None:
         """How many episodes arrived where this sink brings them, after its run; None: not told."""
         return None
 
     def _arrived(self, sink: object, episodes: int) -> None:
-        assert self.heard(sink) in (None, episodes)
+        assert self.received(sink) in (None, episodes)
 
     def test_it_implements_hooks_of_a_run_and_no_other(self, tmp_path: Path) -> None:
         found = implemented(self.make_sink(tmp_path))

@@ -43,7 +43,7 @@ class TestMlflow(SinkContract):
     def make_sink(self, tmp_path):
         return Mlflow(experiment=f"contract {tmp_path.name}")
 
-    def heard(self, sink):
+    def received(self, sink):
         run = self.client.get_run(sink._delivery.run_id)
         assert "qn_tracking.record" in run.data.tags  # all of it was delivered
         return int(run.data.metrics["summary/episodes"])

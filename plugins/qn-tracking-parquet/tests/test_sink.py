@@ -22,7 +22,7 @@ class TestParquet(SinkContract):
     def make_sink(self, tmp_path):
         return Parquet(folder=str(tmp_path / "out"))
 
-    def heard(self, sink):
+    def received(self, sink):
         (path,) = Path(sink._folder, "episodes").rglob("*.parquet")
         return pyarrow.parquet.read_metadata(path).num_rows
 

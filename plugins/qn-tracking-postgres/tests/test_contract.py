@@ -30,7 +30,7 @@ class TestPostgres(SinkContract):
         self.schemas[id(sink)] = schema
         return sink
 
-    def heard(self, sink: Any) -> int:
+    def received(self, sink: Any) -> int:
         schema = self.schemas[id(sink)]
         ((records, episodes),) = self.query(
             f"SELECT (SELECT count(*) FROM {schema}.experiments),"

@@ -1,4 +1,4 @@
 """The built-in simulation: a worm on a grid, and the brains that steer it.
 
-It knows nothing of tracking: it yields episodes, and comes in by the hooks that anybody may use.
+It does not depend on tracking: it yields episodes, and uses the same hooks as any plugin.
 """

@@ -1,4 +1,4 @@
-"""What a brain is to a simulation, built in or a plugin's."""
+"""The protocol of a brain, whether built-in or from a plugin."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 class Brain(Protocol):
     """Chooses actions and learns from their rewards; a plugin's `make_brain(config)` returns one.
 
-    Once a run: `reset(seed)`. For each episode: `begin()`, then by turns `act` and `learn`, and
-    `end()`. What it has learned lives on from episode to episode, until the next `reset`. All its
-    randomness derives from the seed given there; two runs with one seed are the same, bit for
-    bit.
+    Once for each run: `reset(seed)`. For each episode: `begin()`, then `act` and `learn`
+    alternately, then `end()`. What it has learned is kept from episode to episode, until the next
+    `reset`. All its randomness derives from the seed given there; two runs with one seed are the
+    same, bit for bit.
 
-    Two attributes may be there as well: `backend`, the name of what runs its quantum circuits, and
-    `device`, if it is not `cpu`.
+    Two attributes are optional: `backend`, the name of the program or device that runs its quantum
+    circuits, and `device`, if it is not `cpu`.
     """
 
     name: str
-    """What records and rankings call it."""
+    """Its name in records and rankings."""
     family: str
     """`quantum` or `classical`."""
 
@@ -36,7 +36,8 @@ class Brain(Protocol):
     def act(self, strength: float, angle: float) -> int:
         """The action for a signal: 0 forward, 1 left, 2 right, 3 stay.
 
-        `angle` is relative to the facing, in [-π, π], positive to the left.
+        `angle` is relative to the direction in which the worm faces, in [-π, π], positive to the
+        left.
         """
         ...
 
@@ -45,5 +46,5 @@ class Brain(Protocol):
         ...
 
     def end(self) -> Mapping[str, float]:
-        """The episode is over. Returns what was measured about the learning, if anything."""
+        """The episode is over. Returns metrics of the learning, which may be none."""
         ...

@@ -1,6 +1,6 @@
-"""The brains that come along, each made from a configuration that is checked wholly.
+"""The built-in brains, each made from a configuration that is checked completely.
 
-Nothing heavy is imported before a brain is asked for.
+Nothing heavy is imported before a brain is needed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ IDLE = {
         "brain.config.medium_gradient_threshold",
     ),
 }
-"""Known fields that change nothing for a brain."""
+"""Known fields that have no effect on a brain."""
 
 MOST_STEPS = 2_000
-"""Time steps of one decision of `spiking`: what it computes grows with their square."""
+"""Maximum of time steps in one decision of `spiking`: its cost grows with their square."""
 MOST_AMPLITUDES = 1 << 22
-"""Of the states that a batch of `qmodular` holds at once: some 64 MB, several times over."""
+"""Maximum of amplitudes in a batch of `qmodular`: about 64 MB, and several copies of it."""
 
 
 def _mlp(config: Config, document: Document) -> MlpBrain:
@@ -101,7 +101,7 @@ def _qmodular(config: Config, document: Document) -> QmodularBrain:
     section = _section(config, document, QmodularSection)
     _check_order(config, section, "batch_size", "buffer_size")
     qubits = _check_qubits(config, document, section.modules)
-    # For each set of angles: what stands around each gate, and what comes after one of them.
+    # For each set of angles: the environment of each gate, and the circuit after one of them.
     size = 1 << qubits
     amplitudes = section.batch_size * size * max(4 * qubits * section.num_layers, size)
     if amplitudes > MOST_AMPLITUDES:
@@ -119,7 +119,7 @@ FACTORIES: Mapping[str, Callable[[Config, Document], Brain]] = {
     "qmodular": _qmodular,
     "spiking": _spiking,
 }
-"""What makes the brain of each name. Raises ConfigError naming the field."""
+"""The function that makes each brain. Raises ConfigError naming the field."""
 
 
 def _section(config: Config, document: Document, kind: type[Section]) -> Section:
@@ -140,7 +140,7 @@ def _check_order(config: Config, section: object, low: str, high: str) -> None:
 
 
 def _of_circuits(document: Document) -> dict[str, Any]:
-    """What every brain of circuits takes from outside its own section."""
+    """What every quantum brain takes from outside its own section."""
     return {
         "shots": document.shots,
         "rate": document.learning_rate,
@@ -152,7 +152,7 @@ def _of_circuits(document: Document) -> dict[str, Any]:
 def _check_qubits(
     config: Config, document: Document, modules: Mapping[str, tuple[int, ...]]
 ) -> int:
-    """The number of qubits. Raises ConfigError unless the modules share out 0, 1, … n-1."""
+    """The number of qubits. Raises ConfigError unless the modules use each of 0, 1, … n-1 once."""
     from qn_tracking.nematode.circuit import MAX_QUBITS
     from qn_tracking.nematode.senses import FEATURES
 

@@ -4,8 +4,8 @@ Hadamards on every qubit, then in each layer RX, RY, RZ on each qubit and CZ bet
 R_P(t) = exp(-i t P / 2). Index i of a state is the bit string of i, qubit 0 rightmost.
 
 States of a few qubits are too small for arrays: plain Python is several times faster than NumPy.
-The shifted circuits of the parameter-shift rule are not run one by one: one pass forward and one
-backward give the amplitude of every one of them, since exp(-i (t ± π/2) P / 2) =
+The shifted circuits of the parameter-shift rule are not run one by one: one forward and one
+backward pass give the amplitude of all of them, since exp(-i (t ± π/2) P / 2) =
 exp(-i t P / 2) (1 ∓ i P) / √2.
 """
 
@@ -46,7 +46,7 @@ def rotation(rx: float, ry: float, rz: float) -> Matrix:
 
 
 class Circuit:
-    """Runs one set of angles after another; `shifted` speaks of the last one run."""
+    """Runs one set of angles after another; `shifted` uses the last one."""
 
     def __init__(self, qubits: int, layers: int) -> None:
         size = 1 << qubits
@@ -113,8 +113,8 @@ class Circuit:
     def _shift(self, string: int, plus: list[float], minus: list[float]) -> None:
         """Add the probabilities of one string.
 
-        The amplitude is Σ r[i] U[i, j] s[j] with the state s before a gate U and the row r of all
-        that comes after it. Multiplying U by a Pauli matrix gives the amplitudes needed.
+        The amplitude is Σ r[i] U[i, j] s[j] with the state s before a gate U and the row r of the
+        circuit after it. Multiplying U by a Pauli matrix gives the amplitudes needed.
         """
         row: State = [0j] * self.size
         row[string] = 1 + 0j

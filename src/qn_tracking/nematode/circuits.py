@@ -1,6 +1,6 @@
 """The circuit of `circuit.py` run for many sets of angles at once, simulated exactly, in NumPy.
 
-Pays from about ten sets on; one alone is faster there. The last axis of every array counts the
+Faster than `circuit.py` from about ten sets on. The last axis of every array counts the
 sets.
 """
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 class Circuits:
-    """Runs one batch of angles after another; `shifted` speaks of the last one run."""
+    """Runs one batch of angles after another; `shifted` uses the last one."""
 
     def __init__(self, qubits: int, layers: int) -> None:
         self._qubits, self._layers = qubits, layers
@@ -55,7 +55,7 @@ class Circuits:
             part.swapaxes(0, 1).reshape(3, -1, count) for part in (np.cos(halves), np.sin(halves))
         )
         self._up = up = cz + 1j * sz
-        # Unitary of determinant 1: one column tells the other.
+        # Unitary of determinant 1: one column determines the other.
         gates = self._gates = np.empty((len(up), 2, 2, count), complex)
         left = gates[:, :, 0]
         left[:, 0].real, left[:, 0].imag = cy * cx, sy * sx

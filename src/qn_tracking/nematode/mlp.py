@@ -1,7 +1,7 @@
 """The `mlp` brain: a small policy network that learns by REINFORCE, in NumPy.
 
-A step costs mostly the calls themselves. Hence: every buffer made once, and the activations of a
-window kept for its update.
+The networks are small, so most of the time goes into the calls themselves. Therefore every buffer
+is made once, and the activations of a window are kept for its update.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class MlpBrain:
         self._inputs = [np.ones((WINDOW, into), np.float32) for _, into in shapes]
         self._logits = np.empty((WINDOW, OUTPUTS), np.float32)
         outs = [*(layer[:, :-1] for layer in self._inputs[1:]), self._logits]
-        # For each step of a window: its input, then what to multiply, by what, into what.
+        # For each step of a window: its input, then the products: matrix, vector, output.
         self._rows = []
         for t in range(WINDOW):
             *hidden, last = [

@@ -18,7 +18,7 @@ from qn_tracking.nematode.world import ACTIONS
 
 
 class ModularBrain:
-    """One qubit per index in `modules`; bit strings stand for actions in order, again and again."""
+    """One qubit per index in `modules`; bit string i is action i modulo their number."""
 
     name = "modular"
     family = "quantum"

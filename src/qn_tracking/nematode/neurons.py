@@ -1,7 +1,7 @@
 """Spiking neurons and the plasticity of their synapses, in NumPy.
 
-Time is counted in steps of `time_step`. Between two spikes that reach it a potential only falls
-back towards rest: moments at which nothing arrives anywhere are left out.
+Time is counted in steps of `time_step`. Between two spikes that reach it a potential only decays
+towards rest, so moments at which no spike arrives are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def duration(section: SpikingSection) -> int:
 class Neurons:
     """A layer of leaky integrate-and-fire neurons, at rest before every decision.
 
-    τ_m dv/dt = v_rest - v, solved exactly from step to step; what arrives is added to v; at
+    τ_m dv/dt = v_rest - v, solved exactly from step to step; incoming charge is added to v; at
     `v_threshold` or above a neuron fires, and v becomes `v_reset` (Gerstner et al., 2014, Neuronal
     Dynamics, §1.3). There is no refractory time but the step itself.
     """
@@ -37,10 +37,10 @@ class Neurons:
         self._potentials = np.empty(size, np.float32)
 
     def fire(self, moments: Moments, charges: Floats) -> Floats:
-        """Who fires when: 1 or 0, (moments, neurons).
+        """Which neuron fires when: 1 or 0, (moments, neurons).
 
-        `charges`, of the same shape, is what arrives at each of these ascending steps, all that
-        there is but for nothing.
+        `charges`, of the same shape, is what arrives at each of these ascending steps. Nothing
+        arrives at other steps.
         """
         fired = np.empty(charges.shape, np.bool_)
         v, threshold, reset = self._potentials, self._threshold, self._reset
@@ -56,10 +56,10 @@ class Neurons:
 
 
 class Stdp:
-    """How the timing of spikes marks the synapses between them.
+    """Spike-timing-dependent plasticity: the trace that a pair of spikes leaves at a synapse.
 
-    Every pair of a spike before the synapse and one behind it counts: + a_plus · exp(-Δ / tau_plus)
-    if the one behind came Δ ≥ 0 later, -a_minus · exp(-Δ / tau_minus) if it came Δ > 0 earlier
+    Every pair of a spike before the synapse and one after it counts: + a_plus · exp(-Δ / tau_plus)
+    if the second came Δ ≥ 0 later, -a_minus · exp(-Δ / tau_minus) if it came Δ > 0 earlier
     (Song et al., 2000, doi:10.1038/78829).
     """
 
@@ -75,6 +75,6 @@ class Stdp:
         self._window = window.astype(np.float32)
 
     def window(self, moments: Moments) -> Floats:
-        """The mark of a pair, (moment before the synapse, moment behind it)."""
-        marks: Floats = self._window[moments[:, None], moments]
-        return marks
+        """The trace of a pair of spikes, (moment before the synapse, moment after it)."""
+        traces: Floats = self._window[moments[:, None], moments]
+        return traces

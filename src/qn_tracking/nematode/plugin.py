@@ -1,6 +1,6 @@
-"""The door of the built-in simulation: checks a configuration wholly and builds from it.
+"""The plugin of the built-in simulation: checks a configuration completely and builds from it.
 
-Nothing heavy is imported before something is asked for.
+Nothing heavy is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = ("static", "dynamic")
 
-# Known fields that change nothing for an environment or a brain: a warning names those present.
+# Known fields without effect on an environment or a brain: a warning names those present.
 _IDLE = {
     "static": ("satiety", "environment.dynamic"),
     "dynamic": ("environment.static",),
@@ -40,7 +40,7 @@ class Nematode:
 
     @hookimpl(trylast=True)
     def make_simulation(self, config: Config, hook: Any) -> NematodeSimulation | None:
-        """The simulation of an environment and a brain, if there are both; all of it is checked.
+        """The simulation of an environment and a brain, if the configuration has both.
 
         Raises ConfigError naming the field.
         """
@@ -119,7 +119,7 @@ class Nematode:
 
     @hookimpl
     def make_brain(self, config: Config) -> Brain | None:
-        """One of those that come along, by its name. Raises ConfigError naming the field."""
+        """The built-in brain of that name. Raises ConfigError naming the field."""
         name = _named(config, "brain")
         make = FACTORIES.get(name) if isinstance(name, str) else None
         return None if make is None else make(config, _document(config))
@@ -134,7 +134,7 @@ def _document(config: Config) -> Document:
 
 
 def _named(config: Config, section: str) -> object:
-    """What a section asks for; an environment is static unless it says otherwise."""
+    """The name in a section; an environment without one is static."""
     key, default = {"environment": ("type", "static"), "brain": ("name", None)}[section]
     found = config.data.get(section)
     return found.get(key, default) if isinstance(found, Mapping) else None

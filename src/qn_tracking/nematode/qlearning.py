@@ -1,4 +1,4 @@
-"""Q-learning from a replay buffer against a target, whatever it is that computes the values."""
+"""Q-learning from a replay buffer with a target, for any function that computes the values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from qn_tracking.nematode.world import ACTIONS
 
 
 class QLearner(ABC):
-    """The part of deep Q-learning that knows nothing of its function (Mnih et al., 2015,
+    """The part of deep Q-learning that does not depend on the function (Mnih et al., 2015,
     doi:10.1038/nature14236).
 
-    It takes the best action but for a share ε of random ones. Once the replay buffer holds a batch,
-    every step draws one and makes one update. The target becomes a copy every `target_every` of
-    these updates, and each multiplies ε, `first` to begin with, by `decay`, down to `least`.
+    It takes the best action, except for a share ε of random ones. Once the replay buffer holds a
+    batch, every step draws one and makes one update. The target becomes a copy every `target_every`
+    of these updates, and each multiplies ε, `first` to begin with, by `decay`, down to `least`.
 
-    A step that ends an episode has no future, whatever ended it: a brain is not told.
+    A step that ends an episode has no future value, whatever ended it: a brain does not know the
+    reason.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class QLearner(ABC):
 
     @abstractmethod
     def copy(self) -> None:
-        """Make the target what is learned so far."""
+        """Copy the current parameters to the target."""
 
     def reset(self, seed: np.random.SeedSequence) -> None:
         """Forget everything; draw the first parameters."""
@@ -71,7 +72,7 @@ class QLearner(ABC):
         return int(self._uniform() * len(ACTIONS))
 
     def keep(self, action: int, reward: float, done: bool) -> None:
-        """Remember what came of the last step; learn from a batch, once there is one."""
+        """Store the result of the last step; learn from a batch, once there is one."""
         replay = self.replay
         replay.keep(action, reward, done)
         if len(replay) < len(replay.actions):

@@ -1,7 +1,8 @@
 """The `qmlp` brain: a deep Q-network, classical despite its name, in NumPy.
 
-A step costs mostly the calls themselves. Hence: every buffer made once; the activations of a batch
-lie in columns, so that each layer writes straight into the inputs of the next.
+The networks are small, so most of the time goes into the calls themselves. Therefore every buffer
+is made once; the activations of a batch are in columns, so that each layer writes straight into the
+inputs of the next.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class QmlpBrain(QLearner):
         self.weights.draw(rng)
 
     def copy(self) -> None:
-        """Make the target network what is learned so far."""
+        """Copy the current weights to the target network."""
         self.target.copy(self.weights)
 
     def act(self, strength: float, angle: float) -> int:
@@ -76,7 +77,7 @@ class QmlpBrain(QLearner):
         return self._action
 
     def values(self, strength: float, angle: float) -> list[float]:
-        """What each action is worth, as far as it has learned."""
+        """The estimated value of each action."""
         row = self._row
         x = row[0]
         x[0] = strength

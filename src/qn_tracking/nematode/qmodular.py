@@ -63,9 +63,9 @@ class QmodularBrain(QLearner):
         self._circuit, self._circuits = Circuit(qubits, layers), Circuits(qubits, layers)
         self.parameters = parameter_names(qubits, layers)
         """The names of the angles, in order."""
-        # The last RZ of each qubit does not change what is measured: nobody would shift it.
+        # The last RZ of each qubit does not change what is measured: it is not shifted.
         self._shiftable = len(self.parameters) - qubits
-        # What the circuits run at: (layer, angle, the states of a batch and then the next ones).
+        # The angles of the circuits: (layer, angle, the states of a batch and then the next ones).
         self._inputs = np.empty((layers, 3 * qubits, 2 * batch))
         self._each = np.arange(batch)
 
@@ -78,7 +78,7 @@ class QmodularBrain(QLearner):
         self._optimiser = make_optimiser(self._rate_section, self.angles.size + self.weights.size)
 
     def copy(self) -> None:
-        """Make the target what is learned so far."""
+        """Copy the current parameters to the target."""
         self.target = self.angles.copy(), self.weights.copy()
 
     def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""What a Q-learning brain remembers of its past, and draws from at random to learn."""
+"""The replay buffer of a Q-learning brain: recent steps, drawn at random for learning."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Replay:
         self._open = False
 
     def keep(self, action: int, reward: float, done: bool) -> None:
-        """What was done in the state last seen, and what it earned."""
+        """Store the action in the last state, and its reward."""
         head = self._head
         self._actions[head] = action
         self._rewards[head] = reward

@@ -29,7 +29,7 @@ def _from(low: int, high: int) -> Check:
     return _must(lambda value: low <= value <= high, f"between {low} and {high}")
 
 
-# Upper bounds are far above anything useful, and below what would fill a machine or never end.
+# Upper bounds are far above useful values, and below those that fill the memory or never end.
 _size = _from(5, 2_000)
 _foods = _from(1, 10_000)
 _count = _from(1, 1_000_000_000)
@@ -42,7 +42,7 @@ _to_million = _from(0, 1_000_000)
 
 @frozen(kw_only=True)
 class BrainSection:
-    """`brain`: its name, and a section that belongs to whoever makes that brain."""
+    """`brain`: its name, and a section that the maker of that brain checks."""
 
     name: str
     config: Mapping[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What the modules of a quantum brain sense, as angles of its circuit."""
+"""The senses of a quantum brain: each module turns a signal into angles of the circuit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEATURES: dict[str, Callable[[float, float, int | None], Angles]] = {
     "vision": _nothing,
 }
 """What each module adds to RX, RY, RZ of its qubits, in radians, from strength and angle of the
-signal and the last action. The world has nothing yet for the last three to sense."""
+signal and the last action. The environments have no signal yet for the last three."""
 
 
 class Senses:

@@ -33,7 +33,7 @@ class NematodeSimulation:
         )
 
     def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
-        """A fresh run of `count` episodes, each played when it is asked for.
+        """A new run of `count` episodes, each simulated when it is requested.
 
         Everything random derives from `seed` (0 or more): the same seed yields the same episodes,
         bit for bit, and the first ones do not depend on `count`. An episode's own `seed` (below

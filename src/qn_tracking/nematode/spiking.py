@@ -23,16 +23,17 @@ class SpikingBrain:
     """Input neurons → `hidden_size` hidden ones → one for each action.
 
     Each input neuron has a direction or a strength that it prefers, and fires at random at a rate
-    from `min_rate` to `max_rate`, the nearer the faster. After `simulation_duration` the action is
-    drawn from the softmax π of how often each output neuron fired.
+    from `min_rate` to `max_rate`, faster the nearer the signal is to it. After
+    `simulation_duration` the action is drawn from the softmax π of how often each output neuron
+    fired.
 
     Learning has three factors (Frémaux & Gerstner, 2016, doi:10.3389/fncir.2015.00085): the timing
-    of spikes marks a synapse (`Stdp`), and reward turns the mark into a change, `learning_rate` ·
-    `reward_scaling` · (reward - expected reward) · mark · attention. Without the expected reward
-    STDP would drift (Frémaux et al., 2010, doi:10.1523/JNEUROSCI.6249-09.2010). Attention tells a
-    neuron its part in the choice (Roelfsema & van Ooyen, 2005, doi:10.1162/0899766054615699): 1 - π
-    for the output neuron that was chosen, -π for the others, and for a hidden neuron the sum of
-    these over its own synapses.
+    of spikes leaves a trace at a synapse (`Stdp`), and reward turns the trace into a change,
+    `learning_rate` · `reward_scaling` · (reward - expected reward) · trace · attention. Without the
+    expected reward STDP would drift (Frémaux et al., 2010, doi:10.1523/JNEUROSCI.6249-09.2010).
+    Attention is the part of a neuron in the choice (Roelfsema & van Ooyen, 2005,
+    doi:10.1162/0899766054615699): 1 - π for the output neuron that was chosen, -π for the others,
+    and for a hidden neuron the sum of these over its own synapses.
     """
 
     name = "spiking"
@@ -104,7 +105,7 @@ class SpikingBrain:
         return action
 
     def learn(self, reward: float, done: bool) -> None:
-        """Turn the marks of the last decision into changes of the weights."""
+        """Turn the traces of the last decision into changes of the weights."""
         section = self._section
         surprise = section.reward_scaling * (reward - self._expected)
         self._expected += FOLLOW * (reward - self._expected)

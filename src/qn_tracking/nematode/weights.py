@@ -1,8 +1,8 @@
 """The weights of a small network of full layers, in NumPy, and Adam, which moves them.
 
-The networks are tiny: a step costs mostly the calls themselves. Hence: weights as (out, in + 1)
-with the bias as last column, to be met by a constant 1 behind the inputs, and one flat vector for
-all of them.
+The networks are small, so most of the time goes into the calls themselves. Therefore weights are
+(out, in + 1) with the bias as last column, for inputs that end with a constant 1, and one flat
+vector holds all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 class Weights:
     """Of layers of these widths, the inputs first; `layers` and `slopes` are (out, in + 1) each.
 
-    Whoever has computed the gradient of a loss writes it into `slopes` and calls `descend`.
+    To learn, write the gradient of a loss into `slopes` and call `descend`.
     """
 
     def __init__(self, widths: Sequence[int], *, max_norm: float) -> None:
@@ -45,7 +45,7 @@ class Weights:
         return [flat[end - size : end].reshape(shape) for end, size, shape in parts]
 
     def draw(self, rng: np.random.Generator) -> None:
-        """Start anew: weights and biases uniform within ±1 / √(inputs of the layer)."""
+        """Start again: weights and biases uniform within ±1 / √(inputs of the layer)."""
         for weights in self.layers:
             bound = 1 / sqrt(weights.shape[1] - 1)
             weights[:] = rng.uniform(-bound, bound, weights.shape)
@@ -60,8 +60,8 @@ class Weights:
     def descend(self, rate: float) -> None:
         """One step of Adam (Kingma & Ba, 2015, arXiv:1412.6980), downhill; spoils `slopes`.
 
-        The moments are kept without their factors (1 - β), which are constant and move into the
-        step: two passes over the parameters less.
+        The moments are stored without their factors (1 - β), which are constant and are part of the
+        step instead: that saves two passes over the parameters.
         """
         self._updates += 1
         n = self._updates
@@ -86,7 +86,7 @@ class Weights:
 
     def _flush(self) -> None:
         """Zero moments that would go subnormal before the next flush: arithmetic on subnormal
-        numbers is many times slower, and a ReLU that is dead leaves thousands of them.
+        numbers is many times slower, and an inactive ReLU leaves thousands of them.
         """
         for moment in (self._m, self._v):
             moment[np.abs(moment) < 1e-26] = 0

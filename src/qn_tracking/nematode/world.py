@@ -23,7 +23,7 @@ TURNS = (0, 1, 3, 0)
 """The quarter turns anticlockwise of each action."""
 
 TRIES = 100
-"""Random cells that are tried for a food before it is given up for now."""
+"""How many random cells are tried for a food before it is postponed."""
 
 Cell = tuple[int, int]
 Step = tuple[float, float, float, str | None]
@@ -31,9 +31,9 @@ Step = tuple[float, float, float, str | None]
 
 @frozen(kw_only=True)
 class Outcome:
-    """How an episode went: whether its task was done, what was counted, what was measured.
+    """The result of an episode: whether it succeeded, its counts and its metrics.
 
-    A measure that does not apply is left out; it is never zero instead.
+    A metric that does not apply is omitted; it is never zero instead.
     """
 
     success: bool
@@ -46,14 +46,14 @@ class Environment(Protocol):
 
     For each episode: `begin(seed)` once, `step(action)` until it names a termination, `end()` once.
     An episode must end by itself and must depend on `seed` and the actions alone: no clock, no
-    global random state. All state of an episode is made anew by `begin`.
+    global random state. `begin` resets all state of an episode.
     """
 
     name: str
-    """What records and rankings call it."""
+    """Its name in records and rankings."""
 
     def begin(self, seed: int) -> tuple[float, float]:
-        """Start an episode whose randomness is `seed` (below 2**53).
+        """Start an episode; all its randomness derives from `seed` (below 2**53).
 
         Returns the first signal: its strength (usually 0 to 1) and its angle relative to the
         facing, in [-π, π], positive to the left.
@@ -69,7 +69,7 @@ class Environment(Protocol):
         ...
 
     def end(self) -> Outcome:
-        """Say how the episode that just ended went."""
+        """The result of the episode that just ended."""
         ...
 
 
@@ -119,7 +119,7 @@ class _Walk:
         self._still = 0
 
     def step(self, cell: Cell, moved: bool) -> float:
-        """The penalties of having come (or stayed) here."""
+        """The penalties of a move to this cell, or of staying."""
         r = self._reward
         worth = -r.penalty_step
         if cell == self._before:
@@ -233,7 +233,7 @@ class _Pulls(dict[int, tuple[float, float, int]]):
 
 
 class DynamicEnvironment:
-    """Collect foods that respawn elsewhere, before hunger or time end the episode."""
+    """Collect foods, which respawn at other cells, before hunger or time end the episode."""
 
     name = "dynamic"
 
@@ -309,7 +309,7 @@ class DynamicEnvironment:
             else:
                 if self.foods:
                     continue
-                # Nothing left to find: look at every cell, one of them is far enough.
+                # No food is left: search every cell, one of them is far enough.
                 size = section.grid_size
                 every = ((x, y) for x in range(size) for y in range(size))
                 free = [cell for cell in every if self._fits(cell)]

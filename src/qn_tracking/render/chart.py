@@ -22,7 +22,7 @@ def chart(
     height: int = 6,
     unicode: bool = True,
 ) -> list[str]:
-    """Lines of a bar chart with its scale at the left; what is not finite is left empty."""
+    """Lines of a bar chart with its scale at the left; values that are not finite are empty."""
     finite = [value for value in values if isfinite(value)]
     if not finite or columns < 12:
         return []
@@ -32,9 +32,9 @@ def chart(
         least, most = least - 0.5, most + 0.5
     labels = [f"{most:.3g}", f"{least:.3g}"]
     margin = max(map(len, labels))
-    room = max(4, columns - margin - 2)
-    wide = max(1, min(3, room // max(len(values), 1)))
-    points = means(values, room) if len(values) > room else list(values)
+    inner = max(4, columns - margin - 2)
+    wide = max(1, min(3, inner // max(len(values), 1)))
+    points = means(values, inner) if len(values) > inner else list(values)
     levels = 8 if unicode else 1
     bars = []
     for value in points:

@@ -1,4 +1,4 @@
-"""Pieces of terminal text: lengths of time, curves, rows."""
+"""Pieces of terminal text: durations, curves, rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def clip(text: str, width: int) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that a terminal gives to a text: two for wide characters, none for combining ones."""
+    """The columns of a text on a terminal: two for wide characters, none for combining ones."""
     if text.isascii():
         return len(text)
     from unicodedata import category, east_asian_width
@@ -29,7 +29,7 @@ def width(text: str) -> int:
 
 
 def fit(text: str, columns: int, *, right: bool = False) -> str:
-    """The text in exactly so many columns: cut with a tilde, or filled with spaces."""
+    """The text in exactly `columns` columns: cut with a tilde, or filled with spaces."""
     if text.isascii():
         text = clip(text, columns)
         return text.rjust(columns) if right else text.ljust(columns)
@@ -64,7 +64,9 @@ def sparkline(
     *,
     unicode: bool = True,
 ) -> str:
-    """One character a value, between the bounds given or found; `?` for what is not finite."""
+    """One character for each value, between the given bounds or those of the values; `?` if not
+    finite.
+    """
     blocks = _BLOCKS if unicode else _ASCII
     finite = [value for value in values if isfinite(value)]
     if not finite:
@@ -83,7 +85,7 @@ def sparkline(
 
 
 def means(values: Sequence[float], points: int) -> list[float]:
-    """At most so many means over stretches of (nearly) equal length."""
+    """At most `points` means over stretches of (nearly) equal length."""
     n = len(values)
     if n <= points:
         return list(values)

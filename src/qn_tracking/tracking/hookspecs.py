@@ -30,7 +30,7 @@ PROJECT = GROUP
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""Marks a method, or a function of a module, as the implementation of the hook of that name."""
+"""A decorator for a method, or a function of a module, that implements the hook of that name."""
 
 
 class Commands(Protocol):
