@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 import qn_tracking
+import qn_tracking.plugin
 
 DOCS = Path(__file__).parent
 REFERENCE, ARCHITECTURE = DOCS / "reference.md", DOCS / "architecture.md"
@@ -24,8 +25,9 @@ BEGIN, END = "<!-- layers -->\n", "<!-- /layers -->\n"
 HEAD = """\
 # Reference
 
-Everything that `qn_tracking` exports: `from qn_tracking import NAME`. Other modules are private,
-except `qn_tracking.errors`, `qn_tracking.testing` and those that [hooks.md](hooks.md) names.
+Everything that `qn_tracking` exports: `from qn_tracking import NAME`. Authors of plugins also use
+`qn_tracking.plugin`, listed at the end, and `qn_tracking.testing`, described in
+[hooks.md](hooks.md#testing-a-plugin). All other modules are private.
 
 This page is generated from the docstrings by `python docs/reference.py`.
 """
@@ -102,9 +104,9 @@ def _fields(cls: Any) -> list[str]:
     return ["\n".join(rows)]
 
 
-def _assigned(name: str) -> str:
+def _assigned(name: str, home: str) -> str:
     """The text below an assignment in the module that the name comes from."""
-    module = sys.modules[f"qn_tracking.{qn_tracking._HOME[name]}"]
+    module = sys.modules[f"qn_tracking.{home}"]
     body = ast.parse(inspect.getsource(module)).body
     for one, after in pairwise(body):
         if isinstance(one, ast.Assign) and name in {ast.unparse(t) for t in one.targets}:
@@ -132,18 +134,34 @@ def reference() -> str:
         elif isinstance(thing, str):
             parts.append("The version of the package, a text.")
         else:
-            parts.append(_assigned(name))
+            parts.append(_assigned(name, qn_tracking._HOME[name]))
+    parts += ["## qn_tracking.plugin", *_plugin_names()]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _plugin_names() -> list[str]:
+    """What plugins may import, each with its first sentence."""
+    rows = ["| name | |", "|---|---|"]
+    for name in sorted(set(qn_tracking.plugin.__all__) - set(qn_tracking.__all__), key=str.lower):
+        thing = getattr(qn_tracking.plugin, name)
+        own = inspect.ismodule(thing) or inspect.isfunction(thing) or isinstance(thing, type)
+        text = _doc(thing) if own else _assigned(name, qn_tracking.plugin._HOME[name])
+        rows.append(f"| `{name}` | {_sentence(text)} |")
+    return [_doc(qn_tracking.plugin).partition("\n")[0], "\n".join(rows)]
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a text, for a cell of a table."""
+    line = " ".join(text.partition("\n\n")[0].split())
+    line = re.split(r"[.;:] (?=(?:[^`]*`[^`]*`)*[^`]*$)", line)[0].rstrip(".")
+    return line.replace("|", "\\|")
 
 
 def _first_sentence(name: str) -> str:
     """What a module, or a package, says about itself in its first line."""
     source = Path(qn_tracking.__file__).parent / name.replace(".", "/")
     path = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    line = " ".join(text.partition("\n\n")[0].split())
-    line = re.split(r"[.;:] (?=(?:[^`]*`[^`]*`)*[^`]*$)", line)[0].rstrip(".")
-    return line.replace("|", "\\|")
+    return _sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
 
 
 def architecture() -> str:
