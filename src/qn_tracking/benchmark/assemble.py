@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from attrs import fields
 
@@ -12,6 +12,7 @@ from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking.records.model import Episode, Experiment
+from qn_tracking.records.provenance import provenance
 from qn_tracking.records.submission import (
     Category,
     Contribution,
@@ -56,8 +57,7 @@ def assemble(
         if not episodes or experiment.wall_seconds is None:
             raise UsageError(f"{experiment.id} has no episodes")
     runs = tuple(_run(experiment, episodes) for experiment, episodes in experiments)
-    facts = first.facts.get("metadata") or {}
-    git = facts.get("git") or {}
+    origin = provenance(first)
     try:
         aggregates = aggregate(runs, protocol)
     except ValueError as error:  # numbers that are not finite, which no submission may hold
@@ -73,10 +73,10 @@ def assemble(
         text=text,
         episodes=len(experiments[0][1]),
         study=None if study is None else _declared(study, statuses),
-        source=Source(**{a.name: git.get(a.name) for a in fields(Source)}),
-        code=tuple(facts.get("code") or ()),
-        packages=(facts.get("packages") or {}).get("sha256"),
-        system=facts.get("system") or {},
+        source=Source(**{a.name: getattr(origin.git, a.name) for a in fields(Source)}),
+        code=tuple(origin.facts.get("code") or ()),
+        packages=origin.packages.sha256,
+        system=origin.facts.get("system") or {},
         aggregates=aggregates,
         runs=runs,
     )
@@ -86,18 +86,17 @@ def _run(experiment: Experiment, episodes: Sequence[Episode]) -> Run:
     assert experiment.seed is not None
     assert experiment.digests is not None
     assert experiment.wall_seconds is not None
-    metadata: Mapping[str, Any] = experiment.facts.get("metadata") or {}
-    resources = metadata.get("resources") or {}
+    resources = provenance(experiment).resources
     return Run(
         id=experiment.id,
         seed=experiment.seed,
         started=experiment.started,
         digests=experiment.digests,
         wall_seconds=experiment.wall_seconds,
-        cpu_seconds=resources.get("cpu_seconds"),
-        peak_memory_bytes=resources.get("peak_memory_bytes"),
+        cpu_seconds=resources.cpu_seconds,
+        peak_memory_bytes=resources.peak_memory_bytes,
         steps_per_second=experiment.steps_per_second,
-        jobs=resources.get("jobs"),
+        jobs=resources.jobs,
         episodes=columns(episodes),
     )
 

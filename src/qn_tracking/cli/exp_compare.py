@@ -120,16 +120,17 @@ def _packages(experiments: str, doc: dict[str, Any]) -> dict[str, str] | None:
     from hashlib import sha256
     from os.path import join
 
+    from qn_tracking.records.provenance import provenance
     from qn_tracking.store import paths, read
     from qn_tracking.studies.comparison import parse_packages
 
-    recorded = ((doc.get("facts") or {}).get("metadata") or {}).get("packages") or {}
+    recorded = provenance(doc).packages.sha256
     path = join(paths.run_folder(experiments, doc["id"]), "packages.txt")
     try:
         data, _ = read.load(path)
     except (FileNotFoundError, QnError):
         return None
-    if recorded.get("sha256") not in (None, sha256(data).hexdigest()):
+    if recorded not in (None, sha256(data).hexdigest()):
         warn(f"{path}: not the list that the record names")
         return None
     return parse_packages(data.decode(errors="replace"))
@@ -309,9 +310,10 @@ def _runs_text(n: int) -> str:
 
 def _code(doc: dict[str, Any]) -> str:
     """What code a run ran: digests of its packages, else the commit."""
-    metadata = (doc.get("facts") or {}).get("metadata") or {}
-    digests = [package.get("digest") for package in metadata.get("code") or []]
-    return repr(digests or (metadata.get("git") or {}).get("commit"))
+    from qn_tracking.records.provenance import provenance
+
+    origin = provenance(doc)
+    return repr([package.digest for package in origin.code] or origin.git.commit)
 
 
 def _shared(group: list[dict[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from qn_tracking.inference.pair import (
 )
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import mean_sd
+from qn_tracking.records.provenance import PLUGIN, facts_of, provenance
 
 Doc = Mapping[str, Any]
 
@@ -108,14 +109,15 @@ def sections(
     installed = [one for one in packages if one is not None]
     if len(installed) < len(docs):
         installed = [
-            {key: value for key, value in _packages(doc).items() if key != "list"} for doc in docs
+            {key: value for key, value in _section(doc, "packages").items() if key != "list"}
+            for doc in docs
         ]
     return {
         "run": differences([_run(doc) for doc in docs]),
         "configuration": _without_file(differences([_configuration(doc) for doc in docs])),
         "code": differences([_code(doc) for doc in docs]),
         "packages": differences(installed),
-        "system": differences([leaves(_metadata(doc).get("system") or {}) for doc in docs]),
+        "system": differences([leaves(_section(doc, "system")) for doc in docs]),
         "facts": differences([_facts(doc) for doc in docs]),
     }
 
@@ -151,21 +153,16 @@ def _without_file(rows: tuple[Difference, ...]) -> tuple[Difference, ...]:
 _FILE = "(file sha256)"
 
 
-def _metadata(doc: Doc) -> Mapping[str, Any]:
-    found = (doc.get("facts") or {}).get("metadata")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _packages(doc: Doc) -> Mapping[str, Any]:
-    found = _metadata(doc).get("packages")
-    return found if isinstance(found, Mapping) else {}
+def _section(doc: Doc, name: str) -> Mapping[str, Any]:
+    """A section of the facts of provenance, with every field that it holds."""
+    section = facts_of(doc).get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 def _code(doc: Doc) -> dict[str, Any]:
-    metadata = _metadata(doc)
-    git = metadata.get("git")
-    out = leaves({"git": git}) if isinstance(git, Mapping) else {}
-    for package in metadata.get("code") or ():
+    git = _section(doc, "git")
+    out = leaves({"git": git}) if git else {}
+    for package in facts_of(doc).get("code") or ():
         if isinstance(package, Mapping):
             name = str(package.get("name"))
             rest = {key: value for key, value in package.items() if key != "name"}
@@ -175,7 +172,7 @@ def _code(doc: Doc) -> dict[str, Any]:
 
 def _facts(doc: Doc) -> dict[str, Any]:
     facts = doc.get("facts") or {}
-    return leaves({name: said for name, said in facts.items() if name != "metadata"})
+    return leaves({name: said for name, said in facts.items() if name != PLUGIN})
 
 
 def parse_packages(text: str) -> dict[str, str]:
@@ -229,7 +226,7 @@ class Metric:
 def values_of(doc: Doc) -> dict[str, float]:
     """Every metric of an experiment: rates, means over episodes, and what it cost."""
     results = doc.get("results") or {}
-    resources = _metadata(doc).get("resources") or {}
+    resources = provenance(doc).resources
     means = {name: spread.get("mean") for name, spread in (results.get("metrics") or {}).items()}
     found = {
         PRIMARY: results.get(PRIMARY),
@@ -240,8 +237,8 @@ def values_of(doc: Doc) -> dict[str, float]:
         "episodes": results.get("episodes"),
         "wall_seconds": doc.get("wall_seconds"),
         "steps_per_second": doc.get("steps_per_second"),
-        "cpu_seconds": resources.get("cpu_seconds"),
-        "peak_memory_bytes": resources.get("peak_memory_bytes"),
+        "cpu_seconds": resources.cpu_seconds,
+        "peak_memory_bytes": resources.peak_memory_bytes,
     }
     return {name: float(value) for name, value in found.items() if _number(value)}
 
