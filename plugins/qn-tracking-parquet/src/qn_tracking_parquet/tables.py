@@ -17,7 +17,7 @@ from qn_tracking.plugin import Episode, Experiment, canonical, microseconds
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = b"1"
+VERSION = b"2"
 """Of the columns, in the metadata of every file under `qn_tracking.parquet`."""
 
 
