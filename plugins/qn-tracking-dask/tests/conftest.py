@@ -157,7 +157,7 @@ class Cluster:
                 process.wait(10)
 
 
-@pytest.fixture(scope="run")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the simulation `toy` is installed."""
     folder = tmp_path_factory.mktemp("site")
@@ -169,7 +169,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="run")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Cluster]:
     """Two workers, for tests that leave them whole."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), site).start()

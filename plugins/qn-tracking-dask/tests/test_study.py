@@ -59,7 +59,7 @@ def test_where_no_scheduler_is_nothing_is_declared(project: Project) -> None:
         spec = f"dask://127.0.0.1:{nobody.getsockname()[1]}"
         done = project.run(*SMALL, "--executor", spec)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: --executor {spec}: no scheduler answers there (")
+    assert done.stderr.startswith(f"error: --executor {spec}: no scheduler answers (")
     assert done.stderr.count("\n") == 1
     assert not Path("experiments").exists()
 
@@ -74,7 +74,7 @@ def test_a_server_that_is_no_scheduler(project: Project) -> None:
         finally:
             server.kill()
     assert done.returncode == 1
-    assert "no scheduler answers there" in done.stderr
+    assert "no scheduler answers" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -241,7 +241,7 @@ def test_a_worker_with_other_versions_is_named(
     assert done.returncode == 0, done.stderr
     _, *said = done.stderr.splitlines()
     assert len(said) == 1
-    assert said[0].startswith("warning: the worker has NumPy 0.1, whoever started the study ")
+    assert said[0].startswith("warning: the worker has NumPy 0.1, the study was started with ")
     for one in project.records():
         assert [text for text in one["warnings"] if "NumPy 0.1" in text]
 
@@ -304,7 +304,7 @@ def test_runs_take_turns_in_a_process(cluster: Cluster, project: Project) -> Non
     args = ("toy.yml", "--n-seeds", "6", "--episodes", "6", "--seed", "3")
     done = project.run(*args, "--executor", cluster.spec)
     assert done.returncode == 0, done.stderr
-    assert "there are workers of several threads, in which runs take turns" in done.stderr
+    assert "some workers have several threads, in which runs take turns" in done.stderr
     spans = sorted((told[0][1], told[1][1]) for _, _, told in project.marks())
     assert len(spans) == 6
     for (_, ended), (begun, _) in pairwise(spans):

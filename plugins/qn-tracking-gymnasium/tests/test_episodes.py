@@ -157,7 +157,7 @@ def test_an_episode_that_is_cut_short_is_not_recorded(recording: Any, play: Any)
         env.close()
     assert heard.told("seed") == [(3,)]
     assert heard.warnings == [
-        "reset() after 2 steps: an episode without an end is not recorded (said once)"
+        "reset() after 2 steps: an episode without an end is not recorded (one warning)"
     ]
 
 
@@ -191,7 +191,9 @@ def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
         auto.reset(seed=1)
         for _ in range(12):  # five, a reset, five, a reset
             auto.step(0 if auto.unwrapped.state[3] > 0 else 1)  # type: ignore[attr-defined]
-        with pytest.raises(UsageError, match=r"TrackEpisodes around Autoreset \(put it inside"):
+        with pytest.raises(
+            UsageError, match=r"TrackEpisodes cannot be put around Autoreset \(put it inside"
+        ):
             TrackEpisodes(TimeLimit(Autoreset(inner), 9), run)
     assert heard.told("steps", "termination") == [(5, "truncated")] * 5
 
@@ -203,8 +205,8 @@ def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
         ({"success": float("nan")}, "success: expected a function or a number, got nan"),
         ({"info": "x"}, "info: expected a list or a mapping of names, got 'x'"),
         ({"info": {"x": 3}}, "info: expected names, got 3"),
-        ({"info": ["reward"]}, "info: reward is counted already (give it another name)"),
-        ({"info": {"a": "x", "b": "x"}}, "info: two keys have one name"),
+        ({"info": ["reward"]}, "info: reward is recorded already (give it another name)"),
+        ({"info": {"a": "x", "b": "x"}}, "info: two keys have the same name"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(

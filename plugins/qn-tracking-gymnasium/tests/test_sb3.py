@@ -147,7 +147,7 @@ def test_what_goes_wrong_while_training_is_an_error_of_the_run(
     [
         (
             data("PPO", n_stepz=1),
-            "config: brain.config.kwargs.n_stepz: PPO takes no n_stepz here (did you mean n_steps",
+            "config: brain.config.kwargs.n_stepz: PPO does not accept n_stepz here (did you mean n_steps",
         ),
         (
             data("XYZ"),

@@ -200,5 +200,5 @@ def test_seeds_that_no_record_holds_are_refused(recording: Any) -> None:
 def test_a_vector_that_does_not_say_how_it_resets_is_refused(recording: Any) -> None:
     envs = gymnasium.make_vec("CartPole-v1", num_envs=2)
     del envs.metadata["autoreset_mode"]
-    with recording() as (run, _), pytest.raises(UsageError, match="has no autoreset_mode"):
+    with recording() as (run, _), pytest.raises(UsageError, match="expected an autoreset_mode"):
         TrackVectorEpisodes(envs, run)

@@ -28,7 +28,7 @@ PATIENCE = 180.0
 """Seconds until a server on a busy machine is up."""
 
 
-@pytest.fixture(scope="run", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -95,7 +95,7 @@ def _needs_mlflow() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="run")
+@pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     _needs_mlflow()
     server = MlflowServer(tmp_path_factory.mktemp("mlflow") / "server")

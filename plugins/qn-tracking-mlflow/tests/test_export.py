@@ -144,7 +144,7 @@ def test_episodes_that_come_later_are_delivered_later(record, program, client, e
     journal.unlink()
     done = program("exp", "mlflow", "export", made.id)
     assert (done.returncode, done.stdout) == (0, "1 exported\n")
-    assert done.stderr == "warning: 1 without their episodes, which are not here\n"
+    assert done.stderr == "warning: 1 without episodes: the journal is not available\n"
     journal.write_bytes(data)
     assert program("exp", "mlflow", "export", made.id).stdout == "0 exported, 1 completed\n"
     assert steps(client, made.id) == list(range(40))

@@ -127,7 +127,7 @@ def test_one_that_goes_on_is_left_out_unless_it_is_named(their_run, program, exp
     run_id = their_run([("loss", 1.0, BEGAN + 5000, 0)], status="RUNNING")
     done = program("exp", "mlflow", "import", "--experiment", their_run.experiment)
     assert (done.returncode, done.stdout) == (0, "0 imported\n")
-    assert done.stderr == f"warning: run {run_id} is left out: it is running\n"
+    assert done.stderr == f"warning: run {run_id} is not imported: it is running\n"
     assert program("exp", "mlflow", "import", "--run", run_id).stdout == "1 imported\n"
     (path,) = experiments.glob("*.json")
     record = read(str(path))
@@ -162,7 +162,7 @@ def test_text_is_data(their_run, program, experiments):
     ("id", "cause"),
     [
         ("../x", "qn_tracking.id: '../x' is not an id"),
-        ("nobody", "is of qn-tracking, and its record is not here (qn-exp mlflow export nobody"),
+        ("nobody", "is a run of qn-tracking without its record (qn-exp mlflow export nobody"),
     ],
 )
 def test_one_that_only_claims_to_be_ours(their_run, program, experiments, id, cause):

@@ -224,7 +224,7 @@ def test_an_experiment_that_was_deleted_there(record, client):
     client.delete_experiment(client.create_experiment("deleted"))
     with pytest.raises(PluginError) as raised:
         record([EPISODE], options={"experiment": "deleted"})
-    assert "experiment deleted is deleted (restore it, or name another)" in str(raised.value)
+    assert "experiment deleted is deleted (restore it, or use another name)" in str(raised.value)
 
 
 def test_without_a_server_named(program, experiments):

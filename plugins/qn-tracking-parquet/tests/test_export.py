@@ -57,7 +57,7 @@ def test_what_came_by_git_has_no_episodes_here(record, program, experiments, fil
     (experiments / "runs" / made.id / "episodes.jsonl").unlink()
     done = program("exp", "parquet", "export", "--all")
     assert done.returncode == 0
-    assert done.stderr.startswith("warning: 1 of 1 without their episodes, which are not here")
+    assert done.stderr.startswith("warning: 1 of 1 without episodes: the journal is not available")
     assert [path.parts[0] for path in map(Path, files())] == ["runs"]
 
 

@@ -123,7 +123,7 @@ class Server:
         return f"host={host} port={self.port} dbname={database} user={user}"
 
 
-@pytest.fixture(scope="run")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     programs = _programs()
     if programs is None:

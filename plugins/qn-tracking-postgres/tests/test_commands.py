@@ -82,7 +82,7 @@ def test_list_has_filters(three: None, ask: Ask) -> None:
         found("--status", "complete")
     assert found("--since", "1h") == [2, 1, 0]
     assert found("--since", "2099-01-01") == []
-    with pytest.raises(UsageError, match="'yesterday' is no time"):
+    with pytest.raises(UsageError, match="'yesterday' is not a time"):
         found("--since", "yesterday")
 
 
@@ -116,7 +116,7 @@ def test_show_is_the_record(three: None, ask: Ask, qn_exp: Program) -> None:
 def test_which_experiment_is_meant(three: None, ask: Ask) -> None:
     with pytest.raises(UsageError, match=r"2026 is ambiguous \(20260101.*, 20260102.*, 20260103"):
         ask("show", "2026")
-    with pytest.raises(StorageError, match="19990101: no experiment of this id is on the server"):
+    with pytest.raises(StorageError, match="19990101: no experiment with this id is on the server"):
         ask("show", "19990101")
     with pytest.raises(UsageError, match="is not an id"):
         ask("show", "../x")
@@ -253,7 +253,7 @@ TAMPERED = {
     ),
     "a file elsewhere": (
         "UPDATE files SET name = '../../../evil' WHERE id = '{0}' AND name = 'run.json'",
-        "is no name of a file",
+        "is not a valid file name",
     ),
 }
 

@@ -74,7 +74,7 @@ def test_what_the_server_refuses_stops_the_run(
 )
 def test_a_password_in_the_configuration_is_refused(qn_run: Program, dsn: str) -> None:
     line = _refused(qn_run(str(_config(dsn=dsn)), "--track-experiment"), 2)
-    assert line.startswith("error: plugin postgres: dsn: holds a password")
+    assert line.startswith("error: plugin postgres: dsn: contains a password")
     assert "PGPASSWORD" in line
     assert SECRET not in line
 
@@ -82,14 +82,14 @@ def test_a_password_in_the_configuration_is_refused(qn_run: Program, dsn: str) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"dsn": f"postgresql://me:{SECRET}@[::1/x"}, "dsn: is no connection string"),
-        ({"dsn": f"postgresql://me:x@{SECRET}@db/x"}, "dsn: is no connection string"),
-        ({"dsn": SECRET}, "dsn: is no connection string"),
-        ({"dsn": "port=99999"}, "dsn: has a port that is none"),
+        ({"dsn": f"postgresql://me:{SECRET}@[::1/x"}, "dsn: is not a connection string"),
+        ({"dsn": f"postgresql://me:x@{SECRET}@db/x"}, "dsn: is not a connection string"),
+        ({"dsn": SECRET}, "dsn: is not a connection string"),
+        ({"dsn": "port=99999"}, "dsn: has an invalid port"),
         ({"dsn": ""}, "dsn: expected text"),
-        ({"dsn": "[redacted]"}, "dsn: was taken out when the configuration was stored"),
+        ({"dsn": "[redacted]"}, "dsn: was removed when the configuration was stored"),
         ({"dsn_env": "NOT_SET"}, "dsn_env: there is no environment variable NOT_SET"),
-        ({"dsn": "host=a", "dsn_env": "B"}, "dsn_env: goes with no dsn"),
+        ({"dsn": "host=a", "dsn_env": "B"}, "dsn_env: cannot be combined with dsn"),
         ({"schema": "A-b"}, "schema: expected a name"),
         ({"wait": "long"}, "wait: expected seconds"),
         ({"unreachable": "panic"}, "unreachable: expected spool or stop"),
@@ -139,7 +139,7 @@ def test_the_project_says_where(
 def test_a_database_without_utf8_is_refused(qn_run: Program, server: Server) -> None:
     server.execute("CREATE DATABASE old ENCODING 'LATIN1' TEMPLATE template0")
     done = qn_run(*("small.yml", "--track-experiment", "--plugins", "postgres"), PGDATABASE="old")
-    assert "holds text as LATIN1, not as UTF-8" in _refused(done, 3)
+    assert "is LATIN1, not UTF-8" in _refused(done, 3)
 
 
 def test_whatever_the_terminal_speaks(

@@ -154,7 +154,7 @@ def test_another_record_of_the_same_id_is_refused(
     done = qn_exp("postgres", "push", path.stem)
     assert done.returncode == 3
     assert done.stderr == (
-        f"error: postgres: {path.stem}: another record of this id is on the server\n"
+        f"error: postgres: {path.stem}: another record with this id is on the server\n"
     )
     assert query(EVERYTHING) == before
 
@@ -165,7 +165,7 @@ def test_a_run_whose_id_is_taken_says_so_at_its_end(project: Path, query: Query)
         run.episode(reward=1.0)
     before = query(EVERYTHING)
     with (
-        pytest.raises(StorageError, match="another episode 0 of this id is on the server"),
+        pytest.raises(StorageError, match="another episode 0 with this id is on the server"),
         track({"a": 1}, experiments_dir="second", **options) as run,
     ):
         run.episode(reward=2.0)

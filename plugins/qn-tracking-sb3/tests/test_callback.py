@@ -217,7 +217,7 @@ def test_a_run_that_is_over_takes_no_further_training() -> None:
     callback = Track(track(settings(model), warn=quiet))
     model.learn(64, callback=callback)
     ended, steps = list(env.ended), model.num_timesteps
-    with pytest.raises(UsageError, match="is over: it takes no further training") as raised:
+    with pytest.raises(UsageError, match="has ended and cannot record another training") as raised:
         model.learn(256, callback=callback, reset_num_timesteps=False)
     assert "\n" not in str(raised.value)
     assert (env.ended, model.num_timesteps) == (ended, steps)

@@ -1,4 +1,4 @@
-"""What `--executor dask://…` may say, and which scheduler that is."""
+"""The forms of `--executor dask://…`, and the address of the scheduler."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _HOST_PORT = re.compile(
 
 
 def scheduler(spec: str) -> str | None:
-    """The address of a scheduler as Dask writes it, `tcp://HOST:PORT`; None for a cluster here.
+    """Return the address of a scheduler as Dask writes it, `tcp://HOST:PORT`; None for `local`.
 
     A name that ends in `.json` is the scheduler file that `dask scheduler --scheduler-file` writes.
-    Raises UsageError for what is none of the forms, StorageError for a file that does not tell.
+    Raises UsageError for any other form, StorageError for a file without an address.
     """
     _, _, place = spec.partition("://")
     if place == "local":
         return None
     if place.endswith(".json"):
         file = os.path.expanduser(place)
-        return _address(_told_by(file), file)
+        return _address(_read_address(file), file)
     return _address(place, f"--executor {spec}")
 
 
@@ -37,15 +37,15 @@ def _address(text: str, file: str) -> str:
     return f"{found['scheme'] or 'tcp'}://{found['host']}:{found['port']}"
 
 
-def _told_by(file: str) -> str:
+def _read_address(file: str) -> str:
     try:
         with open(file, encoding="utf-8") as stream:
-            said = json.load(stream)
+            content = json.load(stream)
     except OSError as error:
         raise StorageError((error.strerror or str(error)).lower(), file=file) from None
     except ValueError as error:
         raise StorageError(f"not JSON: {error}", file=file) from None
-    address = said.get("address") if isinstance(said, dict) else None
+    address = content.get("address") if isinstance(content, dict) else None
     if type(address) is not str:
         raise StorageError("expected text", file=file, field="address")
     return address

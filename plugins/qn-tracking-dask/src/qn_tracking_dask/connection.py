@@ -1,4 +1,4 @@
-"""The client of a scheduler: all of it runs in one event loop."""
+"""The client of a scheduler. All of it runs in one event loop."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 GONE = "the scheduler is gone"
 SILENT = "the scheduler does not answer"
 PATIENCE = 5.0
-"""Seconds that a scheduler has for an answer."""
+"""Seconds to wait for an answer of a scheduler."""
 PAUSE = 2.0
-"""Seconds between two looks at the cluster."""
-FAREWELL = 2.0
-"""Seconds to say goodbye to a scheduler."""
+"""Seconds between two checks of the cluster."""
+CLOSE_SECONDS = 2.0
+"""Seconds to disconnect from a scheduler."""
 
 
 @define(eq=False)
 class _Pending:
-    """A future, the task of the event loop that brings it to its end, and whether it has begun."""
+    """A future, the task of the event loop that completes it, and whether its call has started."""
 
     future: Future[Any]
     follower: asyncio.Task[None]
     begun: bool = False
 
     def begin(self) -> bool:
-        """Says that the future is running, once; False if it was cancelled before."""
+        """Marks the future as running, once; returns False if it was cancelled before."""
         if not self.begun:
             self.begun = True
             self.future.set_running_or_notify_cancel()
@@ -45,16 +45,16 @@ class _Pending:
 
 
 class Connection:
-    """Tasks on their way to a cluster and back.
+    """Sends calls to a cluster and returns their results.
 
-    A task whose worker was lost goes to another one, as often as the scheduler allows; a scheduler
-    that is lost takes all its tasks along.
+    If a worker is lost, the scheduler gives its task to another one, a limited number of times. If
+    the scheduler is lost, all its tasks fail.
     """
 
     def __init__(self, spec: str) -> None:
         self._lost: QnError | None = None
         self._spec = spec
-        self._told = f"qn-tracking-{uuid4().hex}"
+        self._stop_event = f"qn-tracking-{uuid4().hex}"
         self._pending: dict[str, _Pending] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._client: Client | None = None
@@ -76,9 +76,9 @@ class Connection:
                 raise self._error("the cluster did not start", describe(error)) from error
         try:
             with warnings.catch_warnings():
-                # A table of many lines; each run is told what matters by its worker.
+                # A table of many lines; each worker reports the versions that matter.
                 warnings.simplefilter("ignore", VersionMismatchWarning)
-                # The timeout of the client does not help with a server that speaks otherwise.
+                # The client's own timeout does not cover a server with another protocol.
                 async with asyncio.timeout(PATIENCE + 1):
                     self._client = Client(
                         self._local or address,
@@ -89,9 +89,9 @@ class Connection:
                     )
                     await self._client
         except (OSError, ImportError) as error:
-            raise self._error("no scheduler answers there", describe(error)) from error
+            raise self._error("no scheduler answers", describe(error)) from error
         self._here = versions()
-        self._client.subscribe_topic(TOPIC, self._hear)
+        self._client.subscribe_topic(TOPIC, self._on_event)
         self._watcher = asyncio.create_task(self._watch())
 
     def _error(self, cause: str, hint: str | None = None) -> PluginError:
@@ -100,16 +100,16 @@ class Connection:
     # -------------------------------------------------------------------------------------- tasks
 
     def packed(self, function: Callable[..., Any], args: Any, kwargs: Any) -> bytes:
-        """A call as it goes to a worker. Raises what pickle does."""
+        """Return a call as bytes for a worker. Raises the errors of pickle."""
         from distributed.protocol.pickle import dumps
 
         from qn_tracking_dask.worker import Call
 
-        packed: bytes = dumps(Call(self._told, self._here, function, args, kwargs))
+        packed: bytes = dumps(Call(self._stop_event, self._here, function, args, kwargs))
         return packed
 
     async def run(self, future: Future[Any], call: bytes) -> None:
-        """Has a call that was packed made on a worker, and brings the future to its end."""
+        """Runs a packed call on a worker, and completes the future."""
         key = f"qn-run-{uuid4().hex}"
         follower = asyncio.current_task()
         assert follower is not None
@@ -124,7 +124,7 @@ class Connection:
         try:
             result = await self._result(key, call)
         except asyncio.CancelledError as cancelled:
-            cause = cancelled.args[0] if cancelled.args else "left before it had ended"
+            cause = cancelled.args[0] if cancelled.args else "disconnected before it ended"
             error: BaseException | None = self._error(cause)
         except BaseException as raised:  # on the worker, whatever it is
             error = raised
@@ -138,7 +138,7 @@ class Connection:
                 future.set_exception(error)
 
     async def _result(self, key: str, call: bytes) -> Any:
-        """What the task returned. Raises what it raised, or PluginError if the cluster lost it."""
+        """Return the result of a task. Raises its error, or PluginError if the cluster lost it."""
         from distributed.scheduler import KilledWorker
 
         assert self._client is not None
@@ -156,14 +156,14 @@ class Connection:
             task.release()
 
     def _why(self, reason: str) -> QnError:
-        """Why the client has given up a task that it was to wait for."""
+        """The error for a task that the client gave up."""
         assert self._client is not None
         if self._client.status != "running" or reason == "scheduler-connection-lost":
             self._lose(GONE)
         return self._lost or self._error(f"cancelled on the cluster: {reason}")
 
-    def _hear(self, event: tuple[float, Any]) -> None:
-        """A run has begun, one of this study's or of another's."""
+    def _on_event(self, event: tuple[float, Any]) -> None:
+        """A run has started, of this study or of another one."""
         key = event[1].get("begun") if isinstance(event[1], dict) else None
         if key in self._pending:
             self._pending[key].begin()
@@ -175,7 +175,7 @@ class Connection:
     # ------------------------------------------------------------------------------------ cluster
 
     async def _watch(self) -> None:
-        """Says when there is nobody to run the runs, and what is wrong with those who do."""
+        """Warns if the cluster has no workers, does not answer, or has workers with threads."""
         assert self._client is not None
         empty = shared = silent = False
         while True:
@@ -184,30 +184,30 @@ class Connection:
                     threads = await self._client.nthreads()
             except OSError:
                 if self._client.status != "running":
-                    return  # the futures tell
+                    return  # the futures report it
                 if not silent:
-                    self._say(f"{SILENT}; waiting for it")
+                    self._warn(f"{SILENT}; waiting for it")
                 silent = True
             else:
                 silent = False
                 if not threads and not empty:
-                    self._say("there are no workers; waiting for one")
+                    self._warn("there are no workers; waiting for one")
                 empty = not threads
                 if not shared and any(number > 1 for number in threads.values()):
                     shared = True
-                    self._say(
-                        "there are workers of several threads, in which runs take turns"
+                    self._warn(
+                        "some workers have several threads, in which runs take turns"
                         " (start them with --nthreads 1)"
                     )
             await asyncio.sleep(PAUSE)
 
-    def _say(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         warn_on_stderr(f"--executor {self._spec}: {text}")
 
     async def interrupt(self) -> None:
-        """Ends the runs that have begun after their episode.
+        """Ends the runs in progress after their current episode.
 
-        Those whose worker was lost meanwhile, and that wait for another, are given up.
+        Runs that wait for another worker, because theirs was lost, are given up.
         """
         from distributed import Event
 
@@ -215,13 +215,13 @@ class Connection:
         waiting: set[str] = set()
         try:
             async with asyncio.timeout(PATIENCE):
-                await Event(self._told, client=self._client).set()
+                await Event(self._stop_event, client=self._client).set()
             while self._pending:
                 async with asyncio.timeout(PATIENCE):
                     found = await self._client.processing()
                 busy = {key for keys in found.values() for key in keys}
                 before, waiting = waiting, {*self._pending} - busy
-                # One that has just ended is on its way here: it is looked for twice.
+                # The result of one that has just ended may not have arrived yet: check twice.
                 for key in before & waiting & {*self._pending}:
                     self._pending[key].follower.cancel("its worker was lost")
                 await asyncio.sleep(PAUSE)
@@ -231,7 +231,7 @@ class Connection:
                 pending.follower.cancel(SILENT)
 
     async def leave(self, *, cancel: bool, give_up: bool) -> None:
-        """Waits for what is under way, or gives it up, and closes; never raises."""
+        """Waits for the running calls, or gives them up, and closes; never raises."""
         if cancel:
             for pending in self._pending.values():
                 pending.future.cancel()
@@ -243,21 +243,21 @@ class Connection:
         if self._watcher is not None:
             self._watcher.cancel()
         for closing, seconds in (
-            (self._forget(), FAREWELL),
-            (self._close_client(), FAREWELL),
-            # By itself it kills, after four seconds, the workers that do not end.
+            (self._clear_event(), CLOSE_SECONDS),
+            (self._close_client(), CLOSE_SECONDS),
+            # After four seconds it kills workers that do not end.
             (self._close_cluster(), 2 * PATIENCE),
         ):
             with suppress(Exception):
                 async with asyncio.timeout(seconds):
                     await closing
 
-    async def _forget(self) -> None:
-        """Takes the event from the scheduler, which would keep it for ever."""
+    async def _clear_event(self) -> None:
+        """Clears the event, which the scheduler would keep for ever."""
         if self._client is not None and self._lost is None:
             from distributed import Event
 
-            await Event(self._told, client=self._client).clear()
+            await Event(self._stop_event, client=self._client).clear()
 
     async def _close_client(self) -> None:
         if self._client is not None:
@@ -278,7 +278,7 @@ async def _local_cluster(jobs: int | None, *, quiet: bool) -> LocalCluster:
         n_workers=jobs or CPU_COUNT,
         threads_per_worker=1,
         memory_limit=0,
-        # There is an HTTP server in any case: let it be one that no other cluster is in the way of.
+        # There is an HTTP server in any case: use a free port.
         dashboard_address="127.0.0.1:0",
         scheduler_kwargs={"dashboard": False},
         plugins=(Attendant(quiet=quiet),),
@@ -287,10 +287,9 @@ async def _local_cluster(jobs: int | None, *, quiet: bool) -> LocalCluster:
 
 
 def _keep_quiet() -> bool:
-    """Keeps Dask from telling on stderr what is told here in one line; False if a user wants it.
+    """Hides Dask's log on stderr; returns False if the user has configured it.
 
-    A user's own configuration of logging is left alone. Before the first import of `distributed`,
-    which sets its loggers up.
+    Must be called before the first import of `distributed`, which sets up its loggers.
     """
     import dask
 

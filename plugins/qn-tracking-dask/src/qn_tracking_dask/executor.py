@@ -14,14 +14,14 @@ from qn_tracking_dask.connection import PATIENCE, Connection
 class DaskExecutor(Executor):
     """Runs functions as tasks of a Dask cluster.
 
-    The client lives in a thread of its own: no caller waits for the network, and Ctrl-C meets none
-    of Dask's code. A future is running once its task has begun on a worker; those that have not can
-    be cancelled. `interrupt` ends the runs that have begun, calls of `elsewhere.play`, after
-    their episode. Whatever becomes of the cluster, every future comes to an end.
+    The client has its own thread, so that no caller waits for the network and Ctrl-C interrupts
+    none of Dask's code. A future is running once its task has started on a worker; before that, it
+    can be cancelled. `interrupt` ends the runs in progress (calls of `qn_tracking.plugin.play`)
+    after their current episode. Every future ends, whatever happens to the cluster.
     """
 
     def __init__(self, spec: str, address: str | None, jobs: int | None) -> None:
-        """Connects to the scheduler at `address`, or starts a cluster of `jobs` processes here.
+        """Connects to the scheduler at `address`, or starts a local cluster of `jobs` processes.
 
         Raises PluginError if no scheduler answers within a few seconds.
         """
@@ -37,7 +37,7 @@ class DaskExecutor(Executor):
             raise
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hands a call to the cluster; if its scheduler is gone, the future says so."""
+        """Sends a call to the cluster; if its scheduler is gone, the future has the error."""
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         call = self._connection.packed(fn, args, kwargs)
@@ -46,14 +46,14 @@ class DaskExecutor(Executor):
         return future
 
     def interrupt(self) -> None:
-        """Ends the runs that have begun after their episode; returns at once."""
+        """Ends the runs in progress after their current episode; returns at once."""
         self._soon(self._connection.interrupt())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leaves the cluster; one that was started here ends.
+        """Disconnects from the cluster, and stops a local one.
 
-        With `cancel_futures` and without `wait`, what has begun is given up too, and this returns
-        within a few seconds whatever the cluster does.
+        With `cancel_futures` and without `wait`, running calls are abandoned too, and this returns
+        within a few seconds in any case.
         """
         self._closed = True
         if not self._thread.is_alive():
@@ -66,7 +66,7 @@ class DaskExecutor(Executor):
             self._thread.join(PATIENCE)
 
     def _run(self) -> None:
-        # What the client's own tasks raise when a scheduler goes is told by the futures.
+        # The futures report the errors of the client's own tasks.
         self._loop.set_exception_handler(lambda loop, context: None)
         self._loop.run_forever()
         self._loop.close()

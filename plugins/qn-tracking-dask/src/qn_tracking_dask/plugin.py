@@ -1,4 +1,4 @@
-"""The entry point: what `--executor dask://…` names, and the executor for it."""
+"""The entry point: makes the executor for `--executor dask://…`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Dask:
 
     @hookimpl
     def make_executor(self, spec: str, jobs: int | None) -> Executor | None:
-        """Connects to the cluster, or starts one here; nothing has been declared yet.
+        """Connects to the cluster, or starts a local one, before the study is declared.
 
-        Raises UsageError for a `spec` that makes no sense, StorageError for a file that cannot be
+        Raises UsageError for an invalid `spec`, StorageError for a file that cannot be
         read, and PluginError if no scheduler answers within a few seconds.
         """
         if spec.partition("://")[0] != "dask":
             return None
         address = scheduler(spec)
-        # Half a second, for whoever has named a cluster.
+        # This import takes half a second.
         from qn_tracking_dask.executor import DaskExecutor
 
         return DaskExecutor(spec, address, jobs)

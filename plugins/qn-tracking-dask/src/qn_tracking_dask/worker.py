@@ -1,4 +1,4 @@
-"""What runs on a worker of the cluster: one run at a time in its process."""
+"""The code that runs on a worker of the cluster: one run at a time per process."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from qn_tracking.plugin import Played, play
 
 TOPIC = "qn-tracking"
-"""The events of the scheduler by which runs say that they have begun."""
+"""The topic of the scheduler's events that report the start of a run."""
 PAUSE = 1.0
-"""Seconds between two questions whether a run is still wanted."""
+"""Seconds between two checks whether a run is still wanted."""
 
 _TURN = Lock()
-"""Global generators, and what a library keeps, belong to the process: runs take turns in it."""
+"""Runs of one process take turns: random generators and libraries have state per process."""
 
 
 class Call:
-    """A call that is made where this is unpickled.
+    """A call that is made by unpickling this object.
 
-    A message that a scheduler or a worker cannot unpickle, for want of a package, breaks its
-    connection. So all that they get is bytes, for `pickle.loads` as the task.
+    If a scheduler or a worker lacks a package and cannot unpickle a message, its connection breaks.
+    So they get only bytes, for `pickle.loads` as the task.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -46,16 +46,17 @@ class Call:
 
 
 def run(
-    told: str,
-    here: Mapping[str, str],
+    stop_event: str,
+    expected: Mapping[str, str],
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Any:
     """Calls a function in a task of a worker.
 
-    If it is `elsewhere.play`, the run ends after its episode once the cluster's event `told`
-    is set, or nobody wants its result any more. `here` are the versions of whoever submitted it.
+    If the function is `play`, the run ends after its current episode when the cluster's event named
+    `stop_event` is set, or when its result is no longer wanted. `expected` has the versions of the
+    process that started the study.
     """
     worker = get_worker()
     key = str(worker.get_current_task())
@@ -63,31 +64,31 @@ def run(
         worker.log_event(TOPIC, {"begun": key})
         return function(*args, **kwargs)
     threads_were_free = _threads_are_free()
-    with _asking(worker, key, told) as must_end:
+    with _watched(worker, key, stop_event) as must_end:
         while not _TURN.acquire(timeout=PAUSE):
             if must_end():
-                raise InterruptedError("told to end before it began")
+                raise InterruptedError("stopped before it started")
         try:
             worker.log_event(TOPIC, {"begun": key})
-            played: Played = function(*args, **{**kwargs, "stop": must_end})
+            result: Played = function(*args, **{**kwargs, "stop": must_end})
         finally:
             _TURN.release()
     warnings = [
-        f"the worker has {name} {there}, whoever started the study {here.get(name)}"
-        for name, there in versions().items()
-        if there != here.get(name)
+        f"the worker has {name} {found}, the study was started with {expected.get(name)}"
+        for name, found in versions().items()
+        if found != expected.get(name)
     ]
     if threads_were_free:
         warnings.append(
-            "NumPy was imported on the worker before it was held to one thread: start the worker"
+            "NumPy was imported on the worker before it was limited to one thread: start the worker"
             " with OMP_NUM_THREADS=1, or without --no-nanny"
         )
-    return evolve(played, warnings=(*played.warnings, *warnings)) if warnings else played
+    return evolve(result, warnings=(*result.warnings, *warnings)) if warnings else result
 
 
 @contextmanager
-def _asking(worker: Worker, key: str, told: str) -> Iterator[Callable[[], bool]]:
-    """Finds out, in a thread since the answer is on the network, whether a run must end."""
+def _watched(worker: Worker, key: str, stop_event: str) -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether a run must end; a thread asks the scheduler."""
     over, end = Event(), Event()
 
     def ask() -> None:
@@ -96,17 +97,17 @@ def _asking(worker: Worker, key: str, told: str) -> Iterator[Callable[[], bool]]
             try:
                 task = worker.state.tasks.get(key)
                 if task is None or task.state in ("cancelled", "released", "forgotten"):
-                    break  # whoever wanted it has gone, or has been killed
+                    break  # the process that wanted it is gone
                 if event is None:
-                    event = ClusterEvent(told, client=get_client())
+                    event = ClusterEvent(stop_event, client=get_client())
                 if event.is_set():
                     break
             except Exception:
-                break  # the scheduler has gone, and who wants this with it
+                break  # the scheduler is gone
         end.set()
 
-    # The context tells which worker this is.
-    Thread(target=copy_context().run, args=(ask,), name="qn-tracking-asking", daemon=True).start()
+    # The context has the current worker.
+    Thread(target=copy_context().run, args=(ask,), name="qn-tracking-watch", daemon=True).start()
     try:
         yield end.is_set
     finally:
@@ -114,7 +115,7 @@ def _asking(worker: Worker, key: str, told: str) -> Iterator[Callable[[], bool]]
 
 
 def versions() -> dict[str, str]:
-    """What the last bit of a result may depend on, but the code."""
+    """Return the versions, besides that of the code, that may change the last bit of a result."""
     try:
         numpy = version("numpy")
     except PackageNotFoundError:
@@ -124,19 +125,17 @@ def versions() -> dict[str, str]:
 
 @cache
 def _threads_are_free() -> bool:
-    """Whether NumPy was there with as many threads as it likes, before the first run."""
+    """Whether NumPy was imported without a limit of threads before the first run."""
     return "numpy" in sys.modules and os.environ.get("OMP_NUM_THREADS") != "1"
 
 
 class Attendant(WorkerPlugin):
-    """Keeps the Ctrl-C of a terminal from the workers of a cluster that was started there, and what
-    they log from the terminal, if it is to be `quiet`.
-    """
+    """Makes the workers of a local cluster ignore Ctrl-C, and with `quiet` hides their log."""
 
     name = "qn-tracking-attendant"
 
     def __init__(self, *, quiet: bool) -> None:
-        """For the workers of one cluster."""
+        """`quiet` hides the log of the workers."""
         self._quiet = quiet
 
     def setup(self, worker: Worker) -> None:

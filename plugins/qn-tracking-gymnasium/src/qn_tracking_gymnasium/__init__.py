@@ -1,4 +1,4 @@
-"""Gymnasium for qn-tracking: a wrapper for your own loop, and a host for `qn-run`.
+"""Gymnasium for qn-tracking: a wrapper for your own loop, and a simulation for `qn-run`.
 
     import gymnasium
     from qn_tracking import track
@@ -6,10 +6,10 @@
 
     with track({"epsilon": 0.1}) as run:
         env = TrackEpisodes(gymnasium.make("CartPole-v1"), run, success=475)
-        ...  # the loop as it was
+        ...  # the unchanged loop
 
-Each name is imported when it is first used: the provider is asked about configurations where nobody
-wants to wait for Gymnasium.
+Each name is imported when it is first used, because the provider must check configurations without
+importing Gymnasium.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*-v[0-9]+")
 
 
 def name(section: EnvironmentSection) -> str:
-    """Another name for each other task, as far as the configuration tells them apart.
+    """Return a name that differs for each task that the configuration distinguishes.
 
-    Only what it says counts: registered limits are not looked up, since they are another thing in
-    another version of Gymnasium. What does not fit into a name becomes eight digits of a digest.
+    Registered limits do not count, because they differ between versions of Gymnasium. Settings that
+    cannot be part of a name become eight digits of a digest.
     """
     task = {
         "id": section.id,
@@ -24,18 +24,18 @@ def name(section: EnvironmentSection) -> str:
         "max_steps": section.max_steps,
         "success_reward": section.success_reward,
     }
-    said = [section.id.lower()]
+    parts = [section.id.lower()]
     # A package may register the id of another one.
     needs_digest = bool(section.kwargs or section.package) or not _PLAIN.fullmatch(section.id)
     if section.max_steps is not None:
-        said.append(f"steps{section.max_steps}")
+        parts.append(f"steps{section.max_steps}")
     least = section.success_reward
     if least is not None:
         if least == int(least):
-            said.append(f"success{int(least)}")
+            parts.append(f"success{int(least)}")
         else:
             needs_digest = True
-    text = re.sub(r"[^a-z0-9-]", "-", "-".join(said)).lstrip("-")
+    text = re.sub(r"[^a-z0-9-]", "-", "-".join(parts)).lstrip("-")
     if needs_digest or len(text) > LONGEST:
         mark = digest(canonical({key: value for key, value in task.items() if value is not None}))[
             :8

@@ -1,4 +1,4 @@
-"""The policy that learns nothing: what any other is to be compared with."""
+"""The random policy, a baseline for any other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NOTHING: Mapping[str, float] = {}
 
 
 class RandomPolicy:
-    """Draws every action from the action space, whatever it is."""
+    """Draws every action from the action space, of any kind."""
 
     name = "random"
     family = "classical"
 
     def prepare(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Any environment will do."""
+        """Accepts any environment."""
         self._actions = env.action_space
 
     def reset(self, seed: np.random.SeedSequence) -> None:
@@ -28,15 +28,15 @@ class RandomPolicy:
         self._actions.seed(int(seed.generate_state(1)[0]))
 
     def begin(self, observation: Any) -> None:
-        """Nothing begins."""
+        """Does nothing."""
 
     def act(self) -> Any:
-        """A random action."""
+        """Return a random action."""
         return self._actions.sample()
 
     def learn(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
-        """Nothing is learned."""
+        """Does nothing."""
 
     def end(self) -> Mapping[str, float]:
-        """Nothing was measured."""
+        """Return no metrics."""
         return NOTHING

@@ -1,4 +1,4 @@
-"""How an episode ended, and how that is told to a run."""
+"""The end of an episode, and its recording."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from attrs import frozen
 from qn_tracking.plugin import MAX_INT, UsageError, scalar
 
 SUCCESS_KEYS = ("is_success", "success")
-"""Where an environment's `info` says it: Gymnasium-Robotics has the one, Meta-World the other."""
+"""The keys of `info` for success: Gymnasium-Robotics uses the first, Meta-World the second."""
 
 
 class Run(Protocol):
-    """Whom episodes are told to: a `qn_tracking.Recorder`, or whatever has its `episode`."""
+    """A `qn_tracking.Recorder`, or an object with the same method `episode`."""
 
     def episode(self, **fields: Any) -> None:
-        """An episode is over; the keyword arguments are those of `Recorder.episode`."""
+        """Record an episode; the keyword arguments are those of `Recorder.episode`."""
 
 
 @frozen(kw_only=True)
 class Ending:
     """The end of an episode.
 
-    `steps` and `reward` (the sum) are of the whole episode; `terminated`, `truncated` and `info`
-    are what its last step returned.
+    `steps` and `reward` (the sum) cover the whole episode; `terminated`, `truncated` and `info`
+    are from its last step.
     """
 
     steps: int
@@ -37,24 +37,24 @@ class Ending:
 
 
 Success = Callable[[Ending], bool | None] | float | None
-"""A function, or the least sum of rewards that is a success; None: what `info` says, if it does."""
+"""A function, or the least sum of rewards of a success; None uses `info`."""
 
 
-class Teller:
-    """Tells a run of endings.
+class EpisodeWriter:
+    """Records endings as episodes of a run.
 
-    Raises UsageError for a `success` or an `info` that means nothing, before any episode.
+    Raises UsageError for an invalid `success` or `info`.
     """
 
     def __init__(self, run: Run, success: Success, info: Mapping[str, str] | Iterable[str]) -> None:
         self._episode = run.episode
         self._warn = getattr(run, "warn", None)
-        self._judge = success if callable(success) else None
+        self._decide = success if callable(success) else None
         self._least = None if callable(success) or success is None else _number(success)
         self._names = names(info)
 
-    def tell(self, ending: Ending, seed: int | None) -> None:
-        """An episode is over. What `info` lacks is absent from the metrics."""
+    def write(self, ending: Ending, seed: int | None) -> None:
+        """Record an episode. Keys that `info` lacks are absent from the metrics."""
         info = ending.info
         metrics = {name: info[key] for key, name in self._names.items() if key in info}
         self._episode(
@@ -66,26 +66,26 @@ class Teller:
             metrics=metrics,
         )
 
-    def tell_abandoned(self, steps: int) -> None:
-        """An episode was cut short by a reset, for the first time."""
+    def warn_abandoned(self, steps: int) -> None:
+        """Warn about the first episode that a reset cut short."""
         if self._warn is not None:
             self._warn(
                 f"reset() after {steps} steps: an episode without an end is not recorded "
-                "(said once)"
+                "(one warning)"
             )
 
     def _success(self, ending: Ending) -> bool | None:
-        if self._judge is not None:
-            return self._judge(ending)
+        if self._decide is not None:
+            return self._decide(ending)
         if self._least is not None:
             return ending.reward >= self._least
         return success_in(ending.info)
 
 
 def success_in(info: Mapping[str, Any]) -> bool | None:
-    """What an environment says of success, as a truth value or a number; None if nothing, or NaN.
+    """Return the success in `info`, a truth value or a number; None without one, or for NaN.
 
-    Raises TypeError for anything else.
+    Raises TypeError for any other type.
     """
     for key in SUCCESS_KEYS:
         if key in info:
@@ -98,7 +98,7 @@ def success_in(info: Mapping[str, Any]) -> bool | None:
 
 
 def check_seed(seed: Any) -> None:
-    """Refuses, before the episode, a seed that no record could hold after it."""
+    """Raises UsageError, before the episode, for a seed that a record cannot store."""
     value = scalar(seed)
     if value is not None and type(value) is int and not 0 <= value < MAX_INT:
         raise UsageError(f"reset: seed {value} cannot be recorded", hint="use one below 2**53")
@@ -112,7 +112,7 @@ def _number(success: Any) -> float:
 
 
 def names(info: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
-    """Names in a record by keys of `info`. Raises UsageError for what cannot be one."""
+    """Return the names in the record by keys of `info`. Raises UsageError for invalid names."""
     if isinstance(info, str):
         raise UsageError(f"info: expected a list or a mapping of names, got {info!r}")
     found = dict(info) if isinstance(info, Mapping) else {key: key for key in info}
@@ -120,7 +120,7 @@ def names(info: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
         if type(name) is not str:
             raise UsageError(f"info: expected names, got {name!r}")
         if name in ("steps", "reward"):
-            raise UsageError(f"info: {name} is counted already", hint="give it another name")
+            raise UsageError(f"info: {name} is recorded already", hint="give it another name")
     if len(set(found.values())) < len(found):
-        raise UsageError("info: two keys have one name")
+        raise UsageError("info: two keys have the same name")
     return found

@@ -1,4 +1,4 @@
-"""The environment that a configuration names, made by Gymnasium or refused in one line."""
+"""Makes the environment that a configuration names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from qn_tracking_gymnasium.schema import EnvironmentSection, thawed
 _OURS = {
     "id": "environment.id",
     "max_episode_steps": "environment.max_steps",
-    "disable_env_checker": "it costs time in each step",
-    "render_mode": "a run shows nothing",
+    "disable_env_checker": "the checker is always off, because it slows down every step",
+    "render_mode": "a run renders nothing",
 }
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @frozen(kw_only=True)
 class Recipe:
-    """An environment that can be made: `make` gives a fresh one each time.
+    """An environment that was made once as a check: `make` returns a new one each time.
 
-    `least` is the sum of rewards from which on its makers call it solved, if they do. `package` is
-    where it is from. `warnings` are what Gymnasium said when it was made first.
+    `least` is its registered reward threshold, if it has one. `package` is the package of the
+    environment. `warnings` are Gymnasium's, from the first time.
     """
 
     make: Callable[[], gymnasium.Env[Any, Any]]
@@ -39,10 +39,10 @@ class Recipe:
 
 
 def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
-    """Checks a section, by making the environment once.
+    """Check a section by making the environment once.
 
-    A configuration may come from a stranger: `module:Env-v0`, by which Gymnasium imports any
-    module, is refused, and so are displays. Raises ConfigError naming the field.
+    A configuration may be untrusted: `module:Env-v0`, by which Gymnasium imports any module, is
+    refused, and so are displays. Raises ConfigError with the field.
     """
 
     def refuse(cause: str, name: str, hint: str | None = None) -> ConfigError:
@@ -54,13 +54,13 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
         raise refuse(error.cause.removeprefix("info: "), "info", error.hint) from None
     if ":" in section.id:
         raise refuse(
-            "a module before the id is refused: it would be imported",
+            "a module before the id is not allowed, because it would be imported",
             "id",
-            "environment.package names an installed one",
+            "use environment.package for an installed package",
         )
     for name in section.kwargs:
         if name in _OURS:
-            raise refuse("is not taken here", f"kwargs.{name}", _OURS[name])
+            raise refuse("cannot be set here", f"kwargs.{name}", _OURS[name])
     if section.package is not None:
         cause = _imported(section.package)
         if cause is not None:
@@ -70,37 +70,37 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
             f"no environment {section.id!r}",
             "id",
             did_you_mean(section.id, gymnasium.registry)
-            or "environment.package names what registers it",
+            or "environment.package names the package that registers it",
         )
     kwargs = thawed(section.kwargs)
 
     def made() -> gymnasium.Env[Any, Any]:
-        # Its checks are for authors of environments, and cost time in each step.
+        # The checker is for authors of environments, and slows down every step.
         return gymnasium.make(
             section.id, max_episode_steps=section.max_steps, disable_env_checker=True, **kwargs
         )
 
     def make() -> gymnasium.Env[Any, Any]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they have been said
+            warnings.simplefilter("ignore")  # they were shown before
             return made()
 
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             env = made()
-            said = tuple(dict.fromkeys(_line(one.message) for one in caught))
+            messages = tuple(dict.fromkeys(_line(one.message) for one in caught))
     except (Exception, SystemExit) as error:
         name = "kwargs" if kwargs and not _is_missing(error) else "id"
-        # Gymnasium says all arguments again; what the environment said is behind it.
+        # Gymnasium's message repeats all arguments; its cause is the environment's own message.
         inner = error.__cause__ if isinstance(error, TypeError) else None
         raise refuse(f"{section.id} cannot be made: {_line(inner or error)}", name) from None
     try:
         spec = env.spec
         registered = gymnasium.registry[section.id]
         if section.max_steps is None and registered.max_episode_steps is None:
-            said += (
+            messages += (
                 f"{section.id} has no registered limit of steps: without environment.max_steps an "
                 "episode may not end",
             )
@@ -109,7 +109,7 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
             make=make,
             least=None if threshold is None else float(threshold),
             package=type(env.unwrapped).__module__.partition(".")[0],
-            warnings=said,
+            warnings=messages,
         )
     finally:
         with suppress(Exception):
@@ -117,21 +117,21 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
 
 
 def _imported(name: str) -> str | None:
-    """Imports an installed package that is there for Gymnasium, or says why not.
+    """Import an installed package that requires Gymnasium; return the problem, if any.
 
-    What else is installed is nothing that a stranger's configuration may import.
+    An untrusted configuration must not import any other package.
     """
     from importlib import import_module
     from importlib.metadata import PackageNotFoundError, requires
 
     if not name.isidentifier():
-        return f"expected the name of a package, as it is imported, got {name!r}"
+        return f"expected the import name of a package, got {name!r}"
     try:
         wanted = requires(name) or []
     except PackageNotFoundError:
         return f"{name} is not installed"
     if not any(re.match(r"gymnasium\b(?!-)", one, re.IGNORECASE) for one in wanted):
-        return f"{name} is not imported: gymnasium is not among its requirements"
+        return f"{name} does not require gymnasium, so it is not imported"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

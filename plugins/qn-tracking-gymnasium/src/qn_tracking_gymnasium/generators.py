@@ -1,4 +1,4 @@
-"""The global state of this process that a library cannot do without, lent to it."""
+"""Global random state of the process, which a library uses during an episode."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 
 
 class Generators:
-    """What a run has drawn so far from the generators of `random`, NumPy and PyTorch.
+    """The state of the generators of `random`, NumPy and PyTorch that belongs to a run.
 
-    Others of this process draw from them, too: while the run is at work they are its own, and
-    afterwards they are as they were, so that neither notices the other. PyTorch works on one thread
-    meanwhile: how a sum is split among threads changes its last bit.
+    Other code of the process uses the same generators. While `active`, they have the state of the
+    run; afterwards their earlier state is restored, so that neither affects the other. PyTorch uses
+    one thread meanwhile, because splitting a sum among threads changes its last bit.
     """
 
     def __init__(self) -> None:
         self._state: tuple[Any, ...] | None = None
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
-        """The run is at work."""
+    def active(self) -> Iterator[None]:
+        """The generators have the state of the run."""
         torch = sys.modules.get("torch")
         threads: int | None = None if torch is None else torch.get_num_threads()
         theirs = _state(torch)

@@ -1,6 +1,6 @@
-"""The doors: what is asked when a configuration says `environment.type: gymnasium`.
+"""The hooks, for configurations with `environment.type: gymnasium`.
 
-Nothing heavy is imported before something is made.
+Heavy imports happen only when something is made.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ POLICIES = ("random", "qlearning", "sb3")
 
 
 class Gymnasium:
-    """Provider of any registered environment, and of the runs in it."""
+    """Provider of any registered environment, and of its simulation."""
 
     @hookimpl
     def make_simulation(self, config: Config, hook: Any) -> GymnasiumSimulation | None:
-        """The simulation of a policy in an environment; all of it is checked.
+        """Make the simulation of a policy in an environment, and check both.
 
-        Raises ConfigError naming the field.
+        Raises ConfigError with the field.
         """
         if not _ours(config):
             return None
@@ -41,7 +41,7 @@ class Gymnasium:
         if not isinstance(policy, (Policy, Trainer)):
             name = _document(config).brain.name
             raise ConfigError(
-                f"unknown policy {name!r}" if policy is None else f"{name!r} is no policy",
+                f"unknown policy {name!r}" if policy is None else f"{name!r} is not a policy",
                 file=config.label,
                 field="brain.name",
                 hint=f"known: {', '.join(POLICIES)}, and those of installed plugins",
@@ -56,7 +56,7 @@ class Gymnasium:
 
     @hookimpl
     def categorize(self, config: Config, rules: Mapping[str, Any], hook: Any) -> Category | None:
-        """The id in small letters, and whatever else the configuration says of the task.
+        """Return the id in lower case, followed by the other settings of the task.
 
         `CartPole-v1` with `max_steps: 200` is `cartpole-v1-steps200`.
         """
@@ -71,11 +71,11 @@ class Gymnasium:
 
 
 class Policies:
-    """Provider of the policies that come along."""
+    """Provider of the policies of this package."""
 
     @hookimpl
     def make_brain(self, config: Config) -> RandomPolicy | QLearning | Sb3 | None:
-        """`random`, `qlearning` or `sb3`, for Gymnasium only. Raises ConfigError with the field."""
+        """Make `random`, `qlearning` or `sb3`, for Gymnasium only. Raises ConfigError."""
         if not _ours(config):
             return None
         from qn_tracking.plugin import structure
@@ -88,7 +88,7 @@ class Policies:
                 from qn_tracking_gymnasium.chance import RandomPolicy
 
                 if given:
-                    raise ConfigError("random takes none", file=file, field=field)
+                    raise ConfigError("random has no options", file=file, field=field)
                 return RandomPolicy()
             case "qlearning":
                 from qn_tracking_gymnasium.qlearning import QLearning

@@ -1,4 +1,4 @@
-"""What a policy is to a run: one that is asked step by step, or one that trains by itself."""
+"""The interfaces of policies: called step by step, or with a training loop of their own."""
 
 from __future__ import annotations
 
@@ -13,50 +13,49 @@ import numpy as np
 class Policy(Protocol):
     """Chooses actions and learns from their rewards; a plugin's `make_brain(config)` returns one.
 
-    Once: `prepare`. Once a run: `reset(seed)`. For each episode: `begin`, then by turns `act`
-    and `learn`, and `end()`. What it has learned lives on from episode to episode, until the next
-    `reset`. All its randomness derives from the seed given there; two runs with one seed are
-    the same, bit for bit.
+    Order of the calls: `prepare` once; `reset(seed)` once per run; in each episode `begin`, then
+    `act` and `learn` in turn, and `end()`. The policy keeps what it has learned until the next
+    `reset`. All its randomness derives from that seed: two runs with the same seed are equal,
+    bit for bit.
     """
 
     name: str
-    """What records and rankings call it."""
+    """Its name in records and rankings."""
     family: str
     """`quantum` or `classical`."""
 
     def prepare(self, env: gymnasium.Env[Any, Any]) -> None:
-        """What it will act in, for its spaces. Raises ConfigError if it cannot."""
+        """Check the spaces of the environment. Raises ConfigError if it cannot act in it."""
 
     def reset(self, seed: np.random.SeedSequence) -> None:
-        """Forget everything; draw what there is to draw at first."""
+        """Forget everything, and start with a new seed."""
 
     def begin(self, observation: Any) -> None:
         """An episode starts with this observation."""
 
     def act(self) -> Any:
-        """The action for the observation that was told last."""
+        """Return the action for the last observation."""
 
     def learn(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
-        """What the last action led to. A truncated episode could have gone on."""
+        """Take the result of the last action. A truncated episode could have continued."""
 
     def end(self) -> Mapping[str, float]:
-        """The episode is over. Returns what was measured about the learning, if anything."""
+        """End the episode, and return metrics of the learning, if any."""
 
 
 @runtime_checkable
 class Trainer(Protocol):
-    """A policy whose library drives the environment by itself, as Stable-Baselines3 does.
+    """A policy whose library has its own training loop, as Stable-Baselines3 does.
 
-    `train` is run in a thread of its own and by turns with whoever takes the episodes, so that
-    never two of them are at work. It plays in this one environment until that raises, which is how
-    a run ends.
+    `train` runs in its own thread, in turns with the thread that takes the episodes, so that only
+    one of them works at a time. It uses the one environment until that raises, which ends the run.
     """
 
     name: str
     family: str
 
     def prepare(self, env: gymnasium.Env[Any, Any]) -> None:
-        """What it will act in, for its spaces. Raises ConfigError if it cannot."""
+        """Check the spaces of the environment. Raises ConfigError if it cannot act in it."""
 
     def train(self, env: gymnasium.Env[Any, Any], seed: np.random.SeedSequence) -> None:
         """Forget everything, then learn."""

@@ -1,6 +1,6 @@
-"""Tabular Q-learning (Watkins 1989): a value for each action in each state that was seen.
+"""Tabular Q-learning (Watkins 1989): a value for each action in each state seen so far.
 
-Plain Python, since a state is a handful of numbers: NumPy's overhead would be most of a step.
+Plain Python, because a state has only a few numbers: NumPy would be slower.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FIELD = "brain.config"
 
 
 class QLearning:
-    """Epsilon-greedy; of actions with the same value it takes the first.
+    """Epsilon-greedy; it takes the first of several actions with the same value.
 
-    Measures of an episode: `epsilon`, `alpha`, and `states`, how many have been seen so far.
+    Metrics of an episode: `epsilon`, `alpha`, and `states`, the number of states seen so far.
     """
 
     name = "qlearning"
@@ -33,7 +33,7 @@ class QLearning:
         self._section, self._file = section, file
 
     def prepare(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Observations must be Discrete, or a Box of one dimension cut into bins; actions Discrete.
+        """Check that actions are Discrete, and observations Discrete or a Box of one dimension.
 
         Raises ConfigError.
         """
@@ -42,7 +42,7 @@ class QLearning:
         actions = env.action_space
         if not isinstance(actions, Discrete):
             raise ConfigError(
-                f"its actions are {_kind(actions)}, qlearning knows Discrete",
+                f"its actions are {_kind(actions)}, qlearning needs Discrete",
                 file=self._file,
                 field="environment.id",
             )
@@ -51,7 +51,7 @@ class QLearning:
         self._state = self._states(env.observation_space)
 
     def reset(self, seed: np.random.SeedSequence) -> None:
-        """An empty table."""
+        """Start with an empty table."""
         self._draw = random.Random(int(seed.generate_state(1, np.uint64)[0])).random  # noqa: S311
         self._values: dict[int, list[float]] = {}
         self._unseen = [self._section.initial_value] * self._n
@@ -59,16 +59,16 @@ class QLearning:
         self._episode = -1
 
     def begin(self, observation: Any) -> None:
-        """The schedules go on by one episode."""
+        """Advance the schedules by one episode."""
         self._episode += 1
         self._alpha = self._section.alpha.at(self._episode)
         self._epsilon = self._section.epsilon.at(self._episode)
-        self._row = self._look(observation)
+        self._row = self._row_of(observation)
 
     def act(self) -> int:
-        """An action of the action space."""
+        """Return an action of the action space."""
         if self._draw() < self._epsilon:
-            # How `random.randrange` draws is not promised from version to version; this is.
+            # Python may change how `random.randrange` draws; it does not change this.
             self._action = int(self._draw() * self._n)
         else:
             row = self._row
@@ -76,18 +76,18 @@ class QLearning:
         return self._first + self._action
 
     def learn(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
-        """Moves the value of the last action towards the reward and what may follow it."""
+        """Update the value of the last action by the reward and the value of the next state."""
         row, action = self._row, self._action
-        self._row = ahead = self._look(observation)
+        self._row = ahead = self._row_of(observation)
         target = reward if terminated else reward + self._gamma * max(ahead)
         row[action] += self._alpha * (target - row[action])
 
     def end(self) -> Mapping[str, float]:
-        """Where the schedules are, and the size of the table."""
+        """Return the values of the schedules and the size of the table."""
         return {"epsilon": self._epsilon, "alpha": self._alpha, "states": float(len(self._values))}
 
-    def _look(self, observation: Any) -> list[float]:
-        """The values of the actions in the state of an observation."""
+    def _row_of(self, observation: Any) -> list[float]:
+        """Return the values of the actions in the state of an observation."""
         state = self._state(observation)
         row = self._values.get(state)
         if row is None:
@@ -95,18 +95,18 @@ class QLearning:
         return row
 
     def _states(self, space: gymnasium.Space[Any]) -> Callable[[Any], int]:
-        """The function that numbers the states of a space."""
+        """Return the function that numbers the states of a space."""
         from gymnasium.spaces import Box, Discrete
 
         section = self._section
         if isinstance(space, Discrete):
             for name in ("bins", "low", "high"):
                 if getattr(section, name) is not None:
-                    raise self._refuse(name, "is for arrays, the observations are Discrete")
+                    raise self._refuse(name, "is for arrays, but the observations are Discrete")
             return int
         if not isinstance(space, Box) or len(space.shape) != 1:
             raise ConfigError(
-                f"its observations are {_kind(space)}, qlearning knows Discrete and a Box of one "
+                f"its observations are {_kind(space)}, qlearning needs Discrete or a Box of one "
                 "dimension",
                 file=self._file,
                 field="environment.id",
@@ -133,7 +133,7 @@ class QLearning:
             state = 0
             for i, least, scale, count in parts:
                 part = (values[i] - least) * scale
-                # Compared before it is cut: infinity has no integer.
+                # Compared before it is converted: infinity has no integer.
                 state = state * count + (
                     0 if part < 1.0 else count - 1 if part >= count else int(part)
                 )
@@ -142,14 +142,14 @@ class QLearning:
         return number
 
     def _bounds(self, name: str, of_space: Any) -> list[float]:
-        """The bounds that the configuration gives, else those of the space where there are any."""
+        """Return the bounds of the configuration, else those of the space."""
         given = getattr(self._section, name)
         if given is not None:
             return list(given)
         found: list[float] = of_space.astype(float).tolist()
         bins = self._section.bins or ()
         for i, (value, count) in enumerate(zip(found, bins, strict=True)):
-            # Some spaces write the largest number of their type where they mean that there is none.
+            # Some spaces use the largest number of their type for no bound.
             if count > 1 and not abs(value) < 1e30:
                 raise self._refuse(name, f"missing; dimension {i} of the observations has no bound")
         return found

@@ -1,4 +1,4 @@
-"""Turns a loop that somebody else drives into one that is asked for its episodes, one by one."""
+"""Turns the training loop of a library into an iterator of episodes."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from qn_tracking.plugin import EpisodeFields
 
 
 class RunOver(BaseException):
-    """Raised inside of the environment, to end the loop that plays in it: no error of anybody."""
+    """Raised inside the environment to end the training loop; it is not an error."""
 
 
 class Relay:
-    """A thread that plays, and waits after each episode until the next one is asked for.
+    """A thread that trains, and waits after each episode for the request of the next one.
 
-    The two never work at the same time, so the order of everything is the same in each run. What
-    the loop raises comes out of `next`. `close` ends the thread: at once where it waits, else at
-    its next step.
+    The two threads never work at the same time, so that the order of events is the same in each
+    run. `next` raises the errors of the training. `close` ends the thread: at once if it waits,
+    else at its next step.
     """
 
     def __init__(self, play: Callable[[], None]) -> None:
         self._play = play
         self._thread: Thread | None = None
-        self._asked: SimpleQueue[None] = SimpleQueue()
-        self._told: SimpleQueue[EpisodeFields | BaseException] = SimpleQueue()
+        self._requests: SimpleQueue[None] = SimpleQueue()
+        self._results: SimpleQueue[EpisodeFields | BaseException] = SimpleQueue()
         self._over = False
 
     def episode(self, **fields: Any) -> None:
-        """The player's side: an episode is over."""
-        self._told.put(EpisodeFields(**fields))  # type: ignore[typeddict-item]
-        self._asked.get()
+        """Called by the training thread at the end of an episode."""
+        self._results.put(EpisodeFields(**fields))  # type: ignore[typeddict-item]
+        self._requests.get()
         self.check()
 
     def check(self) -> None:
-        """The player's side, at every step. Raises RunOver if nobody wants more."""
+        """Called by the training thread at every step. Raises RunOver at the end of the run."""
         if self._over:
             raise RunOver
 
     def next(self) -> EpisodeFields:
-        """The next episode. Raises what the player raised, RuntimeError if it just stopped."""
+        """Return the next episode. Raises the error of the training, RuntimeError if it ended."""
         if self._thread is None:
             self._thread = Thread(target=self._run, name="qn-tracking-trainer", daemon=True)
             self._thread.start()
         else:
-            self._asked.put(None)
+            self._requests.put(None)
         try:
-            told = self._told.get()
+            result = self._results.get()
         except KeyboardInterrupt:
             self.close()
             raise
-        if isinstance(told, BaseException):
-            raise told
-        return told
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def close(self) -> None:
-        """Nobody wants more. Returns when the thread has ended."""
+        """End the thread, and wait for it."""
         self._over = True
-        self._asked.put(None)
+        self._requests.put(None)
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         try:
             self._play()
-            self._told.put(RuntimeError("the training ended before the run"))
+            self._results.put(RuntimeError("the training ended before the run"))
         except RunOver:
             pass
         except BaseException as error:
-            self._told.put(error)
+            self._results.put(error)

@@ -1,7 +1,7 @@
-"""An algorithm of Stable-Baselines3, which drives the environment by itself.
+"""An algorithm of Stable-Baselines3, which has its own training loop.
 
-PyTorch takes seconds to import, so it is imported where it is needed: not to categorise a
-configuration, but to check one.
+PyTorch takes seconds to import, so it is imported only to check or run a configuration, not to
+categorise one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import gymnasium
 
 FIELD = "brain.config"
-# What the run decides, what writes files or prints, and what plain data cannot be.
+# Arguments that the run sets, that write files or print, or that are not plain data.
 _OURS = frozenset(
     (
         *("self", "policy", "env", "seed", "device", "verbose", "tensorboard_log"),
@@ -31,9 +31,9 @@ _OURS = frozenset(
 
 
 class Sb3:
-    """Learns on the CPU, as the algorithm's `learn` does, for as long as the run lasts.
+    """Learns on the CPU with the algorithm's `learn` until the run ends.
 
-    When `total_timesteps` are over it goes on from there, as `learn(reset_num_timesteps=False)`.
+    After `total_timesteps` it continues with `learn(reset_num_timesteps=False)`.
     """
 
     family = "classical"
@@ -44,30 +44,34 @@ class Sb3:
         self.warnings: tuple[str, ...] = ()
 
     def prepare(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Makes the algorithm once, and drops it. Raises ConfigError for what it does not take."""
-        takes = inspect.signature(self._algorithm()).parameters.keys() - _OURS
+        """Make the algorithm once as a check. Raises ConfigError for invalid arguments."""
+        accepted = inspect.signature(self._algorithm()).parameters.keys() - _OURS
         for key in self._section.kwargs:
-            if key not in takes:
-                hint = did_you_mean(key, takes) or f"known: {', '.join(sorted(takes))}"
-                raise self._refuse(f"{self._section.algorithm} takes no {key} here", key, hint)
+            if key not in accepted:
+                hint = did_you_mean(key, accepted) or f"known: {', '.join(sorted(accepted))}"
+                raise self._refuse(
+                    f"{self._section.algorithm} does not accept {key} here", key, hint
+                )
         try:
-            with warnings.catch_warnings(record=True) as caught, Generators().lent():
+            with warnings.catch_warnings(record=True) as caught, Generators().active():
                 warnings.simplefilter("always")
                 self._model(env, 0)
         except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise self._refuse(f"{self._section.algorithm} cannot be made: {said[:300]}") from None
+            message = " ".join(str(error).split()) or type(error).__name__
+            raise self._refuse(
+                f"{self._section.algorithm} cannot be made: {message[:300]}"
+            ) from None
         found = (" ".join(str(one.message).split()) for one in caught)
         self.warnings = tuple(dict.fromkeys(found))
 
     def train(self, env: gymnasium.Env[Any, Any], seed: np.random.SeedSequence) -> None:
-        """Learns until the environment raises."""
+        """Learn until the environment raises."""
         import torch
 
-        # A setting of each thread, and this one is new.
+        # The number of threads is a setting of each thread, and this thread is new.
         torch.set_num_threads(1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they have been said
+            warnings.simplefilter("ignore")  # they were shown before
             model = self._model(env, int(seed.generate_state(1)[0]))
         steps = self._section.total_timesteps
         model.learn(steps, log_interval=None)
@@ -83,7 +87,7 @@ class Sb3:
         model = self._algorithm()(
             self._section.policy, env, seed=seed, device="cpu", verbose=0, **kwargs
         )
-        # Its own would make a folder for every run.
+        # The default logger would make a folder for every run.
         model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 

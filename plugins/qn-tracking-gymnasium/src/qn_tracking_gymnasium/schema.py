@@ -1,4 +1,4 @@
-"""The sections of a configuration, and the checks that need one field only."""
+"""The sections of a configuration, and the checks of single fields."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _fraction = _must(lambda value: 0 <= value <= 1, "between 0 and 1")
 
 @frozen(kw_only=True)
 class EnvironmentSection:
-    """`environment`: what `gymnasium.make` is told, and what a success is.
+    """`environment`: the arguments of `gymnasium.make`, and the definition of success.
 
-    `package` is installed, and registers the id when it is imported. `kwargs` go to the
-    environment, `max_steps` instead of its registered limit. `success_reward` is
-    the least sum of rewards that is a success; without it, what the environment says in `info`,
-    else its registered `reward_threshold`. `info` gives keys of `info` names in the record.
+    `package` is an installed package that registers the id when it is imported. `kwargs` are passed
+    to the environment; `max_steps` replaces its registered limit. `success_reward` is the least sum
+    of rewards of a success; by default `info` decides, else the registered `reward_threshold`.
+    `info` maps keys of `info` to names of metrics.
     """
 
     type: str = "gymnasium"
@@ -46,7 +46,7 @@ class EnvironmentSection:
 
 @frozen(kw_only=True)
 class BrainSection:
-    """`brain`: its name, and a section that belongs to whoever makes that brain."""
+    """`brain`: its name, and the section of the plugin that makes it."""
 
     name: str
     config: Mapping[str, Any] | None = None
@@ -54,7 +54,7 @@ class BrainSection:
 
 @frozen(kw_only=True)
 class Document:
-    """A whole configuration. The sections of environment and brain are checked by their makers."""
+    """A whole configuration. The plugins that make environment and brain check their sections."""
 
     environment: Mapping[str, Any]
     brain: BrainSection
@@ -62,14 +62,14 @@ class Document:
 
 @frozen(kw_only=True)
 class ScheduleSection:
-    """A number that falls with the episodes: `initial * decay ** episode`, but at least `least`."""
+    """A number that decreases: `initial * decay ** episode`, but at least `least`."""
 
     initial: float = field(validator=_fraction)
     decay: float = field(default=1.0, validator=_fraction)
     least: float = field(default=0.0, validator=_fraction)
 
     def at(self, episode: int) -> float:
-        """The number in an episode, counted from 0."""
+        """Return the number for an episode, counted from 0."""
         return max(self.least, self.initial * self.decay**episode)
 
 
@@ -83,9 +83,9 @@ class QLearningSection:
     """`brain.config` of `qlearning`.
 
     `bins`, `low` and `high` are for observations that are arrays, with a value for each dimension:
-    a dimension is cut into so many equal parts between its bounds, and what is beyond belongs to
-    the outermost. Bounds that are not given are those of the space. `initial_value` is of every
-    action in a state that was not seen before.
+    the number of equal bins between two bounds. Values outside belong to the outermost bin. The
+    default bounds are those of the space. `initial_value` is the value of every action in a new
+    state.
     """
 
     bins: tuple[int, ...] | None = field(default=None, validator=_bins)
@@ -101,8 +101,8 @@ class QLearningSection:
 class Sb3Section:
     """`brain.config` of `sb3`.
 
-    `kwargs` go to the algorithm of Stable-Baselines3, but for those that this package decides.
-    `total_timesteps` is what its schedules span; learning does not stop there.
+    `kwargs` are passed to the algorithm of Stable-Baselines3, except those that this package sets.
+    `total_timesteps` is the length of its schedules; learning does not stop there.
     """
 
     algorithm: Literal["A2C", "DDPG", "DQN", "PPO", "SAC", "TD3"]
@@ -112,7 +112,7 @@ class Sb3Section:
 
 
 def thawed(value: Any) -> Any:
-    """Plain dicts and lists again: what is made of a configuration may want just these."""
+    """Return the value with plain dicts and lists, for code that accepts only these."""
     if isinstance(value, Mapping):
         return {key: thawed(item) for key, item in value.items()}
     return [thawed(item) for item in value] if isinstance(value, tuple) else value

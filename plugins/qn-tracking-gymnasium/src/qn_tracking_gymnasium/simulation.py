@@ -1,4 +1,4 @@
-"""The run: one policy in one environment, episode after episode."""
+"""The simulation: one policy in one environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN = __name__.partition(".")[0]
 
 
 class GymnasiumSimulation:
-    """Episodes of a policy in an environment; the policy keeps state, so one run at a time."""
+    """Episodes of a policy in an environment; one run at a time, because the policy has state."""
 
     def __init__(
         self, section: EnvironmentSection, recipe: Recipe, policy: Policy | Trainer
@@ -35,29 +35,29 @@ class GymnasiumSimulation:
             family=policy.family,
             device=getattr(policy, "device", "cpu"),
             backend=getattr(policy, "backend", None),
-            # Gymnasium itself is in the list of packages; a record's code is what is worked on.
+            # Gymnasium itself is an installed package; these are the packages under development.
             packages=tuple(dict.fromkeys(name for name in packages if name != "gymnasium")),
         )
 
     def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
-        """A fresh run of `count` episodes in an environment of its own.
+        """Start a new run of `count` episodes in a new environment.
 
-        Everything random derives from `seed` (0 or more): the same seed yields the same episodes,
-        bit for bit, and the first ones do not depend on `count`. An episode's own `seed` (below
-        2**53) is what the environment was reset with. `reward` is the sum of its rewards.
+        All randomness derives from `seed` (0 or more): the same seed yields the same episodes,
+        bit for bit, and the first ones do not depend on `count`. The `seed` of an episode (below
+        2**53) is that of the environment's reset. `reward` is the sum of its rewards.
         """
         worlds, mind = np.random.SeedSequence(seed).spawn(2)
         seeds = np.random.Generator(np.random.PCG64(worlds))
         env = self._recipe.make()
         try:
             if isinstance(self._policy, Policy):
-                yield from self._played(self._policy, env, count, seeds, mind)
+                yield from self._stepped(self._policy, env, count, seeds, mind)
             else:
                 yield from self._trained(self._policy, env, count, seeds, mind)
         finally:
             env.close()
 
-    def _played(
+    def _stepped(
         self,
         policy: Policy,
         env: gymnasium.Env[Any, Any],
@@ -65,8 +65,8 @@ class GymnasiumSimulation:
         seeds: np.random.Generator,
         mind: np.random.SeedSequence,
     ) -> Iterator[EpisodeFields]:
-        heard = _Heard()
-        tracked = self._tracked(env, heard)
+        last = _LastEpisode()
+        tracked = self._tracked(env, last)
         step, act, learn = tracked.step, policy.act, policy.learn
         policy.reset(mind)
         for _ in range(count):
@@ -77,7 +77,7 @@ class GymnasiumSimulation:
                 observation, reward, terminated, truncated, _ = step(act())
                 learn(observation, float(reward), terminated, truncated)
                 over = terminated or truncated
-            fields = heard.fields
+            fields = last.fields
             measured = policy.end()
             if measured:
                 fields["metrics"] = {**fields["metrics"], **measured}
@@ -93,12 +93,12 @@ class GymnasiumSimulation:
     ) -> Iterator[EpisodeFields]:
         from qn_tracking_gymnasium.generators import Generators
 
-        relay = Relay(lambda: policy.train(rein, mind))
-        rein = _Rein(self._tracked(env, relay), relay, seeds)
+        relay = Relay(lambda: policy.train(training, mind))
+        training = _TrainingEnv(self._tracked(env, relay), relay, seeds)
         generators = Generators()
         try:
             for _ in range(count):
-                with generators.lent():
+                with generators.active():
                     fields = relay.next()
                 yield fields
         finally:
@@ -108,7 +108,7 @@ class GymnasiumSimulation:
         return TrackEpisodes(env, run, success=self._success(), info=self._section.info)
 
     def _success(self) -> Success:
-        """What the configuration says, else the environment, else those who registered it."""
+        """From the configuration, else from the environment, else from its registration."""
         if self._section.success_reward is not None:
             return self._section.success_reward
         least = self._recipe.least
@@ -116,14 +116,14 @@ class GymnasiumSimulation:
             return None
 
         def succeeded(ending: Ending) -> bool:
-            told = success_in(ending.info)
-            return ending.reward >= least if told is None else told
+            success = success_in(ending.info)
+            return ending.reward >= least if success is None else success
 
         return succeeded
 
 
-class _Heard:
-    """Keeps the last episode that it is told of."""
+class _LastEpisode:
+    """Keeps the last recorded episode."""
 
     def __init__(self) -> None:
         self.fields: EpisodeFields = {}
@@ -132,8 +132,8 @@ class _Heard:
         self.fields = EpisodeFields(**fields)  # type: ignore[typeddict-item]
 
 
-class _Rein(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """What a trainer plays in: each episode has a seed of the run, and the run an end."""
+class _TrainingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """The environment of a trainer: it resets with seeds of the run, and ends with the run."""
 
     def __init__(self, env: TrackEpisodes, relay: Relay, seeds: np.random.Generator) -> None:
         super().__init__(env)
@@ -142,11 +142,11 @@ class _Rein(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """The trainer's own seed is not asked: what the run's does is in the record."""
+        """Reset with the next seed of the run; the trainer's own seed is ignored."""
         self._relay.check()
         return self.env.reset(seed=int(self._seeds.integers(MAX_SEED)), options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """A step, unless the run is over."""
+        """Make a step, unless the run has ended."""
         self._relay.check()
         return self.env.step(action)

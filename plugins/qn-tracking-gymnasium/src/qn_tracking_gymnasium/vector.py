@@ -1,4 +1,4 @@
-"""The wrapper for a loop of one's own around many environments at once."""
+"""The wrapper for your own loop around a vector of environments."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from qn_tracking.plugin import UsageError
-from qn_tracking_gymnasium.ending import Ending, Run, Success, Teller, check_seed
+from qn_tracking_gymnasium.ending import Ending, EpisodeWriter, Run, Success, check_seed
 
 
 class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
-    """As `TrackEpisodes`, for each environment of a vector: all of them speak to one run.
+    """As `TrackEpisodes`, for each environment of a vector; all record on one run.
 
-    Episodes are told in the order in which they end; those that end in the same step, by the index
-    of their environment. How environments are reset is read from `metadata["autoreset_mode"]`:
-    `NEXT_STEP`, where the step after the end only resets and belongs to no episode, `SAME_STEP`,
-    where the last info is `infos["final_info"]`, and `DISABLED`, with `options["reset_mask"]`.
+    Episodes are recorded in the order in which they end, and by the index of their environment if
+    they end in the same step. `metadata["autoreset_mode"]` says how environments are reset:
+    `NEXT_STEP`, where the step after the end only resets and belongs to no episode; `SAME_STEP`,
+    where the last info is `infos["final_info"]`; or `DISABLED`, with `options["reset_mask"]`.
 
-    Raises UsageError for a vector that does not say it.
+    Raises UsageError for a vector without that mode.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
         mode = env.metadata.get("autoreset_mode")
         if not isinstance(mode, AutoresetMode):
             raise UsageError(
-                f"the vector environment has no autoreset_mode, but {mode!r}",
+                f"expected an autoreset_mode of the vector environment, got {mode!r}",
                 hint='set metadata["autoreset_mode"] to a gymnasium.vector.AutoresetMode',
             )
         self._mode = mode
-        self._teller = Teller(run, success, info)
+        self._writer = EpisodeWriter(run, success, info)
         self.abandoned = 0
         self._began = False
         n = env.num_envs
@@ -51,13 +51,13 @@ class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Episodes begin, in all environments or where `options["reset_mask"]` is true.
+        """Start episodes in all environments, or where `options["reset_mask"]` is true.
 
-        `seed` is one number, of which environment i gets the i-th from there on, or a number or
-        None for each. Raises UsageError for one that cannot be recorded.
+        `seed` is one number, to which environment i adds i, or a number or None for each.
+        Raises UsageError for a seed that cannot be recorded.
         """
         n = self.env.num_envs
-        # The environments take it out of the options.
+        # Before the call: the environments remove it from the options.
         mask = None if options is None else options.get("reset_mask")
         chosen = np.ones(n, dtype=bool) if mask is None else np.array(mask, dtype=bool)
         if seed is None or isinstance(seed, (int, np.integer)):
@@ -70,7 +70,7 @@ class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
         cut = self._live & chosen & (self._steps > 0)
         if cut.any():
             if not self.abandoned:
-                self._teller.tell_abandoned(int(self._steps[cut][0]))
+                self._writer.warn_abandoned(int(self._steps[cut][0]))
             self.abandoned += int(cut.sum())
         self._began = True
         self._live |= chosen
@@ -82,7 +82,7 @@ class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
         return result
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """A step of all; the episodes that end with it are told before it returns."""
+        """Make a step in all environments, and record the episodes that end with it."""
         result = self.env.step(actions)
         if not self._began:
             return result
@@ -112,11 +112,11 @@ class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
         )
         seed, self._seeds[i] = self._seeds[i], None
         self._steps[i], self._totals[i] = 0, 0.0
-        self._teller.tell(ending, seed)
+        self._writer.write(ending, seed)
 
 
 def _of(i: int, infos: Mapping[str, Any]) -> dict[str, Any]:
-    """The info of one environment; `_key` says in which of them there is a `key`."""
+    """Return the info of one environment; `_key` says which environments have `key`."""
     out = {}
     for key, value in infos.items():
         there = infos.get(f"_{key}")

@@ -1,7 +1,7 @@
-"""Runs of MLflow into the folder of experiments, through the door that every import takes.
+"""Imports runs of MLflow into the folder of experiments, with the checks of every import.
 
-One that brought our record, or the bundle of all its files, comes back as it was: the digests are
-checked there. One of somebody else's becomes a record that says where it is from.
+A run with our record, or with the bundle of its files, is imported unchanged, and its digests are
+checked. A run of another program becomes a record that names its origin.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-def take_in(
+def import_run(
     server: Server,
     experiments: str,
     run: Run,
     experiment: str,
     warn: Callable[[str], None],
 ) -> Iterator[arrival.Arrived | arrival.Refused]:
-    """Imports a run; `experiment` is the name of its experiment there."""
+    """Import a run; `experiment` is the name of its experiment in MLflow."""
     source = f"{server.name}: run {run.info.run_id}"
     try:
         with TemporaryDirectory(prefix="qn-tracking-") as folder:
@@ -49,26 +49,26 @@ def take_in(
 
 
 def _fetched(server: Server, run: Run, experiment: str, folder: str, source: str) -> str:
-    """A file that holds the run, as the door knows them."""
+    """Return a file with the run, in a format that an import reads."""
     id = run.data.tags.get(names.ID_TAG)
     if id is None:
         return _staged(server, run, experiment, folder)
     if not is_id(id):
-        raise StorageError(f"{id[:60]!r} is not an id", file=source, field=names.ID_TAG)
+        raise StorageError(f"{id[:60]!r} is not an id of a run", file=source, field=names.ID_TAG)
     there = server.files(run.info.run_id)
-    # The bundle has the record and the episodes; without it, the record has to do.
+    # The bundle has the record and the episodes; otherwise, use the record alone.
     for name in (f"{id}.zip", f"{id}.json"):
         if name in there:
             return server.download(run.info.run_id, name, folder)
     raise StorageError(
-        "is of qn-tracking, and its record is not here",
+        "is a run of qn-tracking without its record",
         file=source,
-        hint=f"qn-exp mlflow export {id}, where it ran",
+        hint=f"qn-exp mlflow export {id}, on the machine where it ran",
     )
 
 
 def _staged(server: Server, run: Run, experiment: str, folder: str) -> str:
-    """Somebody else's run as a record of ours, with its history beside it."""
+    """Write a run of another program as a record, with its history."""
     history = {key: server.history(run.info.run_id, key) for key in run.data.metrics}
     record = foreign.experiment(run, experiment, history)
     path = join(folder, f"{record.id}.json")

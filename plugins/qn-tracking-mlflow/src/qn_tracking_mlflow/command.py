@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from qn_tracking_mlflow.server import Server
 
 EXPORT = """examples:
-  qn-exp mlflow export @1                       the latest
+  qn-exp mlflow export @1                       the latest experiment
   qn-exp mlflow export --all --experiment done
 
-A run that MLflow has already is completed, wherever it is there, and never made twice.
+If MLflow already has the run, in any experiment, the command adds what is missing.
 """
 IMPORT = """examples:
-  qn-exp mlflow import --experiment foraging    every run of that experiment that is over
-  qn-exp mlflow import --run 0f3c…              that one
+  qn-exp mlflow import --experiment foraging    every finished run of that experiment
+  qn-exp mlflow import --run 0f3c…              one run
 
-What qn-tracking has brought to MLflow comes back exact, with its episodes. A run of somebody else's
-becomes a record with its parameters and metrics. What is here already stays as it is.
+A run that qn-tracking sent to MLflow is imported unchanged, with its episodes. A run of another
+program becomes a record with its parameters and metrics. Existing records are not changed.
 """
 
 
@@ -42,18 +42,18 @@ class MlflowCommands:
 
     @hookimpl
     def register_commands(self, commands: Commands) -> None:
-        """Called for help, and when one of them is asked for."""
+        """Called for the help, and to run one of the commands."""
         commands.add(
             "qn-exp",
             "mlflow export",
-            help="experiments to MLflow",
+            help="send experiments to MLflow",
             arguments=export_arguments,
             run=run_export,
         )
         commands.add(
             "qn-exp",
             "mlflow import",
-            help="runs of MLflow, ours or not, as experiments",
+            help="import runs of MLflow, from any program, as experiments",
             arguments=import_arguments,
             run=run_import,
         )
@@ -64,10 +64,12 @@ def export_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXPORT
     ids_or_all(parser)
     parser.add_argument(
-        "--experiment", metavar="NAME", help="for new runs (default: their configuration's name)"
+        "--experiment",
+        metavar="NAME",
+        help="experiment of new runs (default: the name of the configuration)",
     )
     parser.add_argument(
-        "--no-files", action="store_true", help="the record without the files of its run"
+        "--no-files", action="store_true", help="send the record without the files of the run"
     )
     _uri(parser)
 
@@ -76,7 +78,11 @@ def import_arguments(parser: ArgumentParser) -> None:
     """The options of `import`."""
     parser.epilog = IMPORT
     parser.add_argument(
-        "--experiment", action="append", default=[], metavar="NAME", help="all that are over"
+        "--experiment",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import every finished run of it",
     )
     parser.add_argument("--run", action="append", default=[], metavar="ID", help="MLflow's id")
     _uri(parser)
@@ -84,12 +90,14 @@ def import_arguments(parser: ArgumentParser) -> None:
 
 def _uri(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--uri", metavar="URI", help="the server (default: the project's, or MLFLOW_TRACKING_URI)"
+        "--uri",
+        metavar="URI",
+        help="the server (default: from the project, or MLFLOW_TRACKING_URI)",
     )
 
 
 def _server(args: Namespace) -> Server:
-    """The server that the option names, else the project's settings, else the environment."""
+    """Return the server of the option, else of the project, else of the environment."""
     from qn_tracking.plugin import project
     from qn_tracking_mlflow.server import Server, uri_of
 
@@ -101,7 +109,7 @@ def _server(args: Namespace) -> Server:
 
 
 def run_export(args: Namespace) -> int:
-    """Runs `export`; 3 if one could not be brought there, and the others are."""
+    """Run `export`; return 3 if one experiment failed."""
     from qn_tracking_mlflow.export import export
     from qn_tracking_mlflow.sink import check_experiment
 
@@ -114,27 +122,29 @@ def run_export(args: Namespace) -> int:
         lambda id: export(server, experiments, id, name=name, files=not args.no_files),
         "exporting",
     )
-    _tell_exported(args, exported, errors)
+    _print_exported(args, exported, errors)
     return 3 if errors else 0
 
 
-def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence[str]) -> None:
+def _print_exported(args: Namespace, exported: Sequence[object], errors: Sequence[str]) -> None:
     from qn_tracking.plugin import plain
     from qn_tracking_mlflow.export import COMPLETED, NEW, THERE
 
-    told = [plain(one) for one in exported]
-    counts = {kind: sum(one["outcome"] == kind for one in told) for kind in (NEW, COMPLETED, THERE)}
+    results = [plain(one) for one in exported]
+    counts = {
+        kind: sum(one["outcome"] == kind for one in results) for kind in (NEW, COMPLETED, THERE)
+    }
     if args.json:
-        print_plain({**counts, "experiments": told, "errors": list(errors)})
+        print_plain({**counts, "experiments": results, "errors": list(errors)})
         return
     parts = [f"{counts[NEW]} exported"]
     if counts[COMPLETED]:
         parts.append(f"{counts[COMPLETED]} completed")
     if counts[THERE]:
         parts.append(f"{counts[THERE]} there already")
-    without = sum(one["episodes"] is None and one["outcome"] != THERE for one in told)
+    without = sum(one["episodes"] is None and one["outcome"] != THERE for one in results)
     if without:
-        warn(f"{without} without their episodes, which are not here")
+        warn(f"{without} without episodes: the journal is not available")
     if errors:
         parts.append(f"{len(errors)} failed")
     print(", ".join(parts))
@@ -144,9 +154,9 @@ def _tell_exported(args: Namespace, exported: Sequence[object], errors: Sequence
 
 
 def run_import(args: Namespace) -> int:
-    """Runs `import`; 3 if one was refused, and the others are here."""
+    """Run `import`; return 3 if one run was refused."""
     from qn_tracking.plugin import arrival, tell_arrivals
-    from qn_tracking_mlflow.arrivals import take_in
+    from qn_tracking_mlflow.arrivals import import_run
 
     if not args.experiment and not args.run:
         raise UsageError("expected --experiment or --run", hint="qn-exp mlflow import --help")
@@ -159,7 +169,7 @@ def run_import(args: Namespace) -> int:
         (
             one
             for run in _chosen(args, server)
-            for one in take_in(
+            for one in import_run(
                 server,
                 experiments,
                 run,
@@ -184,6 +194,6 @@ def _chosen(args: Namespace, server: Server) -> Iterator[Run]:
                 continue
             seen.add(run.info.run_id)
             if run.info.status in RUNNING:
-                warn(f"run {run.info.run_id} is left out: it is {run.info.status.lower()}")
+                warn(f"run {run.info.run_id} is not imported: it is {run.info.status.lower()}")
             else:
                 yield run

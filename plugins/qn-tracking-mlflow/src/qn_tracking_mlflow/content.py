@@ -1,4 +1,4 @@
-"""What a run is made of in MLflow: tags, metrics and their times, from the records."""
+"""The tags and metrics of a run for MLflow, made from the records."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ STATUS = {
     "crashed": "FAILED",
     "imported": "FINISHED",
 }
-"""Ours as theirs; ours is in the tag `qn_tracking.status`, too."""
+"""Our statuses as MLflow's; the tag `qn_tracking.status` has ours."""
 LONGEST_TAG = 5000
-"""What servers have taken since they took tags; newer ones take more."""
+"""The limit of the oldest servers; newer ones accept more."""
 
 Value = tuple[str, float, int, int]
-"""Of a metric: name, number, milliseconds since 1970, step."""
+"""A value of a metric: name, number, milliseconds since 1970, step."""
 
 
 def milliseconds(time: str) -> int:
-    """Of a time in a record; 0 of one that is none."""
+    """Return a time of a record in milliseconds since 1970; 0 for an invalid one."""
     try:
         return max(microseconds(time) // 1000, 0)
     except (ValueError, OverflowError):
@@ -40,7 +40,7 @@ def milliseconds(time: str) -> int:
 
 
 def tags_at_start(run: RunInfo | Experiment) -> dict[str, str]:
-    """What is known before the first episode, and the tags of the user."""
+    """Return the tags that are known before the first episode, and those of the user."""
     subject: Subject = run.subject
     config: Config = run.config
     study: Membership | None = run.study
@@ -63,12 +63,12 @@ def tags_at_start(run: RunInfo | Experiment) -> dict[str, str]:
 
 
 def of_user(tags: Mapping[str, str]) -> dict[str, str]:
-    """The user's own tags under the names that they have in MLflow."""
+    """Return the user's tags, with the names that they have in MLflow."""
     return _fitting({names.of_tag(name): value for name, value in tags.items()})
 
 
 def tags_at_end(experiment: Experiment) -> dict[str, str]:
-    """What is known once the run is over."""
+    """Return the tags that are known at the end of the run."""
     git = _git(experiment)
     digests, error = experiment.digests, experiment.error
     tags = {
@@ -93,12 +93,12 @@ def _fitting(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_nul(text: str) -> str:
-    """The text without the one character that PostgreSQL behind MLflow refuses."""
+    """Return the text without NUL, which an MLflow server with PostgreSQL refuses."""
     return text.replace("\x00", "\\x00")
 
 
 def _git(experiment: Experiment) -> Mapping[str, Any]:
-    """As the built-in `metadata` says it; a fact may be anything."""
+    """Return the facts of the built-in plugin `metadata`, if they are a mapping."""
     metadata = experiment.facts.get("metadata")
     git = metadata.get("git") if isinstance(metadata, Mapping) else None
     return git if isinstance(git, Mapping) else {}
@@ -107,9 +107,9 @@ def _git(experiment: Experiment) -> Mapping[str, Any]:
 def values(
     episode: Episode, started: int, name: Callable[[str], str] = names.of_metric
 ) -> Iterator[Value]:
-    """The numbers of an episode; its index is their step.
+    """Yield the numbers of an episode, with its index as their step.
 
-    Their time is that of the journal, so that the same episode is the same however often it comes.
+    Their time is that of the journal, so that sending an episode twice gives the same values.
     """
     at = started + round(episode.timing.get("at", 0.0) * 1000)
     step = episode.index
@@ -125,7 +125,7 @@ def values(
 
 
 def summary(experiment: Experiment) -> Iterator[Value]:
-    """The results, as metrics of one value."""
+    """Yield the results, as metrics with one value."""
     at, results = milliseconds(experiment.ended), experiment.results
     known = {
         "episodes": results.episodes,
@@ -141,7 +141,7 @@ def summary(experiment: Experiment) -> Iterator[Value]:
     for end, count in results.terminations.items():
         found[names.safe(end, f"{names.SUMMARY}terminations/")] = count
     for key, spread in results.metrics.items():
-        if key not in names.OWN_METRICS:  # of those there is an average
+        if key not in names.OWN_METRICS:  # the results have their averages
             found[names.safe(key, f"{names.SUMMARY}mean/")] = spread.mean
     for key, number in found.items():
         if number is not None:

@@ -1,4 +1,4 @@
-"""One run on its way to MLflow: its episodes, its end, the record and the bundle of its files."""
+"""Sends one run to MLflow: its episodes, its end, the record and the bundle of its files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qn_tracking_mlflow.server import PER_CALL, Server
 
 
 class Delivery:
-    """Brings a run to the server. Raises StorageError; all of it may be done again.
+    """Sends a run to the server. Raises StorageError; every method may be called again.
 
-    `seen` are the steps of each metric that are there already, and not sent.
+    `seen` has the steps of each metric that MLflow already has; they are not sent.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Delivery:
         self._name = lru_cache(10_000)(names.of_metric)
 
     def params(self, config: Config, there: Mapping[str, str] | None = None) -> None:
-        """The resolved configuration; what is too long for a parameter goes into a file."""
+        """Send the resolved configuration; a file has values too long for a parameter."""
         from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
         fields = {key: content.without_nul(text) for key, text in names.flat(config.data).items()}
@@ -44,7 +44,7 @@ class Delivery:
             self._upload("params.json", document(long))
 
     def episodes(self, episodes: Iterable[Episode]) -> None:
-        """The numbers of each episode, in as few calls as that takes."""
+        """Send the numbers of each episode, in as few requests as possible."""
         values: list[content.Value] = []
         for episode in episodes:
             for value in content.values(episode, self._started, self._name):
@@ -58,9 +58,9 @@ class Delivery:
     def end(
         self, experiment: Experiment, experiments: str | None, *, whole: bool, files: bool
     ) -> None:
-        """The results, the record, with `files` those of its run as a bundle, and how it ended.
+        """Send the results, the record, with `files` the bundle, and the final status.
 
-        That it is there `whole`, with every episode, is said last of all.
+        With `whole` the last request marks the run as complete, with every episode.
         """
         self._server.log(
             self.run_id, list(content.summary(experiment)), tags=content.tags_at_end(experiment)

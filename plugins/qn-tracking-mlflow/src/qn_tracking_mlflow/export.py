@@ -1,4 +1,4 @@
-"""An experiment whose record is stored, to MLflow; what is there of it is completed."""
+"""Sends a stored experiment to MLflow, or completes the run that MLflow has."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from qn_tracking_mlflow.delivery import Delivery
 from qn_tracking_mlflow.server import Server
 
 NEW, COMPLETED, THERE = "new", "completed", "there"
-"""A run that MLflow did not have; one that lacked something; one that was there whole."""
+"""A run that MLflow did not have; one that was incomplete; one that was complete."""
 _BLOCK = 500
 
 
 @frozen(kw_only=True)
 class Exported:
-    """What became of an experiment; `episodes` is None where its journal is not here."""
+    """The outcome for an experiment; `episodes` is None if its journal is not available."""
 
     id: str
     run_id: str
@@ -32,11 +32,10 @@ class Exported:
 
 
 def export(server: Server, experiments: str, id: str, *, name: str | None, files: bool) -> Exported:
-    """Brings an experiment to the server, in the experiment `name` or one called as its
-    configuration, unless a run has its id already.
+    """Send an experiment to the server, or complete the run that has its id.
 
-    Raises FileNotFoundError if there is no record, StorageError for whatever cannot be read here
-    or written there.
+    A new run belongs to the experiment `name`, or to one named after the configuration. Raises
+    FileNotFoundError if there is no record, StorageError if reading or sending fails.
     """
     path = paths.record(experiments, id)
     with _alone(path):
@@ -65,7 +64,7 @@ def export(server: Server, experiments: str, id: str, *, name: str | None, files
             delivery = Delivery(server, run_id, experiment.started, seen)
             delivery.params(experiment.config, there.data.params)
         count = _episodes(delivery, experiment, journal) if here else None
-        # Of a record that came by git the episodes may still come.
+        # If the record came by git, its journal may be added later.
         whole = here or not experiment.results.episodes
         delivery.end(experiment, experiments, whole=whole, files=files)
     return Exported(id=id, run_id=run_id, outcome=outcome, episodes=count)
@@ -73,7 +72,7 @@ def export(server: Server, experiments: str, id: str, *, name: str | None, files
 
 @contextmanager
 def _alone(record: str) -> Iterator[None]:
-    """Two who export one experiment at once would make two runs of it."""
+    """Lock the record, because two exports at the same time would make two runs."""
     with write.naming(record):
         try:
             fd = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

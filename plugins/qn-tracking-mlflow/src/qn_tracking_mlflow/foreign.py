@@ -1,8 +1,8 @@
-"""A run of MLflow that somebody else made, as an experiment of ours.
+"""Converts a run of MLflow that another program made to an experiment.
 
-Its own words stay in `origin.original`, and every value of its metrics in a file beside the record;
-only what means the same here is copied out of it. MLflow knows steps, not episodes: none are made
-up, and what MLflow does not say is absent.
+`origin.original` has all its fields, and a file beside the record all values of its metrics. Other
+fields of the record are set only if they have the same meaning. MLflow has steps, not episodes, so
+the record has no episodes.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ HISTORY = "mlflow-history.jsonl"
 RUNNING = ("RUNNING", "SCHEDULED")
 
 NOTES = (
-    "MLflow knows steps, not episodes: `results.episodes` is 0, and `results.metrics` is over the"
-    f" values that were logged, all of which are in {HISTORY}",
-    "config.data holds its parameters, which MLflow keeps as text",
-    "its artifacts stay where they are",
+    "MLflow has steps, not episodes: `results.episodes` is 0, and `results.metrics` covers the"
+    f" logged values, all of which are in {HISTORY}",
+    "config.data has its parameters, which MLflow stores as text",
+    "its artifacts were not copied",
 )
 
 
 def experiment(run: Run, name: str, history: Mapping[str, Sequence[Value]]) -> Experiment:
-    """The record; `name` is that of the experiment in MLflow, `history` every value by metric.
+    """Make the record; `name` is that of the experiment in MLflow, `history` has all values.
 
-    The id comes from MLflow's, so that who imports a run again gets the same record.
+    The id derives from MLflow's, so that importing a run again gives the same record.
     """
     data = history_file(history)
     original = _original(run, name, data)
@@ -99,9 +99,7 @@ def experiment(run: Run, name: str, history: Mapping[str, Sequence[Value]]) -> E
 
 
 def history_file(history: Mapping[str, Iterable[Value]]) -> bytes:
-    """Every value of every metric, a line each, by name and then as MLflow has them; empty without
-    any.
-    """
+    """Return all values of all metrics as JSON, one per line, by name and then in order."""
     return b"".join(
         orjson.dumps(plain({"key": key, "step": step, "timestamp": at, "value": value})) + b"\n"
         for name in sorted(history)
@@ -110,9 +108,9 @@ def history_file(history: Mapping[str, Iterable[Value]]) -> bytes:
 
 
 def _original(run: Run, name: str, history: bytes) -> dict[str, Any]:
-    """What MLflow says of the run, without secrets."""
+    """Return all fields of the run, without secrets."""
     info = run.info
-    said: dict[str, Any] = {
+    original: dict[str, Any] = {
         "info": {
             "run_id": info.run_id,
             "run_name": info.run_name,
@@ -130,8 +128,8 @@ def _original(run: Run, name: str, history: bytes) -> dict[str, Any]:
         "tags": redact_value(dict(sorted(run.data.tags.items()))),
         "history_sha256": digest(history),
     }
-    # As JSON holds it, so that its digest is that of what will be read back.
-    return json.loads(canonical(said))
+    # As JSON, so that the digest is the same after reading the record.
+    return json.loads(canonical(original))
 
 
 def _spread(values: Sequence[Value]) -> Spread:

@@ -1,7 +1,7 @@
-"""Names that MLflow takes.
+"""Names that MLflow accepts.
 
-It wants letters, digits and `_-.: /`, at most 250 of them, and no path that leads elsewhere. A name
-that is none of these gets its nearest, and the digest of what it was, so that two stay two.
+It accepts letters, digits and `_-.: /`, at most 250 of them, and no path out of the folder. Any
+other name becomes a similar one with a digest, so that different names stay different.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from qn_tracking.plugin import canonical
 
 LONGEST = 250
 RECORD_TAG = "qn_tracking.record"
-"""Digest of the record that was delivered last, whole, with every episode."""
+"""The tag of a complete run: the digest of its record."""
 ID_TAG = "qn_tracking.id"
 FOLDER = "qn-tracking"
-"""Where our own files are among the artifacts of a run."""
+"""The folder of our files in the artifacts of a run."""
 OWN_METRICS = frozenset(("success", "steps", "reward"))
 SUMMARY = "summary/"
 
@@ -28,7 +28,7 @@ _UNFIT = re.compile(r"[^/\w.\- :]")
 
 
 def safe(name: str, below: str = "") -> str:
-    """The name, if MLflow takes it, with `below` in front."""
+    """Return the name after the prefix `below`; changed, if MLflow does not accept it."""
     path = normpath(name) if name else ""
     fits = len(below) + len(name) <= LONGEST
     if _FIT.fullmatch(name) and path == name and name[0] not in "./" and fits:
@@ -37,7 +37,7 @@ def safe(name: str, below: str = "") -> str:
 
 
 def marked(name: str, longest: int = LONGEST) -> str:
-    """A name that MLflow takes, and that no other text has."""
+    """Return a name that MLflow accepts, and that is different for each text."""
     head = _UNFIT.sub("_", name).replace("/", "_").replace("..", "_").strip(". ")
     digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{head[: longest - 9] or '_'}-{digest}"
@@ -56,7 +56,7 @@ def of_tag(name: str) -> str:
 
 
 def flat(data: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a configuration, with dots, as text; a list is JSON."""
+    """Return the fields of a configuration as text, by dotted names; a list is JSON."""
     out: dict[str, str] = {}
     for path, value in _leaves(data, ()):
         name = safe(".".join(path))

@@ -1,7 +1,7 @@
-"""The tracking server, or the database in place of one: every call to MLflow is made here.
+"""The tracking server, or a database instead of one: this module makes all requests to MLflow.
 
-Whatever goes wrong is one line that names the server. MLflow's own client tries again for minutes
-where nobody answers; so `connect` asks first, once.
+Every error is one line that names the server. MLflow's own client repeats a request for minutes if
+no server answers, so `Server` first makes one request of its own.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PER_CALL = 1000
-"""Metrics that MLflow takes in one call; of parameters and tags a tenth."""
+"""The number of metrics that MLflow accepts in one request."""
 _SECONDS = 5.0
 _MANY = 500
 
 
 def uri_of(given: object) -> str:
-    """The URI given, or that of MLFLOW_TRACKING_URI. Raises ConfigError if there is neither.
+    """Return the given URI, or MLFLOW_TRACKING_URI. Raises ConfigError if there is neither.
 
-    MLflow would make a database in the current folder instead.
+    Otherwise MLflow would create a database in the current folder.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
     if type(uri) is str and uri and "\x00" not in uri:
@@ -39,30 +39,30 @@ def uri_of(given: object) -> str:
 
 
 class Server:
-    """A server that answers. Raises StorageError, here and in every method, for one that does not.
+    """A server that answers. Every method raises StorageError if a request fails.
 
-    To be used from one thread at a time.
+    Use it from one thread at a time.
     """
 
     def __init__(self, uri: str) -> None:
         self.name = f"mlflow {redact_text(uri)}"
         if "mlflow" not in sys.modules:
-            # What is tracked here is told to nobody but this server.
+            # Send data to this server only.
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        with self._asking():
+        with self._errors():
             import mlflow
 
             self._client = mlflow.MlflowClient(uri)
             self._store: Any = self._client._tracking_client.store
-            self._look()
+            self._ping()
 
-    def _look(self) -> None:
+    def _ping(self) -> None:
         credentials = getattr(self._store, "get_host_creds", None)
         if credentials is None:
             return  # a database
         from mlflow.utils.rest_utils import http_request
 
-        # Any answer will do: what the server thinks of us, the first call tells.
+        # Any answer is enough; the first request reports whether it accepts us.
         http_request(
             credentials(),
             "/health",
@@ -73,7 +73,7 @@ class Server:
         )
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except QnError:
@@ -84,32 +84,32 @@ class Server:
     # -------------------------------------------------------------------------------- experiments
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment of that name, which is made if there is none."""
-        with self._asking():
+        """Return the id of the experiment with that name; create it if there is none."""
+        with self._errors():
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 try:
                     return str(self._client.create_experiment(name))
-                except Exception:  # somebody else was first, or it cannot be
+                except Exception:  # another process was first, or the request is not allowed
                     found = self._client.get_experiment_by_name(name)
                     if found is None:
                         raise
             if found.lifecycle_stage != "active":
-                hint = "restore it, or name another"
+                hint = "restore it, or use another name"
                 raise StorageError(f"experiment {name} is deleted", file=self.name, hint=hint)
             return str(found.experiment_id)
 
     def experiment_named(self, name: str) -> str:
-        """The id of the experiment of that name. Raises StorageError if there is none."""
-        with self._asking():
+        """Return the id of the experiment with that name. Raises StorageError without one."""
+        with self._errors():
             found = self._client.get_experiment_by_name(name)
         if found is None:
             raise StorageError(f"no experiment {name}", file=self.name)
         return str(found.experiment_id)
 
     def experiment_names(self) -> dict[str, str]:
-        """The names of the experiments by their ids."""
-        with self._asking():
+        """Return the names of all experiments by their ids."""
+        with self._errors():
             return {
                 str(one.experiment_id): str(one.name)
                 for one in _pages(self._client.search_experiments)
@@ -118,17 +118,17 @@ class Server:
     # --------------------------------------------------------------------------------------- runs
 
     def create(self, experiment: str, id: str, started: int, tags: Mapping[str, str]) -> str:
-        """A new run, called after our id; returns MLflow's."""
-        with self._asking():
+        """Create a run named after our id; return MLflow's id."""
+        with self._errors():
             run = self._client.create_run(
                 experiment, start_time=started, tags=dict(tags), run_name=id
             )
             return str(run.info.run_id)
 
     def find(self, id: str) -> Run | None:
-        """The run that an experiment of ours is there, whatever its own id and experiment are."""
-        wanted = f"tags.`{names.ID_TAG}` = '{id}'"  # an id holds no quote
-        with self._asking():
+        """Return the run with our id, in any experiment of MLflow; None without one."""
+        wanted = f"tags.`{names.ID_TAG}` = '{id}'"  # an id has no quote
+        with self._errors():
             everywhere = [one.experiment_id for one in _pages(self._client.search_experiments)]
             for at in range(0, len(everywhere), _MANY):
                 found = self._client.search_runs(
@@ -139,18 +139,18 @@ class Server:
         return None
 
     def runs(self, experiment: str) -> Iterator[Run]:
-        """The runs of an experiment, oldest first."""
-        with self._asking():
+        """Yield the runs of an experiment, oldest first."""
+        with self._errors():
             yield from _pages(self._client.search_runs, [experiment], order_by=["start_time ASC"])
 
     def run(self, run_id: str) -> Run:
-        """One run, by MLflow's id."""
-        with self._asking():
+        """Return a run by MLflow's id."""
+        with self._errors():
             return self._client.get_run(run_id)
 
     def history(self, run_id: str, name: str) -> list[Value]:
-        """Every value of a metric, by step and time."""
-        with self._asking():
+        """Return all values of a metric, by step and time."""
+        with self._errors():
             found = [
                 (str(one.key), float(one.value), int(one.timestamp), int(one.step))
                 for one in self._client.get_metric_history(run_id, name)
@@ -164,14 +164,14 @@ class Server:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Adds to a run, in as many calls as it takes. What is there already stays one."""
+        """Add values, parameters and tags to a run. Sending a value again changes nothing."""
         from mlflow.entities import Metric, Param, RunTag
 
-        with self._asking():
+        with self._errors():
             for at in range(0, len(values), PER_CALL):
                 part = [Metric(*value) for value in values[at : at + PER_CALL]]
                 self._client.log_batch(run_id, metrics=part)
-            # It splits these itself.
+            # The client splits these by itself.
             self._client.log_batch(
                 run_id,
                 params=[Param(*pair) for pair in (params or {}).items()],
@@ -179,29 +179,29 @@ class Server:
             )
 
     def end(self, run_id: str, status: str, ended: int) -> None:
-        """Says how the run ended, and when."""
+        """Set the final status and the end of a run."""
         from mlflow.entities import RunStatus
 
-        with self._asking():
-            # The client's own method prints on standard output.
+        with self._errors():
+            # The client's method prints on standard output.
             self._store.update_run_info(run_id, RunStatus.from_string(status), ended, None)
 
     # ---------------------------------------------------------------------------------- artifacts
 
     def upload(self, run_id: str, path: str) -> None:
-        """Puts a file among our artifacts of a run, in place of one of its name."""
-        with self._asking():
+        """Add a file to our artifacts of a run, or replace it."""
+        with self._errors():
             self._client.log_artifact(run_id, path, names.FOLDER)
 
     def files(self, run_id: str) -> list[str]:
-        """The names of our artifacts of a run."""
-        with self._asking():
+        """Return the names of our artifacts of a run."""
+        with self._errors():
             found: Iterable[Any] = self._client.list_artifacts(run_id, names.FOLDER)
             return [str(one.path).rpartition("/")[2] for one in found if not one.is_dir]
 
     def download(self, run_id: str, name: str, folder: str) -> str:
-        """Fetches one of our artifacts into a folder; returns the file."""
-        with self._asking():
+        """Download one of our artifacts to a folder; return the path."""
+        with self._errors():
             return str(self._client.download_artifacts(run_id, f"{names.FOLDER}/{name}", folder))
 
 
@@ -216,7 +216,7 @@ def _pages(search: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
 
 
 def _cause(error: BaseException) -> str:
-    """In one line what lies at the bottom: MLflow wraps `connection refused` three times."""
+    """Return the root cause in one line: MLflow wraps `connection refused` three times."""
     bottom = error
     while bottom.__cause__ is not None or bottom.__context__ is not None:
         bottom = bottom.__cause__ or bottom.__context__ or bottom

@@ -1,6 +1,6 @@
-"""The sink: a run in MLflow that grows while the loop goes on and does not wait for it.
+"""The plugin: sends a run to MLflow during the run, in the background.
 
-It is on when it is named, by `--plugins mlflow` or in a `plugins` section.
+It is active when it is named, by `--plugins mlflow` or in a `plugins` section.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from qn_tracking_mlflow.delivery import Delivery
 
 WAITING = 100_000
-"""Episodes that wait for the server at most; what comes then is left to `qn-exp mlflow export`."""
+"""The largest number of queued episodes; `qn-exp mlflow export` sends the rest."""
 
 
 class Mlflow:
-    """One run.
+    """Sends one run.
 
-    `uri` is that of the server, without it MLFLOW_TRACKING_URI; `experiment` the name of the
-    experiment there, without it the configuration's; `files` whether the files of the run (journal,
-    configuration, packages, patch) go there beside the record; `timeout` the seconds that the end
-    of the run waits for what is not there yet. Raises ConfigError for what makes no sense.
+    `uri` is the server (default: MLFLOW_TRACKING_URI); `experiment` the name of the experiment in
+    MLflow (default: the name of the configuration); `files` says whether to send the files of the
+    run (journal, configuration, packages, patch) with the record; `timeout` is how many seconds the
+    end of the run waits for the server. Raises ConfigError for an invalid option.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Mlflow:
         self._uri = uri_of(uri)
         self._name = check_experiment(experiment)
         if type(files) is not bool:
-            raise _wrong("files", f"expected true or false, got {files!r}")
+            raise _invalid("files", f"expected true or false, got {files!r}")
         if type(timeout) not in (int, float) or not 0 <= timeout < 1e9:
-            raise _wrong("timeout", f"expected seconds, got {timeout!r}")
+            raise _invalid("timeout", f"expected seconds, got {timeout!r}")
         self._files, self._timeout = files, timeout
         self._experiments: str | None = None
         self._delivery: Delivery
@@ -60,7 +60,7 @@ class Mlflow:
 
     @hookimpl
     def run_start(self, run: RunInfo) -> Mapping[str, Any]:
-        """Makes the run in MLflow; a server that does not answer stops the run here, at once."""
+        """Create the run in MLflow. Raises PluginError if the server does not answer."""
         from qn_tracking_mlflow import content
         from qn_tracking_mlflow.delivery import Delivery
         from qn_tracking_mlflow.server import Server
@@ -82,7 +82,7 @@ class Mlflow:
 
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
-        """Leaves the episode to the thread that talks to the server."""
+        """Queue the episode for the background thread."""
         if len(self._outbox) < WAITING:
             self._outbox.put(episode)
         else:
@@ -90,7 +90,7 @@ class Mlflow:
 
     @hookimpl
     def run_end(self, experiment: Experiment) -> None:
-        """Waits for the rest. Raises PluginError naming what is not there."""
+        """Wait for the background thread. Raises PluginError if data could not be sent."""
         self._outbox.put(experiment)
         left = self._outbox.close(self._timeout)
         missing = self._left_out + sum(type(one) is Episode for one in left)
@@ -119,11 +119,11 @@ class Mlflow:
 
 
 def check_experiment(name: object) -> str | None:
-    """The option, if MLflow takes it for a name. Raises ConfigError."""
+    """Return the option if it is a valid name. Raises ConfigError."""
     if name is None or (type(name) is str and name.strip() and len(name) <= 500):
         return name
-    raise _wrong("experiment", f"expected a name, got {redact_text(repr(name)[:60])}")
+    raise _invalid("experiment", f"expected a name, got {redact_text(repr(name)[:60])}")
 
 
-def _wrong(option: str, cause: str) -> ConfigError:
+def _invalid(option: str, cause: str) -> ConfigError:
     return ConfigError(cause, file="plugin mlflow", field=option)

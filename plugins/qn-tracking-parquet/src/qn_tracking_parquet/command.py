@@ -1,4 +1,4 @@
-"""`qn-exp parquet export`: runs that are over, into the datasets."""
+"""`qn-exp parquet export`: writes stored experiments to the datasets."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from qn_tracking_parquet.export import Exported
 
 EXAMPLES = """examples:
-  qn-exp parquet export @1 @2         the latest two
+  qn-exp parquet export @1 @2         the latest two experiments
   qn-exp parquet export --all         every experiment that has a record
 
-An experiment that was exported before is written anew, with the tags that it has by now.
+Exporting an experiment again replaces its files, with its current tags.
 """
 
 
@@ -33,7 +33,7 @@ class ParquetCommand:
 
     @hookimpl
     def register_commands(self, commands: Commands) -> None:
-        """Called for help, and when the command is asked for."""
+        """Called for the help, and to run the command."""
         commands.add(
             "qn-exp",
             "parquet export",
@@ -54,7 +54,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command; 3 if one could not be exported, and the others are."""
+    """Run the command; return 3 if one experiment failed."""
     from qn_tracking.plugin import write
     from qn_tracking_parquet import dataset, sink
     from qn_tracking_parquet.export import export
@@ -69,11 +69,11 @@ def run(args: Namespace) -> int:
     exported, errors = each(
         ids, lambda id: export(experiments, id, target, compression), "exporting"
     )
-    _tell(args, target, exported, errors)
+    _print(args, target, exported, errors)
     return 3 if errors else 0
 
 
-def _tell(
+def _print(
     args: Namespace, target: str, exported: Sequence[Exported], errors: Sequence[str]
 ) -> None:
     without = [one.id for one in exported if one.episodes is None]
@@ -91,8 +91,8 @@ def _tell(
         return
     if without:
         warn(
-            f"{len(without)} of {len(exported)} without their episodes, which are not here"
-            " (git carries records, bundles carry all)"
+            f"{len(without)} of {len(exported)} without episodes: the journal is not available"
+            " (git has only records; bundles have all files)"
         )
     runs = f"{len(exported):,} experiment{'' if len(exported) == 1 else 's'}"
     print(f"exported {runs}, {episodes:,} episodes, to {printable(target)}")

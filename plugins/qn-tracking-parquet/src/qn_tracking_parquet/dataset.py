@@ -1,11 +1,11 @@
-"""The folder of the two datasets: which file an experiment is, and when it is there.
+"""The folder of the two datasets, and the files of an experiment in it.
 
     FOLDER/runs/environment=…/brain=…/<id>.parquet
     FOLDER/episodes/environment=…/brain=…/<id>.parquet
 
-A file is written under another name in `FOLDER/.partial`, where no reader looks, and renamed when
-it is whole. The same experiment is the same file. Its writer holds a lock for as long as it lives:
-what is left there without one is of a process that was killed, and the next writer removes it.
+A file is written in `FOLDER/.partial`, which readers ignore, and renamed when it is complete. Its
+writer holds a lock. A file there without a lock belongs to a process that was killed, and the next
+writer removes it. Each experiment has one file per dataset.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
-"""What stands for null in the name of a partition, in Hive and all that read as it does."""
+"""The name of the partition for null, in Hive and compatible readers."""
 LONGEST = 200
-"""Bytes of the name of a partition; file systems end at 255."""
+"""The longest name of a partition in bytes; file systems allow 255."""
 _JUST_MADE = 60.0
 
 
 def partition(subject: Subject) -> str:
-    """The folder of an experiment below `runs` and `episodes`; its parts cannot lead elsewhere."""
+    """Return the folder of an experiment below `runs` and `episodes`, from encoded names."""
     return join(f"environment={_segment(subject.environment)}", f"brain={_segment(subject.brain)}")
 
 
 def _segment(value: str) -> str:
-    """A value as Hive, Arrow, DuckDB and Polars encode it: what is no plain character as %XX.
+    """Encode a value as Hive, Arrow, DuckDB and Polars do: other characters as %XX.
 
-    One that is too long for a name keeps its beginning, and a digest of the whole.
+    A value that is too long for a name keeps its beginning and gets a digest.
     """
     if not value:
         return NOTHING
@@ -57,12 +57,12 @@ def _segment(value: str) -> str:
 
 
 def place(folder: str, table: str, subject: Subject, id: str) -> str:
-    """The file of an experiment in one of the tables."""
+    """Return the file of an experiment in one of the datasets."""
     return join(folder, table, partition(subject), f"{check_id(id)}.parquet")
 
 
 def check_compression(name: object) -> str:
-    """The name, if files can be compressed so. Raises ConfigError."""
+    """Return the name if it is a supported compression. Raises ConfigError."""
     if name not in COMPRESSIONS:
         raise ConfigError(
             f"expected one of {', '.join(COMPRESSIONS)}, got {name!r}",
@@ -73,7 +73,7 @@ def check_compression(name: object) -> str:
 
 
 class Draft:
-    """A file that is being written; only `publish` lets anybody see it. Raises StorageError."""
+    """A file that is being written; `publish` makes it visible. Raises StorageError."""
 
     def __init__(self, folder: str, schema: pa.Schema, compression: str) -> None:
         import pyarrow.parquet
@@ -88,12 +88,12 @@ class Draft:
         )
 
     def write(self, rows: pa.Table) -> None:
-        """Adds the rows, as one group of their own. Raises StorageError."""
+        """Write the rows as one row group. Raises StorageError."""
         with write.naming(self.path):
             self._writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
 
     def publish(self, path: str) -> None:
-        """Gives the file its name, whole and durable, in place of one that has it already."""
+        """Give the complete, durable file its name; it replaces an existing one."""
         try:
             with write.naming(self.path):
                 self._writer.close()
@@ -107,7 +107,7 @@ class Draft:
             self.discard()
 
     def discard(self) -> None:
-        """Removes what was written, unless it was published."""
+        """Remove the file, unless it was published."""
         with suppress(OSError):
             os.unlink(self.path)
         self._file.mute()
@@ -117,10 +117,10 @@ class Draft:
 
 
 class _OwnFile(io.FileIO):
-    """Locked, and written to by the process that opened it and no other.
+    """A locked file that only the process that opened it can write.
 
-    A forked copy of the simulation that ends closes its copy of the Parquet writer, too, which
-    would write its last bytes into the middle of ours.
+    When a forked copy of the simulation ends, it closes its copy of the Parquet writer, which would
+    write its last bytes into the middle of the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -130,18 +130,18 @@ class _OwnFile(io.FileIO):
         fcntl.flock(self.fileno(), fcntl.LOCK_EX)
 
     def write(self, data: Any, /) -> int:
-        """Every byte. Raises OSError."""
+        """Write all bytes. Raises OSError."""
         if os.getpid() == self._pid:
             write.write_all(self.fileno(), data)
         return len(data)
 
     def mute(self) -> None:
-        """From now on nothing is written, whatever a Parquet writer still has to say."""
+        """Ignore all further writes of the Parquet writer."""
         self._pid = 0
 
 
 def sweep(folder: str) -> None:
-    """Removes what a process that was killed left unfinished; what is in use stays."""
+    """Remove unfinished files of processes that were killed."""
     partial = join(folder, ".partial")
     with suppress(OSError):
         for name in os.listdir(partial):
@@ -150,7 +150,7 @@ def sweep(folder: str) -> None:
 
 
 def _remove_if_left(path: str) -> None:
-    # One that was made this instant may not have its lock yet.
+    # A new file may not have its lock yet.
     if not path.endswith(".tmp") or time.time() - os.stat(path).st_mtime < _JUST_MADE:
         return
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""An experiment whose record is stored, as files of the two datasets."""
+"""Writes a stored experiment to the files of the two datasets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qn_tracking_parquet.episodes import EpisodeFile
 
 @frozen(kw_only=True)
 class Exported:
-    """What was written of an experiment; `episodes` is None where its journal is not here."""
+    """The outcome for an experiment; `episodes` is None if its journal is not available."""
 
     id: str
     path: str
@@ -22,9 +22,9 @@ class Exported:
 
 
 def export(experiments: str, id: str, folder: str, compression: str) -> Exported:
-    """Writes the files of an experiment, or writes them anew.
+    """Write the files of an experiment, or replace them.
 
-    Raises StorageError for a record or a journal that cannot be read, or that do not agree, and
+    Raises StorageError if the record or the journal cannot be read, or if they do not match;
     FileNotFoundError if there is no record.
     """
     experiment = read.experiment(paths.record(experiments, id))
@@ -54,14 +54,14 @@ def _episodes(
 
 
 def publish_episodes(file: EpisodeFile, experiment: Experiment, folder: str) -> None:
-    """Lets the episodes be seen. Before the run is: whoever finds a run finds its episodes."""
+    """Publish the episodes. This comes before the run, so that every visible run has episodes."""
     file.publish(dataset.place(folder, "episodes", experiment.subject, experiment.id))
 
 
 def write_run(
     experiment: Experiment, tags: Mapping[str, str], folder: str, compression: str
 ) -> str:
-    """Writes the one row of a run; returns its file. Raises StorageError."""
+    """Write the row of a run; return its file. Raises StorageError."""
     path = dataset.place(folder, "runs", experiment.subject, experiment.id)
     draft = dataset.Draft(folder, tables.runs_schema(), compression)
     try:

@@ -1,6 +1,6 @@
-"""The sink: a run's episodes into a hidden file as they come, both files in their place at its end.
+"""The plugin: writes episodes to a hidden file during a run, and publishes both files at its end.
 
-It is on when it is named, by `--plugins parquet` or in a `plugins` section.
+It is active when it is named, by `--plugins parquet` or in a `plugins` section.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ FOLDER = join("exports", "parquet")
 
 
 class Parquet:
-    """Files of one run.
+    """Writes the files of one run.
 
-    `folder` holds both datasets; without it they are in `exports/parquet` beside the folder of the
-    experiments, and a relative one is taken from there as well. Raises ConfigError for an option
-    that makes no sense.
+    `folder` has both datasets (default: `exports/parquet`); it is relative to the parent of the
+    experiments folder. Raises ConfigError for an invalid option.
     """
 
     def __init__(self, folder: str | None = None, compression: str = "zstd") -> None:
@@ -32,7 +31,7 @@ class Parquet:
 
     @hookimpl
     def run_start(self, run: RunInfo) -> None:
-        """Opens the hidden file: what cannot be written is said before the first episode."""
+        """Open the hidden file, so that errors appear before the first episode."""
         self._experiments = run.experiments_dir
         self._folder = folder_of(run.experiments_dir, self._given)
         dataset.sweep(self._folder)
@@ -40,7 +39,7 @@ class Parquet:
 
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
-        """Keeps the episode; a full disk shows here at the end of a row group."""
+        """Add the episode. If the disk is full, a row group fails here."""
         try:
             self._file.add(episode)
         except Exception as error:
@@ -49,10 +48,10 @@ class Parquet:
 
     @hookimpl
     def run_end(self, experiment: Experiment) -> None:
-        """Gives both files their names.
+        """Publish both files.
 
-        After an error the stored record decides, which knows by its journal which episodes there
-        were; a run that was refused before its first episode leaves nothing.
+        After an error they are made from the stored record and its journal instead. A run that was
+        refused before its first episode leaves no files.
         """
         good = experiment.error is None and self._broken is None
         try:
@@ -69,20 +68,20 @@ class Parquet:
             self._file.discard()
 
     def _is_stored(self, id: str) -> bool:
-        """Whether `json_storage`, which hears the end first, has saved the record."""
+        """Whether `json_storage`, whose `run_end` is called first, has saved the record."""
         root = self._experiments
         return root is not None and lexists(paths.record(root, id))
 
 
 def check_folder(folder: object) -> str | None:
-    """The option, if it can be a folder. Raises ConfigError."""
+    """Return the option if it can be a folder. Raises ConfigError."""
     if folder is None or (type(folder) is str and folder and "\x00" not in folder):
         return folder
     raise ConfigError(f"expected a folder, got {folder!r}", file="plugin parquet", field="folder")
 
 
 def folder_of(experiments: str | None, given: str | None) -> str:
-    """Where the datasets are, of the experiments in a folder."""
+    """Return the folder of the datasets for a folder of experiments."""
     if given is not None and isabs(given):
         return given
     return join(dirname((experiments or "experiments").rstrip("/")), given or FOLDER)

@@ -1,1 +1,1 @@
-"""Runs and episodes of qn-tracking in a team's PostgreSQL, while they happen, and back again."""
+"""Stores runs and episodes in a PostgreSQL database during the run, and brings them back."""

@@ -1,4 +1,4 @@
-"""`qn-exp postgres …`: what the server has, and the ways there and back."""
+"""`qn-exp postgres …`: lists what the server has, sends experiments and brings them back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ class PostgresCommand:
     @hookimpl
     def register_commands(self, commands: Commands) -> None:
         for name, help, arguments, run in (
-            ("list", "what the server has, newest first", ask.list_arguments, ask.run_list),
-            ("show", "one experiment of the server", ask.show_arguments, ask.run_show),
-            ("pull", "bring experiments of the server here", move.pull_arguments, move.run_pull),
-            ("push", "send stored experiments there", move.push_arguments, move.run_push),
+            (
+                "list",
+                "list the experiments on the server, newest first",
+                ask.list_arguments,
+                ask.run_list,
+            ),
+            ("show", "show one experiment of the server", ask.show_arguments, ask.run_show),
+            ("pull", "download experiments from the server", move.pull_arguments, move.run_pull),
+            ("push", "send stored experiments to the server", move.push_arguments, move.run_push),
             ("flush", "send the runs that wait for the server", place.arguments, move.run_flush),
-            ("status", "the server, and what waits for it", place.arguments, ask.run_status),
+            (
+                "status",
+                "show the server, and the runs that wait for it",
+                place.arguments,
+                ask.run_status,
+            ),
             ("init", "create the tables, or upgrade them", place.arguments, move.run_init),
         ):
             commands.add("qn-exp", f"postgres {name}", help=help, arguments=arguments, run=run)

@@ -1,4 +1,4 @@
-"""`qn-exp postgres list`, `show` and `status`: what the server has."""
+"""`qn-exp postgres list`, `show` and `status`: print what the server has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 def list_arguments(parser: ArgumentParser) -> None:
     """The options of `list`."""
     for name in ("environment", "brain", "family"):
-        parser.add_argument(f"--{name}", action="append", default=[], metavar="NAME", help="only")
+        parser.add_argument(
+            f"--{name}", action="append", default=[], metavar="NAME", help=f"only this {name}"
+        )
     parser.add_argument(
         "--status",
         action="append",
@@ -31,7 +33,9 @@ def list_arguments(parser: ArgumentParser) -> None:
         help=", ".join(read.STATUSES) + "; unfinished: no record yet",
     )
     parser.add_argument(
-        "--since", metavar="WHEN", help="started then or later: 2026-01-31T12:00 (UTC), or 7d"
+        "--since",
+        metavar="WHEN",
+        help="started at this time or later: 2026-01-31T12:00 (UTC), or 7d",
     )
     parser.add_argument(
         "--limit", type=_limit, default=LIMIT, metavar="N", help=f"0 for all (default: {LIMIT})"
@@ -61,11 +65,11 @@ def _since(text: str | None) -> datetime | None:
         return datetime.fromtimestamp(microseconds(text) / 1_000_000, UTC)
     except (ValueError, OverflowError):
         hint = "2026-01-31, 2026-01-31T12:00 or an age such as 7d"
-        raise UsageError(f"--since {text[:40]!r} is no time", hint=hint) from None
+        raise UsageError(f"--since {text[:40]!r} is not a time", hint=hint) from None
 
 
 def run_list(args: Namespace) -> int:
-    """Prints the newest experiments that fit."""
+    """Print the newest matching experiments."""
     from qn_tracking.plugin import statuses_of
     from qn_tracking_postgres import reading, schema
 
@@ -155,7 +159,7 @@ def show_arguments(parser: ArgumentParser) -> None:
 
 
 def run_show(args: Namespace) -> int:
-    """Prints one experiment."""
+    """Print one experiment."""
     from qn_tracking.plugin import check_id, plain
     from qn_tracking_postgres import reading, schema
 
@@ -201,11 +205,11 @@ def _print(experiment: Experiment, episodes: int) -> None:
     sys.stdout.write(rows(known))
     config = plain(experiment.config.data)
     sys.stdout.write(rows((f"config {key}", value) for key, value in config.items()))
-    print(f"qn-exp postgres pull {experiment.id} brings all of it here")
+    print(f"qn-exp postgres pull {experiment.id} downloads all of it")
 
 
 def run_status(args: Namespace) -> int:
-    """Prints what is known of the server; 3 if it cannot be asked."""
+    """Print the state of the server; return 3 if it cannot be reached."""
     from qn_tracking.plugin import rows
     from qn_tracking_postgres import reading, schema, spool
 
@@ -225,8 +229,8 @@ def run_status(args: Namespace) -> int:
     except StorageError as error:
         failed = error
     if args.json:
-        said = None if failed is None else str(failed)
-        print_plain({**about, "waiting": waiting, "error": said})
+        text = None if failed is None else str(failed)
+        print_plain({**about, "waiting": waiting, "error": text})
     else:
         shown = {**about, "waiting": f"{len(waiting):,} in {spool.folder(experiments)}"}
         sys.stdout.write(rows(shown.items(), ""))

@@ -1,4 +1,4 @@
-"""`qn-exp postgres pull`, `push`, `flush` and `init`: there and back."""
+"""`qn-exp postgres pull`, `push`, `flush` and `init`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def pull_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--recover",
         action="store_true",
-        help="of a run that has died make a record, of the episodes that arrived",
+        help="make the record of a crashed run from the episodes on the server",
     )
     place.arguments(parser)
 
 
 def run_pull(args: Namespace) -> int:
-    """Brings experiments here."""
+    """Download experiments."""
     from qn_tracking.plugin import arrival, check_id
     from qn_tracking_postgres import reading, schema
     from qn_tracking_postgres.server import UnreachableError
@@ -47,13 +47,13 @@ def run_pull(args: Namespace) -> int:
             except QnError as error:
                 errors.append((text, error))
                 print(f"error: {error}", file=sys.stderr)
-    return _told(args, done, errors)
+    return _report(args, done, errors)
 
 
-def _told(
+def _report(
     args: Namespace, done: list[tuple[str, str]], errors: list[tuple[str, QnError]], **more: Any
 ) -> int:
-    """Prints what became of each; the exit code."""
+    """Print the outcomes; return the exit code."""
     if args.json:
         print_plain(
             {
@@ -77,7 +77,7 @@ def push_arguments(parser: ArgumentParser) -> None:
 
 
 def run_push(args: Namespace) -> int:
-    """Sends experiments there."""
+    """Send experiments."""
     from qn_tracking.plugin import paths
     from qn_tracking_postgres import schema
     from qn_tracking_postgres.sending import send_stored
@@ -101,11 +101,11 @@ def run_push(args: Namespace) -> int:
             except QnError as error:
                 errors.append((id, error))
                 print(f"error: {error}", file=sys.stderr)
-    return _told(args, done, errors)
+    return _report(args, done, errors)
 
 
 def run_flush(args: Namespace) -> int:
-    """Sends what waits."""
+    """Send the runs that wait."""
     from qn_tracking_postgres import spool
     from qn_tracking_postgres.delivery import flush
 
@@ -114,8 +114,8 @@ def run_flush(args: Namespace) -> int:
     for _, error in found.errors:
         print(f"error: {error}", file=sys.stderr)
     if found.busy:
-        warn("somebody else is sending them")
-    return _told(
+        warn("another process is sending them")
+    return _report(
         args,
         [(id, "sent") for id in found.sent],
         list(found.errors),
@@ -124,7 +124,7 @@ def run_flush(args: Namespace) -> int:
 
 
 def run_init(args: Namespace) -> int:
-    """Makes the tables."""
+    """Create or upgrade the tables."""
     from qn_tracking_postgres import schema
 
     server = place.server_of(args)

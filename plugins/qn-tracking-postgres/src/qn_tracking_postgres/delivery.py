@@ -1,4 +1,4 @@
-"""The way of one run to the server: its episodes as they come, its record at the end."""
+"""Sends one run to the server: its episodes during the run, its record at the end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 Item = Episode | Sealed
 
 BACKLOG = 50_000
-"""Episodes that wait in memory while the server is away, if a journal has them as well."""
+"""The largest number of episodes in memory, if a journal has them as well."""
 CLOSE_SECONDS = 1.0
 
 
 def flush(
     server: Server, experiments: str, stop: Callable[[], bool] = lambda: False
 ) -> spool.Flushed:
-    """Sends what earlier runs have left, if anything, until `stop` says so. Raises StorageError."""
+    """Send the runs that wait, until `stop` returns True. Raises StorageError."""
     if not spool.waiting(experiments):
         return spool.Flushed()
     with schema.prepared(server) as connection:
@@ -45,11 +45,11 @@ def flush(
 
 
 class Delivery:
-    """A connection that is made again when it is lost, and what goes over it.
+    """Sends items over a connection, which it makes again when it is lost.
 
-    `reached` tells whether the server ever answered; `refused` what it said for good: from then on
-    everything is dropped. `behind` says that it was away for so long that the episodes will be
-    taken from their journal at the end.
+    `reached` says whether the server has ever answered. `refused` is a final error; after it, all
+    items are dropped. `behind` says that the server was away for so long that the episodes will be
+    read from the journal at the end.
     """
 
     def __init__(self, server: Server, run: Run, experiments: str | None) -> None:
@@ -65,7 +65,7 @@ class Delivery:
         self._closed = False
 
     def open(self) -> Connection[Any]:
-        """Connects, sees to the tables, makes the run known. Raises StorageError."""
+        """Connect, create the tables if needed, and insert the run. Raises StorageError."""
         connection = self._server.connect()
         try:
             schema.prepare(self._server, connection)
@@ -79,7 +79,7 @@ class Delivery:
         return connection
 
     def deliver(self, items: Sequence[Item]) -> None:
-        """Sends some episodes, and after the last one the record; all of them, or it raises."""
+        """Send episodes, and the record after the last one. Raises unless all were sent."""
         sealed = [item for item in items if isinstance(item, Sealed)]
         if self.refused is not None or (self.behind and not sealed):
             return
@@ -97,7 +97,7 @@ class Delivery:
                     return
                 raise
             finally:
-                if self._closed:  # while we hung in it
+                if self._closed:  # while this call was waiting
                     self._drop()
 
     def _send(
@@ -123,7 +123,7 @@ class Delivery:
             connection.close()
 
     def close(self) -> None:
-        """Ends the connection; if a delivery hangs in it, as soon as that comes back."""
+        """Close the connection; if a request is waiting, close it when that returns."""
         self._closed = True
         if self._lock.acquire(timeout=CLOSE_SECONDS):
             try:

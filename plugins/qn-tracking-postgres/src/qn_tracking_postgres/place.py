@@ -1,4 +1,4 @@
-"""The options of every command that say where the server is."""
+"""The options of every command for the connection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ OURS = "postgres"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Adds them."""
+    """Add the options."""
     group = parser.add_argument_group(
-        "where",
-        "By default what the project's pyproject.toml says of the plugin, and PGHOST, PGDATABASE,"
-        " PGSERVICE … of the environment.",
+        "connection",
+        "Default: the options of the plugin in the project's pyproject.toml, and PGHOST,"
+        " PGDATABASE, PGSERVICE … of the environment.",
     )
     group.add_argument("--dsn", metavar="TEXT", help="connection string without a password")
     group.add_argument("--dsn-env", metavar="NAME", help="environment variable that holds one")
@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def server_of(args: Namespace) -> Server:
-    """The server that they name, or the project, or the environment. Raises ConfigError."""
+    """Return the server of the options, the project or the environment. Raises ConfigError."""
     from qn_tracking.plugin import project
     from qn_tracking_postgres.server import SCHEMA, Server
 

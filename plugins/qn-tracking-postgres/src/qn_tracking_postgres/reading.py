@@ -1,8 +1,7 @@
-"""Reading: what the server has, as questions about it; and whole experiments, on their way back.
+"""Reads from the server: lists of experiments, and whole experiments.
 
-What comes from there was written by others. Every column is asked for as the type that is expected,
-text no longer than it is shown, documents no larger than a file may be; and an experiment comes in
-by the same door as a file from elsewhere.
+Other people wrote the data. So every column is cast to its type, text is cut to a maximal length,
+documents are limited in size, and an experiment passes the same checks as an imported file.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ if TYPE_CHECKING:
 UNFINISHED = "unfinished"
 CANDIDATES = 6
 FILES = 1000
-"""Files of a run, at most."""
+"""The largest number of files of a run."""
 SIZE = 500
-"""Episodes that are fetched at a time."""
+"""The number of episodes fetched at a time."""
 
 
-# --------------------------------------------------------------------------------------- questions
+# --------------------------------------------------------------------------------------- queries
 
 
 @frozen(kw_only=True)
 class Row:
-    """An experiment in a list; the status of a run without a record is `unfinished`."""
+    """An experiment in a list. The status of a run without a record is `unfinished`."""
 
     id: str
     started: str | None
@@ -73,7 +72,7 @@ COLUMNS = tuple(column.name for column in fields(Row))
 
 @frozen(kw_only=True)
 class Filters:
-    """Which experiments: any of the texts, where there are some; started at `since` or later."""
+    """Filters: one of the texts, if there are any; started at `since` or later."""
 
     environment: Sequence[str] = ()
     brain: Sequence[str] = ()
@@ -84,7 +83,7 @@ class Filters:
 
 
 def newest(connection: Connection[Any], filters: Filters) -> tuple[list[Row], int]:
-    """The newest experiments that fit, and how many there are in all."""
+    """Return the newest matching experiments, and the number of all experiments."""
     found = connection.execute(
         """
         SELECT id::text, to_char(started AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -124,7 +123,7 @@ def newest(connection: Connection[Any], filters: Filters) -> tuple[list[Row], in
 
 
 def counts(connection: Connection[Any]) -> dict[str, int]:
-    """How many runs, records among them, episodes, and bytes of tables and indexes."""
+    """Return the numbers of runs, records and episodes, and the bytes of the tables."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM experiments),"
         " (SELECT count(*) FROM episodes),"
@@ -136,9 +135,9 @@ def counts(connection: Connection[Any]) -> dict[str, int]:
 
 
 def resolve(connection: Connection[Any], text: str) -> str:
-    """The id that is meant by an id or the beginning of one.
+    """Return the id for an id or the beginning of one.
 
-    Raises UsageError if it may be several, StorageError if there is none.
+    Raises UsageError if it is ambiguous, StorageError if there is none.
     """
     found = connection.execute(
         "SELECT id::text FROM runs WHERE starts_with(id, %s) ORDER BY id = %s DESC, id LIMIT %s",
@@ -146,7 +145,9 @@ def resolve(connection: Connection[Any], text: str) -> str:
     ).fetchall()
     ids = [str(id) for (id,) in found if is_id(id)]
     if not ids:
-        raise StorageError("no experiment of this id is on the server", file="postgres", field=text)
+        raise StorageError(
+            "no experiment with this id is on the server", file="postgres", field=text
+        )
     if len(ids) > 1 and ids[0] != text:
         raise UsageError(f"{text} is ambiguous", hint=", ".join(ids))
     return ids[0]
@@ -156,7 +157,7 @@ def resolve(connection: Connection[Any], text: str) -> str:
 
 
 def document(connection: Connection[Any], id: str) -> bytes | None:
-    """The record as it was sent; None if there is none. Raises StorageError if it is too large."""
+    """Return the bytes of the record, or None. Raises StorageError if it is too large."""
     row = connection.execute(
         "SELECT CASE WHEN octet_length(document) <= %s THEN document::bytea END"
         " FROM experiments WHERE id = %s",
@@ -168,7 +169,7 @@ def document(connection: Connection[Any], id: str) -> bytes | None:
 
 
 def experiment(data: bytes, id: str) -> Experiment:
-    """A record from the server, every field of it checked. Raises StorageError."""
+    """Return a record from the server with all fields checked. Raises StorageError."""
     name = f"postgres: {id}"
     doc = RECORD.current(read.parse(data, name), name)
     read.same_id(doc, id, name)
@@ -176,7 +177,7 @@ def experiment(data: bytes, id: str) -> Experiment:
 
 
 def stored_episodes(connection: Connection[Any], id: str) -> int:
-    """How many episodes of a run are on the server."""
+    """Return the number of episodes of a run on the server."""
     row = connection.execute("SELECT count(*) FROM episodes WHERE id = %s", (id,)).fetchone()
     assert row is not None
     return int(row[0])
@@ -191,10 +192,10 @@ def pull(
     *,
     crashed: bool = False,
 ) -> arrival.Arrived:
-    """Makes an experiment of the server one of a folder of experiments, through its own door.
+    """Download an experiment to a folder of experiments, with the checks of an import.
 
-    With `crashed`, a run without a record, which has died, gets one as of `qn-exp recover`.
-    Raises StorageError for what contradicts itself, or what is here already.
+    With `crashed`, a run without a record gets one, as by `qn-exp recover`. Raises StorageError if
+    the data is inconsistent, or if another experiment with this id exists.
     """
     with tempfile.TemporaryDirectory(prefix="qn-postgres-") as stage:
         with server.transaction(connection):
@@ -204,10 +205,10 @@ def pull(
                     "has no record yet",
                     file="postgres",
                     field=id,
-                    hint="--recover makes one of a run that has died",
+                    hint="--recover makes the record of a crashed run",
                 )
             if data is not None:
-                experiment(data, id)  # the door takes any id, this one was asked for
+                experiment(data, id)  # checks that the record has this id
             _lay_out(connection, id, data, stage)
         try:
             if data is None:
@@ -217,14 +218,14 @@ def pull(
                     return one
                 raise one.error
         except StorageError as error:
-            # Where it was for a moment tells nobody anything.
+            # The temporary folder means nothing to the user.
             error.file = (error.file or "").replace(join(stage, ""), "postgres: ")
             raise
     raise StorageError("did not arrive", file="postgres", field=id)
 
 
 def _lay_out(connection: Connection[Any], id: str, data: bytes | None, stage: str) -> None:
-    """Writes an experiment into a folder as a folder of experiments has it."""
+    """Write an experiment into a folder, laid out as a folder of experiments."""
     folder = paths.run_folder(stage, id)
     with write.naming(folder):
         os.makedirs(folder)
@@ -254,7 +255,7 @@ def _file_names(connection: Connection[Any], id: str) -> list[str]:
     names = [name for (name,) in found]
     for name in names:
         if not is_id(name):
-            raise StorageError(f"{name!r} is no name of a file", file="postgres", field=id)
+            raise StorageError(f"{name!r} is not a valid file name", file="postgres", field=id)
     if len(names) > FILES:
         raise StorageError(f"more than {FILES} files", file="postgres", field=id)
     return names
@@ -287,7 +288,7 @@ def _bytes(value: Any, field: str) -> bytes:
 
 
 def _lines(connection: Connection[Any], id: str) -> Generator[bytes, None, None]:
-    """The journal of a run, line by line, as it was written."""
+    """Yield the lines of the journal of a run, as they were written."""
     with connection.cursor(name="qn_episodes") as cursor:
         cursor.itersize = SIZE
         cursor.execute(
@@ -302,7 +303,7 @@ def _lines(connection: Connection[Any], id: str) -> Generator[bytes, None, None]
 
 
 def _line(index: int, exact: bytes, timing: bytes) -> bytes:
-    # The door reads it again: what is no episode is found there.
+    # The import reads the line again and checks it.
     try:
         seconds = orjson.loads(timing)
     except ValueError:

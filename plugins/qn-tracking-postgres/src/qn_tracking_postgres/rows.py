@@ -1,4 +1,4 @@
-"""Records as rows: what is exact stays bytes, the rest is what a question in SQL can use."""
+"""Converts records to rows: exact bytes, and columns for queries in SQL."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from attrs import frozen
 from qn_tracking.plugin import Episode, Experiment, RunInfo, read
 
 NUL = b"\\u0000"
-"""How JSON writes the one character that no text of PostgreSQL can hold."""
+"""NUL in JSON; PostgreSQL cannot store it in a text."""
 
 
 @frozen(kw_only=True)
 class Run:
-    """A row of `runs`; `about` is the text of run.json, `config` that of config.yml."""
+    """A row of `runs`; `about` has the bytes of run.json, `config` those of config.yml."""
 
     id: str
     started: datetime | None
@@ -33,7 +33,7 @@ class Run:
 
 @frozen(kw_only=True)
 class Sealed:
-    """A run that is over: its row, its record as it is kept, and the files of its run by name."""
+    """A run that has ended: its row, the bytes of its record, and its files by name."""
 
     run: Run
     ended: datetime | None
@@ -42,7 +42,7 @@ class Sealed:
 
 
 def of_experiment(experiment: Experiment, document: bytes, files: Mapping[str, bytes]) -> Sealed:
-    """A run that is over; its host is told by run.json, if that is among the files."""
+    """Return the rows of a run that has ended; run.json has its host, if it is in `files`."""
     about = files.get("run.json")
     host = None if about is None else read.parse(about, "run.json").get("host")
     return Sealed(
@@ -54,7 +54,7 @@ def of_experiment(experiment: Experiment, document: bytes, files: Mapping[str, b
 
 
 def of_run(run: RunInfo, about: bytes, host: str) -> Run:
-    """A run that is about to start on this host."""
+    """Return the row of a run that is about to start on this host."""
     return _run(run, host, about, run.config.text.encode())
 
 
@@ -77,10 +77,10 @@ def _run(
 
 @frozen(kw_only=True)
 class Batch:
-    """Episodes as four texts, for the server to take apart: that is quicker than rows of ours.
+    """Episodes as four texts, which the server splits; that is faster than single rows.
 
-    `exact` and `timing` are JSON arrays whose elements are kept as they are; `at` is an array of
-    PostgreSQL. `shown` is `exact` without what its texts cannot hold, None if there is nothing.
+    `exact` and `timing` are JSON arrays whose elements are stored unchanged; `at` is an array of
+    PostgreSQL. `shown` is `exact` without NUL, or None if `exact` has none.
     """
 
     exact: str
@@ -90,7 +90,7 @@ class Batch:
 
 
 def of_episodes(episodes: Sequence[Episode]) -> Batch:
-    """Some episodes of one run."""
+    """Return episodes of one run as a batch."""
     exact = b"[%b]" % b",".join([episode.exact for episode in episodes])
     times = [episode.timing.get("at") for episode in episodes]
     return Batch(
@@ -101,20 +101,20 @@ def of_episodes(episodes: Sequence[Episode]) -> Batch:
     )
 
 
-def question(document: bytes) -> str:
-    """A record as jsonb takes it."""
+def as_jsonb(document: bytes) -> str:
+    """Return a record as text that jsonb accepts."""
     if NUL not in document:
         return document.decode()
     return orjson.dumps(clean(read.parse(document, "record"))).decode()
 
 
 def text(value: str) -> str:
-    """The text with every NUL as the sign for what cannot be shown."""
+    """Return the text with U+FFFD in place of NUL."""
     return value.replace("\0", "\ufffd")
 
 
 def clean(value: Any) -> Any:
-    """Plain data with every text as `text` makes it."""
+    """Return plain data with `text` applied to every text."""
     if type(value) is str:
         return text(value)
     if type(value) is dict:
@@ -125,7 +125,7 @@ def clean(value: Any) -> Any:
 
 
 def moment(started: str) -> datetime | None:
-    """The time that a record tells; None if it is none."""
+    """Return a time of a record; None if it is invalid."""
     from datetime import UTC
 
     try:

@@ -1,4 +1,4 @@
-"""The tables: created by whoever comes first, upgraded step by step, the future refused."""
+"""Creates the tables and upgrades them step by step; newer tables are refused."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from qn_tracking_postgres.server import Server
 
 VERSION = 2
-"""How many files there are in `steps/`: each leads to the version it is called after."""
+"""The number of files in `steps/`; each upgrades to the version in its name."""
 
 
 def prepare(server: Server, connection: Connection[Any]) -> None:
-    """Creates the tables, or brings them up to date; costs one question where they are.
+    """Create or upgrade the tables; one query if they are up to date.
 
-    Any number of clients may do so at once. Raises StorageError for tables of a newer plugin, and
-    for what this user may not do.
+    Several clients may do this at the same time. Raises StorageError if the tables are newer, or if
+    the user lacks a right.
     """
     with server.transaction(connection):
         if _version(server, connection) == VERSION:
             return
     with server.transaction(connection):
-        # Until this transaction ends; those who waited find the work done.
+        # Held until this transaction ends; other clients then find the tables.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(server.schema),))
         version = _version(server, connection)
         if version is None:
@@ -42,7 +42,7 @@ def prepare(server: Server, connection: Connection[Any]) -> None:
 
 @contextmanager
 def prepared(server: Server) -> Iterator[Connection[Any]]:
-    """A connection for those who write: the tables are there, or are made. Raises StorageError."""
+    """Yield a connection for writing; creates the tables if needed. Raises StorageError."""
     with server.connected() as connection:
         prepare(server, connection)
         yield connection
@@ -50,7 +50,7 @@ def prepared(server: Server) -> Iterator[Connection[Any]]:
 
 @contextmanager
 def checked(server: Server) -> Iterator[Connection[Any]]:
-    """A connection for those who read, and make nothing. Raises StorageError without tables."""
+    """Yield a connection for reading. Raises StorageError without current tables."""
     with server.connected() as connection:
         with server.transaction(connection):
             version = _version(server, connection)
@@ -61,7 +61,7 @@ def checked(server: Server) -> Iterator[Connection[Any]]:
 
 
 def _version(server: Server, connection: Connection[Any]) -> int | None:
-    """The version of the tables; 0 for a schema without any, None without a schema."""
+    """Return the version of the tables; 0 without tables, None without the schema."""
     found = connection.execute(
         "SELECT has_schema_privilege(n.oid, 'USAGE'), c.oid FROM pg_namespace n"
         " LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'version'"
@@ -71,7 +71,7 @@ def _version(server: Server, connection: Connection[Any]) -> int | None:
     if found is None:
         return None
     usable, table = found
-    if not usable:  # PostgreSQL itself would say that there is no such table
+    if not usable:  # otherwise PostgreSQL reports that the table does not exist
         cause = f"permission denied for schema {server.schema}"
         raise StorageError(cause, file="postgres", hint=GRANT)
     if table is None:
@@ -95,6 +95,6 @@ def _create(server: Server, connection: Connection[Any]) -> None:
 
 
 def lock_key(schema: str) -> int:
-    """The advisory lock that whoever makes the tables of a schema holds."""
+    """Return the key of the advisory lock for creating the tables of a schema."""
     digest = sha256(f"qn-tracking-postgres {schema}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

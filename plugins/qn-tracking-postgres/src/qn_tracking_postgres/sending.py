@@ -1,6 +1,6 @@
-"""Sending: whatever is sent twice changes nothing, and what contradicts is refused.
+"""Sends runs. Sending the same data twice changes nothing; different data for an id is refused.
 
-Every function works inside a transaction of the caller's.
+Every function works inside a transaction of the caller.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from qn_tracking.plugin import (
     read,
     structure,
 )
-from qn_tracking_postgres.rows import Run, Sealed, of_episodes, of_experiment, question
+from qn_tracking_postgres.rows import Run, Sealed, as_jsonb, of_episodes, of_experiment
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 SIZE = 500
-"""Episodes in a statement."""
+"""The number of episodes in a statement."""
 _INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
 
 
 class RefusedError(StorageError):
-    """The server has something else under this id: no second try will change that."""
+    """The server has different data for this id; trying again does not help."""
 
 
 def send_run(connection: Connection[Any], run: Run) -> None:
-    """Makes a run known; one that is known already stays as it is."""
+    """Insert a run, unless its id is known."""
     connection.execute(
         "INSERT INTO runs (id, started, host, environment, brain, family, seed, episodes_asked,"
         " about, config) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -51,8 +51,8 @@ def send_run(connection: Connection[Any], run: Run) -> None:
 
 
 def send_episodes(connection: Connection[Any], id: str, episodes: Sequence[Episode]) -> None:
-    """Adds those that are not there yet. Raises RefusedError if one that is there is another."""
-    # Of an array of type json the elements are the very text that was sent; jsonb would tidy it.
+    """Insert the missing episodes. Raises RefusedError if the server has a different one."""
+    # The elements of a json array keep their text; jsonb would change it.
     sent = connection.execute(
         "INSERT INTO episodes (id, index, seed, success, termination, steps, reward, counts,"
         " metrics, at, exact, timing)"
@@ -78,21 +78,21 @@ def _compare(connection: Connection[Any], id: str, episodes: Sequence[Episode]) 
     for index, exact in there:
         if ours[index] != exact:
             raise RefusedError(
-                f"another episode {index} of this id is on the server", file="postgres", field=id
+                f"another episode {index} with this id is on the server", file="postgres", field=id
             )
 
 
 def send_sealed(connection: Connection[Any], sealed: Sealed) -> bool:
-    """Adds a record and the files of its run; False if it was there already.
+    """Insert a record and its files; return False if the server had it already.
 
-    Raises RefusedError if another record of its id is.
+    Raises RefusedError if the server has another record with this id.
     """
     id = sealed.run.id
     send_run(connection, sealed.run)
     new = connection.execute(
         "INSERT INTO experiments (id, document, record, started, ended)"
         " VALUES (%s, %b, %s::jsonb, %s, %s) ON CONFLICT (id) DO NOTHING",
-        (id, sealed.document, question(sealed.document), sealed.run.started, sealed.ended),
+        (id, sealed.document, as_jsonb(sealed.document), sealed.run.started, sealed.ended),
     ).rowcount
     if not new:
         _compare_record(connection, id, sealed.document)
@@ -106,7 +106,7 @@ def send_sealed(connection: Connection[Any], sealed: Sealed) -> bool:
 
 
 def _compare_record(connection: Connection[Any], id: str, document: bytes) -> None:
-    """Compared as data if the bytes differ: git may have changed the ends of lines."""
+    """Compare records as data if the bytes differ: git may have changed line ends."""
     row = connection.execute("SELECT document FROM experiments WHERE id = %s", (id,)).fetchone()
     there = b"" if row is None else bytes(row[0])
     if there != document:
@@ -115,18 +115,18 @@ def _compare_record(connection: Connection[Any], id: str, document: bytes) -> No
         except QnError:
             same = False
         if not same:
-            cause = "another record of this id is on the server"
+            cause = "another record with this id is on the server"
             raise RefusedError(cause, file="postgres", field=id)
 
 
 def send_stored(
     connection: Connection[Any], experiments: str, id: str, *, partial: bool = False
 ) -> bool:
-    """Adds a stored experiment with the files of its run and its episodes, as far as they are
-    there; False if its record was on the server already.
+    """Send a stored experiment with its available files and episodes; return False if the server
+    had its record already.
 
-    With `partial`, the journal may begin later than at episode 0: the server has the others.
-    Raises StorageError for files that contradict the record, FileNotFoundError if there is none.
+    With `partial`, the journal may start after episode 0, because the server has the others.
+    Raises StorageError for files that do not match the record, FileNotFoundError without a record.
     """
     path = paths.record(experiments, id)
     folder = paths.run_folder(experiments, id)
@@ -143,7 +143,7 @@ def send_stored(
 
 
 def _files(experiment: Experiment, folder: str) -> dict[str, bytes]:
-    """The files that a record names, as they are named, and run.json."""
+    """Return run.json and the files that a record names, after checking their digests."""
     wanted: dict[str, str | None] = {"run.json": None}
     wanted.update((attachment.name, attachment.sha256) for attachment in experiment.attachments)
     found = {}
@@ -160,7 +160,7 @@ def _files(experiment: Experiment, folder: str) -> dict[str, bytes]:
 
 
 def _first(journal: str) -> int:
-    """The number of the first episode in a journal; 0 if that cannot be told."""
+    """Return the index of the first episode in a journal; 0 if it is unknown."""
     with open(journal, "rb") as stream:
         found = _INDEX.search(stream.readline(read.LIMIT))
     return int(found[1]) if found else 0
@@ -174,7 +174,7 @@ def _send_journal(connection: Connection[Any], experiment: Experiment, lines: re
         for episode in batch:
             tally.add(episode)
         send_episodes(connection, experiment.id, batch)
-    # A journal that could not be written to its end is shorter than the record, which says so.
+    # If `json_storage` failed, the journal is shorter than the record, which has the failure.
     torn = any(failure.plugin == "json_storage" for failure in experiment.failures)
     if whole and not torn and experiment.digests not in (None, tally.digests()):
         raise StorageError("does not hold the episodes of the record", file=lines.path)

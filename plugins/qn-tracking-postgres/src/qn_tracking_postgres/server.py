@@ -1,6 +1,6 @@
-"""Where the server is, and connections to it.
+"""The address of the server, and connections to it.
 
-What is not said here, libpq takes from its environment: PGHOST, PGDATABASE, PGSERVICE, PGPASSFILE …
+libpq reads other settings from the environment: PGHOST, PGDATABASE, PGSERVICE, PGPASSFILE …
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
 SCHEMA = "qn_tracking"
 OLDEST = 12
-"""The first release of PostgreSQL that has generated columns."""
-GRANT = "the README of qn-tracking-postgres tells what to grant"
+"""The first release of PostgreSQL with generated columns."""
+GRANT = "the README of qn-tracking-postgres lists the rights to grant"
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 120
 SECRETS = frozenset(
     ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 )
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-# A partner that is gone without a word is noticed in half a minute, not in hours.
+# Detect a lost connection in half a minute, not in hours.
 _PATIENCE = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-# A full server is no wrong configuration. libpq keeps the code of a refusal to itself.
+# A full server is not a wrong configuration. libpq does not pass on the code of the error.
 _FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 
-# Makes an error of a field, a cause and a hint.
+# Makes an error from a field, a cause and a hint.
 _Wrong = Callable[..., ConfigError]
 
 
 class UnreachableError(StorageError):
-    """Nobody answers, or nobody has room: later it may work."""
+    """The server does not answer, or has no free connection; it may work later."""
 
 
 @frozen(kw_only=True)
 class Server:
-    """A database of a server, and the schema of ours in it.
+    """A database on a server, and our schema in it.
 
     `dsn` is a connection string of libpq without a password; `dsn_env` names an environment
-    variable that holds one, with a password if it must be.
+    variable that holds one, which may contain a password.
     """
 
     dsn: str | None = None
@@ -59,7 +59,7 @@ class Server:
     schema: str = SCHEMA
 
     def check(self, file: str) -> None:
-        """Raises ConfigError, naming `file`, for options that make no sense."""
+        """Raises ConfigError with `file` for invalid options."""
 
         def wrong(field: str, cause: str, hint: str | None = None) -> ConfigError:
             return ConfigError(cause, file=file, field=field, hint=hint)
@@ -69,16 +69,18 @@ class Server:
             if value is not None and (type(value) is not str or not value or "\0" in value):
                 raise wrong(field, "expected text")
         if self.dsn is not None and self.dsn_env is not None:
-            raise wrong("dsn_env", "goes with no dsn")
+            raise wrong("dsn_env", "cannot be combined with dsn")
         if not _NAME.fullmatch(self.schema):
             raise wrong("schema", "expected a name of a-z, 0-9 and _", "the default is qn_tracking")
         if self.dsn is not None:
             if MARK in self.dsn:
-                hint = "name a variable by dsn_env, or use PGSERVICE: those are kept"
-                raise wrong("dsn", "was taken out when the configuration was stored", hint)
+                hint = "use dsn_env or PGSERVICE, which are stored"
+                raise wrong("dsn", "was removed when the configuration was stored", hint)
             if SECRETS & _parsed(self.dsn, wrong, "dsn").keys():
                 hint = "use ~/.pgpass, PGPASSWORD, or a variable named by dsn_env"
-                raise wrong("dsn", "holds a password, which is no matter for a configuration", hint)
+                raise wrong(
+                    "dsn", "contains a password, which must not be in a configuration", hint
+                )
         if self.dsn_env is not None:
             _parsed(self._text(wrong), wrong, "dsn_env")
 
@@ -91,9 +93,9 @@ class Server:
             raise wrong("dsn_env", f"there is no environment variable {self.dsn_env}") from None
 
     def connect(self) -> Connection[Any]:
-        """A new connection, in autocommit.
+        """Open a connection in autocommit mode.
 
-        Raises UnreachableError if nobody answers, StorageError if the server answers no.
+        Raises UnreachableError if the server does not answer, StorageError if it refuses.
         """
         import psycopg
         from psycopg.conninfo import make_conninfo
@@ -102,14 +104,14 @@ class Server:
         settings: dict[str, Any] = {"fallback_application_name": "qn-tracking", **_PATIENCE}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             settings["connect_timeout"] = CONNECT_SECONDS
-        # Whatever the terminal speaks: what is sent is UTF-8.
+        # Always send UTF-8, whatever the encoding of the terminal.
         info = make_conninfo(**{**settings, **given, "client_encoding": "UTF8"})
         try:
             # Prepared statements do not survive a pooler between us and the server.
             connection = psycopg.connect(info, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise _refused(error, info) from None
-        # Whoever waited for a lock has to see what was done meanwhile.
+        # After waiting for a lock, a statement must see the committed changes.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         try:
             _check_server(connection)
@@ -120,7 +122,7 @@ class Server:
 
     @contextmanager
     def connected(self) -> Iterator[Connection[Any]]:
-        """A connection for the length of a block. Raises as `connect` does."""
+        """Yield a connection for a block. Raises as `connect` does."""
         connection = self.connect()
         try:
             yield connection
@@ -129,12 +131,12 @@ class Server:
 
     @contextmanager
     def transaction(self, connection: Connection[Any]) -> Iterator[None]:
-        """All or nothing, with the names of our schema. Turns psycopg's errors into ours."""
+        """Run a block in a transaction with our schema; converts the errors of psycopg."""
         import psycopg
 
         try:
             with connection.transaction():
-                # For this transaction only: behind a pooler the next one is somebody else's.
+                # For this transaction only, because a pooler may share the connection.
                 connection.execute(
                     "SELECT set_config('search_path', quote_ident(%s), true),"
                     " set_config('statement_timeout', %s, true)",
@@ -146,7 +148,7 @@ class Server:
 
 
 def storage_error(error: Error) -> StorageError:
-    """What psycopg says, on one line and without secrets."""
+    """Convert an error of psycopg, to one line without secrets."""
     import psycopg
 
     lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and (
@@ -159,7 +161,7 @@ def storage_error(error: Error) -> StorageError:
 
 
 def _line(error: Error) -> str:
-    # The lines below the first advise, or repeat it for every address of the host.
+    # Further lines give advice, or repeat the first for every address of the host.
     text = error.diag.message_primary or str(error).strip().partition("\n")[0]
     for prefix in ("connection failed: ", "connection is bad: "):
         text = text.removeprefix(prefix)
@@ -167,7 +169,7 @@ def _line(error: Error) -> str:
 
 
 def _refused(error: Error, info: str) -> StorageError:
-    """Why there is no connection: asks the server whether it is there at all."""
+    """Return the error for a failed connection; a ping says whether the server is there."""
     import psycopg
     from psycopg.pq import PGconn, Ping
 
@@ -188,7 +190,7 @@ def _check_server(connection: Connection[Any]) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise StorageError(
-            f"the database {connection.info.dbname} holds text as {encoding}, not as UTF-8",
+            f"the encoding of the database {connection.info.dbname} is {encoding}, not UTF-8",
             file="postgres",
             hint="createdb -E UTF8 -T template0 NAME",
         )
@@ -199,7 +201,7 @@ def _unnamed(field: str | None, cause: str, hint: str | None = None) -> ConfigEr
 
 
 def _parsed(text: str, wrong: _Wrong, field: str | None) -> dict[str, Any]:
-    """The parts of a connection string. What is wrong with it is not quoted: it may be a secret."""
+    """Return the parts of a connection string. Errors do not quote it: it may be a secret."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
@@ -207,11 +209,13 @@ def _parsed(text: str, wrong: _Wrong, field: str | None) -> dict[str, Any]:
     try:
         parts = conninfo_to_dict(text)
     except psycopg.Error:
-        raise wrong(field, "is no connection string of libpq", hint) from None
-    # What follows the first @ of a password that is not encoded would be taken for the host.
+        raise wrong(field, "is not a connection string of libpq", hint) from None
+    # With an @ in a password that is not encoded, libpq takes the rest for the host.
     if any("@" in host[1:] for host in str(parts.get("host") or "").split(",")):
-        raise wrong(field, "is no connection string of libpq", "in a URI, @ of a password is %40")
+        raise wrong(
+            field, "is not a connection string of libpq", "in a URI, @ of a password is %40"
+        )
     for port in str(parts.get("port") or "").split(","):
         if port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65536):
-            raise wrong(field, "has a port that is none", hint)
+            raise wrong(field, "has an invalid port", hint)
     return parts

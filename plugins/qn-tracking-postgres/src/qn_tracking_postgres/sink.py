@@ -1,4 +1,4 @@
-"""The sink: every episode within a second or so, the record at the end, nothing lost in between."""
+"""The plugin: sends episodes in the background during a run, and the record at its end."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from qn_tracking_postgres.server import SCHEMA, Server, UnreachableError
 
 NAME = "plugin postgres"
 WAIT = 8.0
-"""Seconds; after ten the recorder would say that the plugin hangs."""
+"""Seconds; after ten, the recorder warns that the plugin hangs."""
 NEVER_REACHED = 1.0
-"""Seconds that the end waits for a server that has not answered in the whole run."""
+"""Seconds to wait at the end for a server that has never answered during the run."""
 
 
 class Postgres:
     """Sends a run to a PostgreSQL server.
 
-    `dsn`, `dsn_env` and `schema` say where, see `Server`. `wait` is how many seconds the end of the
-    run may wait for the server; what has not arrived by then is kept in
-    `<experiments_dir>/.spool/postgres/` and sent by a later run. `unreachable` is `spool` to begin
-    a run also if nobody answers, or `stop`. Raises ConfigError.
+    `dsn`, `dsn_env` and `schema` are explained in `Server`. `wait` is how many seconds the end of
+    the run may wait for the server; a later run sends the rest, which is kept in
+    `<experiments_dir>/.spool/postgres/`. `unreachable` is `spool` to start a run without a server,
+    or `stop`. Raises ConfigError.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Postgres:
         except UnreachableError as error:
             if self._stop:
                 raise
-            self._warn(f"{error}: the run goes on; its episodes wait until somebody answers")
+            self._warn(f"{error}: the run goes on; its episodes wait for the server")
         else:
             self._begin_flush()
         self._outbox = Outbox(self._delivery.deliver)
@@ -103,7 +103,7 @@ class Postgres:
             sealed = self._sealed(experiment)
             self._outbox.put(sealed)
             left = self._outbox.close(max(until - monotonic(), 0.0))
-        except BaseException:  # Ctrl-C, while we wait: the run is kept all the same, and at once
+        except BaseException:  # Ctrl-C while waiting: keep the run at once
             self._keep(self._sealed(experiment), () if self._saved else self._outbox.close(0.0))
             raise
         self._delivery.close()
@@ -115,11 +115,11 @@ class Postgres:
 
     @property
     def waiting(self) -> int:
-        """How many episodes are in memory because they have not arrived yet."""
+        """The number of episodes in memory that have not been sent."""
         return len(self._outbox)
 
     def _sealed(self, experiment: Experiment) -> Sealed:
-        """The record as it was saved, if it was; it is the file that others will compare with."""
+        """Return the rows of the run, with the stored bytes of the record if they exist."""
         data = b""
         if self._experiments is not None:
             with suppress(FileNotFoundError):
@@ -133,7 +133,7 @@ class Postgres:
     def _keep(self, sealed: Sealed, left: Sequence[Item]) -> None:
         error = self._outbox.error
         if error is None or isinstance(error, TimeoutError):
-            cause = "postgres: it took too long"
+            cause = "postgres: timed out"
         else:
             cause = describe(error)
         if self._experiments is None:
@@ -141,14 +141,13 @@ class Postgres:
         episodes = [item for item in left if isinstance(item, Episode)]
         path = spool.keep(self._experiments, sealed, episodes, self._warn)
         self._warn(
-            f"{cause}: the run is kept in {path} and sent by the next one"
-            " (or by qn-exp postgres flush)"
+            f"{cause}: the run is kept in {path}; the next run sends it (or qn-exp postgres flush)"
         )
 
     # ----------------------------------------------------------------------------- earlier runs
 
     def _begin_flush(self) -> None:
-        """Sends what earlier runs have left, beside this one."""
+        """Send the runs that wait, in a thread."""
         if self._experiments is not None and lexists(spool.folder(self._experiments)):
             self._flusher = Thread(
                 target=self._flush, args=(self._experiments,), name="qn-postgres", daemon=True

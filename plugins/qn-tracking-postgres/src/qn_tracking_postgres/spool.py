@@ -1,7 +1,7 @@
-"""Runs that could not be delivered: kept as bundles, sent later, removed once they have arrived.
+"""Runs that could not be sent: kept as bundles, sent later, and then removed.
 
-A bundle is laid out as those of `qn-exp export`. Unless the server had some of its episodes before
-it went away, and nothing else kept them here, `qn-exp import` takes it as well.
+A bundle has the format of `qn-exp export`. `qn-exp import` reads it, unless the server got some of
+the episodes before it went away and no journal has them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from qn_tracking_postgres.server import UnreachableError
 _SCRATCH = ".unpacked-"
 
 Send = Callable[[str, str], object]
-"""Sends an experiment of a folder of experiments by its id; returns when it has arrived."""
+"""Sends an experiment of a folder of experiments by its id."""
 
 
 def folder(experiments: str) -> str:
-    """Where the runs of a folder of experiments wait."""
+    """Return the folder of the waiting runs for a folder of experiments."""
     return join(experiments, ".spool", "postgres")
 
 
 def waiting(experiments: str) -> list[str]:
-    """The ids of the runs that wait, the oldest first. Raises StorageError."""
+    """Return the ids of the waiting runs, the oldest first. Raises StorageError."""
     place = folder(experiments)
     with write.naming(place):
         try:
@@ -45,9 +45,9 @@ def waiting(experiments: str) -> list[str]:
 def keep(
     experiments: str, sealed: Sealed, episodes: Sequence[Episode], warn: Callable[[str], None]
 ) -> str:
-    """Keeps a run, durably; returns the path of its bundle. Raises StorageError.
+    """Keep a run durably; return the path of its bundle. Raises StorageError.
 
-    If its record is among the experiments, all that is stored of it; otherwise what is given.
+    The bundle has the stored experiment if there is one, else the given record and episodes.
     """
     place = folder(experiments)
     write.make_folder(place)
@@ -69,7 +69,7 @@ def keep(
 
 
 def _lay_out(stage: str, sealed: Sealed, episodes: Sequence[Episode]) -> None:
-    """Makes the folder one of experiments, with this run alone."""
+    """Write the run to an empty folder of experiments."""
     run = paths.run_folder(stage, sealed.run.id)
     with write.naming(run):
         os.makedirs(run)
@@ -84,9 +84,9 @@ def _lay_out(stage: str, sealed: Sealed, episodes: Sequence[Episode]) -> None:
 
 @frozen(kw_only=True)
 class Flushed:
-    """What became of the runs that waited: ids of those sent, and why others still wait.
+    """The outcome of a flush: the ids that were sent, and the errors of the others.
 
-    `busy` says that somebody else is sending them; then nothing was tried.
+    `busy` says that another process is sending them, so that nothing was tried.
     """
 
     sent: tuple[str, ...] = ()
@@ -95,9 +95,9 @@ class Flushed:
 
 
 def flush(experiments: str, send: Send, stop: Callable[[], bool] = lambda: False) -> Flushed:
-    """Sends the runs that wait, until `stop` says so or the server is gone.
+    """Send the waiting runs, until `stop` returns True or the server is gone.
 
-    One that has arrived is removed. Raises StorageError if the folder cannot be read.
+    A run that was sent is removed. Raises StorageError if the folder cannot be read.
     """
     sent: list[str] = []
     errors: list[tuple[str, QnError]] = []
@@ -128,7 +128,7 @@ def _send(place: str, path: str, id: str, send: Send) -> None:
     with bundle.opened(path) as stream, _scratch(place) as stage:
         packed = bundle.Bundle(path, stream)
         if id not in packed.members:
-            raise StorageError(f"does not hold {id}", file=path)
+            raise StorageError(f"does not contain {id}", file=path)
         run = paths.run_folder(stage, id)
         with write.naming(run):
             os.makedirs(run)
@@ -139,7 +139,7 @@ def _send(place: str, path: str, id: str, send: Send) -> None:
 
 @contextmanager
 def _locked(place: str) -> Iterator[bool]:
-    """Whether it is our turn; over with the block, or with this process."""
+    """Yield whether this process got the lock on the folder."""
     with write.naming(place):
         lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -155,7 +155,7 @@ def _locked(place: str) -> Iterator[bool]:
 
 @contextmanager
 def _scratch(place: str) -> Iterator[str]:
-    """An empty folder, gone afterwards."""
+    """Yield an empty folder, and remove it afterwards."""
     stage = join(place, f"{_SCRATCH}{os.urandom(4).hex()}")
     with write.naming(stage):
         os.mkdir(stage, 0o700)
@@ -166,12 +166,12 @@ def _scratch(place: str) -> Iterator[str]:
 
 
 def _sweep(place: str) -> None:
-    """Removes what a process that was killed has left behind."""
+    """Remove temporary files of processes that were killed."""
     with suppress(OSError):
         for name in os.listdir(place):
             path = join(place, name)
             folder = name.startswith(_SCRATCH)
-            # A run that ends this moment may be writing its own.
+            # Another run may be writing its own now.
             if (folder or name.endswith(".tmp")) and time.time() - os.stat(path).st_mtime > 3600:
                 if folder:
                     shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The callback: one episode of a record for each that ends in any of the model's environments."""
+"""The callback: records each episode that ends in any of the model's environments."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Success = float | Callable[[Mapping[str, Any]], bool | None]
 
 
 class Track(BaseCallback):
-    """Tells a recorder every episode; changes nothing of the training.
+    """Records every episode on a run, and does not change the training.
 
-    `success` is the least reward of an episode that counts as one, or a function of its last
-    `info`; by default `info["is_success"]`, else the reward threshold that the environment is
-    registered with, else unknown. `metrics` names values of the model's logger, such as
-    `train/loss`: each episode gets the latest, once there is one; by default all of `train/`.
+    `success` is the least reward of a successful episode, or a function of its last `info`; by
+    default it is `info["is_success"]`, else the registered reward threshold of the environment
+    decides, else it is unknown. `metrics` has the names of values of the model's logger, such as
+    `train/loss`: each episode gets the latest value, if there is one; by default all of `train/`.
 
-    Rewards are those of the environment, also under `VecNormalize`; where a `Monitor` counts them,
-    which Stable-Baselines3 adds by itself to an environment that it is given, they are the
-    `Monitor`'s, rounded by it to six digits. Environments that end in one step are told in their
-    order.
+    Rewards are those of the environment, also under `VecNormalize`. With a `Monitor`, which
+    Stable-Baselines3 adds by itself, they are the `Monitor`'s, rounded to six digits. Episodes that
+    end in the same step are recorded in the order of their environments.
 
-    A run that nobody has started starts with the training, and ends with it. No callback hears of a
-    training that raises: such a run goes on until `run.end("failed", error)`, or the program's end.
+    A run that has not started starts and ends with the training. Stable-Baselines3 does not inform
+    callbacks about errors: after one, the run stays open until `run.end("failed", error)`, or until
+    the program ends.
 
-    A training raises UsageError at its start if the run is over.
+    A training raises UsageError at its start if the run has ended.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Track(BaseCallback):
     def _on_training_start(self) -> None:
         if self.run.experiment is not None:
             raise UsageError(
-                f"run {self.run.id} is over: it takes no further training",
+                f"run {self.run.id} has ended and cannot record another training",
                 hint="make a Track of a new run",
             )
         if not self.run.started:
@@ -62,7 +62,7 @@ class Track(BaseCallback):
             self.run.start(at_exit=True)
         environments = self.training_env
         self._normalized = unwrap_vec_normalize(environments)
-        # Training may go on where it was left: episodes under way go on, too.
+        # A training may be continued; then its open episodes continue, too.
         if len(self._steps) != environments.num_envs or self.num_timesteps == 0:
             self._rewards = [0.0] * environments.num_envs
             self._steps = [0] * environments.num_envs
@@ -71,7 +71,7 @@ class Track(BaseCallback):
             self._success = getattr(spec, "reward_threshold", None)
 
     def _on_rollout_start(self) -> None:
-        # Here, what the last update of the model has logged is there, and not yet cleared.
+        # Here the logger still has the values of the model's last update.
         for name, value in self.logger.name_to_value.items():
             wanted = name.startswith("train/") if self._names is None else name in self._names
             if wanted and isinstance(value, (int, float, np.number)):
@@ -87,14 +87,14 @@ class Track(BaseCallback):
             self._rewards[place] += float(reward)
             self._steps[place] += 1
             if done:
-                self._tell(place, info)
+                self._record(place, info)
         return True
 
-    def _tell(self, place: int, info: Mapping[str, Any]) -> None:
+    def _record(self, place: int, info: Mapping[str, Any]) -> None:
         counted = info.get("episode") or {}
         reward = float(counted.get("r", self._rewards[place]))
         self.run.episode(
-            success=self._judge(reward, info),
+            success=self._success_of(reward, info),
             termination="truncated" if info.get("TimeLimit.truncated") else "terminated",
             steps=int(counted.get("l", self._steps[place])),
             reward=reward,
@@ -103,12 +103,12 @@ class Track(BaseCallback):
         )
         self._rewards[place], self._steps[place] = 0.0, 0
 
-    def _judge(self, reward: float, info: Mapping[str, Any]) -> bool | None:
+    def _success_of(self, reward: float, info: Mapping[str, Any]) -> bool | None:
         if callable(self._success):
             return self._success(info)
-        told = info.get("is_success")
-        if told is not None and told == told:  # NaN says nothing
-            return bool(told)
+        success = info.get("is_success")
+        if success is not None and success == success:  # NaN is unknown
+            return bool(success)
         return None if self._success is None else reward >= self._success
 
     def _on_training_end(self) -> None:

@@ -1,4 +1,4 @@
-"""A sink that notes how torch computes: what decides whether a training can be repeated."""
+"""A plugin that records the settings of torch on which the repeatability of a training depends."""
 
 from __future__ import annotations
 

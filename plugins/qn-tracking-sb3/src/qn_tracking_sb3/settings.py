@@ -1,4 +1,4 @@
-"""What a model was made with, as a configuration."""
+"""The arguments of a model, as a configuration."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NOT_SETTINGS = ("self", "env", "verbose", "tensorboard_log", "_init_setup_model
 
 
 def settings(model: BaseAlgorithm) -> dict[str, Any]:
-    """Algorithm, policy, environment and every argument that the model's class takes.
+    """Return the algorithm, the environment and the arguments of a model, as plain data.
 
-    A schedule that is no number is given by its values at the start and at the end of the training;
-    what is neither number, text nor made of them, by its class. A number that is not finite is
-    text, `inf`: a configuration holds no other.
+    A schedule is given by its values at the start and at the end of the training. An object that is
+    neither a number nor text nor a collection of them is given by its class. A number that is not
+    finite becomes text, such as `inf`, because a configuration cannot contain it.
     """
     found: dict[str, Any] = {}
     for name in inspect.signature(type(model).__init__).parameters:
@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
     if inspect.isclass(value):
         return value.__name__
     if callable(value):
-        try:  # of what is left of the training: from 1 to 0
+        try:  # the argument is the remaining fraction of the training
             first, last = float(value(1.0)), float(value(0.0))
         except (TypeError, ValueError):
             return getattr(value, "__name__", type(value).__name__)
