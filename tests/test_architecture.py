@@ -19,7 +19,16 @@ from qn_tracking import plugin
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
     ("errors",),
-    ("ids", "project", "records.schema", "tracking.installed", "code", "machine", "repository"),
+    (
+        "ids",
+        "project",
+        "records.limits",
+        "records.schema",
+        "tracking.installed",
+        "code",
+        "machine",
+        "repository",
+    ),
     ("records.model",),
     (
         "records.submission",
@@ -31,7 +40,7 @@ LAYERS = (
         "render",
     ),
     ("config", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),
-    ("tracking.emit",),
+    ("tracking.emit", "studies.groups"),
     ("tracking.recorder", "store"),
     ("tracking.callback", "benchmark"),
     ("builtin", "nematode"),

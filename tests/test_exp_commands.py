@@ -207,7 +207,7 @@ def test_tags_and_notes_are_added_beside_the_record(store: Path, qn_exp: Call) -
     assert (store / f"{made.id}.json").read_bytes() == record
     assert "a remark" in qn_exp("show", "@1")[1]
     assert qn_exp("tag", "@1", "--remove", "b")[0] == 0
-    assert qn_exp("list", "--tag", "b")[1].endswith("none fits\n")
+    assert qn_exp("list", "--tag", "b")[1].endswith("no matching experiments\n")
     assert qn_exp("tag", "@1", "--remove", "b")[0] == 2
     for wrong in (["@1"], ["@1", "x"], ["@1", "=x"], ["@1", "x=1", "x=2"]):
         assert qn_exp("tag", *wrong)[0] == 2
@@ -588,7 +588,7 @@ def test_fsck_finds_every_fault_and_names_the_field(store: Path, qn_exp: Call, f
 def test_fsck_of_records_without_their_texts(store: Path, qn_exp: Call) -> None:
     make(store)
     shutil.rmtree(store / "runs")
-    assert qn_exp("fsck") == (0, "no faults in 1 records, 0 journals, 0 episodes\n", "")
+    assert qn_exp("fsck") == (0, "no faults in 1 record, 0 journals, 0 episodes\n", "")
 
 
 # ---------------------------------------------------------------------------------------- commands

@@ -317,7 +317,7 @@ def test_a_text_that_is_not_the_one_recorded_is_refused(make: Make, qn_exp: Prog
     (Path("experiments/runs") / one / "config.yml").write_text("a: 2\n")
     done = qn_exp("diff", one, two)
     assert done.returncode == 3
-    assert "is not the file that the record names" in done.stderr
+    assert "is not the text that the record names" in done.stderr
 
 
 # -------------------------------------------------------------------------------------------- best

@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from typing import Any
 
+    from qn_tracking.api.experiments import Experiments as Experiments
     from qn_tracking.records.model import (
         Attachment as Attachment,
         Config as Config,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from qn_tracking.tracking.recorder import Recorder as Recorder
 
 _HOME = {
+    "Experiments": "api.experiments",
     "Callback": "tracking.callback",
     "hookimpl": "tracking.hookspecs",
     "make_manager": "tracking.manager",

@@ -19,14 +19,9 @@ from types import FunctionType
 from typing import Any
 
 from qn_tracking.errors import ConfigError, UsageError
-from qn_tracking.records.codec import (
-    MAX_DEPTH as STORED_DEPTH,
-    canonical,
-    check_text,
-    digest,
-    scalar,
-)
-from qn_tracking.records.model import MAX_INT, Config
+from qn_tracking.records.codec import canonical, check_text, digest, scalar
+from qn_tracking.records.limits import MAX_DEPTH as STORED_DEPTH, MAX_INT
+from qn_tracking.records.model import Config
 from qn_tracking.tracking import installed
 
 MAX_BYTES = 4 << 20

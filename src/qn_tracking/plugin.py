@@ -17,15 +17,15 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from typing import Any
 
-    from qn_tracking.cli.exp_list import statuses_of as statuses_of
-    from qn_tracking.cli.exp_transfer import tell_arrivals as tell_arrivals
     from qn_tracking.cli.options import (
         each as each,
         ids_or_all as ids_or_all,
         named_or_all as named_or_all,
         resolved as resolved,
+        statuses_of as statuses_of,
     )
     from qn_tracking.cli.output import (
+        print_arrivals as print_arrivals,
         print_error as print_error,
         print_json as print_json,
         print_plain as print_plain,
@@ -146,10 +146,9 @@ _NAMES = {
     "store": "arrival bundle journal labels paths read write",
     "store.recover": "recover",
     # Commands: arguments and output.
-    "cli.options": "each ids_or_all named_or_all resolved",
-    "cli.output": "print_error print_json print_plain print_table progress unicode_out warn",
-    "cli.exp_list": "statuses_of",
-    "cli.exp_transfer": "tell_arrivals",
+    "cli.options": "each ids_or_all named_or_all resolved statuses_of",
+    "cli.output": "print_arrivals print_error print_json print_plain print_table progress"
+    " unicode_out warn",
     "render.table": "Column columns_of table",
     "render.text": "duration rows sparkline",
 }

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 from qn_tracking.cli.command import dispatch, run
-from qn_tracking.cli.options import folder, resolved
-from qn_tracking.cli.output import print_plain, progress, unicode_out, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
-
-__all__ = ["folder", "main", "print_plain", "progress", "resolved", "unicode_out", "warn"]
 
 COMMANDS = {
     "list": ("exp_list", "experiments, newest first, with filters"),
@@ -22,22 +18,22 @@ COMMANDS = {
     "best": ("exp_best", "the best of each group, by a metric"),
     "export": ("exp_transfer", "a table for other programs, or a bundle for another machine"),
     "import": ("exp_transfer", "bundles and records from elsewhere"),
-    "stats": ("exp_stats", "how many there are, of what, and how much room they take"),
+    "stats": ("exp_stats", "how many there are, of what, and how much disk they take"),
     "tail": ("exp_tail", "the episodes of one, as they come"),
-    "tag": ("exp_labels", "add tags to one"),
-    "note": ("exp_labels", "add a note to one"),
-    "rm": ("exp_trash", "put some into the trash"),
-    "restore": ("exp_trash", "take some out of the trash again"),
+    "tag": ("exp_care", "add tags to one"),
+    "note": ("exp_care", "add a note to one"),
+    "rm": ("exp_care", "put some into the trash"),
+    "restore": ("exp_care", "take some out of the trash again"),
     "rerun": ("exp_rerun", "run one again, and say whether the same comes out"),
-    "recover": ("exp_recover", "make a record of a run that died"),
-    "fsck": ("exp_fsck", "check every file"),
+    "recover": ("exp_care", "make a record of a run that died"),
+    "fsck": ("exp_care", "check every file"),
 }
 """Every command: the module in this folder that has its `arguments` and `run`, and its help."""
 
 ABOUT = "Find, show and look after experiments."
 FOOT = """
 ID is an id, the beginning of one, or @1 for the latest, @2 for the one before.
-qn-exp COMMAND --help tells the options of a command.
+qn-exp COMMAND --help explains the options of a command.
 
 exit codes: 0 done, 1 a fault was found, 2 usage, 3 data or storage, 4 not possible here
 """

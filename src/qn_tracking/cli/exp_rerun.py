@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from qn_tracking import config as configuration, reproduce
-from qn_tracking.cli import exp_choice, signals
-from qn_tracking.cli.exp import folder, print_plain, resolved, warn
+from qn_tracking.cli import signals
+from qn_tracking.cli.options import folder, resolved
+from qn_tracking.cli.output import print_plain, warn
 from qn_tracking.code import is_installed, packages_of, source_of
 from qn_tracking.errors import (
     ConfigError,
@@ -29,7 +30,7 @@ from qn_tracking.records.model import Config, Digests, Episode, Experiment, Orig
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
 from qn_tracking.repository import work_tree
-from qn_tracking.store import paths, read
+from qn_tracking.store import documents, paths, read
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -157,7 +158,8 @@ def _rerun(args: Namespace) -> int:
 
 def _original(experiments: str, id: str) -> _Original:
     """Everything that a re-run needs. Raises UnsupportedError for what a record cannot give."""
-    doc = exp_choice.document(experiments, id)
+    documents.check(experiments, id)
+    doc = documents.load(experiments, id, warn)
     status = doc.get("status")
     if status == "imported" or (doc.get("origin") or {}).get("kind") == "import":
         raise UnsupportedError("another program ran it", file=id)

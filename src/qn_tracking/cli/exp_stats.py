@@ -1,21 +1,15 @@
-"""`qn-exp stats`: how many experiments there are, of what, and how much room they take."""
+"""`qn-exp stats`: how many experiments there are, of what, and how much disk they take."""
 
 from __future__ import annotations
 
-import os
-import sys
-from os.path import join
-
-from qn_tracking.cli.exp import folder, print_plain, progress, warn
-from qn_tracking.errors import StorageError, printable
+from qn_tracking.cli.options import experiments
+from qn_tracking.cli.output import print_plain, print_section
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from typing import Any
 
     from qn_tracking.cli.command import Parser
-    from qn_tracking.store.index import Index
 
 SHOWN = 12
 
@@ -26,86 +20,12 @@ def arguments(parser: Parser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Prints the counts."""
-    from qn_tracking.store.index import consult
+    from qn_tracking.render.text import duration
 
-    experiments = folder(args)
-    found: dict[str, Any] = consult(
-        experiments, _counts, warn=warn, progress=progress("indexing experiments")
-    )
-    found = {"experiments_dir": experiments, **found, "bytes": _sizes(experiments)}
+    found = experiments(args).stats()
     if args.json:
         print_plain(found)
         return 0
-    _print(found)
-    return 0
-
-
-def _counts(index: Index) -> dict[str, Any]:
-    from qn_tracking.store.sync import BAD
-
-    def by(column: str) -> dict[str, int]:
-        rows = index.db.execute(
-            f"SELECT ifnull({column}, ''), count(*) FROM run GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
-        )
-        return dict(rows.fetchall())
-
-    total, episodes, steps, seconds, first, last = index.db.execute(
-        "SELECT count(*), sum(episodes), sum(steps), sum(wall), min(started), max(started) FROM run"
-    ).fetchone()
-    return {
-        "experiments": total,
-        "unreadable": len([1 for name, _ in index.problems() if index.kind(name) == BAD]),
-        "episodes": episodes or 0,
-        "steps": steps or 0,
-        "seconds": seconds or 0.0,
-        "first": first,
-        "last": last,
-        "status": by("status"),
-        "family": by("family"),
-        "environment": by("environment"),
-        "brain": by("brain"),
-        "config": by("label_key"),
-    }
-
-
-def _sizes(experiments: str) -> dict[str, int | None]:
-    """Bytes of the files, and what is free on the disk."""
-    sizes: dict[str, int | None] = dict.fromkeys(("records", "runs", "index", "trash"), 0)
-
-    def add(key: str, count: int) -> None:
-        sizes[key] = (sizes[key] or 0) + count
-
-    for path, key in ((join(experiments, "runs"), "runs"), (join(experiments, ".trash"), "trash")):
-        for place, _, names in os.walk(path):
-            for name in names:
-                add(key, _size(join(place, name)))
-    try:
-        names = os.listdir(experiments)
-    except OSError as error:
-        raise StorageError((error.strerror or "").lower(), file=experiments) from None
-    for name in names:
-        if name.startswith(".index"):
-            add("index", _size(join(experiments, name)))
-        elif name.endswith(".json"):
-            add("records", _size(join(experiments, name)))
-    try:
-        disk = os.statvfs(experiments)
-        sizes["free"] = disk.f_bavail * disk.f_frsize
-    except OSError:
-        sizes["free"] = None
-    return sizes
-
-
-def _size(path: str) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
-
-
-def _print(found: dict[str, Any]) -> None:
-    from qn_tracking.render.text import duration, rows
-
     sizes = found["bytes"]
     lines: list[tuple[str, object]] = [
         ("experiments", f"{found['experiments']:,}"),
@@ -125,7 +45,8 @@ def _print(found: dict[str, Any]) -> None:
         (f"{key} on disk", _bytes(sizes[key])) for key in ("records", "runs", "index", "trash")
     ]
     lines.append(("free", None if sizes["free"] is None else _bytes(sizes["free"])))
-    sys.stdout.write(f"{printable(found['experiments_dir'])}\n" + rows(lines))
+    print_section(found["experiments_dir"], lines)
+    return 0
 
 
 def _bytes(count: float) -> str:

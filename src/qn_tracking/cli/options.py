@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 from qn_tracking.cli.output import print_error, progress, warn
-from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.errors import QnError, StorageError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ArgumentGroup
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
+
+    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.store.filters import Conditions
 
     T = TypeVar("T")
 
@@ -28,19 +29,119 @@ def folder(args: Namespace) -> str:
     return given.rstrip("/") or "/"
 
 
+def experiments(args: Namespace) -> Experiments:
+    """The experiments of the folder; warnings and progress go to standard error."""
+    from qn_tracking.api.experiments import Experiments
+
+    return Experiments(folder(args), warn=warn, progress=progress)
+
+
 def resolved(args: Namespace, texts: Iterable[str]) -> list[str]:
     """The ids that are meant by ids, beginnings of ids and `@1`, each once."""
-    from qn_tracking.ids import check_id
-    from qn_tracking.store.reference import resolve
+    return experiments(args).ids(texts)
 
-    texts = list(texts)
-    for text in texts:
-        if not text.startswith("@"):
-            check_id(text)
-    experiments = folder(args)
-    if not os.path.isdir(experiments):
-        raise StorageError("no such folder", file=experiments)
-    return list(dict.fromkeys(resolve(experiments, text, warn=warn) for text in texts))
+
+# ----------------------------------------------------------------------------------------- filters
+
+
+def add_filters(group: _ArgumentGroup) -> None:
+    """Adds the options that choose experiments; each text may be given again."""
+    from qn_tracking.records.limits import STATUSES
+
+    def texts(option: str, metavar: str, about: str) -> None:
+        group.add_argument(option, action="append", default=[], metavar=metavar, help=about)
+
+    texts("--env-type", "NAME", "the environment")
+    texts("--brain-type", "NAME", "the brain")
+    texts("--family", "NAME", "quantum or classical")
+    texts("--status", "STATUS", ", ".join(STATUSES))
+    group.add_argument(
+        "--min-success-rate", type=_share, metavar="R", help="at least this share, from 0 to 1"
+    )
+    group.add_argument("--since", metavar="WHEN", help="started then or later")
+    group.add_argument("--until", metavar="WHEN", help="started then or earlier")
+    texts("--tag", "KEY[=VALUE]", "has the tag; all that are given")
+    texts("--config", "NAME", "the configuration, by name or digest")
+    texts("--commit", "HASH", "the commit, or the beginning of it")
+    dirty = group.add_mutually_exclusive_group()
+    dirty.add_argument("--dirty", action="store_const", const=True, help="with uncommitted changes")
+    dirty.add_argument("--clean", dest="dirty", action="store_const", const=False, help="without")
+    group.add_argument("--seed", type=up_to(2**53), action="append", default=[], metavar="S")
+    texts("--where", "EXPR", "any stored field; all that are given")
+
+
+def conditions(args: Namespace) -> Conditions:
+    """What the options of `add_filters` say, for `Experiments.find`."""
+    return {
+        "env_type": args.env_type,
+        "brain_type": args.brain_type,
+        "family": args.family,
+        "status": args.status,
+        "min_success_rate": args.min_success_rate,
+        "since": args.since,
+        "until": args.until,
+        "tag": args.tag,
+        "config": args.config,
+        "commit": args.commit,
+        "dirty": args.dirty,
+        "seed": args.seed,
+        "where": args.where,
+    }
+
+
+def add_choice(parser: ArgumentParser) -> None:
+    """Adds ids, or the filters of `list`."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help="experiments (or filters, below)")
+    add_filters(parser.add_argument_group("filters, as of list"))
+
+
+def statuses_of(args: Namespace, known: Sequence[str]) -> list[str]:
+    """What `--status` means, given often or with commas. Raises UsageError for an unknown one."""
+    from qn_tracking.store.filters import checked_statuses
+
+    return checked_statuses(args.status, known)
+
+
+def one_id(parser: ArgumentParser) -> None:
+    """Adds the id of one experiment."""
+    parser.add_argument(
+        "id", metavar="ID", help="an id, the beginning of one, or @1 for the latest"
+    )
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """A whole number from 0 to `most`, for the parser."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) > most:
+            from argparse import ArgumentTypeError
+
+            raise ArgumentTypeError(f"expected a whole number from 0 to {most}, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them, for the parser; a comma in quotes is part of a name."""
+    import re
+
+    return [name.strip() for name in re.findall(r'(?:[^,"]|"[^"]*"?)+', text) if name.strip()]
+
+
+def _share(text: str) -> float:
+    from argparse import ArgumentTypeError
+
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ArgumentTypeError(f"expected a share from 0 to 1, got {text!r}")
+    return share
+
+
+# -------------------------------------------------------------------------------- many experiments
 
 
 def ids_or_all(parser: ArgumentParser) -> None:
@@ -83,3 +184,25 @@ def each(ids: Sequence[str], do: Callable[[str], T], doing: str) -> tuple[list[T
     for text in errors:
         print_error(text)
     return results, errors
+
+
+def do_all(
+    ids: Sequence[str], do: Callable[[str], dict[str, str | int]], *, raise_if_one: bool = True
+) -> tuple[list[dict[str, str | int]], list[dict[str, str]], int]:
+    """Does something with each id; returns what came of it, what failed, and the exit code.
+
+    An error of one of several is printed, and the others are done all the same.
+    """
+    done: list[dict[str, str | int]] = []
+    failed: list[dict[str, str]] = []
+    code = 0
+    for id in ids:
+        try:
+            done.append(do(id))
+        except QnError as error:
+            if raise_if_one and len(ids) == 1:
+                raise
+            print_error(error)
+            failed.append({"id": id, "error": str(error)})
+            code = max(code, error.exit_code)
+    return done, failed, code

@@ -8,10 +8,12 @@ from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from qn_tracking.render.table import Column
+    from qn_tracking.store.arrival import Arrived, Refused
+    from qn_tracking.store.fields import Field
 
 
 def warn(text: str) -> None:
@@ -55,3 +57,165 @@ def progress(what: str) -> Callable[[int, int], None] | None:
     from qn_tracking.render.progress import counter
 
     return counter(what)
+
+
+def print_section(title: str, pairs: Iterable[tuple[str, object]]) -> None:
+    """Prints a title and `name  value` lines below it; nothing if no value is there."""
+    from qn_tracking.render.text import rows
+
+    text = rows(pairs)
+    if text:
+        sys.stdout.write(f"{printable(title)}\n{text}")
+
+
+def number_text(value: float | str | None, form: str = ".4g") -> str:
+    """A number in a few digits; what is not finite is text already."""
+    return "" if value is None else value if isinstance(value, str) else format(value, form)
+
+
+def metric_text(value: float, metric: str, *, signed: bool = False) -> str:
+    """A value of a metric, or with `signed` a difference: of a rate in percent."""
+    from qn_tracking.studies.comparison import RATES
+
+    sign = "+" if signed else ""
+    form = ".1%" if metric in RATES else ".4g" if signed else ".5g"
+    return format(value, sign + form)
+
+
+def interval_text(low: float | None, high: float | None, metric: str, least: float = 0.0) -> str:
+    """An interval; of a rate, what of it can be reached: from `least` to 1."""
+    from qn_tracking.studies.comparison import RATES
+
+    if low is None or high is None:
+        return ""
+    if metric in RATES:
+        return f" [{max(low, least):.0%}, {min(high, 1.0):.0%}]"
+    return f" [{low:.4g}, {high:.4g}]"
+
+
+def value_text(value: object) -> str:
+    """A value of a record on one line: text as it is, lists with commas."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(value_text, value)) or "none"
+    return str(value)
+
+
+# ------------------------------------------------------------------------------ fields of the index
+
+_COLOURS = {"failed": "31", "crashed": "31", "interrupted": "33", "unknown": "33", "running": "36"}
+SPARK = 12
+
+
+def columns_for(fields: Sequence[tuple[str, Field | None]]) -> list[Column]:
+    """The columns of a table of fields of the index, and of other stored fields."""
+    from qn_tracking.render.table import Column, coloured
+
+    return [
+        Column(name.upper(), least=6, drop=20)
+        if field is None
+        else Column(
+            field.title,
+            least=field.least,
+            right=field.right,
+            drop=field.drop,
+            style=_coloured if field.show == "status" and coloured() else None,
+        )
+        for name, field in fields
+    ]
+
+
+def cells_of(fields: Sequence[tuple[str, Field | None]], row: dict[str, Any]) -> list[str]:
+    """A row of such a table, from a row of the index."""
+    return [_cell(field.show if field else "value", row[name], row) for name, field in fields]
+
+
+def _cell(show: str, value: Any, row: dict[str, Any]) -> str:
+    if value is None:
+        return ""
+    if show == "time":
+        return printable(value[:16].replace("T", " "))
+    if show == "rate":
+        return f"{value:.0%}"
+    if show == "number" or (show == "value" and type(value) is float):
+        return number_text(value)
+    if show == "flag":
+        return "dirty" if value else "clean"
+    if show == "duration":
+        from qn_tracking.render.text import duration
+
+        return duration(value)
+    if show == "episodes":
+        planned = row["planned"]
+        return f"{value}" if planned is None or planned == value else f"{value}/{planned}"
+    if show == "curve":
+        return _sparkline(value, row["curve_of"])
+    if show == "tags":
+        import json
+
+        tags = json.loads(value)
+        return " ".join(f"{printable(key)}={printable(text)}" for key, text in tags.items())
+    return printable(value_text(value))
+
+
+def _coloured(text: str) -> str:
+    colour = _COLOURS.get(text.strip())
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
+
+
+def _sparkline(curve: str, of: str | None) -> str:
+    """The learning curve in a few characters."""
+    from qn_tracking.render.text import means, sparkline
+
+    values = []
+    for item in curve.strip("[]").split(","):
+        try:
+            values.append(float(item.strip().strip('"')))
+        except ValueError:
+            return ""
+    if len(values) < 2:
+        return ""
+    low, high = (0.0, 1.0) if of == "success_rate" else (None, None)
+    return sparkline(means(values, SPARK), low, high, unicode=unicode_out())
+
+
+# ---------------------------------------------------------------------------------------- arrivals
+
+
+def print_arrivals(found: Iterable[Arrived | Refused], as_json: bool) -> int:
+    """Prints what became of each experiment that was to be imported; 3 if one was refused."""
+    from qn_tracking.store import arrival
+
+    arrived: list[Arrived] = []
+    refused: list[Refused] = []
+    for one in found:
+        if isinstance(one, arrival.Arrived):
+            arrived.append(one)
+        else:
+            refused.append(one)
+            print_error(one.error)
+    outcomes = (arrival.IMPORTED, arrival.COMPLETED, arrival.HERE)
+    counts = {kind: sum(one.outcome == kind for one in arrived) for kind in outcomes}
+    if as_json:
+        fields = ("id", "outcome", "source", "origin_id", "format")
+        print_plain(
+            {
+                **counts,
+                "refused": len(refused),
+                "experiments": [{name: getattr(one, name) for name in fields} for one in arrived],
+                "errors": [{"source": one.source, "error": str(one.error)} for one in refused],
+            }
+        )
+        return 3 if refused else 0
+    parts = [f"{counts[arrival.IMPORTED]} imported"]
+    if counts[arrival.COMPLETED]:
+        parts.append(f"{counts[arrival.COMPLETED]} completed")
+    if counts[arrival.HERE]:
+        parts.append(f"{counts[arrival.HERE]} already here")
+    if refused:
+        parts.append(f"{len(refused)} refused")
+    print(", ".join(parts))
+    return 3 if refused else 0

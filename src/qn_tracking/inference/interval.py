@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from math import cos, hypot, pi, sin, sqrt, tan
+from math import cos, pi, sin, sqrt, tan
 
 from attrs import evolve, frozen
 
+from qn_tracking.inference import proportion
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.run import check_count
 from qn_tracking.inference.sample import checked, mean_sd
@@ -29,13 +30,6 @@ class Interval:
     def clip(self, low: float, high: float) -> Interval:
         """The part of it that a metric can reach: for display, never for a decision."""
         return evolve(self, low=min(max(self.low, low), high), high=max(min(self.high, high), low))
-
-
-@cache
-def _normal_quantile(p: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(p)
 
 
 def _within(angle: float, df: int) -> float:
@@ -73,16 +67,8 @@ def wilson(successes: int, trials: int, *, confidence: float = RULES.confidence)
     Raises ValueError unless they are whole numbers with 0 ≤ successes ≤ trials, trials ≥ 1.
     """
     check_count(successes, trials)
-    z = _normal_quantile((1 + confidence) / 2)
-    k, n = successes, trials
-    centre = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * sqrt(k * (n - k) / n + z * z / 4)
-    return Interval(
-        low=min(centre - half, k / n) if k else 0.0,
-        high=max(centre + half, k / n) if k < n else 1.0,
-        confidence=confidence,
-        method="wilson",
-    )
+    low, high = proportion.wilson(successes, trials, confidence)
+    return Interval(low=low, high=high, confidence=confidence, method="wilson")
 
 
 def newcombe(
@@ -92,15 +78,10 @@ def newcombe(
 
     Newcombe 1998, method 10: the two Wilson intervals, squared and added. Raises as `wilson`.
     """
-    one = wilson(k1, n1, confidence=confidence)
-    two = wilson(k2, n2, confidence=confidence)
-    p1, p2 = k1 / n1, k2 / n2
-    return Interval(
-        low=p1 - p2 - hypot(p1 - one.low, two.high - p2),
-        high=p1 - p2 + hypot(one.high - p1, p2 - two.low),
-        confidence=confidence,
-        method="newcombe",
-    )
+    check_count(k1, n1)
+    check_count(k2, n2)
+    low, high = proportion.newcombe(k1, n1, k2, n2, confidence)
+    return Interval(low=low, high=high, confidence=confidence, method="newcombe")
 
 
 def t_interval(values: Sequence[float], *, confidence: float = RULES.confidence) -> Interval | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
+from qn_tracking.inference.proportion import CONFIDENCE, MIN_RUNS
+
 
 def _within(low: float, high: float) -> Callable[[Any, Attribute[Any], Any], None]:
     def check(_: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -41,9 +43,9 @@ class Rules:
     """
 
     margin: float = _number(0.02, 0, inf)
-    min_runs: int = _number(5, 2, 10**6)
+    min_runs: int = _number(MIN_RUNS, 2, 10**6)
     alpha: float = _number(0.05, _TINY, 0.5)
-    confidence: float = _number(0.95, 0.5, 1 - _TINY)
+    confidence: float = _number(CONFIDENCE, 0.5, 1 - _TINY)
     power: float = _number(0.8, 0.5, 1 - _TINY)
     final_least: int = _number(20, 1, 10**9)
     final_share: float = _number(0.2, 0, 1)

@@ -17,10 +17,10 @@ import attrs
 import orjson
 
 from qn_tracking.errors import ConfigError, QnError, did_you_mean
-from qn_tracking.records.model import MAX_INT, FrozenDict, Measure
+from qn_tracking.records.limits import MAX_DEPTH, MAX_INT
+from qn_tracking.records.model import FrozenDict, Measure
 
 T = TypeVar("T")
-MAX_DEPTH = 64
 
 
 # ---------------------------------------------------------------------------------------- writing

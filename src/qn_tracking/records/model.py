@@ -13,10 +13,8 @@ from typing import Any, NewType, NoReturn, Protocol, TypedDict
 
 from attrs import field, frozen
 
+from qn_tracking.records.limits import MAX_INT as MAX_INT
 from qn_tracking.records.schema import RECORD
-
-MAX_INT = 2**53
-"""The largest integer in a record. Some readers of JSON round larger ones."""
 
 Measure = NewType("Measure", float)
 """A number that may be NaN or infinite; JSON stores those three values as text."""

@@ -45,6 +45,11 @@ def fit(text: str, columns: int, *, right: bool = False) -> str:
     return fill + text if right else text + fill
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`, `1,024 runs`: a number with the right form of its noun."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """`0.4s`, `12s`, `3m20s`, `2h05m`."""
     if seconds < 10:

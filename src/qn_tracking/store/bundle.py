@@ -18,8 +18,9 @@ from typing import IO
 
 from qn_tracking.errors import StorageError
 from qn_tracking.ids import is_id
+from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.store import paths
-from qn_tracking.store.read import LIMIT, kind_of, load
+from qn_tracking.store.read import kind_of, load
 from qn_tracking.store.write import naming, storage_error
 
 VERSION = 1
@@ -201,8 +202,8 @@ class Bundle:
         name = info.filename
         id = name.removesuffix(".json")
         if id != name and is_id(id):
-            if info.file_size > LIMIT:
-                raise self.wrong(f"larger than {LIMIT >> 20} MiB", name)
+            if info.file_size > MAX_BYTES:
+                raise self.wrong(f"larger than {MAX_BYTES >> 20} MiB", name)
             self.members[id] = (info, self.members.get(id, (None, {}))[1])
             return
         top, _, rest = name.partition("/")

@@ -14,6 +14,7 @@ from qn_tracking.config import digest_of
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import is_id
 from qn_tracking.records import codec
+from qn_tracking.records.limits import CRASHED, MAX_BYTES
 from qn_tracking.records.model import Config, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
@@ -171,7 +172,7 @@ def _attachments(folder: str, experiment: Experiment) -> Iterator[Finding]:
             yield _fault(file, "the record names a file outside of its folder", f"{field}.name")
             continue
         try:
-            data, _ = read.load(file, max(read.LIMIT, attachment.size))
+            data, _ = read.load(file, max(MAX_BYTES, attachment.size))
         except FileNotFoundError:
             # Labels are all that is here of an experiment that came by git.
             if exists(join(folder, "run.json")):
@@ -249,10 +250,7 @@ def _folders(
         if found is None:
             continue
         folder = join(runs, name)
-        if found.status == unfinished.CRASHED:
-            hint = f"crashed; qn-exp recover {name}"
-        else:
-            hint = found.status
+        hint = f"crashed; qn-exp recover {name}" if found.status == CRASHED else found.status
         yield Finding(level=NOTE, file=folder, cause=f"has no record: {hint}")
         yield from _labels(experiments, name)
         journal = join(folder, "episodes.jsonl")
@@ -265,6 +263,6 @@ def _folders(
                 yield _of(error)
                 continue
             count.journals += 1
-            if lines.torn and found.status == unfinished.CRASHED:
+            if lines.torn and found.status == CRASHED:
                 cause = f"a torn last line of {lines.torn} bytes: recover drops it"
                 yield Finding(level=NOTE, file=journal, cause=cause)

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from qn_tracking.errors import StorageError
 from qn_tracking.store.entry import PARTS
+from qn_tracking.store.fields import FIELDS
 
 NAME = ".index.sqlite"
 WAIT_SECONDS = 120.0
@@ -23,39 +24,26 @@ CREATE TABLE entry (
   n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL,
   stamp INTEGER, labelled INTEGER NOT NULL DEFAULT 0, problem TEXT
 );
-CREATE TABLE run (
-  n INTEGER PRIMARY KEY, at INTEGER NOT NULL, id TEXT NOT NULL, status TEXT, started TEXT,
-  wall REAL, planned INTEGER, seed INTEGER, environment TEXT, brain TEXT, family TEXT,
-  label TEXT, label_key TEXT, digest TEXT, "commit" TEXT, dirty INTEGER,
-  episodes INTEGER, steps INTEGER, success REAL, reward REAL,
-  tags TEXT, notes TEXT, labels TEXT, curve TEXT, curve_of TEXT
-);
+CREATE TABLE run (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, {}, labels TEXT);
 CREATE TABLE config  (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE results (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE metrics (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE facts   (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE rest    (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE field (path TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
-VERSION = crc32(_TABLES.encode(), 2) >> 1
+""".format(", ".join(field.sql for field in FIELDS))
+VERSION = crc32(_TABLES.encode(), 3) >> 1
 """Of the tables: an index of any other is made anew."""
 # Each with the order of listing behind it: the newest of what an index finds need no sorting.
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS entry_open ON entry(n) WHERE kind = 1;
 CREATE INDEX IF NOT EXISTS entry_problem ON entry(n) WHERE problem IS NOT NULL;
 CREATE INDEX IF NOT EXISTS run_at ON run(at);
-CREATE INDEX IF NOT EXISTS run_status ON run(status, at);
-CREATE INDEX IF NOT EXISTS run_seed ON run(seed, at);
-CREATE INDEX IF NOT EXISTS run_environment ON run(environment, at);
-CREATE INDEX IF NOT EXISTS run_brain ON run(brain, at);
-CREATE INDEX IF NOT EXISTS run_family ON run(family, at);
-CREATE INDEX IF NOT EXISTS run_label ON run(label_key, at);
-CREATE INDEX IF NOT EXISTS run_digest ON run(digest, at);
-CREATE INDEX IF NOT EXISTS run_commit ON run("commit", at);
-CREATE INDEX IF NOT EXISTS run_dirty ON run(dirty, at);
-CREATE INDEX IF NOT EXISTS run_success ON run(success, at);
-CREATE INDEX IF NOT EXISTS run_reward ON run(reward, at);
-"""
+""" + "".join(
+    f'CREATE INDEX IF NOT EXISTS run_{field.name} ON run("{field.name}", at);\n'
+    for field in FIELDS
+    if field.indexed
+)
 
 
 def is_broken(error: sqlite3.Error) -> bool:

@@ -33,7 +33,8 @@ _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 def flat(doc: Mapping[str, Any]) -> Row:
     """A record as one row: a column for every field, with dots; a list as JSON.
 
-    Another program's original is left out; it is in JSON lines, whole.
+    A name that holds a dot itself is quoted, so that no two fields have one column. Another
+    program's original is left out; JSON lines have all of it.
     """
     out: Row = {}
 
@@ -43,15 +44,25 @@ def flat(doc: Mapping[str, Any]) -> Row:
         if isinstance(value, Mapping):
             for key, item in value.items():
                 visit(item, (*path, key))
-        elif isinstance(value, (list, tuple)):
-            out[".".join(path)] = _json(value)
+            return
+        name = ".".join(map(_step, path))
+        if isinstance(value, (list, tuple)):
+            out[name] = _json(value)
         elif path[0] == "results" and isinstance(value, str):
-            out[".".join(path)] = _NUMBERS.get(value, value)
+            out[name] = _NUMBERS.get(value, value)
         else:
-            out[".".join(path)] = value
+            out[name] = value
 
     visit(doc, ())
     return out
+
+
+def _step(name: str) -> str:
+    """A name as a part of a column's name: in quotes if it is empty or holds a dot or a quote."""
+    if name and "." not in name and '"' not in name:
+        return name
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
 
 
 def of_episode(about: Mapping[str, Any], episode: Episode) -> Row:

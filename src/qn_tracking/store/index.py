@@ -14,8 +14,9 @@ from zlib import crc32
 from qn_tracking.errors import StorageError, printable
 from qn_tracking.store.database import NAME, Writing, connect, in_memory, is_broken
 from qn_tracking.store.entry import HOMES, STEP
+from qn_tracking.store.fields import BY_PATH
 from qn_tracking.store.sync import ROLLING, Sync
-from qn_tracking.store.where import RECORD, Column, json_path, near, shown
+from qn_tracking.store.where import Column, json_path, near, resolve, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 WHERE_INDEXES = 24
-
-_FIELD_COLUMNS = {
-    ("id",): "id",
-    ("status",): "status",
-    ("seed",): "seed",
-    ("subject", "environment"): "environment",
-    ("subject", "brain"): "brain",
-    ("subject", "family"): "family",
-    ("config", "digest"): "digest",
-    ("results", "success_rate"): "success",
-    ("results", "avg_reward"): "reward",
-    ("notes",): "notes",
-}
 
 
 def consult(
@@ -101,6 +89,7 @@ class Index:
         self.experiments = experiments
         self.db = db
         self.sync = Sync(experiments, db, writable=writable)
+        self._record: frozenset[str] = frozenset()
 
     def problems(self) -> list[tuple[str, str]]:
         """Names of what cannot be read, and the line that says why."""
@@ -139,19 +128,34 @@ class Index:
         """The paths of all fields that any document has."""
         return [tuple(path.split(STEP)) for (path,) in self.db.execute("SELECT path FROM field")]
 
+    @property
+    def record(self) -> frozenset[str]:
+        """The names of the fields of a record: those that the stored records have."""
+        if not self._record:
+            rows = self.db.execute("SELECT path FROM field WHERE instr(path, ?) = 0", (STEP,))
+            self._record = frozenset(name for (name,) in rows)
+        return self._record
+
+    def resolve(self, path: Path) -> Path:
+        """From the record to a field that `where.field` has read."""
+        return resolve(path, self.record)
+
+    def shown(self, path: Path) -> str:
+        """A path as `--where` would take it."""
+        return shown(path, self.record)
+
     def find(self, path: Path) -> Column:
         """Where a field is kept. Raises UsageError if no document has it, naming the near ones."""
         from qn_tracking.errors import UsageError
 
-        names = [step for step in path if type(step) is str]
-        if not self._has(path) and self.db.execute("SELECT 1 FROM field LIMIT 1").fetchone():
-            raise UsageError(
-                f"no stored field {shown(path)}", file="--where", hint=near(path, self.fields())
-            )
-        column = _FIELD_COLUMNS.get(path)
-        if column is not None:
-            return Column("run", f'run."{column}"', None)
-        top = names[0]
+        path = self.resolve(path)
+        if not self._has(path) and self.record:
+            hint = near(path, self.fields(), self.record)
+            raise UsageError(f"no stored field {self.shown(path)}", file="--where", hint=hint)
+        field = BY_PATH.get(path)
+        if field is not None:
+            return Column("run", f'run."{field.name}"', None)
+        top = next(step for step in path if type(step) is str)
         table, inner = (top, path[1:]) if top in HOMES else ("rest", path)
         doc = f"{table}.doc"
         if path[:2] == ("results", "curve"):
@@ -162,6 +166,20 @@ class Index:
             table, doc, inner = "run", "run.tags", path[1:]
         literal = json_path(inner)
         return Column(table, f"json_extract({doc}, {literal})", f"json_type({doc}, {literal})")
+
+    def values(self, column: Column, rows: Sequence[int] | None = None) -> dict[int, Any]:
+        """A field by the number of the row: of these rows, or of all."""
+        kind = column.kind or "NULL"
+        sql = f"SELECT n, {column.expression}, {kind} FROM {column.table}"  # noqa: S608
+        if rows is None or len(rows) > 5000:
+            return {n: _value(value, kind) for n, value, kind in self.db.execute(sql)}
+        out: dict[int, Any] = {}
+        for i in range(0, len(rows), 500):
+            some = rows[i : i + 500]
+            marks = ",".join("?" * len(some))
+            for n, value, kind in self.db.execute(f"{sql} WHERE n IN ({marks})", some):
+                out[n] = _value(value, kind)
+        return out
 
     def _has(self, path: Path) -> bool:
         names = []
@@ -175,7 +193,7 @@ class Index:
         return found.fetchone() is not None
 
     def index_field(self, column: Column) -> None:
-        """Makes a field that is asked for the first time fast for all time."""
+        """Makes an index for a field, so that the next question about it is fast."""
         if not self.sync.writable or column.kind is None or self.total() < ROLLING:
             return
         name = f"where_{crc32(column.expression.encode()):08x}"
@@ -216,10 +234,19 @@ class Index:
             results |= {"metrics": metrics} if metrics is not None else {}
             results |= {"curve": json.loads(row[4])} if row[4] is not None else {}
             results |= of
-            doc = {**rest, "config": json.loads(row[1]), "facts": json.loads(row[3])}
-            doc["results"] = results
-            ordered = {key: doc[key] for key in RECORD if key in doc}
-            doc = {**ordered, **{key: doc[key] for key in doc if key not in ordered}}
+            parts = {"config": json.loads(row[1]), "results": results, "facts": json.loads(row[3])}
+            doc = {key: parts.get(key, value) for key, value in rest.items()}
             doc["labels"] = json.loads(row[5]) if row[5] else {"tags": {}, "notes": []}
             out[n] = doc
         return out
+
+
+def _value(value: Any, kind: str | None) -> Any:
+    """What SQLite has taken out of JSON, as Python has it."""
+    if kind in ("true", "false"):
+        return kind == "true"
+    if kind in ("array", "object"):
+        import json
+
+        return json.loads(value)
+    return value

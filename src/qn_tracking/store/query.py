@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from qn_tracking.errors import UsageError
 from qn_tracking.store import where
-from qn_tracking.store.entry import COLUMNS, PARTS, label_key
+from qn_tracking.store.entry import PARTS
+from qn_tracking.store.fields import COLUMNS, SORTS, label_key
 from qn_tracking.store.where import Column
 
 TYPE_CHECKING = False
@@ -17,26 +18,9 @@ if TYPE_CHECKING:
 FEW = 2000
 """So many matches are fetched and sorted; where there are more, the newest are soon met."""
 
-SORTS = {
-    "started": "run.at",
-    "id": "run.id",
-    "status": "run.status",
-    "environment": "run.environment",
-    "brain": "run.brain",
-    "family": "run.family",
-    "config": "run.label_key",
-    "seed": "run.seed",
-    "episodes": "run.episodes",
-    "success": "run.success",
-    "reward": "run.reward",
-    "steps": "run.steps",
-    "duration": "run.wall",
-}
-"""Names that `--sort` takes besides the stored fields."""
-
 
 class Row:
-    """A line of a list: the columns of the index, by name."""
+    """A line of a list: the fields of the index, and others that were asked for, by name."""
 
     __slots__ = ("n", "values")
 
@@ -66,6 +50,13 @@ def any_of(column: str, values: Sequence[Any]) -> Condition:
     """The column holds one of the values."""
     marks = ", ".join("?" * len(values))
     return _plain(column, f'run."{column}" IN ({marks})', values)
+
+
+def named(ids: Sequence[str]) -> Condition:
+    """The experiment is one of these."""
+    marks = ", ".join("?" * len(ids))
+    sql = f"run.n IN (SELECT n FROM entry WHERE name IN ({marks}))"  # noqa: S608
+    return Condition(sql, ids, {"run"}, None)
 
 
 def at_least(column: str, value: Any) -> Condition:
@@ -103,11 +94,11 @@ def either(parts: Sequence[Condition]) -> Condition:
 def config_is(name: str) -> Condition:
     """The configuration has this name, with or without folder and ending, or such a digest."""
     if len(name) >= 7 and len(name) <= 64 and not name.strip("0123456789abcdef"):
-        sql = "(run.label_key = ? OR (run.digest >= ? AND run.digest < ?))"
+        sql = "(run.config = ? OR (run.digest >= ? AND run.digest < ?))"
         return Condition(sql, [name, name, name + "g"], {"run"}, None)
-    found = any_of("label_key", [label_key(name)])
+    found = any_of("config", [label_key(name)])
     if "/" in name:
-        found.sql = f"({found.sql} AND run.label = ?)"
+        found.sql = f"({found.sql} AND run.config_file = ?)"
         found.params.append(name)
     return found
 
@@ -144,7 +135,9 @@ def order(index: Index, text: str | None) -> tuple[str, set[str]] | None:
     if way not in ("asc", "desc"):
         name, way = text, "desc"
     if name in SORTS:
-        expression, tables = SORTS[name], {"run"}
+        # By the start it is the order that every list has, to the microsecond.
+        column_name = "at" if name == "started" else SORTS[name].name
+        expression, tables = f'run."{column_name}"', {"run"}
     else:
         try:
             column = index.find(where.field(name))

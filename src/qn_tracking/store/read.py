@@ -12,8 +12,9 @@ import stat
 from zlib import crc32
 
 from qn_tracking.errors import StorageError
-from qn_tracking.ids import is_id
+from qn_tracking.ids import is_id, microseconds
 from qn_tracking.records import schema
+from qn_tracking.records.limits import MAX_BYTES as MAX_BYTES, MAX_DEPTH, RECORDED as RECORDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from qn_tracking.records.model import Episode, Experiment
-
-LIMIT = 64 << 20
-"""Bytes of the largest record, and of the longest line of a journal."""
-DEPTH = 64
-"""`qn_tracking.records.codec.MAX_DEPTH`: what is nested deeper cannot have been written by us."""
-STATUSES = ("completed", "failed", "interrupted", "crashed", "imported")
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -60,7 +55,7 @@ def recorded(experiments: str) -> list[str]:
     return sorted(name[:-5] for name in names if name[-5:] == ".json" and is_id(name[:-5]))
 
 
-def load(path: str, limit: int = LIMIT) -> tuple[bytes, os.stat_result]:
+def load(path: str, limit: int = MAX_BYTES) -> tuple[bytes, os.stat_result]:
     """The bytes of a regular file, and its stat when it was read; never waits on a FIFO.
 
     Raises FileNotFoundError if there is none, StorageError for anything else.
@@ -128,17 +123,17 @@ def parse(data: bytes, file: str) -> dict[str, Any]:
         raise StorageError(f"not valid JSON: {error}", file=file) from None
     if type(doc) is not dict:
         raise StorageError("expected a JSON object", file=file)
-    if text.count("{") + text.count("[") > DEPTH:  # most have too few to be nested too deep
+    if text.count("{") + text.count("[") > MAX_DEPTH:  # most have too few to be nested too deep
         for key, value in doc.items():
             if _too_deep(value):
-                raise StorageError(f"nested deeper than {DEPTH}", file=file, field=key[:60])
+                raise StorageError(f"nested deeper than {MAX_DEPTH}", file=file, field=key[:60])
     return doc
 
 
 def _too_deep(value: Any) -> bool:
     """Whether a field of a document is nested deeper than a record can be; without recursion."""
     level = [value]
-    for _ in range(DEPTH):
+    for _ in range(MAX_DEPTH):
         level = [
             item
             for one in level
@@ -228,11 +223,9 @@ def misfits(experiment: Experiment) -> Iterator[StorageError]:
 
     Said of what comes in, and by a check; a stored record that has it can still be shown.
     """
-    from qn_tracking.ids import microseconds
-
-    if experiment.status not in STATUSES:
+    if experiment.status not in RECORDED:
         shown = repr(experiment.status[:40])
-        yield StorageError(f"expected one of {', '.join(STATUSES)}, got {shown}", field="status")
+        yield StorageError(f"expected one of {', '.join(RECORDED)}, got {shown}", field="status")
     for field in ("started", "ended"):
         text = getattr(experiment, field)
         try:
@@ -271,9 +264,9 @@ class Lines:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise StorageError("is not a file", file=self.path)
                 stream.seek(self.committed)
-                while line := stream.readline(LIMIT):
+                while line := stream.readline(MAX_BYTES):
                     if line[-1:] != b"\n":
-                        if len(line) == LIMIT:
+                        if len(line) == MAX_BYTES:
                             raise self._bad("longer than a line can be")
                         self.torn = len(line)
                         return

@@ -13,13 +13,13 @@ from os.path import join, lexists
 from typing import Any
 
 from qn_tracking.errors import QnError, StorageError, UsageError
-from qn_tracking.ids import utc
+from qn_tracking.ids import microseconds, utc
 from qn_tracking.records import codec
+from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
 from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
 from qn_tracking.records.schema import RUN
 from qn_tracking.records.stats import Tally
 from qn_tracking.store import paths, unfinished
-from qn_tracking.store.entry import microseconds
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
 
@@ -36,9 +36,9 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
     if lexists(record):
         raise UsageError("has a record already", file=id)
     status = unfinished.status_now(experiments, id)
-    if status == unfinished.RUNNING:
+    if status == RUNNING:
         raise UsageError("is still running", file=id, hint=f"qn-exp tail {id}")
-    if status == unfinished.UNKNOWN and not force:
+    if status == UNKNOWN and not force:
         host = unfinished.host_of(experiments, id)
         raise UsageError(
             f"was started on {host} and may be running there", file=id, hint="--force if it is not"
@@ -184,7 +184,7 @@ def _sealed(
         ended = run.started
     return Experiment(
         id=run.id,
-        status=unfinished.CRASHED,
+        status=CRASHED,
         started=run.started,
         ended=ended,
         wall_seconds=last,

@@ -7,6 +7,7 @@ from os.path import isdir, join, lexists
 
 from qn_tracking.errors import UsageError
 from qn_tracking.ids import check_id
+from qn_tracking.render.text import counted
 from qn_tracking.store import paths
 from qn_tracking.store.index import consult
 
@@ -26,13 +27,15 @@ def resolve(experiments: str, text: str, *, warn: Callable[[str], None] | None =
     """
     if text.startswith("@"):
         if not re.fullmatch(r"@[1-9][0-9]{0,8}", text):
-            raise UsageError(f"{text[:40]!r} is no reference", hint="@1 is the latest experiment")
+            raise UsageError(
+                f"{text[:40]!r} is not a reference", hint="@1 is the latest experiment"
+            )
         number = int(text[1:])
         found, total = consult(
             experiments, lambda index: (index.newest(number), index.total()), warn=warn
         )
         if found is None:
-            raise UsageError(f"no {text}", hint=f"there are {total:,} experiments")
+            raise UsageError(f"no {text}", hint=f"there are {counted(total, 'experiment')}")
         return found
     check_id(text)
     if lexists(paths.record(experiments, text)):
@@ -54,11 +57,20 @@ def _by_prefix(index: Index, text: str) -> str:
         raise UsageError(f"{text!r} is ambiguous", hint=some)
     if isdir(join(index.experiments, ".trash", text)):
         raise UsageError(f"{text!r} is in the trash", hint=f"qn-exp restore {text}")
+    if isdir(join(index.experiments, "studies", text)):
+        raise UsageError(f"{text!r} is a study", hint=f"its runs: {text}.s000, …")
     raise UsageError(f"no experiment {text!r}", hint=_near(index, text))
 
 
 def _near(index: Index, text: str) -> str:
     """Ids that begin alike, or the latest."""
+    import difflib
+
+    if len(text) > 8:
+        names = index.names(text[:4], 2000)
+        names = difflib.get_close_matches(text, names, n=3, cutoff=0.85)
+        if names:
+            return f"did you mean {names[0]}?" if len(names) == 1 else f"near: {', '.join(names)}"
     for length in range(len(text) - 1, 3, -1):
         names = index.names(text[:length], 3)
         if names:

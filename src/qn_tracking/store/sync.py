@@ -255,7 +255,8 @@ class Sync:
         labels = [row[1] for row in rows if row[4] != _labels_stamp(self.experiments, row[1])]
         dead = [(row[0], row[1], row[3]) for row in rows if row[2] == CRASHED]
         if dead:
-            from qn_tracking.store.unfinished import CRASHED as STATUS, signature
+            from qn_tracking.records.limits import CRASHED as STATUS
+            from qn_tracking.store.unfinished import signature
 
             dead = [d for d in dead if d[2] != signature(self.experiments, d[1], STATUS)]
         if not stale and not labels and not dead:

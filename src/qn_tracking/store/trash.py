@@ -1,8 +1,8 @@
 """The trash: `experiments/.trash/<id>/` holds `record.json` and the folder `run` of an experiment.
 
-A kill between two steps loses nothing and confuses nobody: the run's folder goes first and comes
-back last, for a folder without a record would look like a run that died. The same command again
-finishes what was begun.
+A kill between two steps loses nothing: the folder of the run goes first and comes back last, since
+a folder without a record would look like a run that died. The same command again finishes what was
+begun.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 from os.path import dirname, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.ids import is_id
+from qn_tracking.ids import check_id, is_id
+from qn_tracking.records.limits import RUNNING, UNKNOWN
 from qn_tracking.store import paths, unfinished
 from qn_tracking.store.write import make_folder, naming, sync_folder
 
@@ -27,17 +28,16 @@ def remove(experiments: str, id: str, *, force: bool = False) -> str:
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     if not lexists(record):
         status = unfinished.status_now(experiments, id)
-        if status == unfinished.RUNNING:
+        if status == RUNNING:
             raise UsageError("is still running", file=id)
-        if status == unfinished.UNKNOWN and not force:
+        if status == UNKNOWN and not force:
             host = unfinished.host_of(experiments, id)
             raise UsageError(
                 f"was started on {host} and may be running there",
                 file=id,
                 hint="--force removes it",
             )
-    slot = _slot(experiments, id, lexists(record), isdir(folder))
-    make_folder(slot)
+    slot = _slot(experiments, id, isdir(folder))
     with naming(slot):
         if isdir(folder):
             os.rename(folder, join(slot, "run"))
@@ -56,7 +56,7 @@ def restore(experiments: str, id: str) -> str:
     slots = _slots(experiments, id)
     if not slots:
         raise UsageError(f"no {id} in the trash", hint="qn-exp restore lists what is there")
-    slot = slots[-1]
+    slot = slots[max(slots)]
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     kept, run = join(slot, "record.json"), join(slot, "run")
     if lexists(kept) and lexists(record) and not _same(kept, record):
@@ -85,39 +85,58 @@ def listed(experiments: str) -> list[str]:
     return sorted({name.partition("~")[0] for name in names if is_id(name.partition("~")[0])})
 
 
+def find(experiments: str, text: str) -> str:
+    """The id of what is in the trash, from its beginning. Raises UsageError for none or several."""
+    check_id(text)
+    ids = listed(experiments)
+    found = [text] if text in ids else [id for id in ids if id.startswith(text)]
+    if not found:
+        hint = f"there: {', '.join(ids[:5])}" if ids else "the trash is empty"
+        raise UsageError(f"no {text!r} in the trash", hint=hint)
+    if len(found) > 1:
+        raise UsageError(f"{text!r} is ambiguous", hint=", ".join(found[:5]))
+    return found[0]
+
+
 def _synced(*folders: str) -> None:
     for folder in folders:
         sync_folder(folder)
 
 
-def _slots(experiments: str, id: str) -> list[str]:
-    """The folders in the trash for this id, the latest last: `<id>`, `<id>~2`, …"""
+def _slots(experiments: str, id: str) -> dict[int, str]:
+    """The folders in the trash for this id, by number: `<id>`, `<id>~2`, …"""
     place = join(experiments, NAME)
     try:
         names = os.listdir(place)
     except OSError:
-        return []
-    found = []
+        return {}
+    slots = {}
     for name in names:
         base, mark, number = name.partition("~")
-        if base == id and (not mark or number.isdigit()):
-            found.append((int(number or 1), join(place, name)))
-    return [path for _, path in sorted(found)]
+        if base == id and (not mark or (number.isascii() and number.isdigit())):
+            slots[int(number or 1)] = join(place, name)
+    return slots
 
 
-def _slot(experiments: str, id: str, record: bool, run: bool) -> str:
-    """A folder in the trash that has room; one that an interrupted removal has begun, if any."""
+def _slot(experiments: str, id: str, run: bool) -> str:
+    """A folder in the trash: the one that an interrupted removal has begun, or else a new one."""
     slots = _slots(experiments, id)
+    number = max(slots, default=0)
     if slots:
-        last = slots[-1]
-        if not (record and lexists(join(last, "record.json"))) and not (
-            run and lexists(join(last, "run"))
-        ):
-            begun = not lexists(join(last, "record.json"))
-            if begun:
-                return last
-        return join(experiments, NAME, f"{id}~{len(slots) + 1}")
-    return join(experiments, NAME, id)
+        last = slots[number]
+        if not lexists(join(last, "record.json")) and not (run and lexists(join(last, "run"))):
+            return last
+    make_folder(join(experiments, NAME))
+    while True:
+        number += 1
+        slot = join(experiments, NAME, id if number == 1 else f"{id}~{number}")
+        with naming(slot):
+            try:
+                os.mkdir(slot)
+            except FileExistsError:  # by another process, at the same time
+                continue
+            sync_folder(dirname(slot))
+        return slot
 
 
 def _same(a: str, b: str) -> bool:

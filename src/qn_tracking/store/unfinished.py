@@ -13,6 +13,7 @@ import time
 from os.path import exists, join
 
 from qn_tracking.errors import QnError, StorageError
+from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
 from qn_tracking.records.schema import RECORD, RUN
 from qn_tracking.store import paths
 from qn_tracking.store.read import load, parse
@@ -21,7 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-RUNNING, CRASHED, UNKNOWN = "running", "crashed", "unknown"
 GLANCE = 32 << 20
 """Bytes of the largest journal that a listing reads; of a larger one it reads the end."""
 STARTING_SECONDS = 60.0

@@ -22,40 +22,11 @@ from qn_tracking.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from typing import Any, NoReturn
 
 LONGEST = 4000
 DEEPEST = 50
-
-RECORD = (
-    "schema",
-    "id",
-    "status",
-    "started",
-    "ended",
-    "wall_seconds",
-    "steps_per_second",
-    "seed",
-    "episodes",
-    "subject",
-    "results",
-    "digests",
-    "tags",
-    "notes",
-    "config",
-    "command",
-    "study",
-    "error",
-    "warnings",
-    "failures",
-    "plugins",
-    "artifacts",
-    "attachments",
-    "origin",
-    "facts",
-)
-"""The fields of a record, in order; any other first name is looked for in the configuration."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -74,9 +45,11 @@ if TYPE_CHECKING:
     Node = tuple[Any, ...]  # ("and" | "or", [node…]), ("not", node), or (operator, path, value)
 
 
-def shown(path: Path) -> str:
-    """A path as `--where` would take it: without `config.data` where that is understood."""
-    if path[:2] == ("config", "data") and len(path) > 2 and path[2] not in RECORD:
+def shown(path: Path, record: Container[str] = ()) -> str:
+    """A path as `--where` would take it: without `config.data` where that is understood, which it
+    is for a name that is no field of the record.
+    """
+    if path[:2] == ("config", "data") and len(path) > 2 and path[2] not in record:
         path = path[2:]
     out = ""
     for step in path:
@@ -90,9 +63,12 @@ def shown(path: Path) -> str:
     return out
 
 
-def resolve(path: Path) -> Path:
-    """From the record to the field: a name that is not the record's is the configuration's."""
-    return path if path[0] in RECORD else ("config", "data", *path)
+def resolve(path: Path, record: Container[str]) -> Path:
+    """From the record to the field: a name that is no field of the record is the configuration's.
+
+    `record` has the names of the record's fields.
+    """
+    return path if path[0] in record else ("config", "data", *path)
 
 
 # ----------------------------------------------------------------------------------------- parsing
@@ -104,7 +80,7 @@ def parse(text: str) -> Node:
 
 
 def field(text: str) -> Path:
-    """The path that a field's name stands for. Raises UsageError."""
+    """The steps of a field's name; `resolve` says where it is. Raises UsageError."""
     parser = _Parser(text)
     path = parser.field()
     if parser.kind:
@@ -240,7 +216,7 @@ class _Parser:
                 if not self.op("]"):
                     self.expected("]")
             else:
-                return resolve(tuple(path))
+                return tuple(path)
 
     def step(self, what: str) -> str:
         if self.kind == "name":
@@ -397,23 +373,24 @@ def json_path(path: Path) -> str:
     return "'" + out.replace("'", "''") + "'"
 
 
-def near(path: Path, known: list[Path]) -> str | None:
+def near(path: Path, known: list[Path], record: Container[str] = ()) -> str | None:
     """A hint that names stored fields like one that is not stored, or None."""
     import difflib
 
     last = path[-1]
-    same = [shown(other) for other in known if other[-1] == last]
+    same = [shown(other, record) for other in known if other[-1] == last]
     if not same:
-        names = {shown(other): other for other in known}
-        same = difflib.get_close_matches(shown(path), names, n=3, cutoff=0.75)
+        names = {shown(other, record): other for other in known}
+        same = difflib.get_close_matches(shown(path, record), names, n=3, cutoff=0.75)
         if not same and type(last) is str:
             ends = {str(other[-1]) for other in known}
             close = difflib.get_close_matches(last, ends, n=2, cutoff=0.6)
-            same = [shown(other) for other in known if other[-1] in close]
+            same = [shown(other, record) for other in known if other[-1] in close]
     if not same:
         own = path[2:] if path[:2] == ("config", "data") else path
         words = [step for step in own if type(step) is str]
-        same = [name for name in map(shown, known) if any(len(w) > 2 and w in name for w in words)]
+        same = [shown(other, record) for other in known]
+        same = [name for name in same if any(len(w) > 2 and w in name for w in words)]
     # The shortest first: what is meant is seldom the most deeply hidden.
     same = sorted(set(same), key=lambda name: (len(name), name))[:3]
     return f"near: {', '.join(same)}" if same else None

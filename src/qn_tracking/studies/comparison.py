@@ -1,33 +1,23 @@
-"""What differs between experiments, and what may be said of their metrics; pure functions.
+"""What differs between experiments, and their metrics side by side; pure functions.
 
-Experiments come as plain data, as their files hold them. The run is the unit: of two single
-runs nothing is concluded, whatever their episodes say.
+Experiments come as plain data, as their files hold them. Two single runs support no conclusion,
+whatever their episodes are: see `groups`. Nothing heavy is imported here, for two runs are compared
+faster than NumPy is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite
-from typing import Any
 
-from attrs import evolve, frozen
+from qn_tracking.inference import proportion
 
-from qn_tracking.inference import interval
-from qn_tracking.inference.pair import (
-    Comparison,
-    Verdict,
-    compare,
-    hedges_g,
-    holm,
-    probability_of_improvement,
-    verdict,
-    welch,
-)
-from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import mean_sd
-from qn_tracking.records.provenance import PLUGIN, facts_of, provenance
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from typing import Any
 
-Doc = Mapping[str, Any]
+    Doc = Mapping[str, Any]
 
 
 class _Absent:
@@ -41,21 +31,22 @@ ABSENT = _Absent()
 
 PRIMARY = "final_success_rate"
 RATES = (PRIMARY, "success_rate")
-HIGHER = frozenset((*RATES, "reward", "path_efficiency", "distance_efficiency", "foods_collected"))
-"""Metrics of which more is better; of any other only the difference is told."""
-MOST_PAIRS = 10
-"""Of more pairs of groups than this only the primary metric is compared."""
 
 
 # ------------------------------------------------------------------------------------- differences
 
 
-@frozen(kw_only=True)
 class Difference:
     """A field and its value in each experiment, `ABSENT` where it has none."""
 
-    field: str
-    values: tuple[Any, ...]
+    __slots__ = ("field", "values")
+
+    def __init__(self, *, field: str, values: tuple[Any, ...]) -> None:
+        self.field = field
+        self.values = values
+
+    def __repr__(self) -> str:
+        return f"Difference(field={self.field!r}, values={self.values!r})"
 
     @property
     def same(self) -> bool:
@@ -154,15 +145,21 @@ _FILE = "(file sha256)"
 
 
 def _section(doc: Doc, name: str) -> Mapping[str, Any]:
-    """A section of the facts of provenance, with every field that it holds."""
-    section = facts_of(doc).get(name)
+    """A section of the facts about where a run came from, with every field that it holds."""
+    section = _provenance(doc).get(name)
     return section if isinstance(section, Mapping) else {}
+
+
+def _provenance(doc: Doc) -> Mapping[str, Any]:
+    """As `records.provenance.facts_of`, without the imports that typed records need."""
+    facts = (doc.get("facts") or {}).get("metadata")
+    return facts if isinstance(facts, Mapping) else {}
 
 
 def _code(doc: Doc) -> dict[str, Any]:
     git = _section(doc, "git")
     out = leaves({"git": git}) if git else {}
-    for package in facts_of(doc).get("code") or ():
+    for package in _provenance(doc).get("code") or ():
         if isinstance(package, Mapping):
             name = str(package.get("name"))
             rest = {key: value for key, value in package.items() if key != "name"}
@@ -172,7 +169,7 @@ def _code(doc: Doc) -> dict[str, Any]:
 
 def _facts(doc: Doc) -> dict[str, Any]:
     facts = doc.get("facts") or {}
-    return leaves({name: said for name, said in facts.items() if name != PLUGIN})
+    return leaves({name: said for name, said in facts.items() if name != "metadata"})
 
 
 def parse_packages(text: str) -> dict[str, str]:
@@ -194,21 +191,30 @@ def alike(docs: Sequence[Doc], kind: str) -> list[list[int]]:
 # ----------------------------------------------------------------------------------------- metrics
 
 
-@frozen(kw_only=True)
 class Value:
     """A metric of one experiment; for a rate, what its episodes count to, with Wilson's interval.
 
     The interval speaks of this run's episodes only.
     """
 
-    value: float
-    successes: int | None = None
-    episodes: int | None = None
-    low: float | None = None
-    high: float | None = None
+    __slots__ = ("episodes", "high", "low", "successes", "value")
+
+    def __init__(
+        self,
+        *,
+        value: float,
+        successes: int | None = None,
+        episodes: int | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        self.value = value
+        self.successes = successes
+        self.episodes = episodes
+        self.low = low
+        self.high = high
 
 
-@frozen(kw_only=True)
 class Metric:
     """A metric of each experiment, None where it has none; of two, second − first.
 
@@ -216,30 +222,63 @@ class Metric:
     what another run would do.
     """
 
-    name: str
-    values: tuple[Value | None, ...]
-    delta: float | None = None
-    low: float | None = None
-    high: float | None = None
+    __slots__ = ("delta", "high", "low", "name", "values")
+
+    def __init__(self, *, name: str, values: tuple[Value | None, ...]) -> None:
+        self.name = name
+        self.values = values
+        self.delta: float | None = None
+        self.low: float | None = None
+        self.high: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON data; what is not finite is text."""
+
+        def number(value: float | None) -> float | str | None:
+            if value is None or isfinite(value):
+                return value
+            return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+        return {
+            "metric": self.name,
+            "values": [
+                None
+                if one is None
+                else {
+                    "value": number(one.value),
+                    "successes": one.successes,
+                    "episodes": one.episodes,
+                    "low": one.low,
+                    "high": one.high,
+                }
+                for one in self.values
+            ],
+            "delta": self.delta,
+            "low": self.low,
+            "high": self.high,
+        }
 
 
 def values_of(doc: Doc) -> dict[str, float]:
     """Every metric of an experiment: rates, means over episodes, and what it cost."""
     results = doc.get("results") or {}
-    resources = provenance(doc).resources
+    resources = _section(doc, "resources")
     means = {name: spread.get("mean") for name, spread in (results.get("metrics") or {}).items()}
-    found = {
+    computed = {
         PRIMARY: results.get(PRIMARY),
         "success_rate": results.get("success_rate"),
         "reward": results.get("avg_reward"),
         "steps": results.get("avg_steps"),
-        **{name: mean for name, mean in means.items() if name not in ("steps", "reward")},
+    }
+    costs = {
         "episodes": results.get("episodes"),
         "wall_seconds": doc.get("wall_seconds"),
         "steps_per_second": doc.get("steps_per_second"),
-        "cpu_seconds": resources.cpu_seconds,
-        "peak_memory_bytes": resources.peak_memory_bytes,
+        "cpu_seconds": resources.get("cpu_seconds"),
+        "peak_memory_bytes": resources.get("peak_memory_bytes"),
     }
+    # A metric of the simulation never replaces one that is computed.
+    found = {**computed, **{k: v for k, v in means.items() if k not in computed}, **costs}
     return {name: float(value) for name, value in found.items() if _number(value)}
 
 
@@ -253,15 +292,17 @@ def metrics(docs: Sequence[Doc]) -> tuple[Metric, ...]:
     out = []
     for name in dict.fromkeys(name for one in found for name in one):
         values = tuple(
-            _value(doc, name, one[name]) if name in one else None
+            value_of(doc, name, one[name]) if name in one else None
             for doc, one in zip(docs, found, strict=True)
         )
         metric = Metric(name=name, values=values)
-        out.append(_delta(metric) if len(docs) == 2 else metric)
+        if len(docs) == 2:
+            _subtract(metric)
+        out.append(metric)
     return tuple(out)
 
 
-def _value(doc: Doc, name: str, value: float) -> Value:
+def value_of(doc: Doc, name: str, value: float) -> Value:
     results = doc.get("results") or {}
     total = results.get("final_window") if name == PRIMARY else results.get("episodes")
     if name not in RATES or type(total) is not int or total < 1 or several_runs(doc):
@@ -270,8 +311,8 @@ def _value(doc: Doc, name: str, value: float) -> Value:
     # Where some episodes neither succeed nor fail, the rate is not over all of them.
     if abs(value * total - successes) > 1e-6 or not 0 <= successes <= total:
         return Value(value=value)
-    bounds = interval.wilson(successes, total)
-    return Value(value=value, successes=successes, episodes=total, low=bounds.low, high=bounds.high)
+    low, high = proportion.wilson(successes, total)
+    return Value(value=value, successes=successes, episodes=total, low=low, high=high)
 
 
 def several_runs(doc: Doc) -> bool:
@@ -280,169 +321,57 @@ def several_runs(doc: Doc) -> bool:
     return "sessions" in original
 
 
-def _delta(metric: Metric) -> Metric:
+def _subtract(metric: Metric) -> None:
+    """Sets the difference of two values, and its interval where both are rates."""
     first, second = metric.values
     if first is None or second is None:
-        return metric
+        return
     delta = second.value - first.value
-    metric = evolve(metric, delta=delta if isfinite(delta) else None)
-    if first.successes is None or second.successes is None:
-        return metric
-    bounds = interval.newcombe(
-        second.successes, second.episodes or 0, first.successes, first.episodes or 0
-    )
-    return evolve(metric, low=bounds.low, high=bounds.high)
-
-
-# ------------------------------------------------------------------------------------------ groups
-
-
-@frozen(kw_only=True)
-class Sample:
-    """A metric over the runs of a group: `low` and `high` are the t-interval of the mean, or,
-    where no run differs, Wilson's of the pooled count (`pooled`).
-    """
-
-    values: tuple[float, ...]
-    mean: float
-    low: float | None = None
-    high: float | None = None
-    pooled: bool = False
-
-
-@frozen(kw_only=True)
-class Pair:
-    """A metric of two groups, by their places; `comparison.delta` is second − first.
-
-    `verdict` is None for a metric of which nobody knows whether more is better.
-    """
-
-    metric: str
-    first: int
-    second: int
-    comparison: Comparison
-    adjusted_p: float | None = None
-    verdict: Verdict | None = None
-    family: int = 1
-
-
-@frozen(kw_only=True)
-class Summary:
-    """What groups of runs say, metric by metric."""
-
-    samples: Mapping[str, tuple[Sample | None, ...]]
-    pairs: tuple[Pair, ...]
-
-
-def summarise(groups: Sequence[Sequence[Doc]], rules: Rules = RULES) -> Summary:
-    """Means, intervals, and every pair of groups.
-
-    The primary metric was fixed in advance: its family are the pairs of groups. Every other metric
-    that may be called better is in one family with all others and all pairs.
-    """
-    found = [[values_of(doc) for doc in group] for group in groups]
-    names = dict.fromkeys(name for group in found for one in group for name in one)
-    samples = {
-        name: tuple(_sample(name, docs, values) for docs, values in zip(groups, found, strict=True))
-        for name in names
-    }
-    pairs = []
-    places = [(i, j) for j in range(len(groups)) for i in range(j)]
-    others = [name for name in names if name in HIGHER and name != PRIMARY]
-    for name, sides in samples.items():
-        family = len(places) * (1 if name == PRIMARY else max(len(others), 1))
-        # The margin is one of rates.
-        own = rules if name in RATES else evolve(rules, margin=0.0)
-        if len(places) > MOST_PAIRS and name != PRIMARY:
-            continue
-        for i, j in places:
-            one, other = sides[i], sides[j]
-            if one is None or other is None:
-                continue
-            if name in HIGHER:
-                result = compare(other.values, one.values, family=family, rules=own)
-            else:
-                result = _untested(other.values, one.values, own)
-            pairs.append(Pair(metric=name, first=i, second=j, comparison=result, family=family))
-    judged = _judge([p for p in pairs if p.metric == PRIMARY], rules)
-    judged += _judge([p for p in pairs if p.metric in HIGHER and p.metric != PRIMARY], rules)
-    by_place = {(p.metric, p.first, p.second): p for p in judged}
-    return Summary(
-        samples=samples,
-        pairs=tuple(by_place.get((p.metric, p.first, p.second), p) for p in pairs),
-    )
-
-
-def _sample(name: str, docs: Sequence[Doc], found: Sequence[Mapping[str, float]]) -> Sample | None:
-    """None unless every run has the metric, and finite."""
-    if not all(name in one and isfinite(one[name]) and abs(one[name]) < 1e300 for one in found):
-        return None
-    values = tuple(one[name] for one in found)
-    mean, sd = mean_sd(values)
-    bounds = interval.t_interval(values)
-    if bounds is not None:
-        return Sample(values=values, mean=mean, low=bounds.low, high=bounds.high)
-    rates = [_value(doc, name, value) for doc, value in zip(docs, values, strict=True)]
-    if sd == 0 and name in RATES and all(rate.episodes for rate in rates):
-        bounds = interval.wilson(
-            sum(rate.successes or 0 for rate in rates), sum(rate.episodes or 0 for rate in rates)
+    metric.delta = delta if isfinite(delta) else None
+    if first.successes is not None and second.successes is not None:
+        metric.low, metric.high = proportion.newcombe(
+            second.successes, second.episodes or 0, first.successes, first.episodes or 0
         )
-        return Sample(values=values, mean=mean, low=bounds.low, high=bounds.high, pooled=True)
-    return Sample(values=values, mean=mean)
 
 
-def _untested(x: Sequence[float], y: Sequence[float], rules: Rules) -> Comparison:
-    """A pair of which nothing is concluded: the test, which takes time, is spared."""
-    return Comparison(
-        n=len(x),
-        m=len(y),
-        delta=mean_sd(x)[0] - mean_sd(y)[0],
-        welch=welch(x, y, rules=rules),
-        permutation=None,
-        hedges_g=hedges_g(x, y),
-        improvement=probability_of_improvement(x, y),
-    )
+def conclusion(docs: Sequence[Doc]) -> str:
+    """What single runs support: nothing, and why."""
+    identical = alike(docs, "exact")
+    if identical and len(identical[0]) == len(docs):
+        return "no conclusion to draw: it is the same run"
+    if any(several_runs(doc) for doc in docs):
+        return "no conclusion: the values of single runs are not in an imported submission"
+    return f"no conclusion: one run each; {proportion.MIN_RUNS} a side are needed"
 
 
-def _judge(pairs: Sequence[Pair], rules: Rules) -> list[Pair]:
-    known = [p for p in pairs if p.comparison.permutation is not None]
-    adjusted = holm([p.comparison.permutation.p for p in known if p.comparison.permutation])
-    ps = {id(p): value for p, value in zip(known, adjusted, strict=True)}
-    out = []
-    for pair in pairs:
-        own = rules if pair.metric in RATES else evolve(rules, margin=0.0)
-        p = ps.get(id(pair))
-        said = verdict(pair.comparison, adjusted_p=p, rules=own)
-        out.append(evolve(pair, adjusted_p=p, verdict=said))
-    return out
+def letters(places: Sequence[int]) -> str:
+    """What groups or runs are called in text: A, B, …, and after Z numbers."""
+    names = [chr(ord("A") + i) if i < 26 else f"#{i + 1}" for i in places]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
-def winner(pair: Pair) -> int | None:
-    """The place of the group that may be called better, or None."""
-    if pair.verdict is None or not pair.verdict.better:
-        return None
-    # What is compared is second − first.
-    return pair.second if pair.verdict.winner == "first" else pair.first
+def about(doc: Doc) -> dict[str, Any]:
+    """The fields by which a run is known, as plain data."""
+    subject, config = doc.get("subject") or {}, doc.get("config") or {}
+    origin = doc.get("origin") or {}
+    return {
+        "id": doc["id"],
+        "status": doc.get("status"),
+        "started": doc.get("started"),
+        "environment": subject.get("environment"),
+        "brain": subject.get("brain"),
+        "family": subject.get("family"),
+        "config": config.get("label"),
+        "config_digest": config.get("digest"),
+        "seed": doc.get("seed"),
+        "episodes": (doc.get("results") or {}).get("episodes"),
+        "digests": doc.get("digests"),
+        "origin": origin.get("format"),
+        "origin_notes": origin.get("notes") or [],
+    }
 
 
-def split(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Places by key, in the order of first appearance."""
-    found: dict[Hashable, list[int]] = {}
-    for i, key in enumerate(keys):
-        found.setdefault(key, []).append(i)
-    return list(found.values())
-
-
-def repeats(docs: Sequence[Doc]) -> list[int]:
-    """Places of runs that repeat an earlier one: the same digest, or configuration and seed."""
-    out = []
-    seen: set[tuple[str, Any, Any]] = set()
-    for i, doc in enumerate(docs):
-        exact = (doc.get("digests") or {}).get("exact")
-        marks: set[tuple[str, Any, Any]] = {("digest", exact, None)} if exact else set()
-        if doc.get("seed") is not None:
-            marks.add(("seed", (doc.get("config") or {}).get("digest"), doc["seed"]))
-        if marks & seen:
-            out.append(i)
-        seen |= marks
-    return out
+def config_digest(doc: Doc) -> str | None:
+    """The digest of what ran."""
+    digest: str | None = (doc.get("config") or {}).get("digest")
+    return digest

@@ -155,7 +155,7 @@ def _print_exported(args: Namespace, exported: Sequence[object], errors: Sequenc
 
 def run_import(args: Namespace) -> int:
     """Run `import`; return 3 if one run was refused."""
-    from qn_tracking.plugin import arrival, tell_arrivals
+    from qn_tracking.plugin import arrival, print_arrivals
     from qn_tracking_mlflow.arrivals import import_run
 
     if not args.experiment and not args.run:
@@ -164,8 +164,7 @@ def run_import(args: Namespace) -> int:
     server = _server(args)
     arrival.sweep(experiments)
     experiment_names = server.experiment_names()
-    return tell_arrivals(
-        args,
+    return print_arrivals(
         (
             one
             for run in _chosen(args, server)
@@ -177,6 +176,7 @@ def run_import(args: Namespace) -> int:
                 warn,
             )
         ),
+        args.json,
     )
 
 

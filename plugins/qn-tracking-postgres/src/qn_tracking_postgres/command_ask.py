@@ -30,7 +30,7 @@ def list_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="STATUS",
-        help=", ".join(read.STATUSES) + "; unfinished: no record yet",
+        help=", ".join(read.RECORDED) + "; unfinished: no record yet",
     )
     parser.add_argument(
         "--since",
@@ -77,7 +77,7 @@ def run_list(args: Namespace) -> int:
         environment=args.environment,
         brain=args.brain,
         family=args.family,
-        status=statuses_of(args, (*read.STATUSES, reading.UNFINISHED)),
+        status=statuses_of(args, (*read.RECORDED, reading.UNFINISHED)),
         since=_since(args.since),
         limit=args.limit,
     )

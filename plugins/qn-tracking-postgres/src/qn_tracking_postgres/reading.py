@@ -161,7 +161,7 @@ def document(connection: Connection[Any], id: str) -> bytes | None:
     row = connection.execute(
         "SELECT CASE WHEN octet_length(document) <= %s THEN document::bytea END"
         " FROM experiments WHERE id = %s",
-        (read.LIMIT, id),
+        (read.MAX_BYTES, id),
     ).fetchone()
     if row is None:
         return None
@@ -265,7 +265,7 @@ def _file(connection: Connection[Any], id: str, name: str) -> bytes:
     row = connection.execute(
         "SELECT CASE WHEN octet_length(data) <= %s THEN data::bytea END"
         " FROM files WHERE id = %s AND name = %s",
-        (read.LIMIT, id, name),
+        (read.MAX_BYTES, id, name),
     ).fetchone()
     return _bytes(None if row is None else row[0], f"{id}: {name}")
 
@@ -274,7 +274,7 @@ def _known_before(connection: Connection[Any], id: str) -> tuple[bytes, bytes]:
     row = connection.execute(
         "SELECT CASE WHEN octet_length(about) <= %s THEN about::bytea END,"
         " CASE WHEN octet_length(config) <= %s THEN config::bytea END FROM runs WHERE id = %s",
-        (read.LIMIT, read.LIMIT, id),
+        (read.MAX_BYTES, read.MAX_BYTES, id),
     ).fetchone()
     about, config = (None, None) if row is None else row
     return _bytes(about, f"{id}: run.json"), _bytes(config, f"{id}: config.yml")
@@ -282,7 +282,7 @@ def _known_before(connection: Connection[Any], id: str) -> tuple[bytes, bytes]:
 
 def _bytes(value: Any, field: str) -> bytes:
     if not isinstance(value, bytes):
-        cause = f"missing, or larger than {read.LIMIT >> 20} MiB"
+        cause = f"missing, or larger than {read.MAX_BYTES >> 20} MiB"
         raise StorageError(cause, file="postgres", field=field)
     return value
 
@@ -295,7 +295,7 @@ def _lines(connection: Connection[Any], id: str) -> Generator[bytes, None, None]
             "SELECT index::bigint, CASE WHEN octet_length(exact) <= %s THEN exact::bytea END,"
             " CASE WHEN octet_length(timing::text) <= %s THEN timing::text END"
             " FROM episodes WHERE id = %s ORDER BY index",
-            (read.LIMIT, read.LIMIT, id),
+            (read.MAX_BYTES, read.MAX_BYTES, id),
         )
         for index, exact, timing in cursor:
             field = f"{id}: episode {index}"

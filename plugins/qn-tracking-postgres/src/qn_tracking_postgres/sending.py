@@ -162,7 +162,7 @@ def _files(experiment: Experiment, folder: str) -> dict[str, bytes]:
 def _first(journal: str) -> int:
     """Return the index of the first episode in a journal; 0 if it is unknown."""
     with open(journal, "rb") as stream:
-        found = _INDEX.search(stream.readline(read.LIMIT))
+        found = _INDEX.search(stream.readline(read.MAX_BYTES))
     return int(found[1]) if found else 0
 
 

@@ -1,0 +1,507 @@
+"""The experiments of a folder: found, read, compared, moved and looked after.
+
+    >>> from qn_tracking import Experiments
+    >>> experiments = Experiments("experiments")
+    >>> experiments.find(where="results.success_rate > 0.5").to_pandas()  # doctest: +SKIP
+
+Everything that `qn-exp` does, as functions that return records. Nothing is printed: warnings go to
+`warn`, which by default raises Python's own.
+"""
+
+from __future__ import annotations
+
+import os
+
+from qn_tracking.api.reports import Best, Diff, RunComparison
+from qn_tracking.api.selection import Episodes, Selection
+from qn_tracking.errors import StorageError, UnsupportedError, UsageError
+from qn_tracking.store.filters import Filters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import IO, Any, TypeVar, Unpack
+
+    from qn_tracking.records.model import Episode, Experiment
+    from qn_tracking.store.arrival import Arrived, Refused
+    from qn_tracking.store.check import Report
+    from qn_tracking.store.filters import Conditions
+    from qn_tracking.store.index import Index
+    from qn_tracking.store.transfer import Exported
+    from qn_tracking.studies.groups import GroupComparison
+
+    T = TypeVar("T")
+    Progress = Callable[[int, int], None]
+    Ids = str | Iterable[str] | Selection
+
+
+class Experiments:
+    """The experiments of a folder.
+
+    Without a folder it is `experiments_dir` of the project's pyproject.toml, else `experiments`.
+    An id may be given whole, by its beginning, or as `@1` for the latest, `@2` for the one before.
+    `warn` gets one line of text; `progress`, given what is done, returns a callback `(done, total)`
+    or None.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        warn: Callable[[str], None] | None = None,
+        progress: Callable[[str], Progress | None] | None = None,
+    ) -> None:
+        if folder is None:
+            from qn_tracking.project import experiments_dir
+
+            folder = experiments_dir() or "experiments"
+        name = os.fspath(folder)
+        if not name or "\x00" in name:
+            raise UsageError("expected a folder of experiments")
+        self.folder = name.rstrip("/") or "/"
+        self.warn = warn or _warn
+        self._progress = progress or _silent
+
+    def __repr__(self) -> str:
+        return f"Experiments({self.folder!r})"
+
+    def consult(self, ask: Callable[[Index], T], *, fresh: bool = False) -> T:
+        """Asks the index of the folder. Raises StorageError if there is no such folder."""
+        from qn_tracking.store.index import consult
+
+        progress = self._progress("indexing experiments")
+        return consult(self.folder, ask, fresh=fresh, warn=self.warn, progress=progress)
+
+    # ------------------------------------------------------------------------------------- finding
+
+    def find(
+        self,
+        *,
+        sort: str | None = None,
+        limit: int = 0,
+        fresh: bool = False,
+        columns: Sequence[str] = (),
+        **conditions: Unpack[Conditions],
+    ) -> Selection:
+        """The experiments that meet all conditions, newest first.
+
+        The conditions are the options of `qn-exp list`: `where`, `tag`, `config`, `env_type`,
+        `brain_type`, `family`, `status`, `min_success_rate`, `since`, `until`, `commit`, `dirty`,
+        `seed`. `sort` is a field, largest first, or `FIELD:asc`; `limit` is 0 for all; `fresh`
+        looks at every file for changes made in place; `columns` are for `Selection.rows`.
+        Raises UsageError for a condition that makes no sense.
+        """
+        return Selection(
+            self,
+            Filters(**conditions),
+            sort=sort,
+            limit=limit,
+            fresh=fresh,
+            columns=columns,
+        )
+
+    def select(self, ids: Ids) -> Selection:
+        """These experiments, in the order given, each once. Raises UsageError for an unknown id."""
+        return Selection(self, None, ids=self.ids(ids))
+
+    def ids(self, ids: Ids) -> list[str]:
+        """The whole ids that are meant, each once. Raises UsageError for none or several."""
+        if isinstance(ids, Selection):
+            return ids.ids
+        from qn_tracking.ids import check_id
+        from qn_tracking.store.reference import resolve
+
+        texts = [ids] if isinstance(ids, str) else list(ids)
+        for text in texts:
+            if not text.startswith("@"):
+                check_id(text)
+        if not os.path.isdir(self.folder):
+            raise StorageError("no such folder", file=self.folder)
+        return list(dict.fromkeys(resolve(self.folder, text, warn=self.warn) for text in texts))
+
+    def id(self, text: str) -> str:
+        """The whole id that is meant. Raises UsageError for none or several."""
+        return self.ids(text)[0]
+
+    def choose(
+        self, ids: Ids = (), *, everything: bool = False, **conditions: Unpack[Conditions]
+    ) -> list[str]:
+        """The ids given, or, oldest first, those that the conditions find.
+
+        Raises UsageError for both, and for neither unless that means `everything`.
+        """
+        filters = Filters(**conditions)
+        stated = filters.stated()
+        if isinstance(ids, Selection) or ids:
+            if stated:
+                raise UsageError(
+                    f"ids and --{next(iter(stated))} together", hint="give one of them"
+                )
+            return self.ids(ids)
+        if not stated and not everything:
+            raise UsageError("no experiments given", hint="give ids, or filters")
+        return list(reversed(Selection(self, filters).ids))
+
+    # ------------------------------------------------------------------------------------- reading
+
+    def get(self, id: str) -> Experiment:
+        """A record, every field of it checked.
+
+        Raises UsageError for an unknown id, UnsupportedError for a run without a record, and
+        StorageError for a record that cannot be read.
+        """
+        from qn_tracking.store import paths, read
+
+        id = self.id(id)
+        try:
+            return read.experiment(paths.record(self.folder, id))
+        except FileNotFoundError:
+            from qn_tracking.store.unfinished import status_now
+
+            status = status_now(self.folder, id) or "gone"
+            hint = f"qn-exp recover {id}" if status == "crashed" else None
+            raise UnsupportedError(f"has no record: it is {status}", file=id, hint=hint) from None
+
+    def document(self, id: str) -> dict[str, Any]:
+        """An experiment as plain data, with `path`, `folder` and the `labels` added later.
+
+        Of a run without a record the results are computed from its episodes. Raises UsageError and
+        StorageError.
+        """
+        from qn_tracking.store import documents
+
+        return documents.describe(self.folder, self.id(id), self.warn)
+
+    def config_text(self, id: str) -> bytes:
+        """The text of the configuration, as it was read. Raises UnsupportedError if it is not
+        here, StorageError if it is not what the record names.
+        """
+        from qn_tracking.store import documents
+
+        return documents.config_text(self.folder, self.id(id))
+
+    def episodes(self, ids: Ids) -> Episodes:
+        """The episodes of one or several runs, in order: to loop over, or as a table."""
+        return Episodes(self, self.ids(ids))
+
+    def status(self, id: str) -> str:
+        """The status of a record, or of a run that has none: running, crashed, unknown or gone."""
+        from qn_tracking.store import paths, read
+        from qn_tracking.store.unfinished import status_now
+
+        for _ in range(2):  # a run may end between the two questions
+            path = paths.record(self.folder, id)
+            if os.path.lexists(path):
+                return str(read.document(path).get("status"))
+            status = status_now(self.folder, id)
+            if status is not None:
+                return status
+        return "gone"
+
+    def host(self, id: str) -> str | None:
+        """The host that started a run which has no record."""
+        from qn_tracking.store.unfinished import host_of
+
+        return host_of(self.folder, id)
+
+    def tail(self, id: str, *, last: int = 10, follow: bool = True) -> Iterator[Episode | None]:
+        """The last episodes (0: all) of a run, and with `follow` those that come, until it is over.
+
+        None stands for a pause in which no episode came. Raises UnsupportedError if the episodes
+        are not here.
+        """
+        from qn_tracking.store import tail
+
+        return tail.episodes(self.folder, self.id(id), last=last, follow=follow, warn=self.warn)
+
+    # ----------------------------------------------------------------------------------- comparing
+
+    def compare(
+        self,
+        ids: Ids = (),
+        *,
+        by: str | None = None,
+        ungrouped: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> RunComparison | GroupComparison:
+        """What differs between experiments, and what may be concluded.
+
+        `by` is category, config, brain, environment, family, commit, status or a stored field:
+        runs that share it are one group. Without it, several runs of two configurations are two
+        groups, unless `ungrouped`. Raises UsageError for fewer than two.
+        """
+        from qn_tracking.store.groups import Grouping
+        from qn_tracking.studies import comparison
+
+        if by is not None and ungrouped:
+            raise UsageError("--by and --ungrouped together")
+        grouping = None if by is None else Grouping(by)
+        chosen = self.choose(ids, **conditions)
+        named = not Filters(**conditions).stated()
+        docs = self._documents(chosen, named)
+        if len(docs) < 2:
+            count = "one experiment" if docs else "none"
+            raise UsageError(f"{count} to compare", hint="give two or more, each once")
+        digests = [comparison.config_digest(doc) for doc in docs]
+        two = None not in digests and len(set(digests)) == 2
+        if two and grouping is None and not ungrouped and len(docs) > 2:
+            grouping = Grouping("config")
+        try:
+            if grouping is None:
+                return RunComparison(self, docs)
+            from qn_tracking.store.documents import with_labels
+            from qn_tracking.studies.groups import compare_groups
+
+            docs = [with_labels(doc) for doc in docs]
+            return compare_groups(docs, grouping.name, grouping.key_of, grouping.label)  # type: ignore[arg-type]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self.check_fields(chosen)
+            raise
+
+    def _documents(self, ids: Sequence[str], named: bool) -> list[dict[str, Any]]:
+        """As plain data. Raises StorageError for one that was named and cannot be read; of those
+        that filters found, it is left out with a warning.
+        """
+        from qn_tracking.store import documents
+
+        out = []
+        for id in ids:
+            try:
+                out.append(documents.load(self.folder, id, self.warn))
+            except StorageError as error:
+                if named:
+                    raise
+                self.warn(f"left out: {error}")
+        return out
+
+    def check_fields(self, ids: Iterable[str]) -> None:
+        """Checks every field of these records. Raises StorageError for the first that is wrong."""
+        from qn_tracking.store import documents
+
+        for id in ids:
+            documents.check(self.folder, id)
+
+    def diff(self, first: str, second: str, *, resolved: bool = False) -> Diff:
+        """Two configurations, line by line: their texts, or with `resolved` what ran.
+
+        Where a text is not here, or the texts are the same and the overrides differ, what ran is
+        compared. Raises StorageError for a text that is not what its record names.
+        """
+        from qn_tracking.store import documents
+
+        ids = [self.id(first), self.id(second)]
+        docs = self._documents(ids, True)
+        texts: list[str | None] = [None, None]
+        if not resolved:
+            texts = [documents.attached_text(self.folder, doc, "config.yml") for doc in docs]
+        return Diff(docs, texts, resolved)
+
+    def best(
+        self,
+        metric: str,
+        *,
+        by: str = "category",
+        lowest: bool = False,
+        min_episodes: int = 1,
+        columns: Sequence[str] = (),
+        **conditions: Unpack[Conditions],
+    ) -> Best:
+        """Of each group of whole runs the one with the highest value of a metric, or the lowest.
+
+        `metric` is success_rate, final_success_rate, reward, steps, a metric of the episodes (its
+        mean) or a stored field. `by` is as in `compare`; `columns` are as in `Selection.rows`.
+        The best of many is in part the luckiest: `compare` says what may be concluded.
+        """
+        from qn_tracking.records.limits import WHOLE
+        from qn_tracking.store.groups import Grouping
+
+        if not conditions.get("status"):
+            conditions["status"] = list(WHOLE)
+        return Best(
+            self, metric, Grouping(by), lowest, min_episodes, columns, Filters(**conditions)
+        )
+
+    # -------------------------------------------------------------------------------------- moving
+
+    def export(
+        self,
+        output: str | os.PathLike[str] | IO[bytes],
+        ids: Ids = (),
+        *,
+        format: str,
+        rows: str = "runs",
+        replace: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Exported:
+        """Writes experiments, all of them if nothing is said, to a file or a binary stream.
+
+        `format` is csv, jsonl, parquet or bundle (records with all their files); `rows` is runs or
+        episodes. Raises UsageError, StorageError, and UnsupportedError without pyarrow.
+        """
+        from qn_tracking.store import transfer
+
+        target = os.fspath(output) if isinstance(output, (str, os.PathLike)) else output
+        if isinstance(target, str):
+            transfer.check_output(target, replace)
+        chosen = self.choose(ids, everything=True, **conditions)
+        named = not isinstance(ids, Selection) and bool(ids)
+        return transfer.write(
+            self.folder,
+            chosen,
+            target,
+            format=format,
+            rows=rows,
+            replace=replace,
+            named=named,
+            warn=self.warn,
+        )
+
+    def import_(self, paths: str | Iterable[str]) -> list[Arrived | Refused]:
+        """Takes bundles, records and folders of experiments, also of Quantum Nematode.
+
+        What is here already stays as it is. Each experiment arrives whole or is refused.
+        """
+        from qn_tracking.store import arrival
+
+        sources = [paths] if isinstance(paths, str) else list(paths)
+        for path in sources:
+            if not path or "\x00" in path:
+                raise UsageError("expected a file or a folder, got nothing")
+        arrival.sweep(self.folder)
+        return [one for path in sources for one in arrival.take_in(self.folder, path, self.warn)]
+
+    # -------------------------------------------------------------------------------- looking after
+
+    def stats(self) -> dict[str, Any]:
+        """How many experiments there are, of what, and how many bytes they take."""
+        from qn_tracking.store import summary
+
+        counts = self.consult(summary.counts)
+        return {"experiments_dir": self.folder, **counts, "bytes": summary.sizes(self.folder)}
+
+    def tag(
+        self, id: str, tags: Mapping[str, str] | None = None, *, remove: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Adds or changes tags, and removes tags that were added later; returns the labels.
+
+        A record is never rewritten: its own tags stay. Raises UsageError.
+        """
+        tags, remove = dict(tags or {}), list(remove)
+        if not tags and not remove:
+            raise UsageError("expected KEY=VALUE, or --remove KEY")
+        for key, value in tags.items():
+            if not key:
+                raise UsageError("a tag needs a key")
+            _check_label("the tag", f"{key}={value}")
+        id = self.id(id)
+
+        def edit(labels: dict[str, Any]) -> None:
+            for key in remove:
+                if labels["tags"].pop(key, None) is None:
+                    raise UsageError(f"no tag {key} was added to {id}")
+            labels["tags"].update(tags)
+
+        return self._relabel(id, edit)
+
+    def note(self, id: str, text: str) -> dict[str, Any]:
+        """Adds a note; returns the labels. Raises UsageError."""
+        import time
+
+        from qn_tracking.ids import utc
+
+        _check_label("the note", text)
+        note = {"at": utc(time.time()), "text": text}
+        return self._relabel(self.id(id), lambda labels: labels["notes"].append(note))
+
+    def _relabel(self, id: str, edit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        from qn_tracking.store import labels
+
+        changed = labels.change(self.folder, id, edit)
+        self.consult(lambda index: index.sync.relabel([id]))
+        return changed
+
+    def remove(self, id: str, *, force: bool = False) -> str:
+        """Moves an experiment to the trash; returns where it is there.
+
+        Raises UsageError if it is running, or may be on another host (unless `force`).
+        """
+        from qn_tracking.store import trash
+
+        return trash.remove(self.folder, self.id(id), force=force)
+
+    def trash(self) -> list[str]:
+        """The ids of what is in the trash."""
+        from qn_tracking.store import trash
+
+        return trash.listed(self.folder)
+
+    def in_trash(self, text: str) -> str:
+        """The whole id of what is meant in the trash. Raises UsageError for none or several."""
+        from qn_tracking.store import trash
+
+        return trash.find(self.folder, text)
+
+    def restore(self, id: str) -> str:
+        """Takes an experiment out of the trash; returns the path of its record, or its folder.
+
+        Raises UsageError if it is not there, StorageError if the id is taken.
+        """
+        from qn_tracking.store import trash
+
+        return trash.restore(self.folder, self.in_trash(id))
+
+    def crashed(self) -> list[str]:
+        """The ids of runs that died without a record, oldest first."""
+        from qn_tracking.store.sync import CRASHED
+
+        def ask(index: Index) -> list[str]:
+            found = index.db.execute("SELECT id FROM run WHERE status = 'crashed'")
+            return [id for (id,) in found if index.kind(id) == CRASHED]
+
+        return sorted(self.consult(ask))
+
+    def recover(self, id: str, *, force: bool = False) -> Experiment:
+        """Makes the record of a run that died, from what its folder holds.
+
+        Raises UsageError for a run that is not known to be dead (of another host: unless `force`),
+        and StorageError for what cannot be read.
+        """
+        from qn_tracking.store.recover import recover
+
+        return recover(self.folder, self.id(id), force=force)
+
+    def check(self, ids: Ids = ()) -> Report:
+        """Checks every file of these experiments, or of all: what it must hold, and its digests."""
+        from qn_tracking.store.check import check
+
+        chosen = self.ids(ids) if isinstance(ids, Selection) or ids else []
+        report = check(self.folder, chosen, self._progress("checking experiments"))
+        if not chosen:
+            # The index looks at every file as well: what was edited in place is true there again.
+            self.consult(lambda index: None, fresh=True)
+        return report
+
+    # `rerun(id)` belongs here: one call of `reproduce`, which returns its report.
+
+
+def _silent(what: str) -> None:
+    """No progress is shown."""
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, stacklevel=3)
+
+
+LONGEST_LABEL = 10_000
+"""Characters of a tag or a note."""
+
+
+def _check_label(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is not valid Unicode text") from None
+    if not text or len(text) > LONGEST_LABEL:
+        raise UsageError(f"{what} must have 1 to {LONGEST_LABEL:,} characters")

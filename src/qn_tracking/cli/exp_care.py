@@ -1,0 +1,175 @@
+"""`qn-exp tag`, `note`, `rm`, `restore`, `recover` and `fsck`: looking after experiments."""
+
+from __future__ import annotations
+
+from qn_tracking.cli.options import do_all, experiments, one_id
+from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.errors import UsageError, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from qn_tracking.cli.command import Parser
+
+
+def arguments(parser: Parser, command: str) -> None:
+    """The options of each command."""
+    if command in ("tag", "note"):
+        one_id(parser)
+    if command == "tag":
+        parser.add_argument("tags", nargs="*", metavar="KEY=VALUE", help="tags to add or to change")
+        parser.add_argument(
+            "--remove",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="take away a tag that was added later; those of the record stay",
+        )
+    elif command == "note":
+        parser.add_argument("text", metavar="TEXT", help="the note")
+    elif command == "rm":
+        parser.add_argument("id", nargs="+", metavar="ID", help="what to put into the trash")
+        parser.add_argument(
+            "--force", action="store_true", help="also a run of another host that has no record"
+        )
+    elif command == "restore":
+        parser.add_argument(
+            "id", nargs="*", metavar="ID", help="what to take out; without any: list the trash"
+        )
+    elif command == "recover":
+        parser.add_argument("id", nargs="*", metavar="ID", help="a run that has no record")
+        parser.add_argument("--all", action="store_true", help="every run that has crashed")
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="also a run of another host that is known to be dead",
+        )
+    else:
+        parser.add_argument("id", nargs="*", metavar="ID", help="check these only (default: all)")
+
+
+def run(args: Namespace) -> int:
+    """Runs the command."""
+    commands = {
+        "tag": _label,
+        "note": _label,
+        "rm": _remove,
+        "restore": _restore,
+        "recover": _recover,
+        "fsck": _check,
+    }
+    return commands[args.command](args)
+
+
+def _label(args: Namespace) -> int:
+    store = experiments(args)
+    tags = _tags(args.tags) if args.command == "tag" else {}
+    id = store.id(args.id)
+    if args.command == "note":
+        labels = store.note(id, args.text)
+    else:
+        labels = store.tag(id, tags, remove=args.remove)
+    if args.json:
+        print_plain({"id": id, "labels": labels})
+    elif args.command == "note":
+        print(f"noted on {id}")
+    else:
+        shown = " ".join(f"{key}={value}" for key, value in labels["tags"].items())
+        print(f"{id}  {printable(shown) or 'no tags were added'}")
+    return 0
+
+
+def _tags(given: list[str]) -> dict[str, str]:
+    tags = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{text}: expected KEY=VALUE")
+        if key in tags:
+            raise UsageError(f"{key}: given twice")
+        tags[key] = value
+    return tags
+
+
+def _remove(args: Namespace) -> int:
+    store = experiments(args)
+
+    def remove(id: str) -> dict[str, str | int]:
+        return _moved(args, id, "removed to", store.remove(id, force=args.force))
+
+    done, failed, code = do_all(store.ids(args.id), remove)
+    if args.json:
+        print_plain({"removed": done, "failed": failed})
+    return code
+
+
+def _restore(args: Namespace) -> int:
+    store = experiments(args)
+    if not args.id:
+        ids = store.trash()
+        if args.json:
+            print_plain({"trash": ids})
+        else:
+            print("\n".join(ids) if ids else "the trash is empty")
+        return 0
+
+    def restore(id: str) -> dict[str, str | int]:
+        return _moved(args, id, "restored", store.restore(id))
+
+    done, failed, code = do_all(list(dict.fromkeys(map(store.in_trash, args.id))), restore)
+    if args.json:
+        print_plain({"restored": done, "failed": failed})
+    return code
+
+
+def _moved(args: Namespace, id: str, verb: str, path: str) -> dict[str, str | int]:
+    if not args.json:
+        print(f"{verb} {printable(path)}", flush=True)
+    return {"id": id, "path": path}
+
+
+def _recover(args: Namespace) -> int:
+    from qn_tracking.render.text import counted
+
+    if bool(args.id) == args.all:
+        raise UsageError("expected IDs, or --all")
+    store = experiments(args)
+
+    def recover(id: str) -> dict[str, str | int]:
+        experiment = store.recover(id, force=args.force)
+        for text in experiment.warnings:
+            warn(f"{id}: {text}")
+        path, episodes = f"{store.folder}/{id}.json", experiment.results.episodes
+        if not args.json:
+            print(f"recovered {counted(episodes, 'episode')}: {printable(path)}", flush=True)
+        return {"id": id, "path": path, "episodes": episodes}
+
+    ids = store.crashed() if args.all else store.ids(args.id)
+    done, failed, code = do_all(ids, recover, raise_if_one=not args.all)
+    if args.json:
+        print_plain({"recovered": done, "failed": failed})
+    elif not ids:
+        print("no run has crashed")
+    return code
+
+
+def _check(args: Namespace) -> int:
+    """1 if there is any fault."""
+    from qn_tracking.records.codec import plain
+    from qn_tracking.render.text import counted
+
+    store = experiments(args)
+    report = store.check(args.id)
+    faults = report.faults
+    if args.json:
+        print_plain({"experiments_dir": store.folder, "faults": faults, **plain(report)})
+        return 1 if faults else 0
+    for finding in report.findings:
+        print(f"{finding.level}: {finding}")
+    print(
+        f"{counted(faults, 'fault') if faults else 'no faults'} in"
+        f" {counted(report.records, 'record')}, {counted(report.journals, 'journal')},"
+        f" {counted(report.episodes, 'episode')}"
+    )
+    return 1 if faults else 0

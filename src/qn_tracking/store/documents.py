@@ -1,0 +1,157 @@
+"""Experiments as plain data, whether they have a record or not, and the texts of their runs."""
+
+from __future__ import annotations
+
+from os.path import exists, isdir, join, lexists
+
+from qn_tracking.errors import StorageError, UnsupportedError
+from qn_tracking.store import fields, labels, paths, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Document = dict[str, Any]
+    Warn = Callable[[str], None]
+
+
+def load(experiments: str, id: str, warn: Warn | None = None) -> Document:
+    """An experiment, with `labels` if any were added later.
+
+    Of a run without a record it is what its folder says. Only the fields that the index has are
+    checked: `check` checks all of them. Raises StorageError.
+    """
+    path = paths.record(experiments, id)
+    try:
+        doc = read.document(path)
+        fields.values(doc, path, str)
+    except FileNotFoundError:
+        from qn_tracking.store.unfinished import survey
+
+        run = survey(experiments, id)
+        if run is None:
+            raise StorageError("vanished", file=path) from None
+        if run.problem and warn is not None:
+            warn(run.problem)
+        doc = run.doc
+    added = labels.read(experiments, id)
+    if added["tags"] or added["notes"]:
+        doc["labels"] = added
+    return doc
+
+
+def check(experiments: str, id: str) -> None:
+    """Raises StorageError unless every field of a record is what it must be."""
+    path = paths.record(experiments, id)
+    if lexists(path):
+        read.experiment(path)
+
+
+def with_labels(doc: Document) -> Document:
+    """The tags that were added later among the others."""
+    if "labels" not in doc:
+        return doc
+    return {**doc, "tags": labels.merged(doc.get("tags") or {}, doc["labels"])}
+
+
+def describe(experiments: str, id: str, warn: Warn) -> Document:
+    """An experiment with its path, its folder and its labels.
+
+    Of a run without a record the results are computed from its episodes. Raises StorageError.
+    """
+    path = paths.record(experiments, id)
+    folder = paths.run_folder(experiments, id)
+    doc: Document
+    if lexists(path):
+        record = read.document(path)
+        fields.values(record, path, str)
+        doc = {"path": path, **record}
+    else:
+        from qn_tracking.store.unfinished import survey
+
+        run = survey(experiments, id)
+        if run is None:
+            raise StorageError("no longer there", file=path)
+        if run.problem:
+            warn(run.problem)
+        doc = {"path": None, **run.doc, **_counted(join(folder, "episodes.jsonl"), warn)}
+    try:
+        added = labels.read(experiments, id)
+    except StorageError as error:
+        warn(str(error))
+        added = {"tags": {}, "notes": []}
+    return {**doc, "labels": added, "folder": folder if isdir(folder) else None}
+
+
+def _counted(journal: str, warn: Warn) -> Document:
+    """Results and digests of the episodes that a journal holds."""
+    from qn_tracking.records.codec import plain
+    from qn_tracking.records.stats import Tally
+
+    tally = Tally()
+    if exists(journal):
+        try:
+            for episode in read.Lines(journal):
+                tally.add(episode)
+        except StorageError as error:
+            warn(str(error))
+    return {"results": plain(tally.results()), "digests": plain(tally.digests())}
+
+
+def config_text(experiments: str, id: str) -> bytes:
+    """The text of the configuration, as it was read.
+
+    Raises UnsupportedError if it is not here, StorageError if it is not what the record names.
+    """
+    path = join(paths.run_folder(experiments, id), "config.yml")
+    record = paths.record(experiments, id)
+    doc = read.document(record) if lexists(record) else {"id": id}
+    data = _attached(experiments, doc, "config.yml")
+    if data is None:
+        raise UnsupportedError(
+            "the text is not here",
+            file=path,
+            hint="run folders are not in git; qn-exp show has the resolved configuration",
+        )
+    return data
+
+
+def _attached(experiments: str, doc: Document, name: str) -> bytes | None:
+    """A text of a run; None if it is not here. StorageError if it is not what the record names."""
+    from hashlib import sha256
+
+    path = join(paths.run_folder(experiments, doc["id"]), name)
+    try:
+        data, _ = read.load(path)
+    except FileNotFoundError:
+        return None
+    named = [one for one in doc.get("attachments") or [] if one.get("name") == name]
+    if named and named[0].get("sha256") != sha256(data).hexdigest():
+        raise StorageError("is not the text that the record names", file=path, field="sha256")
+    return data
+
+
+def attached_text(experiments: str, doc: Document, name: str) -> str | None:
+    """A text of a run; None if it is not here. StorageError if it is not what the record names."""
+    data = _attached(experiments, doc, name)
+    return None if data is None else data.decode(errors="replace")
+
+
+def packages(experiments: str, doc: Document, warn: Warn) -> dict[str, str] | None:
+    """Versions by name, if the list is here and is the one that the record names."""
+    from hashlib import sha256
+
+    from qn_tracking.studies.comparison import parse_packages
+
+    metadata = (doc.get("facts") or {}).get("metadata") or {}
+    recorded = metadata.get("packages") or {}
+    path = join(paths.run_folder(experiments, doc["id"]), "packages.txt")
+    try:
+        data, _ = read.load(path)
+    except (FileNotFoundError, StorageError):
+        return None
+    if recorded.get("sha256") not in (None, sha256(data).hexdigest()):
+        warn(f"{path}: not the list that the record names")
+        return None
+    return parse_packages(data.decode(errors="replace"))

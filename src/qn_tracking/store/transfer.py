@@ -1,0 +1,194 @@
+"""Experiments or their episodes into one file: CSV, JSON lines, Parquet, or a bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import IO, Any
+
+from attrs import frozen
+
+from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.records.model import Episode
+from qn_tracking.store import bundle, documents, export, paths
+from qn_tracking.store.read import Lines
+from qn_tracking.store.write import published
+
+FORMATS = ("csv", "jsonl", "parquet", "bundle")
+ROWS = ("runs", "episodes")
+BINARY = ("parquet", "bundle")
+
+Warn = Callable[[str], None]
+Write = Callable[[IO[bytes]], int]
+
+
+@frozen(kw_only=True)
+class Exported:
+    """What was written: to which file (None for a stream), how many rows, how many bytes."""
+
+    path: str | None
+    format: str
+    rows: str
+    count: int
+    bytes: int
+
+
+def write(
+    experiments: str,
+    ids: Sequence[str],
+    output: str | IO[bytes],
+    *,
+    format: str,
+    rows: str = "runs",
+    replace: bool = False,
+    named: bool = True,
+    warn: Warn,
+) -> Exported:
+    """Writes experiments into a file or a binary stream; a file is there when it is whole.
+
+    What was `named` must be usable; of what filters have found, the rest is left out with a
+    warning. Raises UsageError, StorageError, and UnsupportedError for Parquet without pyarrow.
+    """
+    if not ids:
+        raise UsageError("no matching experiments", hint="qn-exp list lists them")
+    writer = _writer(experiments, ids, format, rows, named, warn)
+    if not isinstance(output, str):
+        count = writer(output)
+        return Exported(path=None, format=format, rows=rows, count=count, bytes=0)
+    check_output(output, replace)
+    with published(output, replace=replace) as stream:
+        count = writer(stream)
+        size = stream.tell()
+    return Exported(path=output, format=format, rows=rows, count=count, bytes=size)
+
+
+def check_output(output: str, replace: bool) -> None:
+    """Raises UsageError for a file that cannot be written, or must not be replaced."""
+    if not output or "\x00" in output:
+        raise UsageError("--output: expected a file")
+    if os.path.isdir(output):
+        raise UsageError("is a folder", file=output, field="--output")
+    if not replace and os.path.lexists(output):
+        raise UsageError("is there already", file=output, hint="--force replaces it")
+
+
+def _writer(
+    experiments: str, ids: Sequence[str], format: str, rows: str, named: bool, warn: Warn
+) -> Write:
+    """What writes the file; whatever can be refused is refused before there is one."""
+    for value, known, option in ((format, FORMATS, "--format"), (rows, ROWS, "--rows")):
+        if value not in known:
+            raise UsageError(f"{option} {value}", hint=f"known: {', '.join(known)}")
+    if format == "bundle":
+        return _bundler(experiments, ids, named, warn)
+    if format == "parquet":
+        export.parquet()
+    if rows == "episodes":
+        make = export.nested if format == "jsonl" else export.of_episode
+        ids = with_episodes(experiments, ids, named=named, warn=warn)
+        abouts = {doc["id"]: about(doc) for doc in checked(experiments, ids, named, warn)}
+        counts: dict[str, int] = {}
+
+        def each() -> Iterator[dict[str, Any]]:
+            for id, fields in abouts.items():
+                for episode in episodes(experiments, id, warn, counts):
+                    yield make(fields, episode)
+    else:
+        # Checked once, and then read as often as it takes.
+        good = [doc["id"] for doc in checked(experiments, ids, named, warn)]
+        whole = format == "jsonl"
+
+        def each() -> Iterator[dict[str, Any]]:
+            for id in good:
+                doc = documents.load(experiments, id)
+                yield doc if whole else export.flat(documents.with_labels(doc))
+
+    writers = {
+        "csv": export.write_csv,
+        "jsonl": export.write_jsonl,
+        "parquet": export.write_parquet,
+    }
+    return partial(_call, writers[format], each)
+
+
+def _call(writer: Callable[..., int], rows: export.Rows, stream: IO[bytes]) -> int:
+    return writer(stream, rows)
+
+
+def checked(
+    experiments: str, ids: Iterable[str], named: bool, warn: Warn
+) -> Iterator[dict[str, Any]]:
+    """The experiments as plain data, every field checked.
+
+    Raises StorageError for one that was named and cannot be read; of those that filters found, it
+    is left out with a warning.
+    """
+    for id in ids:
+        try:
+            documents.check(experiments, id)
+            yield documents.load(experiments, id, warn)
+        except StorageError as error:
+            if named:
+                raise
+            warn(f"left out: {error}")
+
+
+def _bundler(experiments: str, ids: Sequence[str], named: bool, warn: Warn) -> Write:
+    sealed = [id for id in ids if os.path.lexists(paths.record(experiments, id))]
+    for id in sorted(set(ids) - set(sealed)):
+        if named:
+            hint = f"qn-exp recover {id}, if it has ended"
+            raise UsageError(f"{id} has no record yet", hint=hint)
+        warn(f"{id} is left out: it has no record yet")
+    if not sealed:
+        raise UsageError("no matching experiment has a record")
+    return lambda stream: bundle.write(stream, experiments, sealed, warn)
+
+
+def about(doc: dict[str, Any]) -> dict[str, Any]:
+    """What every row of an episode says of its run."""
+    subject = doc.get("subject") or {}
+    return {
+        "id": doc["id"],
+        "environment": subject.get("environment"),
+        "brain": subject.get("brain"),
+        "family": subject.get("family"),
+        "config_digest": (doc.get("config") or {}).get("digest"),
+        "run_seed": doc.get("seed"),
+    }
+
+
+def journal(experiments: str, id: str) -> str:
+    """The file of the episodes of a run."""
+    return os.path.join(paths.run_folder(experiments, id), "episodes.jsonl")
+
+
+def with_episodes(experiments: str, ids: Sequence[str], *, named: bool, warn: Warn) -> list[str]:
+    """Those whose episodes are here. Raises StorageError for one that was named and is not."""
+    here = [id for id in ids if os.path.lexists(journal(experiments, id))]
+    gone = sorted(set(ids) - set(here))
+    hint = "git carries records, bundles carry all"
+    if gone and (named or not here):
+        raise StorageError("its episodes are not here", file=gone[0], hint=hint)
+    if gone:
+        warn(f"{len(gone)} of {len(ids)} are left out: their episodes are not here ({hint})")
+    return here
+
+
+def episodes(
+    experiments: str, id: str, warn: Warn, counts: dict[str, int] | None = None
+) -> Iterator[Episode]:
+    """The episodes of a run; with `counts`, the second time as many as the first, also if the run
+    is going on. Raises StorageError naming a bad line.
+    """
+    lines = Lines(journal(experiments, id))
+    if counts is not None and id in counts:
+        yield from islice(lines, counts[id])
+        return
+    yield from lines
+    if counts is not None:
+        counts[id] = lines.count
+    if lines.torn:
+        warn(f"{lines.path}: {lines.torn} bytes of an unfinished line at the end are left out")

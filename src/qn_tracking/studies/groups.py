@@ -1,0 +1,348 @@
+"""Groups of runs: means, intervals, and what may be concluded from them; pure functions.
+
+The run is the unit: every interval and every test is over the values of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from attrs import evolve, frozen
+
+from qn_tracking.errors import UsageError
+from qn_tracking.inference import interval
+from qn_tracking.inference.pair import (
+    Comparison,
+    Verdict,
+    compare,
+    hedges_g,
+    holm,
+    probability_of_improvement,
+    verdict,
+    welch,
+)
+from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.sample import mean_sd
+from qn_tracking.records.limits import WHOLE
+from qn_tracking.records.provenance import provenance
+from qn_tracking.studies.comparison import (
+    PRIMARY,
+    RATES,
+    Difference,
+    letters,
+    sections,
+    several_runs,
+    value_of,
+    values_of,
+)
+
+Doc = Mapping[str, Any]
+
+HIGHER = frozenset((*RATES, "reward", "path_efficiency", "distance_efficiency", "foods_collected"))
+"""Metrics of which more is better; of any other only the difference is shown."""
+MOST_PAIRS = 10
+"""Of more pairs of groups than this only the primary metric is compared."""
+
+
+@frozen(kw_only=True)
+class Sample:
+    """A metric over the runs of a group: `low` and `high` are the t-interval of the mean, or,
+    where no run differs, Wilson's of the pooled count (`pooled`).
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    pooled: bool = False
+
+
+@frozen(kw_only=True)
+class Pair:
+    """A metric of two groups, by their places; `comparison.delta` is second − first.
+
+    `verdict` is None for a metric of which it is not known whether more is better.
+    """
+
+    metric: str
+    first: int
+    second: int
+    comparison: Comparison
+    adjusted_p: float | None = None
+    verdict: Verdict | None = None
+    family: int = 1
+
+
+@frozen(kw_only=True)
+class Summary:
+    """What groups of runs say, metric by metric."""
+
+    samples: Mapping[str, tuple[Sample | None, ...]]
+    pairs: tuple[Pair, ...]
+
+
+def summarise(groups: Sequence[Sequence[Doc]], rules: Rules = RULES) -> Summary:
+    """Means, intervals, and every pair of groups.
+
+    The primary metric was fixed in advance: its family are the pairs of groups. Every other metric
+    that may be called better is in one family with all others and all pairs.
+    """
+    found = [[values_of(doc) for doc in group] for group in groups]
+    names = dict.fromkeys(name for group in found for one in group for name in one)
+    samples = {
+        name: tuple(_sample(name, docs, values) for docs, values in zip(groups, found, strict=True))
+        for name in names
+    }
+    pairs = []
+    places = [(i, j) for j in range(len(groups)) for i in range(j)]
+    others = [name for name in names if name in HIGHER and name != PRIMARY]
+    for name, sides in samples.items():
+        family = len(places) * (1 if name == PRIMARY else max(len(others), 1))
+        # The margin is one of rates.
+        own = rules if name in RATES else evolve(rules, margin=0.0)
+        if len(places) > MOST_PAIRS and name != PRIMARY:
+            continue
+        for i, j in places:
+            one, other = sides[i], sides[j]
+            if one is None or other is None:
+                continue
+            if name in HIGHER:
+                result = compare(other.values, one.values, family=family, rules=own)
+            else:
+                result = _untested(other.values, one.values, own)
+            pairs.append(Pair(metric=name, first=i, second=j, comparison=result, family=family))
+    tested = _tested([p for p in pairs if p.metric == PRIMARY], rules)
+    tested += _tested([p for p in pairs if p.metric in HIGHER and p.metric != PRIMARY], rules)
+    by_place = {(p.metric, p.first, p.second): p for p in tested}
+    return Summary(
+        samples=samples,
+        pairs=tuple(by_place.get((p.metric, p.first, p.second), p) for p in pairs),
+    )
+
+
+def _sample(name: str, docs: Sequence[Doc], found: Sequence[Mapping[str, float]]) -> Sample | None:
+    """None unless every run has the metric, and finite."""
+    if not all(name in one and isfinite(one[name]) and abs(one[name]) < 1e300 for one in found):
+        return None
+    values = tuple(one[name] for one in found)
+    mean, sd = mean_sd(values)
+    bounds = interval.t_interval(values)
+    if bounds is not None:
+        return Sample(values=values, mean=mean, low=bounds.low, high=bounds.high)
+    rates = [value_of(doc, name, value) for doc, value in zip(docs, values, strict=True)]
+    if sd == 0 and name in RATES and all(rate.episodes for rate in rates):
+        bounds = interval.wilson(
+            sum(rate.successes or 0 for rate in rates), sum(rate.episodes or 0 for rate in rates)
+        )
+        return Sample(values=values, mean=mean, low=bounds.low, high=bounds.high, pooled=True)
+    return Sample(values=values, mean=mean)
+
+
+def _untested(x: Sequence[float], y: Sequence[float], rules: Rules) -> Comparison:
+    """A pair without a test, which takes time, and of which nothing is concluded."""
+    return Comparison(
+        n=len(x),
+        m=len(y),
+        delta=mean_sd(x)[0] - mean_sd(y)[0],
+        welch=welch(x, y, rules=rules),
+        permutation=None,
+        hedges_g=hedges_g(x, y),
+        improvement=probability_of_improvement(x, y),
+    )
+
+
+def _tested(pairs: Sequence[Pair], rules: Rules) -> list[Pair]:
+    known = [p for p in pairs if p.comparison.permutation is not None]
+    adjusted = holm([p.comparison.permutation.p for p in known if p.comparison.permutation])
+    ps = {id(p): value for p, value in zip(known, adjusted, strict=True)}
+    out = []
+    for pair in pairs:
+        own = rules if pair.metric in RATES else evolve(rules, margin=0.0)
+        p = ps.get(id(pair))
+        said = verdict(pair.comparison, adjusted_p=p, rules=own)
+        out.append(evolve(pair, adjusted_p=p, verdict=said))
+    return out
+
+
+def winner(pair: Pair) -> int | None:
+    """The place of the group that may be called better, or None."""
+    if pair.verdict is None or not pair.verdict.better:
+        return None
+    # What is compared is second − first.
+    return pair.second if pair.verdict.winner == "first" else pair.first
+
+
+def split(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Places by key, in the order of first appearance."""
+    found: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(keys):
+        found.setdefault(key, []).append(i)
+    return list(found.values())
+
+
+def repeats(docs: Sequence[Doc]) -> list[int]:
+    """Places of runs that repeat an earlier one: the same digest, or configuration and seed."""
+    out = []
+    seen: set[tuple[str, Any, Any]] = set()
+    for i, doc in enumerate(docs):
+        exact = (doc.get("digests") or {}).get("exact")
+        marks: set[tuple[str, Any, Any]] = {("digest", exact, None)} if exact else set()
+        if doc.get("seed") is not None:
+            marks.add(("seed", (doc.get("config") or {}).get("digest"), doc["seed"]))
+        if marks & seen:
+            out.append(i)
+        seen |= marks
+    return out
+
+
+# ---------------------------------------------------------------------------------------- a report
+
+
+@frozen(kw_only=True)
+class Group:
+    """Runs that share a value, as plain data; `mixed_code` if they ran different code."""
+
+    name: str
+    runs: tuple[Doc, ...]
+    mixed_code: bool = False
+
+
+@frozen(kw_only=True)
+class GroupComparison:
+    """Groups of runs, what differs between them, and what may be concluded.
+
+    `left_out` are ids with the cause. `differences` are of the fields that all runs of a group
+    share.
+    """
+
+    by: str
+    groups: tuple[Group, ...]
+    left_out: tuple[tuple[str, str], ...]
+    differences: Mapping[str, tuple[Difference, ...]]
+    summary: Summary
+
+    @property
+    def names(self) -> list[str]:
+        """Of the groups."""
+        return [group.name for group in self.groups]
+
+    @property
+    def better(self) -> dict[str, str] | None:
+        """The group that is better than another one in the primary metric, or None."""
+        for pair in self.summary.pairs:
+            place = winner(pair) if pair.metric == PRIMARY else None
+            if place is not None:
+                other = pair.first if place == pair.second else pair.second
+                return {"group": self.names[place], "than": self.names[other], "metric": PRIMARY}
+        return None
+
+    @property
+    def conclusion(self) -> str:
+        """What may be said of the primary metric, a line for each pair."""
+        lines, open_pairs = [], 0
+        count = len(self.groups)
+        many = count * (count - 1) // 2 > MOST_PAIRS
+        for pair in self.summary.pairs:
+            if pair.metric != PRIMARY or pair.verdict is None:
+                continue
+            place = winner(pair)
+            one, other = letters([pair.first]), letters([pair.second])
+            if place is not None:
+                worse = other if place == pair.first else one
+                holm_over = f", Holm over {pair.family}" if pair.family > 1 else ""
+                lines.append(
+                    f"{letters([place])} is better than {worse} in {PRIMARY}"
+                    f" (p = {pair.verdict.p:.3g}{holm_over})"
+                )
+            elif many:
+                open_pairs += 1
+            else:
+                reasons = "; ".join(pair.verdict.reasons)
+                lines.append(f"{one} and {other}: no conclusion in {PRIMARY}: {reasons}")
+        if open_pairs:
+            lines.append(f"no conclusion in {PRIMARY} of {open_pairs} pairs")
+        return "\n".join(lines) or f"no conclusion: not every run has {PRIMARY}"
+
+
+def compare_groups(
+    docs: Sequence[Doc],
+    by: str,
+    key_of: Callable[[Doc], tuple[Any, ...]],
+    name_of: Callable[[tuple[Any, ...], str | None], str],
+) -> GroupComparison:
+    """Puts runs into groups by a key and compares them; runs that are not whole are left out.
+
+    `name_of` names a group from its key and the configuration of its first run. Raises UsageError
+    for fewer than two groups.
+    """
+    runs, left_out = _whole_runs(docs)
+    keys = [key_of(doc) for doc in runs]
+    places = split(map(repr, keys))
+    members = [[runs[i] for i in some] for some in places]
+    for i, group in enumerate(members):
+        again = repeats(group)
+        for place in again:
+            left_out.append((group[place]["id"], "repeats a run: same configuration and seed"))
+        members[i] = [doc for place, doc in enumerate(group) if place not in again]
+    if len(members) < 2:
+        cause = f"one group to compare: all have the same {by}"
+        raise UsageError(
+            cause if members else "no complete runs to compare", hint="--by takes another field"
+        )
+    names = [
+        name_of(keys[some[0]], (runs[some[0]].get("config") or {}).get("label")) for some in places
+    ]
+    # What differs inside a group is not a field of the group.
+    sides = [_shared(group) for group in members]
+    differing = {
+        section: tuple(row for row in rows if row.field not in ("seed", "status"))
+        for section, rows in sections(sides, [None] * len(sides)).items()
+    }
+    return GroupComparison(
+        by=by,
+        groups=tuple(
+            Group(name=name, runs=tuple(group), mixed_code=len(set(map(_code, group))) > 1)
+            for name, group in zip(names, members, strict=True)
+        ),
+        left_out=tuple(left_out),
+        differences=differing,
+        summary=summarise(members),
+    )
+
+
+def _whole_runs(docs: Sequence[Doc]) -> tuple[list[Doc], list[tuple[str, str]]]:
+    """Those that are one whole run, and why the others are not."""
+    runs, left_out = [], []
+    for doc in docs:
+        if several_runs(doc):
+            left_out.append((doc["id"], "several runs in one record"))
+        elif doc.get("status") not in WHOLE:
+            left_out.append((doc["id"], f"{doc.get('status')}, not a whole run"))
+        else:
+            runs.append(doc)
+    return runs, left_out
+
+
+def _code(doc: Doc) -> str:
+    """What code a run ran: digests of its packages, else the commit."""
+    origin = provenance(doc)
+    return repr([package.digest for package in origin.code] or origin.git.commit)
+
+
+_VARIES = object()
+
+
+def _shared(group: Sequence[Doc]) -> Doc:
+    """The parts of the documents that all runs of a group agree on."""
+
+    def common(values: list[Any]) -> Any:
+        if all(isinstance(value, dict) for value in values):
+            keys = [key for key in values[0] if all(key in value for value in values)]
+            agreed = {key: common([value[key] for value in values]) for key in keys}
+            return {key: value for key, value in agreed.items() if value is not _VARIES}
+        return values[0] if all(value == values[0] for value in values) else _VARIES
+
+    shared: Doc = common(list(group))
+    return shared
