@@ -224,15 +224,15 @@ FOUND_SIMULATIONS = {
     "good": None,
     "draws_from_the_global_generator": "test_the_same_seed_gives_the_same_episodes",
     "seeds_the_global_generator": "test_it_leaves_the_global_generators_alone",
-    "took_its_numbers_when_it_was_imported": "test_another_process_gives_the_same",
+    "took_its_numbers_when_it_was_imported": "test_another_process_gives_the_same_episodes",
     "depends_on_runs": "test_the_first_episodes_do_not_depend_on_how_many_follow",
     "depends_on_what_ran_before": "test_the_same_seed_gives_the_same_episodes",
-    "depends_on_the_order_of_hashes": "test_another_process_gives_the_same",
-    "ignores_the_seed": "test_another_seed_gives_others",
-    "loses_the_last": "test_it_yields_as_many_episodes_as_are_asked_for",
-    "yields_what_cannot_be_recorded": "test_a_recorder_takes_every_episode",
-    "leaves_a_thread": "test_it_can_be_left_in_the_middle",
-    "accepts_what_is_wrong": "test_what_is_wrong_is_refused_before_it_runs",
+    "depends_on_the_order_of_hashes": "test_another_process_gives_the_same_episodes",
+    "ignores_the_seed": "test_another_seed_gives_other_episodes",
+    "loses_the_last": "test_it_yields_the_requested_number_of_episodes",
+    "yields_what_cannot_be_recorded": "test_a_recorder_accepts_every_episode",
+    "leaves_a_thread": "test_it_can_be_closed_early",
+    "accepts_what_is_wrong": "test_invalid_configurations_are_refused",
 }
 """What is wrong with a simulation, and the test of the contract that finds it."""
 
@@ -290,12 +290,12 @@ def less(task):
 
 FOUND_EXECUTORS = {
     "Good": None,
-    "Memoises": "test_the_same_again_is_run_again",
-    "SwallowsWhatIsRaised": "test_what_it_raises_comes_back_too",
-    "WaitsWhenItIsLeft": "test_it_can_be_left_at_once",
-    "TakesMoreAfterIt": "test_it_can_be_left_at_once",
-    "MixesUp": "test_what_is_submitted_comes_back",
-    "LosesAnEpisode": "test_a_run_there_is_what_it_is_here",
+    "Memoises": "test_a_repeated_call_runs_again",
+    "SwallowsWhatIsRaised": "test_it_returns_errors",
+    "WaitsWhenItIsLeft": "test_shutdown_without_wait_returns_at_once",
+    "TakesMoreAfterIt": "test_shutdown_without_wait_returns_at_once",
+    "MixesUp": "test_it_returns_results",
+    "LosesAnEpisode": "test_a_run_has_the_same_result_as_a_local_one",
 }
 """What is wrong with an executor, and the test of the contract that finds it."""
 
@@ -332,9 +332,9 @@ def failed_simulations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, se
             f"    config = {{'simulation': 'bad', 'kind': '{kind}'}}\n"
             f"    wrong = ({{'simulation': 'bad', 'kind': '{wrong}'}},)\n"
         )
-        if FOUND_SIMULATIONS[kind] not in (None, "test_another_process_gives_the_same"):
+        if FOUND_SIMULATIONS[kind] not in (None, "test_another_process_gives_the_same_episodes"):
             # It takes a second.
-            tests += "    test_another_process_gives_the_same = None\n"
+            tests += "    test_another_process_gives_the_same_episodes = None\n"
     return _failed(folder, tests, FOUND_SIMULATIONS)
 
 

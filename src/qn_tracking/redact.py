@@ -1,6 +1,6 @@
-"""Secrets out, before anything is stored: by the name of the field and by the shape of the value.
+"""Removes secrets before anything is stored, by the name of a field and the form of a value.
 
-Only text is ever a secret: `max_tokens: 512` and `use_cls_token: true` stay, and so do digests.
+Only text can be a secret: `max_tokens: 512`, `use_cls_token: true` and digests stay.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _WORDS = (
     r"|pat|dsn|jwt"
 )
 _KEY = re.compile(rf"(?:^|[-_. ])(?:{_WORDS})$", re.IGNORECASE)
-# Of these even a number is a secret.
+# For these names even a number is a secret.
 _PASSWORD = re.compile(r"(?:passw(?:or)?d|passphrase|pwd)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
-# Text that is a secret wherever it stands, also glued to other text: a dash, an underscore, the
-# letter of an option. What could also end a word, as `sk-` ends `disk-`, must begin one.
+# Text that is a secret anywhere, also next to a dash, an underscore or the letter of an option. A
+# prefix that may end another word, as `sk-` ends `disk-`, must be at the start of a word.
 _SHAPES = re.compile(
     r"""
       gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[\w-]{16,}
@@ -44,7 +44,7 @@ _SHAPES = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# Up to the last @ where there is a colon before it, which is no port: a password may hold both.
+# Up to the last @, if there is a colon before it that is not a port: a password may contain both.
 _USERINFO = re.compile(
     r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s@:'\"<>]*:(?!\d+/)[^\s'\"<>]*|[^/\s@'\"<>]+)@"
 )
@@ -57,8 +57,8 @@ _BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{6,}")
 _VARIABLE = re.compile(
     r"(\b[A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD)=)(?!\s)[^\s'\"]+"
 )
-# KEY = "value", "key": "value", key: v4lue99. An unquoted value counts if letters and digits mix in
-# it, so that code such as `token: str` stays.
+# KEY = "value", "key": "value", key: v4lue99. An unquoted value must have letters and
+# digits, so that code such as `token: str` stays.
 _ASSIGNED = re.compile(
     rf"""
     (?P<head>(?<![A-Za-z0-9])(?:\w*[-_.])?(?:{_WORDS})["']?\s*(?:[:=]|\s(?=["']))\s*)
@@ -70,12 +70,12 @@ _ASSIGNED = re.compile(
 
 
 def is_secret(key: str) -> bool:
-    """Whether a field of this name would hold a secret."""
+    """Whether a field with this name contains a secret."""
     return bool(_KEY.search(_CAMEL.sub("_", key)))
 
 
 def redact_text(text: str) -> str:
-    """Free text (an error, a patch, an argument) with its secrets replaced."""
+    """Return free text (an error, a patch, an argument) with its secrets replaced."""
     text = _SHAPES.sub(MARK, text)
     text = _USERINFO.sub(rf"\1{MARK}@", text)
     for pattern in (_QUERY, _BEARER, _VARIABLE):
@@ -90,7 +90,7 @@ def redact_text(text: str) -> str:
 
 
 def strip_url(url: str) -> str | None:
-    """A remote's URL without user name, password and query; None for a path of this machine."""
+    """Return a URL without user name, password and query; None for a local path."""
     if ("://" not in url and not re.match(r"[^/\s]+:", url)) or url.startswith("file:"):
         return None
     url = _USERINFO.sub(r"\1", url)
@@ -98,7 +98,7 @@ def strip_url(url: str) -> str | None:
 
 
 def redact_value(value: Any, key: str = "") -> Any:
-    """Plain data with secret texts replaced; numbers and booleans are none, but as a password."""
+    """Return plain data with secret texts replaced, and numbers if they are a password."""
     if isinstance(value, Mapping):
         return {k: redact_value(item, k) for k, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -115,14 +115,14 @@ def _is_secret_value(value: Any, key: str) -> bool:
 
 
 def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line with its secrets replaced, `--token X` and `--set a.password=x` included.
+    """Return a command line without secrets, also in `--token X` and `--set a.password=x`.
 
-    Of the program only its name is kept: where it is installed is nobody's business.
+    The program is reduced to its name, because its path may be private.
     """
     out = [redact_text(program.rpartition("/")[2]) for program in arguments[:1]]
     secret_next = False
     for given in arguments[1:]:
-        # What its names say comes on top: a value before, or a name itself, may hold another one.
+        # First by form, then by name: a value, or a name itself, may contain a secret.
         argument = redact_text(given)
         parts = argument.split("=")
         # --token=x, a.password=x, --set=a.password=x
@@ -134,12 +134,12 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
         else:
             out.append(argument)
         secret_next = given.startswith("-") and "=" not in given and is_secret(given.lstrip("-"))
-    # At the last, as what is escaped could hide where a secret begins.
+    # Last, because escapes could hide the start of a secret.
     return tuple(map(storable, out))
 
 
 def redact_config(config: Config) -> Config:
-    """The configuration as it may be stored; its digests stay those of the original."""
+    """Return the configuration without secrets; the digests stay those of the original."""
     text = config.text
     if _holds_secret(config.data) or _holds_secret(config.settings):
         for start, end in reversed(_secret_spans(text)):
@@ -166,16 +166,16 @@ def _holds_secret(value: Any, key: str = "") -> bool:
 
 
 def _secret_spans(text: str) -> list[tuple[int, int]]:
-    """Where in a YAML text the values of secret fields stand, from first to last."""
+    """Return the spans of the values of secret fields in a YAML text, in order."""
     import yaml
 
     spans: list[tuple[int, int]] = []
-    # Of each open collection: whether it is a mapping, and the key that is waiting for its value.
+    # For each open collection: whether it is a mapping, and the key that has no value yet.
     stack: list[list[Any]] = []
 
     def key_of(level: int) -> str:
         while level >= 0 and not stack[level][0]:
-            level -= 1  # the items of a list are those of its key
+            level -= 1  # the items of a list belong to its key
         return (stack[level][1] or "") if level >= 0 else ""
 
     for event in yaml.parse(text, Loader=yaml.SafeLoader):

@@ -1,4 +1,4 @@
-"""For the tests of a plugin: contracts to subclass, builders of records, a clock that stands still.
+"""For tests of plugins: contracts to subclass, builders of records, and a manual clock.
 
     from qn_tracking.testing import SinkContract
 
@@ -6,7 +6,7 @@
         def make_sink(self, tmp_path):
             return MySink(file=tmp_path / "episodes.txt")
 
-pytest collects the tests that the subclass inherits. All of them go through a real `Recorder`.
+pytest collects the tests that the subclass inherits. All of them use a real `Recorder`.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ from qn_tracking.tracking.runner import Task
 
 
 class FakeClock:
-    """A clock for `Recorder(clock=…)` that moves only when it is told to."""
+    """A clock for `Recorder(clock=…)` that moves only by `advance`."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._start, self._passed = start, 0.0
 
     def time(self) -> float:
-        """Seconds since 1970."""
+        """Return seconds since 1970."""
         return self._start + self._passed
 
     def perf_counter(self) -> float:
-        """Seconds since this clock was made."""
+        """Return seconds since this clock was made."""
         return self._passed
 
     def advance(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Move the clock forward."""
         self._passed += seconds
 
 
@@ -87,7 +87,7 @@ class _Received:
 
 
 def make_config(data: Mapping[str, Any] | None = None) -> Config:
-    """A configuration from a mapping; a small one of its own if there is none."""
+    """Make a configuration from a mapping, by default a small one."""
     return configuration.from_mapping(
         {"policy": {"epsilon": 0.1}, "steps": 20} if data is None else data
     )
@@ -126,17 +126,17 @@ def record(
 
 
 def make_run(**fields: Any) -> RunInfo:
-    """A run that is about to start; `fields` are options of `Recorder`, and `config`."""
+    """Make a run that is about to start; `fields` are options of `Recorder`, and `config`."""
     return record(**fields)[0]
 
 
 def make_episode(index: int = 0, **fields: Any) -> Episode:
-    """One episode; `fields` are keyword arguments of `Recorder.episode`."""
+    """Make an episode; `fields` are keyword arguments of `Recorder.episode`."""
     return record([{}] * index + [fields or EPISODE])[1][-1]
 
 
 def make_experiment(episodes: Sequence[Mapping[str, Any]] | int = 3, **fields: Any) -> Experiment:
-    """A run that is over: its episodes, or how many; `fields` as `record` takes them."""
+    """Make a run that has ended, from its episodes or their number; `fields` as in `record`."""
     given = [EPISODE] * episodes if isinstance(episodes, int) else episodes
     return record(given, **fields)[2]
 
@@ -150,7 +150,7 @@ EPISODE: Mapping[str, Any] = {
     "counts": {"foods": 2},
     "metrics": {"loss": 0.25},
 }
-"""An episode that has everything."""
+"""An episode with all fields."""
 
 HOSTILE = (
     "plain",
@@ -161,7 +161,7 @@ HOSTILE = (
     "../../etc/passwd",
     "line\nline\r\x1b[31m\x00\u202e",
 )
-"""Texts that come apart where text is not treated as data."""
+"""Texts that cause errors where text is not treated as data."""
 
 
 # ------------------------------------------------------------------------------------------- sinks
@@ -171,22 +171,22 @@ class SinkContract:
     """What every sink must do. Define `make_sink`, and `received` if it can be asked."""
 
     def make_sink(self, tmp_path: Path) -> object:
-        """A sink as a run gets it: new, and not started."""
+        """Make a new sink, which has not started."""
         raise NotImplementedError
 
     def received(self, sink: Any) -> int | None:
-        """How many episodes arrived where this sink brings them, after its run; None: not told."""
+        """Return how many episodes arrived at the sink's destination; None if unknown."""
         return None
 
     def _arrived(self, sink: object, episodes: int) -> None:
         assert self.received(sink) in (None, episodes)
 
-    def test_it_implements_hooks_of_a_run_and_no_other(self, tmp_path: Path) -> None:
+    def test_it_implements_only_hooks_of_a_run(self, tmp_path: Path) -> None:
         found = implemented(self.make_sink(tmp_path))
         assert set(found) & set(RUN_HOOKS), "no hook is marked with @hookimpl"
-        # A provider is an object of its own: it is made without the options of a sink.
-        assert set(found) <= set(RUN_HOOKS), "a hook is misspelt, or none of a run"
-        # Arguments, and marks that were forgotten.
+        # A provider is a separate object, made without the options of a sink.
+        assert set(found) <= set(RUN_HOOKS), "a hook is misspelt, or does not belong to a run"
+        # Checks arguments, and methods without @hookimpl.
         register(make_manager(), "sink", self.make_sink(tmp_path))
 
     def test_a_run_with_episodes(self, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ class SinkContract:
         assert experiment.failures == ()
         self._arrived(sink, 0)
 
-    def test_what_does_not_apply_is_absent(self, tmp_path: Path) -> None:
+    def test_fields_that_do_not_apply_are_absent(self, tmp_path: Path) -> None:
         sink = self.make_sink(tmp_path)
         episodes: list[dict[str, Any]] = [{}, {"steps": 3}, {"metrics": {"only_here": 1.0}}]
         *_, experiment = record(episodes, sinks=[sink], seed=None, experiments_dir=tmp_path / "e")
@@ -233,7 +233,7 @@ class SinkContract:
         self._arrived(sink, 1)
 
     @pytest.mark.parametrize("status", ["failed", "interrupted"])
-    def test_a_run_that_did_not_end_well(self, tmp_path: Path, status: str) -> None:
+    def test_a_run_that_failed_or_was_interrupted(self, tmp_path: Path, status: str) -> None:
         sink = self.make_sink(tmp_path)
         error = RuntimeError("the simulation broke") if status == "failed" else None
         *_, experiment = record(
@@ -268,7 +268,7 @@ class SinkContract:
         for sink, episodes in zip([first, *both], (3, 4, 2), strict=True):
             self._arrived(sink, episodes)
 
-    def test_nothing_is_left_that_keeps_the_program_from_ending(self, tmp_path: Path) -> None:
+    def test_no_thread_keeps_the_program_from_ending(self, tmp_path: Path) -> None:
         before = set(threading.enumerate())
         record([EPISODE], sinks=[self.make_sink(tmp_path)], experiments_dir=tmp_path / "e")
         left = [one for one in set(threading.enumerate()) - before if not one.daemon]
@@ -279,58 +279,58 @@ class SinkContract:
 
 
 class SimulationContract:
-    """What every simulation must do. Define `config`, a configuration that it runs."""
+    """The contract of every simulation. Define `config`, a configuration that it runs."""
 
     config: ClassVar[Mapping[str, Any]]
     wrong: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """Configurations that it must refuse."""
+    """Invalid configurations."""
     depends_on_seed: ClassVar[bool] = True
     episodes: ClassVar[int] = 4
 
     def make(self, data: Mapping[str, Any] | None = None) -> Simulation:
-        """The simulation, as the runner makes it."""
+        """Make the simulation, as the runner does."""
         config = configuration.from_mapping(self.config if data is None else data)
         return make_simulation(config, make_manager(config=config))
 
-    def _play(self, episodes: int | None = None, seed: int = 1) -> list[EpisodeFields]:
+    def _episodes(self, episodes: int | None = None, seed: int = 1) -> list[EpisodeFields]:
         return list(self.make().episodes(self.episodes if episodes is None else episodes, seed))
 
-    def test_it_says_what_it_is(self) -> None:
+    def test_it_has_a_subject(self) -> None:
         about = self.make().subject
         assert about.environment
         assert about.brain
-        # Without them a record cannot say by which code it was made.
+        # Without them a record cannot name the code.
         assert about.packages
         for package in about.packages:
             assert package in sys.modules
 
-    def test_it_yields_as_many_episodes_as_are_asked_for(self) -> None:
+    def test_it_yields_the_requested_number_of_episodes(self) -> None:
         for episodes in (0, 1, self.episodes):
-            assert len(self._play(episodes)) == episodes
+            assert len(self._episodes(episodes)) == episodes
 
-    def test_a_recorder_takes_every_episode(self) -> None:
-        _, episodes, experiment = record([dict(one) for one in self._play()])
+    def test_a_recorder_accepts_every_episode(self) -> None:
+        _, episodes, experiment = record([dict(one) for one in self._episodes()])
         assert len(episodes) == experiment.results.episodes == self.episodes
         assert experiment.warnings == ()
 
     def test_the_same_seed_gives_the_same_episodes(self) -> None:
         simulation = self.make()
         first = list(simulation.episodes(self.episodes, 1))
-        # A fresh run of the same object, and one of another.
-        assert list(simulation.episodes(self.episodes, 1)) == first == self._play()
+        # A new run of the same object, and a run of another object.
+        assert list(simulation.episodes(self.episodes, 1)) == first == self._episodes()
 
     def test_the_first_episodes_do_not_depend_on_how_many_follow(self) -> None:
-        assert self._play()[:2] == self._play(2)
+        assert self._episodes()[:2] == self._episodes(2)
 
-    def test_another_seed_gives_others(self) -> None:
-        found = [self._play(seed=seed) for seed in (1, 2, 3, 2**53 - 1)]
+    def test_another_seed_gives_other_episodes(self) -> None:
+        found = [self._episodes(seed=seed) for seed in (1, 2, 3, 2**53 - 1)]
         assert not self.depends_on_seed or any(one != found[0] for one in found)
 
-    def test_another_process_gives_the_same(self, tmp_path: Path) -> None:
-        """Also where hashes fall otherwise, and somebody has used the global generators.
+    def test_another_process_gives_the_same_episodes(self, tmp_path: Path) -> None:
+        """Also with other hash seeds, and after other code has used the global generators.
 
-        This process is not compared: its libraries may work on other numbers of threads, which
-        rightly changes last bits.
+        This process is not compared, because its libraries may use other numbers of threads, which
+        changes last bits.
         """
         program = (
             "import json, random, sys\n"
@@ -362,11 +362,11 @@ class SimulationContract:
 
         self.make()
         before = random.getstate(), numpy.random.get_state(legacy=False)
-        self._play()
+        self._episodes()
         after = random.getstate(), numpy.random.get_state(legacy=False)
         assert repr(before) == repr(after)
 
-    def test_it_can_be_left_in_the_middle(self) -> None:
+    def test_it_can_be_closed_early(self) -> None:
         before = threading.active_count()
         episodes = self.make().episodes(1000, 1)
         list(islice(episodes, 1))
@@ -375,7 +375,7 @@ class SimulationContract:
             close()
         assert threading.active_count() <= before
 
-    def test_what_is_wrong_is_refused_before_it_runs(self) -> None:
+    def test_invalid_configurations_are_refused(self) -> None:
         for data in self.wrong:
             with pytest.raises(ConfigError) as raised:
                 self.make(data)
@@ -392,11 +392,11 @@ def _environment() -> dict[str, str]:
 
 
 class ExecutorContract:
-    """What every executor must do. Define a fixture `executor`, new for each test."""
+    """The contract of every executor. Define a fixture `executor`, new for each test."""
 
     config: ClassVar[str] = "mlp_dynamic_small"
     patience: ClassVar[float] = 10.0
-    """Seconds after which an executor that is left is taken to hang."""
+    """Seconds after which a shutdown counts as hanging."""
 
     def _task(self, index: int, episodes: int) -> Task:
         id = ids.new_id()
@@ -414,20 +414,20 @@ class ExecutorContract:
             membership=Membership(id=id, index=index),
         )
 
-    def test_what_is_submitted_comes_back(self, executor: Executor) -> None:
+    def test_it_returns_results(self, executor: Executor) -> None:
         futures = [executor.submit(add, number, 1) for number in range(20)]
         assert [future.result(60) for future in futures] == list(range(1, 21))
 
-    def test_the_same_again_is_run_again(self, executor: Executor) -> None:
+    def test_a_repeated_call_runs_again(self, executor: Executor) -> None:
         times = [executor.submit(time.time_ns).result(60) for _ in range(3)]
         assert len(set(times)) == 3
 
-    def test_what_it_raises_comes_back_too(self, executor: Executor) -> None:
+    def test_it_returns_errors(self, executor: Executor) -> None:
         future = executor.submit(truediv, 1, 0)
         assert isinstance(future.exception(60), ZeroDivisionError)
         assert executor.submit(add, 1, 1).result(60) == 2
 
-    def test_a_run_there_is_what_it_is_here(self, executor: Executor) -> None:
+    def test_a_run_has_the_same_result_as_a_local_one(self, executor: Executor) -> None:
         tasks = [self._task(index, 5) for index in range(3)]
         there = [future.result(120) for future in [executor.submit(play, task) for task in tasks]]
         for task, played in zip(tasks, there, strict=True):
@@ -437,7 +437,7 @@ class ExecutorContract:
             assert len(played.episodes) == 5
             assert played.exact == here.exact
 
-    def test_a_run_that_fails_comes_back_as_such(self, executor: Executor) -> None:
+    def test_it_returns_a_failed_run(self, executor: Executor) -> None:
         from attrs import evolve
 
         wrong = configuration.from_mapping({"environment": {"type": "nope"}, "brain": {}})
@@ -445,10 +445,10 @@ class ExecutorContract:
         assert played.status == "failed"
         assert played.error is not None
 
-    def test_a_run_ends_after_its_episode_if_it_can_be_told(self, executor: Executor) -> None:
+    def test_interrupt_ends_a_run_after_its_episode(self, executor: Executor) -> None:
         interrupt = getattr(executor, "interrupt", None)
         if interrupt is None:
-            pytest.skip("this executor cannot tell its runs to end")
+            pytest.skip("this executor has no interrupt")
         future = executor.submit(play, self._task(0, 1_000_000))
         end = time.monotonic() + 60
         while not future.running() and time.monotonic() < end:
@@ -459,14 +459,16 @@ class ExecutorContract:
         assert played.status == "interrupted"
         assert len(played.episodes) < 1_000_000
 
-    def test_it_can_be_left_at_once(self, executor: Executor, tmp_path: Path) -> None:
-        """Nobody waits for what has begun; the work ends by itself, wherever it runs."""
+    def test_shutdown_without_wait_returns_at_once(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        """Running work is not waited for; it ends by itself."""
         executor.submit(add, 1, 1).result(60)
         released = tmp_path / "released"
-        # One that waits gets its end here, and not after the work's 30 s.
+        # If shutdown waits, this ends the work before its 30 s.
         given_up = threading.Timer(self.patience, released.touch)
         try:
-            # A built-in function: a worker need not have what tests need.
+            # A built-in function, because a worker may lack the packages of the tests.
             begun = executor.submit(exec, _WORK.format(path=str(released)))
             end = time.monotonic() + 60
             while not (begun.running() or begun.done()) and time.monotonic() < end:
@@ -488,4 +490,4 @@ end = time.monotonic() + 30
 while not os.path.exists({path!r}) and time.monotonic() < end:
     time.sleep(0.02)
 """
-"""Lasts until a file is there; elsewhere, where it never will be, for a while."""
+"""Waits until a file exists, at most 30 s."""

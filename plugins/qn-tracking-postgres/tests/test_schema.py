@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -49,13 +50,44 @@ def test_ten_programs_may_create_the_tables_at_once(
     errors = [program.communicate(timeout=60)[1] for program in programs]
     assert errors == [""] * 10
     assert [program.returncode for program in programs] == [0] * 10
-    assert query("SELECT version FROM version") == [(schema.VERSION,)]
+    assert query("SELECT max(version), count(*) FROM version") == [(schema.VERSION, schema.VERSION)]
 
 
 def test_a_step_leads_to_every_version() -> None:
     steps = Path(schema.__file__).parent / "steps"
     names = {f"{number}.sql" for number in range(1, schema.VERSION + 1)}
     assert {path.name for path in steps.iterdir()} == names
+
+
+def test_tables_and_records_of_version_1_are_upgraded(
+    project: Path, qn_exp: Program, server: Server, database: str, dsn: str, query: Query
+) -> None:
+    """A record that was sent before keeps its bytes, and is read as one of today."""
+    with track({"a": 1}, seed=1) as run:
+        run.episode(success=True)
+    doc = json.loads(Path(f"experiments/{run.id}.json").read_bytes())
+    study = {"id": "20260101T000000Z-00000000", "index": 0, "attempt": 0}
+    doc = {**doc, "schema": 1, "runs": doc.pop("episodes"), "campaign": study}
+    del doc["study"]
+    old = json.dumps(doc, indent=2).encode()
+    step = (Path(schema.__file__).parent / "steps" / "1.sql").read_bytes()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE SCHEMA qn_tracking")
+        connection.execute("SET search_path TO qn_tracking")
+        connection.execute(step)
+        connection.execute("INSERT INTO version (version) VALUES (1)")
+        connection.execute("INSERT INTO runs (id) VALUES (%s)", (run.id,))
+        connection.execute(
+            "INSERT INTO experiments (id, document, record) VALUES (%s, %b, %s::jsonb)",
+            (run.id, old, old.decode()),
+        )
+    assert qn_exp("postgres", "list").returncode == 3
+    assert qn_exp("postgres", "init").stdout == "tables of version 2 in schema qn_tracking\n"
+    assert query("SELECT study, seed, document FROM experiments") == [(study["id"], 1, old)]
+    assert qn_exp("postgres", "pull", run.id, "--experiments-dir", "there").returncode == 0
+    assert Path(f"there/{run.id}.json").read_bytes() == old
+    shown = json.loads(qn_exp("postgres", "show", run.id, "--json").stdout)
+    assert (shown["schema"], shown["study"]) == (2, study)
 
 
 def test_tables_of_a_newer_plugin_are_left_alone(

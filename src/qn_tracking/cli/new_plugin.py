@@ -1,4 +1,4 @@
-"""`qn-run --new-plugin`: a package that passes its own tests, to begin a plugin with."""
+"""`qn-run --new-plugin`: writes a package with a plugin that passes its own tests."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ FILES = {
     "src/$module/sink.py": "sink.py.txt",
     "tests/test_sink.py": "test_sink.py.txt",
 }
-"""Every file of the package, and the template that it is made of; None: it is empty."""
+"""The files of the package, and their templates; None for an empty file."""
 
 
 def main(name: str, as_json: bool) -> int:
-    """Writes the package into a new folder of its name, here; returns the exit code.
+    """Write the package to a new folder with its name; return the exit code.
 
-    Raises UsageError for a name that will not do, StorageError for a folder that is there or
-    cannot be written.
+    Raises UsageError for an invalid name, StorageError if the folder exists or cannot be written.
     """
     values = _values(name)
     templates = os.path.join(os.path.dirname(os.path.dirname(__file__)), "templates", "plugin")
@@ -75,13 +74,13 @@ def _values(name: str) -> dict[str, str]:
     module = name.replace("-", "_")
     short = name.removeprefix(PREFIX).replace("-", "_")
     if not short.isidentifier() or type(parse(short, name)) is not str:
-        # It becomes a key of a configuration, where `null` and `true` are no text.
+        # It becomes a key of a configuration, where `null` and `true` are not text.
         raise UsageError(f"--new-plugin {name}: a plugin cannot be called {short}")
     if iskeyword(module) or iskeyword(short) or find_spec(module) is not None:
         other = None if name.startswith(PREFIX) else f"{PREFIX}{name}?"
         raise UsageError(f"--new-plugin {name}: {module} is taken", hint=other)
     if short in entry_points():
         raise UsageError(f"--new-plugin {name}: there is a plugin {short}")
-    # No name that a template imports ends so, nor does a word of Python.
+    # No name that a template imports ends with Sink, nor does a keyword of Python.
     kind = "".join(word.capitalize() for word in short.split("_")).removesuffix("Sink") + "Sink"
     return {"name": name, "module": module, "short": short, "kind": kind}

@@ -1,7 +1,7 @@
-"""For sinks on a network: what is put in goes out in a thread, in batches, again until it arrives.
+"""For sinks on a network: a thread sends items in batches, and repeats until they arrive.
 
-A simulation must not wait for a server. `put` costs less than a microsecond; whoever ends the run
-asks `close` for what could not be delivered, and keeps it elsewhere.
+A simulation must not wait for a server. `put` costs less than a microsecond. `close` returns the
+items that could not be delivered, for the sink to keep.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Item = TypeVar("Item")
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
-"""Seconds between tries at a server that does not answer: twice as long after each."""
+"""Seconds between tries; the pause doubles after each failure."""
 
 
 class Outbox(Generic[Item]):
     """A queue in memory, and the thread that empties it.
 
     `deliver` gets at most `size` items at a time, in order, at the latest `seconds` after the first
-    of them was put in. If it raises, the same items are tried again; it must be able to stand
-    getting twice what half arrived. It is called from one thread only, which is not the caller's.
+    of them was put in. If it raises, it gets the same items again, some of which may have arrived.
+    It is called from one thread only, which is not the caller's.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Outbox(Generic[Item]):
         seconds: float = 1.0,
     ) -> None:
         self.error: BaseException | None = None
-        """Why the last try failed, None if it did not; TimeoutError if `close` ran out of time."""
+        """The error of the last try, or None; TimeoutError if `close` timed out."""
         self._deliver = deliver
         self._size, self._seconds = size, seconds
         self._items: deque[Item] = deque()
         self.put = self._items.append
-        """Adds an item. Never blocks, never raises."""
+        """Add an item. Never blocks, never raises."""
         self._change = Condition()
         self._end: float | None = None
         self._over = False
@@ -51,18 +51,16 @@ class Outbox(Generic[Item]):
         return len(self._items)
 
     def close(self, timeout: float) -> list[Item]:
-        """Delivers what is left; returns what could not be within `timeout` seconds.
+        """Deliver the remaining items; return those that are left after `timeout` seconds.
 
-        What is returned may still arrive: a delivery that is under way is not called back. Whoever
-        delivers it again must be able to stand it twice.
-
-        A second call can only shorten the wait of the first, that an interrupt has ended.
+        Returned items may still arrive, because a running delivery is not cancelled. A second call,
+        after an interrupt of the first, can only shorten the timeout.
         """
         with self._change:
             end = monotonic() + timeout
             self._end = end if self._end is None else min(self._end, end)
             self._change.notify()
-        # A `deliver` that hangs is left behind: the thread ends with the program.
+        # A hanging `deliver` is abandoned: the thread ends with the program.
         self._thread.join(max(self._end - monotonic(), 0.0) + 0.1)
         with self._change:
             self._over = True
@@ -85,7 +83,7 @@ class Outbox(Generic[Item]):
                 return
 
     def _empty(self, pause: float) -> float:
-        """Delivers until nothing is left or a try fails; the pause before the next one."""
+        """Deliver until the queue is empty or a try fails; return the pause before the next try."""
         items = self._items
         while items and not self._over:
             batch = [items[i] for i in range(min(self._size, len(items)))]
@@ -97,7 +95,7 @@ class Outbox(Generic[Item]):
                 self.error = error
                 return min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
             with self._change:
-                if self._over:  # given up meanwhile: the items are somebody else's by now
+                if self._over:  # `close` has returned the items
                     break
                 self.error = None
                 for _ in batch:

@@ -37,7 +37,7 @@ class _Pending:
     begun: bool = False
 
     def begin(self) -> bool:
-        """Marks the future as running, once; returns False if it was cancelled before."""
+        """Sets the future running, once; returns False if it was cancelled before."""
         if not self.begun:
             self.begun = True
             self.future.set_running_or_notify_cancel()

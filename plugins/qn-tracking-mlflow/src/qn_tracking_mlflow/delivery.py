@@ -60,7 +60,7 @@ class Delivery:
     ) -> None:
         """Send the results, the record, with `files` the bundle, and the final status.
 
-        With `whole` the last request marks the run as complete, with every episode.
+        With `whole` the last request sets the tag of a complete run, with every episode.
         """
         self._server.log(
             self.run_id, list(content.summary(experiment)), tags=content.tags_at_end(experiment)

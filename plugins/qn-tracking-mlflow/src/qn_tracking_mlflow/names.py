@@ -44,14 +44,14 @@ def marked(name: str, longest: int = LONGEST) -> str:
 
 
 def of_metric(name: str) -> str:
-    """A count or a metric of the simulation; the names of ours are not its."""
+    """Return the name of a count or a metric; it differs from the names that this plugin uses."""
     if name in OWN_METRICS or name.startswith(SUMMARY):
         return marked(name)
     return safe(name)
 
 
 def of_tag(name: str) -> str:
-    """A tag of the user's; those of MLflow and of ours mean something."""
+    """Return the name of a tag of the user; it differs from those of MLflow and this plugin."""
     return safe(f"tag.{name}" if name.startswith(("mlflow.", "qn_tracking.")) else name)
 
 

@@ -1,8 +1,8 @@
-"""Runs and episodes as two Parquet datasets that DuckDB, Polars and Arrow read without options.
+"""Writes runs and episodes to two Parquet datasets that DuckDB, Polars and Arrow read.
 
     plugins:
       parquet: {folder: exports/parquet, compression: zstd}
 
-`tables` tells the columns, `dataset` where a file goes and when it is there, `sink` writes while a
-run goes on, `export` from the record of one that is over.
+`tables` has the columns, `dataset` the files and their publication; `sink` writes during a run,
+`export` from a stored record.
 """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERSION = b"2"
 """The version of the columns, in the metadata `qn_tracking.parquet` of every file.
 
-In version 1, `episodes_planned` was called `runs`, and `study_*` `campaign_*`.
+Version 1 had other names for `episodes_planned` and for the columns of the study.
 """
 
 
