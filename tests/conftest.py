@@ -16,6 +16,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure: no test depends on speed.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 BIN = Path(sys.executable).parent
 
