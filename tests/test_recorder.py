@@ -489,7 +489,7 @@ def test_an_error_whose_text_cannot_be_had() -> None:
         run.episode()
     assert run.experiment is not None
     assert run.experiment.status == "completed"
-    assert "its text cannot be had" in said[0]
+    assert "its text is not available" in said[0]
 
 
 def test_a_warning_that_nobody_can_read_ends_no_run(project: Path) -> None:

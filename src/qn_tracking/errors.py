@@ -51,7 +51,7 @@ def describe(error: BaseException) -> str:
     try:
         text = storable(error)
     except Exception:
-        text = "its text cannot be had"
+        text = "its text is not available"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

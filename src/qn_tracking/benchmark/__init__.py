@@ -1,1 +1,1 @@
-"""Benchmarks: the protocol, submissions made of runs, their judges, their ranking."""
+"""Benchmarks: the protocol, submissions made of runs, their validation and ranking."""

@@ -1,4 +1,4 @@
-"""Where a configuration competes: asked of whoever provided the simulation, never declared."""
+"""The category of a configuration: the provider of its simulation decides, it is never declared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 def categorize(config: Config, protocol: Protocol, manager: pluggy.PluginManager) -> Category:
     """The category of a configuration.
 
-    Raises ConfigError if no provider knows one, PluginError for one that fails to tell.
+    Raises ConfigError if no provider knows one, PluginError for a provider that fails.
     """
     try:
         found = manager.hook.categorize(config=config, rules=plain(protocol), hook=manager.hook)

@@ -1,8 +1,8 @@
 """Signatures by SSH keys: `benchmarks/signatures/<id>.sig`, made and checked by `ssh-keygen -Y`.
 
-What is signed is one line that names the record and the digest of its file. No cryptography of our
-own, and no key of ours: who may sign as whom is in the file of allowed signers that the reader
-brings.
+What is signed is one line that names the record and the digest of its file. The project has no
+cryptography and no key of its own: a file of allowed signers, which the reader provides, says who
+may sign as whom.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 20.0
 
 
 class SignatureError(QnError):
-    """A signature that is not of this record, or of nobody who is allowed."""
+    """A signature of another record, or of a key that is not allowed."""
 
 
 def path(benchmarks: str, id: str) -> str:
@@ -65,14 +65,14 @@ def signer(benchmarks: str, id: str, said: bytes, allowed: str) -> str:
         data, _ = read.load(name, 1 << 20)
     except FileNotFoundError:
         raise UnsupportedError("is not signed", file=name, hint="qn-bench sign") from None
-    # What is checked is what was read: a copy that nobody else changes meanwhile.
+    # Checks what was read: a copy, which no other process changes meanwhile.
     with tempfile.NamedTemporaryFile() as copy:
         copy.write(data)
         copy.flush()
         given = ["-n", NAMESPACE, "-s", copy.name]
         done = _ssh_keygen(["-Y", "find-principals", "-f", allowed, "-s", copy.name], b"")
         if done.returncode:
-            raise SignatureError("nobody who is allowed signed it", file=name, hint=_said(done))
+            raise SignatureError("not signed by an allowed signer", file=name, hint=_said(done))
         for who in done.stdout.decode("utf-8", "replace").splitlines():
             done = _ssh_keygen(["-Y", "verify", "-f", allowed, "-I", who, *given], said)
             if done.returncode == 0:

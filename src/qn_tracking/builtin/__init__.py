@@ -1,1 +1,1 @@
-"""The plugins that come with the package; they enter by the door that a stranger's do."""
+"""The built-in plugins; they use the same hooks as any other plugin."""

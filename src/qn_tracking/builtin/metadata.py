@@ -55,7 +55,7 @@ class Metadata:
 
         `snapshot` is what was read when the study began, since that is the code that its
         runs run; `jobs` is how many run side by side. `resources` is what was measured where
-        the run ran, if that was elsewhere.
+        the run ran, if that was on another machine.
         """
         self._snapshot, self._jobs, self._resources = snapshot, jobs, resources
 
@@ -134,8 +134,8 @@ def _folder(package: str) -> str | None:
 class _Child:
     """The process that reads, and its answer once there is one, which it also writes to `keep`.
 
-    That is for a run that is killed: once there is an answer here, or nobody wants it, the process
-    has ended.
+    That is for a run that is killed: once there is an answer, or it is not wanted any more, the
+    process has ended.
     """
 
     def __init__(self, request: dict[str, Any], keep: str | None) -> None:
@@ -168,12 +168,12 @@ class _Child:
         return self._answer
 
     def leave(self) -> None:
-        """Ends the process if nobody has asked for its answer, as for a run that was refused."""
+        """Ends the process if its answer was not requested, as for a run that was refused."""
         if self._answer is None:
             self._answer = self._wait(0.0)
             os.close(self._out)
             if self._keep is not None:
-                # The storage heard of the end before, and took away what was there by then.
+                # The storage got `run_end` before this, and removed what existed by then.
                 with suppress(OSError):
                     os.unlink(self._keep)
 
@@ -190,7 +190,7 @@ class _Child:
             if done:
                 break
             if not answered and self._has_answered():
-                # It may wait for the folder of a run that nobody stores.
+                # It may wait for the folder of a run that is not stored.
                 wanted = self._keep is not None and os.path.isdir(os.path.dirname(self._keep))
                 answered, end = True, time.monotonic() + (END_SECONDS if wanted else 0.0)
             if end is not None and time.monotonic() > end:

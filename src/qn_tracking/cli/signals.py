@@ -1,4 +1,4 @@
-"""The signals that end a program, heard by the one thing that is running."""
+"""The signals that end a program, passed to the one thing that is running."""
 
 from __future__ import annotations
 

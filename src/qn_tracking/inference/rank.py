@@ -1,4 +1,4 @@
-"""Ranks as intervals: the places that an entry may hold, given what the comparisons can tell."""
+"""Ranks as intervals: the places that an entry may hold, as far as comparisons separate them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fresh seeds against a submission: was it what anybody gets, or the best of many tries?"""
+"""New seeds against a submission: is it a typical result, or the best of many tries?"""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def replicate(
         raise ValueError("expected at least two submitted runs and a fresh one")
     mean, sd = mean_sd([r.value for r in submitted])
     fresh_mean, _ = mean_sd([r.value for r in fresh])
-    least = _floor(sum(r.successes for r in submitted), n, window)
+    least = _least_sd(sum(r.successes for r in submitted), n, window)
     used = max(sd, least)
     bound = mean - _reach(n, m, rules) * used
     return Replication(
@@ -76,7 +76,7 @@ def _reach(n: int, m: int, rules: Rules) -> float:
     return t_quantile(2 * rules.replication_confidence - 1, n - 1) * sqrt(1 / n + 1 / m)
 
 
-def _floor(successes: int, n: int, window: int) -> float:
+def _least_sd(successes: int, n: int, window: int) -> float:
     p = (successes + 1) / (n * window + 2)
     return sqrt(p * (1 - p) / window)
 

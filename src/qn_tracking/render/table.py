@@ -58,9 +58,9 @@ def coloured() -> bool:
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: int = 0) -> str:
     """Rows of printable cells under their titles, in at most so many terminal columns (0: any).
 
-    Where there is not enough room, cells are cut with a tilde as far as they may be, then whole
-    columns are left out, and then the first one is cut, whatever it is. A column whose cells are
-    all empty is left out anyway.
+    If the columns are too wide, cells are cut with a tilde as far as allowed, then whole columns
+    are omitted, and then the first one is cut. A column whose cells are all empty is always
+    omitted.
     """
     kept = [i for i, c in enumerate(columns) if c.drop == 0 or any(row[i] for row in rows)]
     widths = {i: max([width(columns[i].title), *(width(row[i]) for row in rows)]) for i in kept}
@@ -82,7 +82,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: i
             first = max(droppable, key=lambda i: columns[i].drop)
             kept.remove(first)
             del widths[first]
-            # There may be room again for what was cut.
+            # Cells that were cut may have enough space again.
             for i in kept:
                 if columns[i].least is not None:
                     widths[i] = max([width(columns[i].title), *(width(row[i]) for row in rows)])

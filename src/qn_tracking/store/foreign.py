@@ -51,25 +51,25 @@ def recognise(doc: Mapping[str, Any]) -> bool:
 
 
 def experiment(doc: Mapping[str, Any], sha256: str, file: str) -> Experiment:
-    """Their record as one of ours. Raises StorageError naming the field that makes no sense.
+    """A record of Quantum Nematode as an experiment. Raises StorageError naming an invalid field.
 
-    The id comes from their id and the digest of their file: two of their published records share
-    an id, and whoever imports a file again gets the same record.
+    The id derives from its id and the digest of its file: two published records share an id, and
+    importing a file again gives the same record.
     """
-    told = _Told(doc, file)
+    fields = _Fields(doc, file)
     submission = "submission_id" in doc
-    name = told.text("submission_id" if submission else "experiment_id")
+    name = fields.text("submission_id" if submission else "experiment_id")
     stamp = _STAMP.fullmatch(name or "")
     if name is None or stamp is None:
-        raise told.wrong("submission_id" if submission else "experiment_id", "expected a time")
-    ended = told.time("timestamp")
+        raise fields.wrong("submission_id" if submission else "experiment_id", "expected a time")
+    ended = fields.time("timestamp")
     generation = 5 if submission else _generation(doc, name, ended)
     if generation in (1, 2) or submission:
         started = ended
     else:
-        started = told.time_of("experiment_id", f"{stamp[1]}T{stamp[2]}Z")
+        started = fields.time_of("experiment_id", f"{stamp[1]}T{stamp[2]}Z")
     make = _submission if submission else _session
-    config, subject, results, notes = make(told, generation)
+    config, subject, results, notes = make(fields, generation)
     return Experiment(
         id=f"{stamp[1]}T{stamp[2]}Z-{sha256[:8]}",
         status="imported",
@@ -78,7 +78,7 @@ def experiment(doc: Mapping[str, Any], sha256: str, file: str) -> Experiment:
         subject=subject,
         results=results,
         config=config,
-        notes=told.text("notes" if submission else "benchmark.notes"),
+        notes=fields.text("notes" if submission else "benchmark.notes"),
         origin=Origin(
             kind="import",
             id=name,
@@ -87,7 +87,7 @@ def experiment(doc: Mapping[str, Any], sha256: str, file: str) -> Experiment:
             notes=notes,
             original=doc,
         ),
-        facts=_facts(told),
+        facts=_facts(fields),
     )
 
 
@@ -105,10 +105,10 @@ def _generation(doc: Mapping[str, Any], id: str, ended: str) -> int:
     return 2 if id.replace("_", "") == digits else 3
 
 
-def _session(told: _Told, generation: int) -> tuple[Config, Subject, Results, tuple[str, ...]]:
-    total = told.count("results.total_runs")
+def _session(fields: _Fields, generation: int) -> tuple[Config, Subject, Results, tuple[str, ...]]:
+    total = fields.count("results.total_runs")
     if total is None:
-        raise told.wrong("results.total_runs", "missing")
+        raise fields.wrong("results.total_runs", "missing")
     notes = [
         "origin.original.results.avg_distance_efficiency is over the runs that have one; how many"
         " those are is not recorded",
@@ -123,12 +123,12 @@ def _session(told: _Told, generation: int) -> tuple[Config, Subject, Results, tu
         ("successful_evasions", "avg_successful_evasions"),
         ("distance_efficiency", "avg_distance_efficiency"),
     ):
-        mean = told.number(f"results.{theirs}")
+        mean = fields.number(f"results.{theirs}")
         if mean is not None and total:
             metrics[ours] = Spread(n=None, mean=Measure(mean))
-    ends = {ours: told.count(f"results.{theirs}") for ours, theirs in TERMINATIONS.items()}
+    ends = {ours: fields.count(f"results.{theirs}") for ours, theirs in TERMINATIONS.items()}
     # Of no runs at all they write 0.0 where nothing is meant.
-    reward = told.number("results.avg_reward") if total else None
+    reward = fields.number("results.avg_reward") if total else None
     if generation == 1:
         notes.insert(
             0,
@@ -142,61 +142,61 @@ def _session(told: _Told, generation: int) -> tuple[Config, Subject, Results, tu
         notes.append("`started` is the time in their id")
     results = Results(
         episodes=total,
-        success_rate=told.rate("results.success_rate") if total else None,
-        avg_steps=_measure(told.number("results.avg_steps") if total else None),
+        success_rate=fields.rate("results.success_rate") if total else None,
+        avg_steps=_measure(fields.number("results.avg_steps") if total else None),
         avg_reward=_measure(reward),
         terminations={end: count for end, count in ends.items() if count},
         metrics=metrics,
     )
-    brain = told.text("brain.type") or ""
-    category = told.text("benchmark.category")
+    brain = fields.text("brain.type") or ""
+    category = fields.text("benchmark.category")
     config = Config(
-        label=told.text("config_file") or "",
-        sha256=told.text("config_hash"),
-        data={key: told.doc[key] for key in SECTIONS if told.doc.get(key) is not None},
+        label=fields.text("config_file") or "",
+        sha256=fields.text("config_hash"),
+        data={key: fields.doc[key] for key in SECTIONS if fields.doc.get(key) is not None},
     )
     subject = Subject(
-        environment=told.text("environment.type") or "",
+        environment=fields.text("environment.type") or "",
         brain=brain,
         family=_family(category, brain),
-        device=told.text("system.device_type") or "",
-        backend=told.text("system.qpu_backend"),
+        device=fields.text("system.device_type") or "",
+        backend=fields.text("system.qpu_backend"),
     )
     return config, subject, results, tuple(notes)
 
 
-def _submission(told: _Told, _: int) -> tuple[Config, Subject, Results, tuple[str, ...]]:
-    sessions = told.doc["sessions"]
+def _submission(fields: _Fields, _: int) -> tuple[Config, Subject, Results, tuple[str, ...]]:
+    sessions = fields.doc["sessions"]
     if not isinstance(sessions, list) or not all(isinstance(one, Mapping) for one in sessions):
-        raise told.wrong("sessions", "expected a list of mappings")
-    total = told.count("total_runs")
+        raise fields.wrong("sessions", "expected a list of mappings")
+    total = fields.count("total_runs")
     if total is None:
-        raise told.wrong("total_runs", "missing")
+        raise fields.wrong("total_runs", "missing")
     metrics = {}
-    efficiency = told.number("metrics.distance_efficiency.mean")
-    most = told.number("metrics.distance_efficiency.max")
+    efficiency = fields.number("metrics.distance_efficiency.mean")
+    most = fields.number("metrics.distance_efficiency.max")
     # Where no session has one they write zeros.
     if efficiency is not None and most:
         metrics["distance_efficiency"] = Spread(n=None, mean=Measure(efficiency))
-    brain = told.text("brain_type") or ""
-    category = told.text("category")
+    brain = fields.text("brain_type") or ""
+    category = fields.text("category")
     config = Config(
         label="",
         data={
-            ours: told.doc[theirs]
+            ours: fields.doc[theirs]
             for ours, theirs in (("environment", "environment"), ("brain", "brain_config"))
-            if told.doc.get(theirs) is not None
+            if fields.doc.get(theirs) is not None
         },
     )
     subject = Subject(
-        environment=told.text("environment.type") or "",
+        environment=fields.text("environment.type") or "",
         brain=brain,
         family=_family(category, brain),
         device="",
     )
     results = Results(
         episodes=total,
-        success_rate=told.rate("metrics.success_rate.mean") if sessions else None,
+        success_rate=fields.rate("metrics.success_rate.mean") if sessions else None,
         metrics=metrics,
     )
     notes = (
@@ -218,15 +218,15 @@ def _family(category: str | None, brain: str) -> str:
     return "quantum" if brain in QUANTUM else "classical" if brain else ""
 
 
-def _facts(told: _Told) -> dict[str, Any]:
+def _facts(fields: _Fields) -> dict[str, Any]:
     """Code and system where the built-in `metadata` puts them, so that filters find them."""
-    dirty = told.value("git_dirty")
+    dirty = fields.value("git_dirty")
     git = {
-        "commit": told.text("git_commit"),
-        "branch": told.text("git_branch"),
+        "commit": fields.text("git_commit"),
+        "branch": fields.text("git_branch"),
         "dirty": dirty if type(dirty) is bool else None,
     }
-    system = {name: told.text(f"system.{name}_version") for name in ("python", "qiskit", "torch")}
+    system = {name: fields.text(f"system.{name}_version") for name in ("python", "qiskit", "torch")}
     found = {
         "git": {key: value for key, value in git.items() if value is not None},
         "system": {key: value for key, value in system.items() if value is not None},
@@ -239,8 +239,8 @@ def _measure(value: float | None) -> Measure | None:
     return None if value is None else Measure(value)
 
 
-class _Told:
-    """What a document says, field by field; absent or null is None, the wrong type an error."""
+class _Fields:
+    """The fields of a document; absent or null is None, the wrong type an error."""
 
     def __init__(self, doc: Mapping[str, Any], file: str) -> None:
         self.doc = doc

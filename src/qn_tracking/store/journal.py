@@ -38,14 +38,14 @@ def line(episode: Episode) -> bytes:
 
 
 class Journal:
-    """The journal of a run that is going on; its lock tells that the writer is alive."""
+    """The journal of a running run; its lock shows that the writer is alive."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         with naming(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o666)
-            # Nobody else writes here; a listing that asks whether we live has it for an instant.
+            # No other process writes here; a listing that checks the lock holds it for an instant.
             fcntl.flock(self._fd, fcntl.LOCK_EX)
         self._size = 0
         self._synced = monotonic()
@@ -75,7 +75,7 @@ class Journal:
         return self._size
 
     def settle(self, episode: Episode, before: int) -> None:
-        """Commits an episode in whose middle an interrupt struck, at `before` bytes."""
+        """Commits an episode during which an interrupt arrived, at `before` bytes."""
         with naming(self.path):
             self._size = before + len(line(episode))
             if os.fstat(self._fd).st_size < self._size:

@@ -1,7 +1,7 @@
 """Writing a file so that it is there whole, or not at all.
 
 `publish`: a temporary file in the same directory, written in full, synced, linked to its final
-name, the directory synced. Only then may anybody say "saved". (A rename would overwrite; a link
+name, the directory synced. Only then is it "saved". (A rename would overwrite; a link
 refuses to.)
 """
 
@@ -35,7 +35,8 @@ def publish(path: str, data: bytes) -> None:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                # Exclusive as well, though a crash may leave it torn; no better is to be had here.
+                # Exclusive as well, though a crash may leave it incomplete; this file system offers
+                # nothing better.
                 create(path, data, durable=True)
         finally:
             with suppress(OSError):

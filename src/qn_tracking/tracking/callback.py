@@ -27,9 +27,9 @@ class Callback:
     `success`, `termination`, `steps`, `reward` and `seed` say where each is found; `counts`,
     `metrics` and `timing` are names of the record mapped to where they are found, or names that are
     the same in both. What is None does not apply to the episode. The first call starts the run if
-    nobody has; a run that nobody ends ends with the program (see `Recorder.start`).
+    it has not started; a run without `end` ends with the program (see `Recorder.start`).
 
-    Raises UsageError for what is no name, and for a name that the host does not report.
+    Raises UsageError for an invalid name, and for a name that the host does not report.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The hooks: where a plugin has a say.
+"""The hooks: the functions that a plugin may implement.
 
 Two kinds of plugin. *Sinks* implement the hooks of a run and are on only when they are named.
 *Providers* implement the others, are found by the name of their entry point (`brain.lstm`,
@@ -68,7 +68,8 @@ def run_start(run: RunInfo, warn: Callable[[str], None]) -> Mapping[str, Any] | 
 def episode_end(run: RunInfo, episode: Episode) -> None:
     """An episode is over.
 
-    If a plugin raises, it is warned of once and hears no more of this run until `run_end`.
+    If a plugin raises, there is one warning, and it is not called again in this run until
+    `run_end`.
     """
 
 
@@ -84,7 +85,7 @@ def run_facts(run: RunInfo) -> Mapping[str, Any] | None:
 def run_end(experiment: Experiment) -> None:
     """The run is over, however it ended.
 
-    Everyone hears it, whoever else raises; the failures are reported together afterwards.
+    Every plugin is called, also if another one raises; failures are reported together afterwards.
     """
 
 
@@ -110,18 +111,18 @@ def make_brain(config: Config) -> Any:
 def categorize(config: Config, rules: Mapping[str, Any], hook: Any) -> Category | None:
     """A benchmark needs the category of its configuration; None if this one is not yours.
 
-    `rules` is the protocol's version as data. It is asked of whoever provided the simulation, and
-    looks at nothing but the configuration: what a submission says of itself does not count.
+    `rules` is the protocol's version as data. The provider of the simulation
+    is asked, and may use the configuration only, not what a submission claims.
     """
 
 
 @hookspec(firstresult=True)
 def make_executor(spec: str, jobs: int | None) -> Executor | None:
-    """A study is to run elsewhere: where `--executor SCHEME://…` says; None if it is not yours.
+    """The executor of a study, for `--executor SCHEME://…`; None if it is not yours.
 
     `jobs` is how many runs may run side by side, None for as many as the executor likes. The
-    executor is used as a context manager, from one thread. One that has a method `interrupt()` is
-    told when its runs are to end after their episode.
+    executor is used as a context manager, from one thread. Its method `interrupt()`, if it has
+    one, is called when its runs should end after their episode.
     """
 
 
@@ -141,7 +142,7 @@ def check_benchmark(
     """A benchmark is about to be submitted, or is validated or verified: what is wrong with it?
 
     `others` are the entries that are there already. If a plugin raises, that is an error of the
-    benchmark: a validator that crashed never passes anybody.
+    benchmark: a validator that raises never accepts a submission.
     """
     return ()
 

@@ -103,7 +103,7 @@ def _check_blocked(blocked: Sequence[str], wanted: Requests) -> None:
 
 
 def make_simulation(config: Config, manager: pluggy.PluginManager) -> Simulation:
-    """The simulation that a configuration describes, wholly validated.
+    """The simulation that a configuration describes, completely validated.
 
     Raises ConfigError if no provider knows it, and PluginError naming a provider that raised
     something of its own.
@@ -155,7 +155,7 @@ def _check_simulation(simulation: Any, config: Config) -> None:
 def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -> Executor:
     """The executor of `SCHEME` or `SCHEME://…`, by the installed plugin `executor.SCHEME`.
 
-    Raises PluginSetupError for a scheme that nobody serves, and PluginError naming a plugin that
+    Raises PluginSetupError for a scheme without a plugin, and PluginError naming a plugin that
     raised something of its own.
     """
     key = f"executor.{spec.partition('://')[0]}"
@@ -345,10 +345,10 @@ def _named(section: Any, key: str) -> Any:
 
 
 def _made(name: str, found: Any, options: Mapping[str, Any]) -> Any:
-    """A plugin object of this run: classes are made anew, modules and objects taken as they are."""
+    """A plugin object of this run: a new object of a class, modules and objects as they are."""
     if not implemented(found):
         raise PluginSetupError(
-            "implements no hook", file=f"plugin {name}", hint="mark its methods with @hookimpl"
+            "implements no hook", file=f"plugin {name}", hint="decorate its methods with @hookimpl"
         )
     if not inspect.isclass(found):
         if options:
@@ -380,7 +380,7 @@ def _marker(function: Any) -> Any:
 
 
 def implemented(plugin: Any) -> tuple[str, ...]:
-    """The names of the hooks that a plugin marks, known ones or not."""
+    """The names that a plugin decorates with @hookimpl, also unknown ones."""
     return tuple(name for name in dir(plugin) if _marker(inspect.getattr_static(plugin, name)))
 
 

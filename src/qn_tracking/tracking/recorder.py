@@ -4,7 +4,7 @@
         for ... in ...:
             run.episode(success=True, steps=12, reward=3.5, loss=0.1)
 
-It numbers the episodes, checks their numbers, keeps the summary and the digests, and tells the
+It numbers the episodes, checks their numbers, keeps the summary and the digests, and calls the
 plugins. It installs no signal handler and swallows no exception.
 """
 
@@ -67,13 +67,13 @@ FACTS_TIMEOUT = 15.0
 
 
 def warn_on_stderr(text: str) -> None:
-    """One line, `warning: …`, on standard error; that nobody reads it ends no run."""
+    """One line, `warning: …`, on standard error; a closed standard error does not end the run."""
     with suppress(OSError, ValueError):
         print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Clock(Protocol):
-    """What tells a recorder the time, both in seconds: since 1970 in UTC, and of a stopwatch."""
+    """The clocks of a recorder, both in seconds: since 1970 in UTC, and of a stopwatch."""
 
     def time(self) -> float: ...
 
@@ -187,9 +187,9 @@ class Recorder:
     # ------------------------------------------------------------------------------------- start
 
     def start(self, *, at_exit: bool = False) -> Self:
-        """Tells the plugins; a plugin that cannot start stops the run here.
+        """Starts the run and calls `run_start`; a plugin that cannot start stops the run here.
 
-        With `at_exit`, a run that nobody has ended when the program ends is ended then: `failed`
+        With `at_exit`, a run that has not ended when the program ends is ended then: `failed`
         with the error that ended the program, `completed` if all declared `episodes` are
         there, else `interrupted`.
         """
@@ -205,7 +205,7 @@ class Recorder:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
             self._state = "over"
-            self._tell_end(self._seal("failed", error, started=False), masked=True)
+            self._call_run_end(self._seal("failed", error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
         if at_exit:
@@ -230,7 +230,7 @@ class Recorder:
             self.warn("the program ended before the run did; call end() where it is complete")
         try:
             self.end(status, error)
-        except QnError as failure:  # there is nobody left to catch it
+        except QnError as failure:  # no caller is left to catch it
             with suppress(OSError, ValueError):
                 print(f"error: {failure}", file=sys.stderr, flush=True)
 
@@ -335,7 +335,7 @@ class Recorder:
                     timing=FrozenDict(timing, at=at) if timing else FrozenDict(at=at),
                     exact=exact,
                 )
-                # From here on it has happened, whatever strikes: see `_catch_up`.
+                # From here on the episode counts, whatever interrupts: see `_catch_up`.
                 self._current = episode
                 self._count += 1
                 self._emitter.episode_end(self.run, episode)
@@ -347,10 +347,10 @@ class Recorder:
                 self.end(*self._last_words)
 
     def _catch_up(self) -> None:
-        """Finishes an episode in whose middle a Ctrl-C, or what a signal handler raised, struck.
+        """Finishes an episode that a Ctrl-C, or an exception of a signal handler, has interrupted.
 
-        Whoever has not heard of it hears it now. Counting it may have been torn as well: then the
-        journal says what there was.
+        Plugins that have not got it are called now. Counting may have been interrupted as well:
+        then the journal is correct.
         """
         episode = self._current
         assert episode is not None
@@ -398,11 +398,11 @@ class Recorder:
     def end(
         self, status: str = "completed", error: BaseException | ErrorInfo | None = None
     ) -> Experiment | None:
-        """Seals the record and tells the plugins; None in a forked copy of the process.
+        """Completes the record and calls `run_end`; returns None in a forked copy of the process.
 
         Raises the failure of a plugin at the end, unless `error` is given: the simulation's own
-        error, an exception or what another process told of one, is never masked. An interrupt
-        meanwhile passes, after everyone has heard the end.
+        error, an exception or a description of one from another process, is never hidden. An
+        interrupt meanwhile is raised after every plugin was called.
         """
         if status not in STATUSES:
             raise UsageError(f"status {status!r}", hint=f"one of {', '.join(STATUSES)}")
@@ -433,7 +433,7 @@ class Recorder:
             self._patience = 0.0
             self.experiment = self._seal("interrupted", error or raised)
         masked = error is not None or interrupt is not None
-        failed = self._tell_end(self.experiment, masked=masked)
+        failed = self._call_run_end(self.experiment, masked=masked)
         if interrupt is not None and error is None:
             raise interrupt
         if failed and error is None:
@@ -449,10 +449,10 @@ class Recorder:
         status, error = _status(error)
         self.end(status, error)
 
-    def _tell_end(
+    def _call_run_end(
         self, experiment: Experiment, *, masked: bool
     ) -> list[tuple[Failure, BaseException]]:
-        """Tells everyone; what fails is shown here only where another error will be raised."""
+        """Calls every plugin; failures are shown here only if another error will be raised."""
         try:
             failed = self._emitter.run_end(experiment)
         finally:
