@@ -117,11 +117,7 @@ def _is_secret_value(value: Any, key: str) -> bool:
 def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return a command line without secrets, also in `--token X` and `--set a.password=x`.
 
-    <<<<<<< HEAD
-        The program is reduced to its name, because its path may be private.
-    =======
-        Of the program only its name is kept: its folder is private.
-    >>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
+    The program is reduced to its name, because its path may be private.
     """
     out = [redact_text(program.rpartition("/")[2]) for program in arguments[:1]]
     secret_next = False

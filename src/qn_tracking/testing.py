@@ -49,11 +49,7 @@ from qn_tracking.tracking.runner import Task
 
 
 class FakeClock:
-<<<<<<< HEAD
     """A clock for `Recorder(clock=…)` that moves only by `advance`."""
-=======
-    """A clock for `Recorder(clock=…)` that moves only when `advance` is called."""
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._start, self._passed = start, 0.0
@@ -179,11 +175,7 @@ class SinkContract:
         raise NotImplementedError
 
     def received(self, sink: Any) -> int | None:
-<<<<<<< HEAD
         """Return how many episodes arrived at the sink's destination; None if unknown."""
-=======
-        """How many episodes arrived at the destination of this sink; None if unknown."""
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
         return None
 
     def _arrived(self, sink: object, episodes: int) -> None:
@@ -192,15 +184,9 @@ class SinkContract:
     def test_it_implements_only_hooks_of_a_run(self, tmp_path: Path) -> None:
         found = implemented(self.make_sink(tmp_path))
         assert set(found) & set(RUN_HOOKS), "no hook is marked with @hookimpl"
-<<<<<<< HEAD
         # A provider is a separate object, made without the options of a sink.
         assert set(found) <= set(RUN_HOOKS), "a hook is misspelt, or does not belong to a run"
         # Checks arguments, and methods without @hookimpl.
-=======
-        # A provider is an object of its own: it is made without the options of a sink.
-        assert set(found) <= set(RUN_HOOKS), "a hook is misspelt, or none of a run"
-        # Arguments, and missing decorators.
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
         register(make_manager(), "sink", self.make_sink(tmp_path))
 
     def test_a_run_with_episodes(self, tmp_path: Path) -> None:
@@ -340,13 +326,8 @@ class SimulationContract:
         found = [self._episodes(seed=seed) for seed in (1, 2, 3, 2**53 - 1)]
         assert not self.depends_on_seed or any(one != found[0] for one in found)
 
-<<<<<<< HEAD
     def test_another_process_gives_the_same_episodes(self, tmp_path: Path) -> None:
         """Also with other hash seeds, and after other code has used the global generators.
-=======
-    def test_another_process_gives_the_same(self, tmp_path: Path) -> None:
-        """Also with another hash seed, and after a use of the global generators.
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
 
         This process is not compared, because its libraries may use other numbers of threads, which
         changes last bits.
@@ -464,17 +445,10 @@ class ExecutorContract:
         assert played.status == "failed"
         assert played.error is not None
 
-<<<<<<< HEAD
     def test_interrupt_ends_a_run_after_its_episode(self, executor: Executor) -> None:
         interrupt = getattr(executor, "interrupt", None)
         if interrupt is None:
             pytest.skip("this executor has no interrupt")
-=======
-    def test_a_run_ends_after_its_episode_on_request(self, executor: Executor) -> None:
-        interrupt = getattr(executor, "interrupt", None)
-        if interrupt is None:
-            pytest.skip("this executor has no interrupt()")
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
         future = executor.submit(play, self._task(0, 1_000_000))
         end = time.monotonic() + 60
         while not future.running() and time.monotonic() < end:
@@ -485,15 +459,10 @@ class ExecutorContract:
         assert played.status == "interrupted"
         assert len(played.episodes) < 1_000_000
 
-<<<<<<< HEAD
     def test_shutdown_without_wait_returns_at_once(
         self, executor: Executor, tmp_path: Path
     ) -> None:
         """Running work is not waited for; it ends by itself."""
-=======
-    def test_it_can_be_left_at_once(self, executor: Executor, tmp_path: Path) -> None:
-        """The program does not wait for running work, which ends by itself, wherever it runs."""
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
         executor.submit(add, 1, 1).result(60)
         released = tmp_path / "released"
         # If shutdown waits, this ends the work before its 30 s.
@@ -521,8 +490,4 @@ end = time.monotonic() + 30
 while not os.path.exists({path!r}) and time.monotonic() < end:
     time.sleep(0.02)
 """
-<<<<<<< HEAD
 """Waits until a file exists, at most 30 s."""
-=======
-"""Runs until a file exists; on a machine without that file, for a while."""
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)

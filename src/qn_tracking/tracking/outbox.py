@@ -1,12 +1,7 @@
 """For sinks on a network: a thread sends items in batches, and repeats until they arrive.
 
-<<<<<<< HEAD
 A simulation must not wait for a server. `put` costs less than a microsecond. `close` returns the
 items that could not be delivered, for the sink to keep.
-=======
-A simulation must not wait for a server. `put` costs less than a microsecond; at the end of the
-run `close` returns what could not be delivered, to be stored in another way.
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
 """
 
 from __future__ import annotations
@@ -58,15 +53,8 @@ class Outbox(Generic[Item]):
     def close(self, timeout: float) -> list[Item]:
         """Deliver the remaining items; return those that are left after `timeout` seconds.
 
-<<<<<<< HEAD
         Returned items may still arrive, because a running delivery is not cancelled. A second call,
         after an interrupt of the first, can only shorten the timeout.
-=======
-        What is returned may still arrive: a delivery that has begun is not cancelled. Delivering
-        it again must be harmless.
-
-        A second call can only shorten the wait of the first, that an interrupt has ended.
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
         """
         with self._change:
             end = monotonic() + timeout
@@ -107,11 +95,7 @@ class Outbox(Generic[Item]):
                 self.error = error
                 return min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
             with self._change:
-<<<<<<< HEAD
                 if self._over:  # `close` has returned the items
-=======
-                if self._over:  # given up meanwhile: `close` has returned the items
->>>>>>> 53a9d30 (Core: comments, docstrings and messages in plain English)
                     break
                 self.error = None
                 for _ in batch:
