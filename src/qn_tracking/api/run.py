@@ -78,6 +78,15 @@ class Run:
 
         return storage_of(self.plan.manager)
 
+    @property
+    def path(self) -> str | None:
+        """The file of the record, below the folder as it was given; None if it was not stored."""
+        storage = self.storage
+        if storage is None or not storage.saved:
+            return None
+        folder = self.plan.experiments_dir
+        return os.path.join(folder, os.path.relpath(storage.path, os.path.abspath(folder)))
+
     def add_sink(self, name: str, plugin: object) -> None:
         """Adds a plugin object, unless a plugin of that name is on or blocked."""
         if name not in self.plan.requests and name not in self.plan.blocked:

@@ -175,16 +175,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return new_plugin(args.new_plugin, args.json)
     args.plugins = names(args.plugins, "--plugins")
+    args.no_plugin = names(args.no_plugin, "--no-plugin")
+    if not args.list_plugins:
+        _check_together(args)
     if args.track_experiment:
         from qn_tracking.tracking.installed import TRACKER
 
         args.plugins = [*TRACKER, *args.plugins]
-    args.no_plugin = names(args.no_plugin, "--no-plugin")
     if args.list_plugins:
         from qn_tracking.cli.run_print import list_plugins
 
         return list_plugins(args)
-    _check_together(args)
     if args.runs is not None:
         args.episodes = args.runs
         if not args.quiet and not args.json:
@@ -286,10 +287,9 @@ def _run(args: Namespace) -> int:
             return 1
     experiment = run.experiment
     assert experiment is not None
-    storage = run.storage
-    path = storage.path if storage is not None and storage.saved else None
-    if storage is not None and path is None:
-        warn(f"no record was saved; the episodes are in {storage.journal}")
+    path = run.path
+    if run.storage is not None and path is None:
+        warn(f"no record was saved; the episodes are in {run.storage.journal}")
     if args.json:
         from qn_tracking.records.codec import plain
 

@@ -21,27 +21,19 @@ if TYPE_CHECKING:
 
     from qn_tracking.studies.execute import StudyOutcome
 
+OPTIONS = {
+    "n_seeds": "--n-seeds",
+    "seeds": "--seeds",
+    "contributor": "--contributor",
+    "github": "--github",
+    "notes": "--benchmark-notes",
+}
+"""The options of arguments that the library names in an error."""
+
 
 def main(args: Namespace) -> int:
     """Runs or resumes a study as the arguments of `qn-run` say; returns the exit code."""
-    if args.resume is not None:
-        study = Study.load(args.resume, experiments_dir=args.experiments_dir)
-    else:
-        study = Study.plan(
-            args.config,
-            n_seeds=args.n_seeds,
-            seeds=args.seeds,
-            seed=args.seed,
-            episodes=args.episodes,
-            overrides=args.overrides,
-            plugins=args.plugins,
-            blocked=args.no_plugin,
-            tags=args.tags,
-            notes=args.notes,
-            experiments_dir=args.experiments_dir,
-            contribution=_contribution(args) if args.save_benchmark else None,
-            benchmarks_dir=args.benchmarks_dir,
-        )
+    study = _study(args)
     if args.dry_run:
         return dry_run(study.about, args.json)
     quiet = args.quiet or args.json
@@ -75,6 +67,30 @@ def main(args: Namespace) -> int:
         _say(args, f"go on with: qn-run --resume {study.id}")
         raise
     return _finish(args, study, outcome, received)
+
+
+def _study(args: Namespace) -> Study:
+    if args.resume is not None:
+        return Study.load(args.resume, experiments_dir=args.experiments_dir)
+    try:
+        return Study.plan(
+            args.config,
+            n_seeds=args.n_seeds,
+            seeds=args.seeds,
+            seed=args.seed,
+            episodes=args.episodes,
+            overrides=args.overrides,
+            plugins=args.plugins,
+            blocked=args.no_plugin,
+            tags=args.tags,
+            notes=args.notes,
+            experiments_dir=args.experiments_dir,
+            contribution=_contribution(args) if args.save_benchmark else None,
+            benchmarks_dir=args.benchmarks_dir,
+        )
+    except UsageError as error:
+        error.field = OPTIONS.get(error.field or "", error.field)
+        raise
 
 
 def _finish(args: Namespace, study: Study, outcome: StudyOutcome, received: list[int]) -> int:

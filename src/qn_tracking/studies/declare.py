@@ -44,14 +44,14 @@ def study_of(
     """
     if seeds is not None:
         if n_seeds is not None or seed is not None:
-            raise UsageError("seeds: cannot be combined with n_seeds or seed")
+            raise UsageError("cannot be combined with n_seeds or seed", field="seeds")
         if contribution is not None:
-            cause = "seeds: a submission needs derived seeds"
-            raise UsageError(cause, hint="give n_seeds instead")
+            cause = "a submission needs derived seeds"
+            raise UsageError(cause, field="seeds", hint="give n_seeds instead")
         check_seeds(seeds)
         n_seeds = len(seeds)
     if n_seeds is not None and not 1 <= n_seeds <= MOST:
-        raise UsageError(f"n_seeds: {n_seeds} runs, expected 1 to {MOST}")
+        raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
     fewest = least = None
     if contribution is not None:
         fewest, least = _check_contribution(plan, contribution, benchmarks_dir, n_seeds, episodes)
@@ -86,13 +86,14 @@ def study_of(
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raises UsageError for seeds that are no seeds, given twice, none or too many."""
     if not 1 <= len(seeds) <= MOST:
-        raise UsageError(f"seeds: {len(seeds)} of them, expected 1 to {MOST}")
+        raise UsageError(f"{len(seeds)} of them, expected 1 to {MOST}", field="seeds")
     seen: set[int] = set()
     for seed in seeds:
         if type(seed) is not int or not 0 <= seed < MAX_INT:
-            raise UsageError(f"seeds: expected a whole number from 0, below 2**53, got {seed!r}")
+            cause = f"expected a whole number from 0, below 2**53, got {seed!r}"
+            raise UsageError(cause, field="seeds")
         if seed in seen:
-            raise UsageError(f"seeds: {seed} is given twice")
+            raise UsageError(f"{seed} is given twice", field="seeds")
         seen.add(seed)
 
 
@@ -115,7 +116,7 @@ def _check_contribution(
     for finding in files.check_contribution(by, protocol):
         if finding.level == "error":
             field = (finding.field or "").rpartition(".")[2]
-            raise UsageError(f"{field}: {finding.message}", hint=finding.rule)
+            raise UsageError(finding.message, field=field, hint=finding.rule)
     files.check_folder(os.path.join(benchmarks, category.environment, category.family))
     return protocol.minimum_runs, least
 
