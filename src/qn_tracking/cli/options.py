@@ -211,7 +211,7 @@ def do_all(
 # ------------------------------------------------------------------------------ values of options
 
 
-def names(given: Sequence[str], option: str) -> list[str]:
+def plugin_names(given: Sequence[str], option: str) -> list[str]:
     """The names of plugins in `NAME,NAME` given any number of times, each once."""
     found = [name.strip() for text in given for name in text.split(",")]
     if not all(found):

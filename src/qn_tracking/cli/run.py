@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import Parser, Version, complete, run
-from qn_tracking.cli.options import names, positive, seed_list, seed_number, tags
+from qn_tracking.cli.options import plugin_names, positive, seed_list, seed_number, tags
 from qn_tracking.cli.output import print_json
 from qn_tracking.errors import QnError, UsageError, describe, printable, storable
 
@@ -174,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from qn_tracking.cli.new_plugin import main as new_plugin
 
         return new_plugin(args.new_plugin, args.json)
-    args.plugins = names(args.plugins, "--plugins")
-    args.no_plugin = names(args.no_plugin, "--no-plugin")
+    args.plugins = plugin_names(args.plugins, "--plugins")
+    args.no_plugin = plugin_names(args.no_plugin, "--no-plugin")
     if not args.list_plugins:
         _check_together(args)
     if args.track_experiment:
