@@ -50,9 +50,24 @@ class Brain:
 
 
 @attrs.frozen
+class Range:
+    """Its fields depend on each other."""
+
+    low: float
+    high: float
+
+    def __attrs_post_init__(self) -> None:
+        if self.low > self.high:
+            raise ConfigError("is below low", field="high", hint="swap them")
+
+
+@attrs.frozen
 class Whole:
     brain: Brain
     seed: int = 0
+    parts: tuple[Brain, ...] = ()
+    ranges: Mapping[str, Range] = FrozenDict()
+    label: bool | str | None = None
 
 
 @pytest.mark.parametrize(
@@ -72,6 +87,18 @@ class Whole:
         ({}, "brain: missing"),
         ({"brain": {}, "sed": 1}, "unknown key 'sed' (did you mean seed?)"),
         ({"brain": {"zzz": 1}}, "brain: unknown key 'zzz' (known: gamma, layers"),
+        ({"brain": {}, "parts": [{}, {"gamma": 0}]}, "parts[1].gamma: must be positive, got 0.0"),
+        ({"brain": {}, "parts": [{"knd": 1}]}, "parts[0]: unknown key 'knd' (did you mean kind?)"),
+        ({"brain": {}, "parts": "ab"}, "parts: expected a list, got 'ab'"),
+        ({"brain": {}, "ranges": {"x": {"low": 1}}}, "ranges.x.high: missing"),
+        (
+            {"brain": {}, "ranges": {"x": {"low": 1, "high": 0}}},
+            "ranges.x.high: is below low (swap them)",
+        ),
+        ({"brain": {}, "ranges": {1: {}}}, "ranges: expected text as a key, got 1"),
+        ({"brain": {}, "label": 1}, "label: expected text, got 1"),
+        # An unknown key is the first problem of its mapping, whatever else is wrong in it.
+        ({"brain": {"gamma": "x"}, "sed": 1}, "c.yml: unknown key 'sed'"),
     ],
 )
 def test_types_are_exact_and_named(data: dict[str, Any], said: str) -> None:
