@@ -130,10 +130,10 @@ def records(id: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in found]
 
 
-def marks(*args: str) -> dict[str, list[str]]:
+def statuses(*args: str) -> dict[str, list[str]]:
     done = bench("leaderboard", "static_maze/classical", "--json", *args)
     assert done.stderr == ""
-    return {r["entry"]["id"]: r["marks"] for one in json.loads(done.stdout) for r in one["rows"]}
+    return {r["entry"]["id"]: r["status"] for one in json.loads(done.stdout) for r in one["rows"]}
 
 
 def touched(repo: Path) -> list[str]:
@@ -178,13 +178,13 @@ def test_repeating_at_the_commit_earns_the_mark(repo: Path) -> None:
     trees = subprocess.check_output(["git", "worktree", "list"], text=True)
     assert len(trees.splitlines()) == 1
     assert not list(Path("benchmarks/.verify").glob("*.json"))
-    assert marks()[path.stem] == ["verified"]
-    assert list(marks("--verified")) == [path.stem]
+    assert statuses()[path.stem] == ["verified"]
+    assert list(statuses("--verified")) == [path.stem]
     assert "Their claim: not signed" in bench("show", path.stem).stdout
     # Another text than the one that was verified.
     path.write_bytes(before + b"\n")
-    assert marks()[path.stem] == []
-    assert marks("--verified") == {}
+    assert statuses()[path.stem] == []
+    assert statuses("--verified") == {}
 
 
 def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
@@ -193,15 +193,15 @@ def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
     done = bench("verify", path.stem, "--repeat", *options, "--json")
     assert done.returncode == 0, done.stderr
     assert {one["agreement"] for one in json.loads(done.stdout)["runs"]} == {"exact"}
-    assert "verified" in marks()[path.stem]
+    assert "verified" in statuses()[path.stem]
     done = bench("verify", path.stem, "--replicate", "--sample", "1", "-m", "10", *options)
     assert done.returncode == 1, done.stdout
     assert "10 runs of fresh seeds" in done.stderr
     assert "false alarm" in done.stdout
     assert "power" in done.stdout
     assert records(path.stem)[-1]["replication"]["accepted"] is False
-    assert "disputed" in marks()[path.stem]
-    assert marks("--verified") == {}
+    assert "disputed" in statuses()[path.stem]
+    assert statuses("--verified") == {}
     fresh = [one["seed"] for one in records(path.stem)[-1]["runs"] if one["index"] is None]
     assert len(set(fresh)) == 10
     # Nor may the code that is installed be another.
@@ -209,7 +209,7 @@ def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
                  "--verifier", "ADA ")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "self-checked" in done.stdout
-    assert marks()[entry().stem] == ["self-checked"]
+    assert statuses()[entry().stem] == ["self-checked"]
 
 
 def flip(doc: dict[str, Any]) -> None:
@@ -243,7 +243,7 @@ def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> 
     doc = json.loads(done.stdout)
     assert doc["reasons"][0].startswith("runs[3]: episode 7: success: told")
     assert records(path.stem)[0]["outcome"] == "mismatch"
-    assert marks()[path.stem] == ["disputed"]
+    assert statuses()[path.stem] == ["disputed"]
 
 
 def test_the_plan_and_its_cost(repo: Path) -> None:
@@ -377,10 +377,10 @@ def test_a_claim_of_being_verified_earns_nothing(repo: Path) -> None:
     done = bench("verify", entry().stem)
     assert done.returncode == 0
     assert "cannot say of itself" in done.stdout
-    assert marks()[entry().stem] == []
+    assert statuses()[entry().stem] == []
 
 
-# -------------------------------------------------------------------------------------------- marks
+# ------------------------------------------------------------------------------------------- status
 
 
 def verification(benchmark: Submission, text: str, **fields: Any) -> Verification:
@@ -427,8 +427,8 @@ def test_the_mark_of_an_entry(made: Path, found: list[dict[str, Any]], mark: str
     benchmark = files.load(str(first)).submission
     given = [verification(benchmark, "sha", **{"id": f"r{i}", **f}) for i, f in enumerate(found)]
     now = {"p": "d"}.get
-    standing = verifications.standing(Contribution(contributor="Ada"), "sha", given, 1, now)
-    assert (standing and standing.mark) == mark
+    found_status = verifications.status(Contribution(contributor="Ada"), "sha", given, 1, now)
+    assert (found_status and found_status.status) == mark
 
 
 def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
@@ -438,12 +438,12 @@ def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
         verifications.save("benchmarks", record)
         if name == "r1":
             assert bench("outdated").stdout == "no verification is out of date\n"
-            assert marks()[entry().stem] == ["verified"]
+            assert statuses()[entry().stem] == ["verified"]
             Path(f"benchmarks/verifications/{entry().stem}/r1.json").unlink()
-    assert marks()[entry().stem] == ["outdated"]
+    assert statuses()[entry().stem] == ["outdated"]
     done = bench("outdated", "--json")
     (one,) = json.loads(done.stdout)
-    assert one["standing"]["why"] == ["json has changed"]
+    assert one["verification"]["why"] == ["json has changed"]
     assert one["command"] == f"qn-bench verify {entry().stem} --repeat --present-code"
     assert one["command"] in bench("outdated").stdout
 
@@ -466,7 +466,7 @@ def test_code_that_has_moved_on_renews_what_still_holds(
     assert bench("verify", id, "--repeat", "--present-code", **env).returncode == 4
     done = bench("verify", id, "--repeat", "--renew", **env)
     board = json.loads(bench("leaderboard", "--json", **env).stdout)
-    found = {row["entry"]["id"]: row["marks"] for one in board for row in one["rows"]}
+    found = {row["entry"]["id"]: row["status"] for one in board for row in one["rows"]}
     if holds:
         assert done.returncode == 0, done.stderr
         assert "10 bit-exact" in done.stdout

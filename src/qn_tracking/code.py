@@ -16,21 +16,25 @@ if TYPE_CHECKING:
 def source_digest(place: str) -> str:
     """SHA-256 over the names and contents of the source files of a package, or of one file."""
     seen = sha256()
-    files = [place]
-    if os.path.isdir(place):
-        files = sorted(
-            os.path.join(folder, name)
-            for folder, folders, names in os.walk(place)
-            if "__pycache__" not in folder
-            for name in names
-            if not name.endswith((".pyc", ".pyo"))
-        )
-    for name in files:
+    for name in source_files(place):
         inside = os.path.relpath(name, os.path.dirname(place))
         with open(name, "rb") as stream:
             content = sha256(stream.read()).hexdigest()
         seen.update(f"{inside}\0{content}\n".encode("utf-8", "surrogateescape"))
     return seen.hexdigest()
+
+
+def source_files(place: str) -> list[str]:
+    """The source files of a package in order, or the one file."""
+    if not os.path.isdir(place):
+        return [place]
+    return sorted(
+        os.path.join(folder, name)
+        for folder, folders, names in os.walk(place)
+        if "__pycache__" not in folder
+        for name in names
+        if not name.endswith((".pyc", ".pyo"))
+    )
 
 
 def packages_of(names: Sequence[object]) -> tuple[str, ...]:
@@ -85,14 +89,19 @@ def installed_digests() -> Callable[[str], str | None]:
 
     @cache
     def digest(name: str) -> str | None:
-        try:
-            (top,) = packages_of([name])
-        except UnsupportedError:
-            return None
-        place = source_of(top)
-        for part in name.split(".")[1:]:
-            place = join(place or "", part)
-        found = _there(place) if place else None
-        return None if found is None else source_digest(found)
+        place = place_of(name)
+        return None if place is None else source_digest(place)
 
     return digest
+
+
+def place_of(name: str) -> str | None:
+    """The folder or the file of an installed package by its import name; None without one."""
+    try:
+        (top,) = packages_of([name])
+    except UnsupportedError:
+        return None
+    place = source_of(top)
+    for part in name.split(".")[1:]:
+        place = join(place or "", part)
+    return _there(place) if place else None

@@ -22,14 +22,14 @@ from time import perf_counter
 from attrs import evolve
 
 from qn_tracking import config as configuration
+from qn_tracking.api.leaderboard import validators
 from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.cli.bench import validators
-from qn_tracking.cli.bench_board import _EXPECTED
 from qn_tracking.records.submission import Columns, Contribution, Run, Submission
 from qn_tracking.tracking.manager import make_simulation
 
+TASKS = ("simple_medium", "dynamic_small", "dynamic_medium", "dynamic_large")
 QN_BENCH = str(Path(sys.executable).parent / "qn-bench")
 
 
@@ -88,7 +88,7 @@ def look(folder: str) -> float:
 
 def measure(entries: int, repeat: int) -> dict[str, float]:
     """First look and the median of later ones."""
-    names = list(_EXPECTED.values())
+    names = [f"{brain}_{task}" for brain in ("mlp", "modular") for task in TASKS]
     with tempfile.TemporaryDirectory() as folder:
         for i in range(entries):
             files.save(f"{folder}/benchmarks", made_up(names[i % len(names)], i))

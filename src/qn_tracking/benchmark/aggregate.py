@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from attrs import evolve
 
+from qn_tracking.benchmark.metrics import METRICS, Metric, flags, mean
 from qn_tracking.inference import interval, run as of_run
 from qn_tracking.inference.rules import Rules
 from qn_tracking.inference.sample import mean_sd
+from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Digests, Episode
-from qn_tracking.records.submission import Aggregates, Columns, Estimate, Run
+from qn_tracking.records.submission import Columns, Estimate, Run
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.protocol import Protocol
-
-EFFICIENCIES = ("path_efficiency", "distance_efficiency")
-"""Metrics of an episode, in 0 … 1, that say how direct its way was; the first one there counts."""
 
 
 def rules_of(protocol: Protocol) -> Rules:
@@ -77,48 +74,58 @@ def digests(of: Columns) -> Digests:
             "termination": of.termination[i],
         }
         exact.update(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) + b"\n")
-        told = [i, success, of.termination[i], of.steps[i], counts]
-        outcome.update(orjson.dumps(told, option=orjson.OPT_SORT_KEYS) + b"\n")
+        parts = [i, success, of.termination[i], of.steps[i], counts]
+        outcome.update(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS) + b"\n")
     return Digests(exact=exact.hexdigest(), outcome=outcome.hexdigest())
 
 
-def flags(of: Run) -> list[bool]:
-    """Success of each episode; one that does not know counts as a failure."""
-    return [success is True for success in of.episodes.success]
-
-
 def final_rates(runs: Sequence[Run], rules: Rules) -> list[of_run.Rate]:
-    """The primary metric: the final success rate of each run."""
+    """The final success rate of each run, with its counts."""
     return [of_run.final_success(flags(one), rules=rules) for one in runs]
 
 
-def aggregate(runs: Sequence[Run], protocol: Protocol) -> Aggregates:
-    """All claims of a submission. Raises ValueError for runs without episodes."""
+def values(runs: Sequence[Run], rules: Rules) -> dict[str, tuple[float, ...]]:
+    """One number a run, for each metric that every run has."""
+    columns = {
+        name: tuple(metric.of_run(one, rules) for one in runs) for name, metric in METRICS.items()
+    }
+    return {
+        name: tuple(value for value in column if value is not None)
+        for name, column in columns.items()
+        if column and None not in column
+    }
+
+
+def aggregate(runs: Sequence[Run], protocol: Protocol) -> dict[str, Any]:
+    """The figures of a submission by name, as JSON data: an estimate of each metric, and totals.
+
+    None where a run lacks a metric: a mean over the others would be of something else. Raises
+    ValueError for runs without episodes.
+    """
     rules = rules_of(protocol)
-    final = final_rates(runs, rules)
-    whole = [of_run.rate(sum(flags(one)), len(flags(one))) for one in runs]
+    found = values(runs, rules)
+    estimates = {
+        name: _estimate(metric, found[name], runs, rules) if name in found else None
+        for name, metric in METRICS.items()
+    }
     times = of_run.restricted_mean(
         [of_run.time_to_threshold(flags(one), rules=rules) for one in runs]
     )
-    return Aggregates(
-        runs=len(runs),
-        episodes=sum(len(one.episodes.success) for one in runs),
-        success_rate=_of_rates(final, rules),
-        sample_efficiency=_of_rates(whole, rules),
-        path_efficiency=_estimate([_efficiency(one) for one in runs], rules),
-        reward=_estimate([_mean(one.episodes.reward) for one in runs], rules),
-        steps=_estimate([_mean(one.episodes.steps) for one in runs], rules),
-        time_to_threshold=times.mean if times else None,
-        reached_threshold=times.fraction if times else None,
-        stability=of_run.net_sd(final),
-        plateau=_plateau(runs, rules),
-        wall_seconds=fsum(one.wall_seconds for one in runs) / len(runs),
-        cpu_seconds=_mean([one.cpu_seconds for one in runs]),
-        peak_memory_bytes=max(
+    return {
+        "runs": len(runs),
+        "episodes": sum(len(one.episodes.success) for one in runs),
+        **{name: plain(one) for name, one in estimates.items()},
+        "time_to_threshold": times.mean if times else None,
+        "reached_threshold": times.fraction if times else None,
+        "stability": of_run.net_sd(final_rates(runs, rules)),
+        "plateau": _plateau(runs, rules),
+        "wall_seconds": mean(tuple(one.wall_seconds for one in runs)),
+        "cpu_seconds": mean(tuple(one.cpu_seconds for one in runs)),
+        "peak_memory_bytes": max(
             (one.peak_memory_bytes for one in runs if one.peak_memory_bytes), default=None
         ),
-        steps_per_second=_mean([one.steps_per_second for one in runs]),
-    )
+        "steps_per_second": mean(tuple(one.steps_per_second for one in runs)),
+    }
 
 
 def _plateau(runs: Sequence[Run], rules: Rules) -> str | None:
@@ -128,42 +135,25 @@ def _plateau(runs: Sequence[Run], rules: Rules) -> str | None:
     return plateau(curves, rules=rules).state if len({len(one) for one in curves}) == 1 else None
 
 
-def _efficiency(one: Run) -> float | None:
-    for name in EFFICIENCIES:
-        if name in one.episodes.metrics:
-            return of_run.distance_efficiency(flags(one), one.episodes.metrics[name])
-    return None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fsum(known) / len(known) if known else None
-
-
-def _of_rates(rates: Sequence[of_run.Rate], rules: Rules) -> Estimate:
-    found = _estimate([rate.value for rate in rates], rules)
-    assert found is not None
-    if found.low is not None and found.high is not None:
-        return evolve(found, low=max(0.0, found.low), high=min(1.0, found.high))
-    pooled = interval.wilson(
-        sum(rate.successes for rate in rates), sum(rate.episodes for rate in rates)
-    )
-    return evolve(found, low=pooled.low, high=pooled.high, pooled=True)
-
-
-def _estimate(values: Sequence[float | None], rules: Rules) -> Estimate | None:
-    """None where a run lacks the metric: a mean over the others would be of something else."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not known:
-        return None
-    mean, sd = mean_sd(known)
+def _estimate(
+    metric: Metric, known: Sequence[float], runs: Sequence[Run], rules: Rules
+) -> Estimate:
+    center, sd = mean_sd(known)
     found = interval.t_interval(known) if len(known) > 1 else None
+    if metric.trials is not None:
+        if found is not None:
+            found = found.clip(*(metric.range or (0.0, 1.0)))
+        else:
+            trials = [metric.trials(one, rules) for one in runs]
+            successes = sum(round(v * n) for v, n in zip(known, trials, strict=True))
+            found = interval.wilson(successes, sum(trials))
     return Estimate(
         n=len(known),
-        mean=mean,
+        mean=center,
         sd=sd if len(known) > 1 else None,
         low=found.low if found else None,
         high=found.high if found else None,
+        pooled=found is not None and found.method == "wilson",
         iqm=interval.iqm(known, rules=rules).value,
         worst=of_run.cvar(known, rules=rules),
     )

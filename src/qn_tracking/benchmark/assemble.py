@@ -16,10 +16,10 @@ from qn_tracking.records.provenance import provenance
 from qn_tracking.records.submission import (
     Category,
     Contribution,
-    Declared,
     Run,
     Source,
     Study,
+    StudyResult,
     Submission,
 )
 
@@ -72,7 +72,7 @@ def assemble(
         config=first.config,
         text=text,
         episodes=len(experiments[0][1]),
-        study=None if study is None else _declared(study, statuses),
+        study=None if study is None else _study_result(study, statuses),
         source=Source(**{a.name: getattr(origin.git, a.name) for a in fields(Source)}),
         code=tuple(origin.facts.get("code") or ()),
         packages=origin.packages.sha256,
@@ -101,13 +101,10 @@ def _run(experiment: Experiment, episodes: Sequence[Episode]) -> Run:
     )
 
 
-def _declared(study: Study, statuses: Sequence[str]) -> Declared:
-    if study.seed is None:
-        hint = "declare one with --n-seeds"
-        raise UsageError(f"study {study.id}: its seeds were chosen, not derived", hint=hint)
+def _study_result(study: Study, statuses: Sequence[str]) -> StudyResult:
     finished = sum(status == FINISHED for status in statuses)
     failed = sum(status in ("failed", "crashed") for status in statuses)
-    return Declared(
+    return StudyResult(
         id=study.id,
         runs=study.runs,
         seed=study.seed,

@@ -5,27 +5,28 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from os.path import dirname, isdir, join, lexists
+from os.path import basename, dirname, exists, isdir, join, lexists
 from typing import Literal
 
 from attrs import field, frozen
 
+from qn_tracking.benchmark import places
+from qn_tracking.benchmark.places import names
 from qn_tracking.benchmark.protocol import Protocol
-from qn_tracking.errors import QnError, StorageError, printable
+from qn_tracking.errors import QnError, StorageError, UsageError, printable
 from qn_tracking.ids import check_id
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import SUBMISSION
-from qn_tracking.records.submission import Category, Contribution, Finding, Submission
-from qn_tracking.store import paths, read
+from qn_tracking.records.submission import Contribution, Finding, Submission
+from qn_tracking.store import read
+from qn_tracking.store.paths import IGNORED_BENCHMARKS
 from qn_tracking.store.write import make_folder, naming, publish
 
-IGNORED = ("verifications", "signatures")
-PROTOCOL = "protocol.yml"
 _ACCOUNT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 
 
 @frozen(kw_only=True)
-class Entry:
+class Stored:
     """A submission as it was read: where it is, the digest of its file, what is odd about it."""
 
     path: str
@@ -34,14 +35,10 @@ class Entry:
     findings: tuple[Finding, ...] = field(default=())
 
 
-def path(benchmarks: str, category: Category, id: str) -> str:
-    """The file of a submission."""
-    return join(benchmarks, category.environment, category.family, f"{check_id(id)}.json")
-
-
 def save(benchmarks: str, submission: Submission) -> str:
     """Writes a submission, durable on return. Raises StorageError; never overwrites."""
-    name = path(benchmarks, submission.category, submission.id)
+    category = submission.category
+    name = places.submission(benchmarks, category.environment, category.family, submission.id)
     _ignore(benchmarks)
     make_folder(dirname(name))
     publish(name, document(submission))
@@ -49,15 +46,15 @@ def save(benchmarks: str, submission: Submission) -> str:
 
 
 def _ignore(benchmarks: str) -> None:
-    """Keeps the caches out of git, from the first submission on; later it is somebody else's."""
+    """Keeps the caches out of git, from the first submission on; later the file is the user's."""
     make_folder(benchmarks)
     ignored = join(benchmarks, ".gitignore")
     if lexists(ignored) or next(names(benchmarks), None) is not None:
         return
     try:
-        publish(ignored, paths.IGNORED_BENCHMARKS.encode())
+        publish(ignored, IGNORED_BENCHMARKS.encode())
     except StorageError as error:
-        if error.hint != "EEXIST":  # somebody else was first
+        if error.hint != "EEXIST":  # another process was first
             raise
 
 
@@ -96,7 +93,7 @@ def check_contribution(by: Contribution, protocol: Protocol) -> Iterator[Finding
         yield finding("error", "is no account name", "github")
 
 
-def load(name: str) -> Entry:
+def load(name: str) -> Stored:
     """A submission. Raises StorageError naming the file and the field, FileNotFoundError.
 
     A claim of being verified is no field of a submission: it is ignored, and reported.
@@ -115,24 +112,12 @@ def load(name: str) -> Entry:
             ),
         )
     submission = structure(doc, Submission, file=name, error=StorageError)
-    return Entry(path=name, sha256=digest(data), submission=submission, findings=findings)
+    return Stored(path=name, sha256=digest(data), submission=submission, findings=findings)
 
 
-def names(place: str) -> Iterator[str]:
-    """The files of submissions at a path: the file itself, or all below a folder, in order."""
-    if not isdir(place):
-        yield place
-        return
-    for folder, folders, files in os.walk(place):
-        folders[:] = sorted(name for name in folders if name not in IGNORED and name[0] != ".")
-        for name in sorted(files):
-            if name.endswith(".json") and not name.startswith("."):
-                yield join(folder, name)
-
-
-def load_all(place: str) -> tuple[list[Entry], list[QnError]]:
+def load_all(place: str) -> tuple[list[Stored], list[QnError]]:
     """Every submission at a path that can be read, and why the others cannot."""
-    found: list[Entry] = []
+    found: list[Stored] = []
     problems: list[QnError] = []
     for name in names(place):
         try:
@@ -143,3 +128,33 @@ def load_all(place: str) -> tuple[list[Entry], list[QnError]]:
             if name == place:
                 problems.append(StorageError("no such file or directory", file=name))
     return found, problems
+
+
+def find(benchmarks: str, target: str) -> Stored:
+    """The submission at a path, or of an id or the only beginning of one; valid or not.
+
+    Raises UsageError if there is none, StorageError if it cannot be read.
+    """
+    if os.sep in target or target.endswith(".json"):
+        if isdir(target):
+            raise UsageError("is a folder", file=target, hint="one submission at a time")
+        try:
+            return load(target)
+        except FileNotFoundError:
+            raise UsageError("no such file", file=target) from None
+    check_id(target)
+    known = {basename(name).removesuffix(".json"): name for name in names(benchmarks)}
+    found = [id for id in known if id == target] or [id for id in known if id.startswith(target)]
+    if len(found) != 1:
+        cause = "is ambiguous" if found else "no such submission"
+        hint = ", ".join((found or sorted(known, reverse=True))[:5])
+        raise UsageError(f"{target}: {cause}", hint=hint or f"none in {benchmarks}")
+    try:
+        return load(known[found[0]])
+    except FileNotFoundError:
+        raise StorageError("does not exist any more", file=known[found[0]]) from None
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths are of one existing file."""
+    return exists(one) and exists(other) and os.path.samefile(one, other)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
-from os.path import dirname, join
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from qn_tracking import config as configuration
-from qn_tracking.errors import ConfigError, UsageError
+from qn_tracking.benchmark.places import protocol_file
+from qn_tracking.errors import ConfigError, UsageError, did_you_mean
 from qn_tracking.records.codec import structure
+from qn_tracking.records.model import FrozenDict, freeze
 
-FILE = "protocol.yml"
+BUILT_IN = "nematode"
 
 
 def _positive(instance: object, attribute: object, value: Any) -> None:
@@ -28,7 +30,11 @@ def _share(instance: object, attribute: object, value: Any) -> None:
 
 @frozen(kw_only=True)
 class Protocol:
-    """One version of the rules; the file says what each is for."""
+    """One version of the rules; the file explains each.
+
+    `environments` holds the rules of simulations, by the name of the simulation: whoever provides
+    it reads them in `categorize`.
+    """
 
     version: int = field(validator=_positive)
     minimum_runs: int = field(validator=_positive)
@@ -47,8 +53,7 @@ class Protocol:
     outlier_deviations: float = field(validator=_positive)
     maximum_name: int = field(validator=_positive)
     maximum_notes: int = field(validator=_positive)
-    small_grid: int = field(validator=_positive)
-    medium_grid: int = field(validator=_positive)
+    environments: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
 
     def check_plan(self, runs: int, episodes: int) -> None:
         """Refuses a submission that could not be valid. Raises UsageError before anything runs."""
@@ -89,29 +94,43 @@ def rulebook(benchmarks: str | None = None) -> Rulebook:
 
     Raises ConfigError.
     """
-    own = join(benchmarks, FILE) if benchmarks else None
-    return _read(own if own is not None and os.path.exists(own) else _shipped())
-
-
-def _shipped() -> str:
-    return join(dirname(__file__), FILE)
+    name = protocol_file(benchmarks)
+    try:
+        info = os.stat(name)
+    except OSError as error:
+        raise ConfigError((error.strerror or "cannot be read").lower(), file=name) from None
+    return _read(name, (info.st_mtime_ns, info.st_size, info.st_ino))
 
 
 def _upgraded(doc: Any) -> Any:
-    """Rules as they are named today, whichever names a file has them by."""
+    """Rules under today's names, whichever names a file has them by.
+
+    Before there was a section `environments`, the rules of the built-in simulation stood among the
+    others. A key that is nearly a known one is a mistake, and stays for the error message.
+    """
     versions = doc.get("versions") if isinstance(doc, dict) else None
+    names = [one.name for one in fields(Protocol)]
     for rules in versions if isinstance(versions, list) else ():
         if isinstance(rules, dict):
             rules.pop("time_minimum_episodes", None)  # no rule used it
             if "minimum_sessions" in rules:
                 rules.setdefault("minimum_runs", rules.pop("minimum_sessions"))
+            if "environments" not in rules:
+                own = [key for key in rules if key not in names and not did_you_mean(key, names)]
+                rules["environments"] = {BUILT_IN: {key: rules.pop(key) for key in own}}
     return doc
 
 
 @cache
-def _read(path: str) -> Rulebook:
-    with open(path, encoding="utf-8") as stream:
-        text = stream.read()
+def _read(path: str, stamp: tuple[int, ...]) -> Rulebook:
+    """The rules in a file; read again where its `stamp` has changed."""
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            text = stream.read()
+    except UnicodeDecodeError:
+        raise ConfigError("encoding is not UTF-8", file=path, hint="save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError((error.strerror or "cannot be read").lower(), file=path) from None
     book = structure(_upgraded(configuration.parse(text, path)), Rulebook, file=path)
     numbers = [protocol.version for protocol in book.versions]
     if len(set(numbers)) < len(numbers):

@@ -1,4 +1,4 @@
-"""What all judges say of a submission, and what no judge may leave out: category and protocol."""
+"""What all validators find in a submission; category and protocol are always checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import fields
 
 from qn_tracking import config as configuration
-from qn_tracking.benchmark import files
+from qn_tracking.benchmark import places
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Rulebook
 from qn_tracking.errors import QnError, describe
@@ -63,7 +63,7 @@ def validate(
         manager = make_manager(configuration.from_mapping({}))  # of the validators alone
     absent = _absent(submission)
     if absent and {finding.rule for finding in made} & {"configuration", "category"}:
-        # Nobody here knows it, and it names who would: it is not for us to say that it is wrong.
+        # The package that knows it is named but not installed: it cannot be called wrong here.
         made = [_error(INSTALLED, f"needs {', '.join(absent)}, not installed here", "code")]
     found += made
     given: dict[str, Any] = {
@@ -73,9 +73,9 @@ def validate(
     }
     for implementation in manager.hook.check_benchmark.get_hookimpls():
         try:
-            said: Any = implementation.function(*(given[name] for name in implementation.argnames))
-            found += [finding for finding in said if isinstance(finding, Finding)]
-            if any(not isinstance(finding, Finding) for finding in said):
+            results: Any = implementation.function(*(given[n] for n in implementation.argnames))
+            found += [finding for finding in results if isinstance(finding, Finding)]
+            if any(not isinstance(finding, Finding) for finding in results):
                 raise TypeError("expected findings")
         except (Exception, SystemExit) as error:
             cause = f"plugin {implementation.plugin_name} raised {type(error).__name__}: {error}"
@@ -131,9 +131,9 @@ def _subject(
         return [_error("validator", f"make_simulation: no Subject, but {type(subject).__name__}")]
     found = []
     for name in (a.name for a in fields(Subject)):
-        told, made = getattr(submission.subject, name), getattr(subject, name)
-        if told != made:
-            message = f"is {told!r}, its configuration gives {made!r}"
+        claimed, made = getattr(submission.subject, name), getattr(subject, name)
+        if claimed != made:
+            message = f"is {claimed!r}, its configuration gives {made!r}"
             found.append(_error("subject", message, f"subject.{name}"))
     ran = tuple(code.get("name") for code in submission.code)
     if ran != subject.packages:
@@ -159,8 +159,8 @@ def _place(submission: Submission, place: str) -> list[Finding]:
     if os.path.basename(place) != f"{submission.id}.json":
         found.append(_error("place", "is not the name of the file", "id"))
     # A file elsewhere, to be looked at before it is submitted, has no category to be in.
-    at_home = os.path.exists(os.path.join(folder, "..", "..", files.PROTOCOL))
-    if at_home and here != str(submission.category):
+    in_benchmarks = os.path.exists(os.path.join(folder, "..", "..", places.PROTOCOL))
+    if in_benchmarks and here != str(submission.category):
         found.append(_error("place", f"the file is in {here}", "category"))
     return found
 

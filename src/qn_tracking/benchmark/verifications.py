@@ -1,8 +1,8 @@
-"""Verifications on disk, and the mark that an entry earns by them.
+"""Verifications on disk, and the status that a submission has by them.
 
-`benchmarks/verifications/<id>/<random>.json`: whoever ran a submission again adds a file; nobody
-edits one, nor the submission. That somebody else did it is their claim: a signature, or the owners
-of the repository who merged the file, back it.
+`benchmarks/verifications/<id>/<random>.json`: anyone who executes a submission again adds a file;
+no file is ever edited. Who executed it is a claim: a signature backs it, or the owners of the
+repository who merged the file.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from os.path import basename, dirname, isdir, join
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
+from qn_tracking.benchmark import places
+from qn_tracking.benchmark.places import FOLDER, verification_names
 from qn_tracking.errors import QnError, StorageError
-from qn_tracking.ids import check_id, is_id
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import VERIFICATION
 from qn_tracking.records.submission import Contribution, Submission, Verification
 from qn_tracking.store import read
 from qn_tracking.store.write import make_folder, publish
 
-FOLDER = "verifications"
+if TYPE_CHECKING:
+    CodeNow = Callable[[str], str | None]
+    """The digest of an installed package, by import name; None where it is not installed."""
+
 LEVELS = ("integrity", "repeat", "replicate")
 """Each includes those before."""
-
-CodeNow = Callable[[str], "str | None"]
-"""The digest of an installed package, by import name; None where there is none."""
+Status = Literal["verified", "self-checked", "outdated", "disputed"]
 
 
 def save(benchmarks: str, record: Verification) -> str:
     """Writes a verification, durable on return. Raises StorageError; never overwrites."""
-    folder = join(benchmarks, FOLDER, check_id(record.submission))
-    name = join(folder, f"{check_id(record.id)}.json")
-    make_folder(folder)
+    name = places.verification(benchmarks, record.submission, record.id)
+    make_folder(dirname(name))
     publish(name, document(record))
     return name
 
@@ -56,7 +57,7 @@ def problems(benchmarks: str) -> list[QnError]:
     folder = join(benchmarks, FOLDER)
     found: list[QnError] = []
     for id in sorted(os.listdir(folder)) if isdir(folder) else ():
-        for name in names(benchmarks, id):
+        for name in verification_names(benchmarks, id):
             try:
                 load(name)
             except QnError as error:
@@ -66,26 +67,17 @@ def problems(benchmarks: str) -> list[QnError]:
     return found
 
 
-def names(benchmarks: str, id: str) -> list[str]:
-    """The files of verifications of a submission, in order."""
-    folder = join(benchmarks, FOLDER, id)
-    if not is_id(id) or not isdir(folder):
-        return []
-    found = (name for name in sorted(os.listdir(folder)) if name.endswith(".json"))
-    return [join(folder, name) for name in found if is_id(name.removesuffix(".json"))]
-
-
-# -------------------------------------------------------------------------------------------- marks
+# ------------------------------------------------------------------------------------------- status
 
 
 @frozen(kw_only=True)
-class Standing:
-    """What the verifications of an entry come to, by the one that decides.
+class VerificationStatus:
+    """What the verifications of an entry come to, and the one that decides.
 
-    `why` says what moved on since, or what did not agree.
+    `why` lists what has changed since, or what did not agree.
     """
 
-    mark: Literal["verified", "self-checked", "outdated", "disputed"]
+    status: Status
     id: str
     level: str
     by: str
@@ -105,18 +97,18 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def standing(
+def status(
     by: Contribution,
     sha256: str,
     records: Iterable[Verification],
     protocol: int,
     now: CodeNow,
-) -> Standing | None:
-    """The mark of an entry; None where nobody has run it again.
+) -> VerificationStatus | None:
+    """The verification status of an entry; None if it was never executed again.
 
-    Only verifications of this very text count, that ran runs. A mismatch outweighs all until
-    its verifier, at that level, finds otherwise; then what others found goes before what the
-    contributor did.
+    Only verifications of exactly this file count, and only those that executed runs. A mismatch
+    outweighs all others until the same verifier finds otherwise at that level. Then the
+    verifications of others count before those of the contributor.
     """
     counted = sorted(
         (
@@ -131,15 +123,15 @@ def standing(
     )
     disputed = [record for record in counted if _stands(record, counted)]
     if disputed:
-        return _standing("disputed", disputed[-1], by, disputed[-1].reasons)
+        return _status("disputed", disputed[-1], by, disputed[-1].reasons)
     good = [(record, moved_on(record, protocol, now)) for record in reversed(counted)
             if record.outcome == "verified"]  # fmt: skip
     for own in (False, True):
         mine = [(record, why) for record, why in good if _own(record, by) is own]
         for record, why in sorted(mine, key=lambda pair: bool(pair[1])):
             if why:
-                return _standing("outdated", record, by, why)
-            return _standing("self-checked" if own else "verified", record, by, ())
+                return _status("outdated", record, by, why)
+            return _status("self-checked" if own else "verified", record, by, ())
     return None
 
 
@@ -148,7 +140,7 @@ def _own(record: Verification, by: Contribution) -> bool:
 
 
 def _stands(record: Verification, all: Sequence[Verification]) -> bool:
-    """Whether a mismatch has not been taken back by who found it."""
+    """Whether a mismatch has not been taken back by its verifier."""
     if record.outcome != "mismatch":
         return False
     by = Contribution(contributor=record.verifier, github=record.github)
@@ -162,9 +154,9 @@ def _stands(record: Verification, all: Sequence[Verification]) -> bool:
 
 
 def moved_on(record: Verification, protocol: int, now: CodeNow) -> tuple[str, ...]:
-    """What is no more as it was when a submission was verified.
+    """What has changed since a submission was verified.
 
-    Of a package that is not installed nobody here can say; a page must not depend on it.
+    A package that is not installed here is not compared: a page must not depend on it.
     """
     why = [] if record.code else ["no code is recorded"]
     if record.protocol != protocol:
@@ -177,14 +169,14 @@ def moved_on(record: Verification, protocol: int, now: CodeNow) -> tuple[str, ..
     return tuple(why)
 
 
-def _standing(
-    mark: Literal["verified", "self-checked", "outdated", "disputed"],
+def _status(
+    status: Status,
     record: Verification,
     by: Contribution,
     why: tuple[str, ...],
-) -> Standing:
-    return Standing(
-        mark=mark,
+) -> VerificationStatus:
+    return VerificationStatus(
+        status=status,
         id=record.id,
         level=record.level,
         by=record.verifier,

@@ -20,13 +20,13 @@ from attrs import evolve, field, frozen
 
 from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import (
-    EFFICIENCIES,
     columns,
     digests,
     final_rates,
     lengths,
     rules_of,
 )
+from qn_tracking.benchmark.metrics import ranked_columns
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking.inference.replication import replicate, replication_power
@@ -42,7 +42,7 @@ Execute = Callable[[str, Mapping[str, Any], str, int, int], Sequence[Episode]]
 
 FOLDER = ".verify"
 FRESH = 10
-FIGURES = ("reward", *EFFICIENCIES)
+FIGURES = ranked_columns()
 """What entries are ranked by, beside the outcomes; between machines it may differ by rounding."""
 ROUNDING = 1e-6
 

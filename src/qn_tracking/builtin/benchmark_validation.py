@@ -1,4 +1,4 @@
-"""The judge that comes along: whether a submission is what its own episodes make of it."""
+"""The built-in validator: whether a submission agrees with its own episodes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import attrs
-
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import aggregate, files
+from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError
+from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.codec import structure
 from qn_tracking.records.submission import Finding, Run, Submission
 from qn_tracking.tracking.hookspecs import hookimpl
@@ -29,7 +29,7 @@ _REMOTE = re.compile(
 
 
 class BenchmarkValidation:
-    """Every rule speaks, so that a contributor sees all that is wrong at once."""
+    """Applies every rule, so that a contributor sees all mistakes at once."""
 
     @hookimpl
     def check_benchmark(
@@ -194,16 +194,23 @@ def _columns(submission: Submission) -> Iterator[Finding]:
                 if value is not None and not math.isfinite(value):
                     yield _error("finite", "is not a finite number", f"{where}.{name}[{at}]")
                     break
-        for name in aggregate.EFFICIENCIES:
-            efficiency = run.episodes.metrics.get(name, ())
-            if any(value is not None and not 0 <= value <= 1 for value in efficiency):
-                yield _error("range", "is not in 0 to 1", f"{where}.metrics.{name}")
+        numbers = dict(_numbers(run))
+        for metric in METRICS.values():
+            for read in metric.columns:
+                name = read if read in numbers else f"metrics.{read}"
+                if not _within(numbers.get(name, ()), metric.range):
+                    low, high = metric.range or (0, 0)
+                    yield _error("range", f"is not in {low:g} to {high:g}", f"{where}.{name}")
         if any(value is not None and value < 0 for value in run.episodes.steps):
             yield _error("range", "is below 0", f"{where}.steps")
         for name in ("wall_seconds", "cpu_seconds", "steps_per_second", "peak_memory_bytes"):
             value = getattr(run, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 yield _error("range", "is below 0 or not finite", f"runs[{i}].{name}")
+
+
+def _within(column: Sequence[float | None], range: tuple[float, float] | None) -> bool:
+    return range is None or all(value is None or range[0] <= value <= range[1] for value in column)
 
 
 def _numbers(run: Run) -> Iterator[tuple[str, Sequence[float | None]]]:
@@ -238,33 +245,40 @@ def _digests(submission: Submission) -> Iterator[Finding]:
 
 
 def _aggregates(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
-    found = aggregate.aggregate(submission.runs, protocol)
-    for field, claimed, recomputed in _differences("aggregates", submission.aggregates, found):
-        yield _error("aggregate", f"is {claimed}, its episodes give {recomputed}", field)
+    """Every claim must be what the episodes give; a metric that is not claimed is no error."""
+    claims = submission.aggregates
+    computed = aggregate.aggregate(submission.runs, protocol)
+    for name in ("runs", "episodes", PRIMARY):
+        if claims.get(name) is None:
+            yield _error("aggregate", "is missing", f"aggregates.{name}")
+    for name, claim in claims.items():
+        where = f"aggregates.{name}"
+        if name not in computed:
+            yield _warning("aggregate", "is not known here, and was not checked", where)
+            continue
+        for field, claimed, found in _differences(where, claim, computed[name]):
+            yield _error("aggregate", f"is {claimed}, its episodes give {found}", field)
 
 
 def _differences(field: str, claimed: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
-    if attrs.has(type(claimed)) and type(claimed) is type(found):
-        for a in attrs.fields(type(claimed)):
-            name = f"{field}.{a.name}"
-            yield from _differences(name, getattr(claimed, a.name), getattr(found, a.name))
+    if isinstance(claimed, Mapping) and isinstance(found, Mapping):
+        for name in dict.fromkeys([*claimed, *found]):
+            yield from _differences(f"{field}.{name}", claimed.get(name), found.get(name))
     elif type(claimed) in (int, float) and type(found) in (int, float):
         if not math.isclose(claimed, found, rel_tol=1e-9, abs_tol=1e-12):
             yield field, claimed, found
-    elif claimed != found:
+    elif claimed != found or isinstance(claimed, bool) is not isinstance(found, bool):
         yield field, claimed, found
 
 
 def _unusual(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     rules = aggregate.rules_of(protocol)
     final = [rate.value for rate in aggregate.final_rates(submission.runs, rules)]
-    claim = submission.aggregates.success_rate
+    deviation = mean_sd(final)[1]
     if sum(final) / len(final) < protocol.low_success:
-        yield _warning(
-            "low-success", f"below {protocol.low_success:.0%}", "aggregates.success_rate"
-        )
-    if claim.sd is not None and claim.sd > protocol.unusual_spread:
-        yield _warning("spread", f"runs differ by {claim.sd:.2f} (sd)", "aggregates.success_rate")
+        yield _warning("low-success", f"below {protocol.low_success:.0%}", f"aggregates.{PRIMARY}")
+    if deviation > protocol.unusual_spread:
+        yield _warning("spread", f"runs differ by {deviation:.2f} (sd)", f"aggregates.{PRIMARY}")
     middle = median(final)
     # The median absolute deviation, scaled to a normal's sd; a floor of one episode of K.
     scale = max(1.4826 * median(abs(value - middle) for value in final), 0.05)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.benchmark import verifications
 from qn_tracking.cli import signals
-from qn_tracking.cli.bench import warn
+from qn_tracking.cli.output import warn
 from qn_tracking.code import installed_digests
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.submission import Submission

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from qn_tracking import ids
+from qn_tracking.api.leaderboard import validators
 from qn_tracking.benchmark import files, provenance, validation, verifications, verify
+from qn_tracking.benchmark.files import find, same_file
 from qn_tracking.benchmark.protocol import Protocol, Rulebook, rulebook
 from qn_tracking.cli import signals
-from qn_tracking.cli.bench import validators, warn
 from qn_tracking.cli.bench_runs import (
     ISOLATION,
     Display,
@@ -25,16 +25,15 @@ from qn_tracking.cli.bench_runs import (
     runner,
     stop,
 )
-from qn_tracking.cli.bench_validate import same_file, show
-from qn_tracking.cli.command import print_json
+from qn_tracking.cli.output import print_findings, print_json, warn
 from qn_tracking.code import installed_digests
-from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, printable
+from qn_tracking.errors import QnError, UnsupportedError, UsageError, printable
 from qn_tracking.records.submission import Checked, Finding, Replicated, Submission, Verification
 from qn_tracking.render.text import duration, rows
 from qn_tracking.repository import user_name
 
 if TYPE_CHECKING:
-    from qn_tracking.benchmark.files import Entry
+    from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.provenance import Provenance
     from qn_tracking.benchmark.verify import Kept, Plan
 
@@ -120,31 +119,6 @@ def _level(args: Namespace) -> str:
     return "replicate" if args.replicate else "repeat" if args.repeat else "integrity"
 
 
-def find(benchmarks: str, target: str) -> Entry:
-    """The submission at a path, or of an id or the only beginning of one. Raises UsageError.
-
-    One that is not valid is found as well: it is the one to look at.
-    """
-    if os.sep in target or target.endswith(".json"):
-        if os.path.isdir(target):
-            raise UsageError("is a folder", file=target, hint="one submission at a time")
-        try:
-            return files.load(target)
-        except FileNotFoundError:
-            raise UsageError("no such file", file=target) from None
-    ids.check_id(target)
-    known = {os.path.basename(name).removesuffix(".json"): name for name in files.names(benchmarks)}
-    found = [id for id in known if id == target] or [id for id in known if id.startswith(target)]
-    if len(found) != 1:
-        cause = "is ambiguous" if found else "no such submission"
-        hint = ", ".join((found or sorted(known, reverse=True))[:5])
-        raise UsageError(f"{target}: {cause}", hint=hint or f"none in {benchmarks}")
-    try:
-        return files.load(known[found[0]])
-    except FileNotFoundError:
-        raise StorageError("is gone", file=known[found[0]]) from None
-
-
 # ------------------------------------------------------------------------------------------ levels
 
 
@@ -152,7 +126,7 @@ def find(benchmarks: str, target: str) -> Entry:
 class Report:
     """What is found out on the way, for whoever reads it."""
 
-    entry: Entry
+    entry: Stored
     level: str
     outcome: str = "verified"
     reasons: list[str] = field(factory=list)
@@ -240,7 +214,7 @@ def _integrity(args: Namespace, report: Report, book: Rulebook) -> None:
         *entry.findings,
     )
     if not args.json:
-        show(entry.path, report.findings)
+        print_findings(entry.path, report.findings)
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         # What is not even of the form of a commit or of a package is not looked up, let alone run.

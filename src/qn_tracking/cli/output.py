@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from qn_tracking.benchmark.reports import Submitted
+    from qn_tracking.records.submission import Finding
     from qn_tracking.render.table import Column
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.fields import Field
@@ -110,22 +112,18 @@ _COLOURS = {"failed": "31", "crashed": "31", "interrupted": "33", "unknown": "33
 SPARK = 12
 
 
-def columns_for(fields: Sequence[tuple[str, Field | None]], *, keep: bool = False) -> list[Column]:
-    """The columns of a table of fields of the index, and of other stored fields.
-
-    With `keep`, a column without any value is shown as well.
-    """
+def columns_for(fields: Sequence[tuple[str, Field | None]]) -> list[Column]:
+    """The columns of a table of fields of the index, and of other stored fields."""
     from qn_tracking.render.table import Column, coloured
 
     return [
-        Column(name.upper(), least=6, drop=20, keep=keep)
+        Column(name.upper(), least=6, drop=20)
         if field is None
         else Column(
             field.title,
             least=field.least,
             right=field.right,
             drop=field.drop,
-            keep=keep,
             style=_coloured if field.show == "status" and coloured() else None,
         )
         for name, field in fields
@@ -223,3 +221,48 @@ def print_arrivals(found: Iterable[Arrived | Refused], as_json: bool) -> int:
         parts.append(f"{len(refused)} refused")
     print(", ".join(parts))
     return 3 if refused else 0
+
+
+def print_findings(path: str, findings: Sequence[Finding]) -> None:
+    """Prints the findings on a submission, a line each, errors on standard error."""
+    for finding in findings:
+        where = f"{finding.field}: " if finding.field else ""
+        text = f"{finding.level}: {path}: {where}{finding.message} [{finding.rule}]"
+        stream = sys.stderr if finding.level == "error" else sys.stdout
+        print(printable(text), file=stream)
+
+
+def confirm_submission(made: Submitted, *, ask: bool, silent: bool) -> bool:
+    """Prints the warnings on a submission unless `silent`, and asks whether to save it.
+
+    Without a terminal to ask on, the warnings are enough.
+    """
+    if not silent:
+        print_findings(made.path, made.findings)
+    if not (ask and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    n = len(made.warnings)
+    question = f"{n} warning{'s' * (n > 1)}: save it all the same? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def print_submitted(made: Submitted, *, as_json: bool, quiet: bool = False) -> int:
+    """Prints what became of a submission; returns the exit code."""
+    if not made.valid and not as_json:
+        print_findings(made.path, [f for f in made.findings if not quiet or f.level == "error"])
+    if as_json:
+        print_json(made.plain())
+    elif not made.saved:
+        print("nothing was saved", file=sys.stderr)
+    elif not quiet:
+        submission = made.submission
+        claim = submission.aggregates["success_rate"]
+        category = submission.category
+        print(f"final success {claim['mean']:.1%} over {claim['n']} runs, category {category}")
+        print(f"saved {printable(made.path)}")
+        print(
+            "To have it on the leaderboard: commit this file on a branch, and open a pull request;"
+            " CONTRIBUTING.md explains how."
+        )
+    return 0 if made.saved else 1

@@ -74,7 +74,7 @@ class Nematode:
             given = _document(config).environment
             section = structure(given, EnvironmentSection, file=config.label, field="environment")
             size = section.dynamic.grid_size
-            small, medium = rules["small_grid"], rules["medium_grid"]
+            small, medium = _sizes(rules)
             name = "small" if size <= small else "medium" if size <= medium else "large"
             environment = f"dynamic_{name}"
         else:
@@ -123,6 +123,17 @@ class Nematode:
         name = _named(config, "brain")
         make = FACTORIES.get(name) if isinstance(name, str) else None
         return None if make is None else make(config, _document(config))
+
+
+def _sizes(rules: Mapping[str, Any]) -> tuple[int, int]:
+    """The largest grid of a small and of a medium environment, as the protocol has them."""
+    own = rules.get("environments", {}).get("nematode", {})
+    sizes = own.get("small_grid", 20), own.get("medium_grid", 50)
+    for name, size in zip(("small_grid", "medium_grid"), sizes, strict=True):
+        if type(size) is not int or size < 1:
+            where = f"environments.nematode.{name}"
+            raise ConfigError("expected a positive number", file="protocol.yml", field=where)
+    return sizes
 
 
 def _document(config: Config) -> Document:

@@ -201,12 +201,11 @@ class Artifact:
 
 @frozen(kw_only=True)
 class Failure:
-    """A plugin that raised in one of its hooks; `storage`: the one that stores the record."""
+    """A plugin that raised in one of its hooks."""
 
     plugin: str
     hook: str
     error: str
-    storage: bool = False
 
 
 @frozen(kw_only=True)

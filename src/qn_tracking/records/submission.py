@@ -39,7 +39,7 @@ class Study:
     created: str
     runs: int
     episodes: int
-    seed: int | None
+    seed: int
     seeds: tuple[int, ...]
     config: Config
     text: str = field(repr=False)
@@ -115,28 +115,7 @@ class Estimate:
 
 
 @frozen(kw_only=True)
-class Aggregates:
-    """What a submission claims; recomputed from its runs whenever it is read."""
-
-    runs: int
-    episodes: int
-    success_rate: Estimate
-    sample_efficiency: Estimate
-    path_efficiency: Estimate | None = None
-    reward: Estimate | None = None
-    steps: Estimate | None = None
-    time_to_threshold: float | None = None
-    reached_threshold: float | None = None
-    stability: float | None = None
-    plateau: str | None = None
-    wall_seconds: float
-    cpu_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    steps_per_second: float | None = None
-
-
-@frozen(kw_only=True)
-class Declared:
+class StudyResult:
     """The study that a submission is made of, and what became of its runs."""
 
     id: str
@@ -161,7 +140,11 @@ class Source:
 
 @frozen(kw_only=True)
 class Submission:
-    """A submission."""
+    """A submission.
+
+    `aggregates` holds its claims by name: an `Estimate` of each metric, as JSON data, and totals.
+    They are checked against its runs, and never shown.
+    """
 
     schema: int = SUBMISSION.version
     id: str
@@ -173,18 +156,18 @@ class Submission:
     config: Config
     text: str = field(repr=False)
     episodes: int
-    study: Declared | None = None
+    study: StudyResult | None = None
     source: Source = Source()
     code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
     packages: str | None = None
     system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
-    aggregates: Aggregates
+    aggregates: Mapping[str, Any] = field(converter=freeze)
     runs: tuple[Run, ...]
 
 
 @frozen(kw_only=True)
 class Finding:
-    """What a validator has to say: an `error` keeps a submission out, a `warning` goes with it."""
+    """What a validator finds: an `error` keeps a submission out, a `warning` does not."""
 
     rule: str
     level: Literal["error", "warning"]
@@ -194,7 +177,7 @@ class Finding:
 
 @frozen(kw_only=True)
 class Checked:
-    """A run that was run for a verification: what it gave, and whether that is what was told.
+    """A run that was executed for a verification: its outcome, and whether it agrees.
 
     `index` is its place in the submission, None for a fresh seed. `difference` names the first
     episode and field that differ.
@@ -226,7 +209,7 @@ class Replicated:
 
 @frozen(kw_only=True)
 class Verification:
-    """Who ran a submission again, where, with what outcome; a file beside it that never edits it.
+    """Who executed a submission again, where, and the outcome; a file beside the submission.
 
     `sha256` is that of the submission's file: a verification of another text counts for nothing.
     `code` is what ran: `commit` of it, or with `present` the code that was installed.

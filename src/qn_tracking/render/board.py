@@ -1,18 +1,22 @@
 """The leaderboard as Markdown: a summary for README.md, everything for BENCHMARKS.md.
 
-Every text that a submission brings is somebody's: it is escaped for a table cell of Markdown, where
-it can make neither a link nor a mention, nor HTML, nor a second row, nor one of our markers.
+Every text of a submission comes from a stranger. It is escaped for a table cell of Markdown, where
+it cannot make a link, a mention, HTML, a second row or one of the markers.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from qn_tracking.errors import printable
 from qn_tracking.render.text import duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from qn_tracking.benchmark.metrics import Metric
 
 BEGIN = "<!-- qn:leaderboard -->"
 END = "<!-- /qn:leaderboard -->"
@@ -24,12 +28,12 @@ _SPECIAL = re.compile(
 
 
 def cell(text: object) -> str:
-    """Somebody's text as plain text in a cell: what Markdown or HTML would read is escaped."""
+    """A stranger's text as plain text in a cell: what Markdown or HTML would read is escaped."""
     return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", printable(text))
 
 
 def code(text: str) -> str:
-    """Somebody's text as code in a cell."""
+    """A stranger's text as code in a cell."""
     return "<code>" + cell(text) + "</code>"
 
 
@@ -66,7 +70,7 @@ def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
 
 
 def ranks(low: int, high: int) -> str:
-    """`1`, or `1–3` where the runs cannot tell."""
+    """`1`, or `1–3` where the runs do not decide."""
     return str(low) if low == high else f"{low}–{high}"
 
 
@@ -75,7 +79,7 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
 
     A board has `category` {environment, family}, `rows` and, where it is empty, `command`.
     """
-    out = ["\n| category | rank | brain | final success, 95% | runs | contributor | marks |\n"]
+    out = ["\n| category | rank | brain | final success, 95% | runs | contributor | status |\n"]
     out.append("|---|---|---|---|---|---|---|\n")
     for board in boards:
         where = f"{board['category']['environment']} {board['category']['family']}"
@@ -89,18 +93,26 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
                 estimate(entry["aggregates"]["success_rate"]),
                 str(entry["aggregates"]["runs"]),
                 cell(entry["contribution"]["contributor"]),
-                cell(", ".join(row["marks"])),
+                cell(", ".join(row["status"])),
             )
             out.append(f"| {' | '.join(cells)} |\n")
         if not board["rows"]:
             out.append(f"| {cell(where)} | – | {code(board['command'])} | | | | |\n")
-    out.append("\nRanks are intervals: `1–2` says that the runs cannot tell the two apart. ")
+    out.append("\nRanks are intervals: `1–2` means that the runs do not show which is better. ")
     out.append("[BENCHMARKS.md](BENCHMARKS.md) has all entries and how to reproduce them.\n\n")
     return "".join(out)
 
 
-def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> str:
-    """The text of BENCHMARKS.md: every entry with its figures, its source and its command."""
+def details(
+    boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any], metrics: Sequence[Metric]
+) -> str:
+    """The text of BENCHMARKS.md: every entry with its figures, its source and its command.
+
+    `metrics` have a column of their own, beside the final success.
+    """
+    titles = ["rank", "entry", "brain", "final success, 95%", "IQM"]
+    titles += [cell(metric.title) for metric in metrics]
+    titles += ["episodes to 80%", "CPU per run", "runs", "contributor", "date", "status"]
     out = [
         f"\nProtocol version {protocol['version']}: at least {protocol['minimum_runs']}"
         f" runs of {protocol['minimum_episodes']} episodes. The final success rate of a run"
@@ -114,33 +126,39 @@ def details(boards: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) ->
         if not board["rows"]:
             out.append(f"\nNo entry yet. {code(board['command'])} would make one.\n")
             continue
-        out.append(
-            "\n| rank | entry | brain | final success, 95% | IQM | path efficiency"
-            " | episodes to 80% | CPU per run | runs | contributor | date | marks |\n"
-        )
-        out.append("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+        out.append(f"\n| {' | '.join(titles)} |\n|{'---|' * len(titles)}\n")
         for row in board["rows"]:
             entry, found = row["entry"], row["entry"]["aggregates"]
             cpu = found["cpu_seconds"]
-            path = found["path_efficiency"]
             cells = (
                 ranks(row["rank_low"], row["rank_high"]),
                 cell(entry["id"]),
                 cell(entry["brain"]),
                 estimate(found["success_rate"]),
                 percent(found["success_rate"]["iqm"]),
-                estimate(path, rate=False),
+                *(
+                    estimate(found.get(metric.name), rate=metric.format == "percent")
+                    for metric in metrics
+                ),
                 _time(found),
                 "–" if cpu is None else duration(cpu),
                 f"{found['runs']} × {entry['episodes']}",
                 cell(entry["contribution"]["contributor"]),
                 cell(entry["created"][:10]),
-                cell(", ".join(row["marks"])),
+                cell(", ".join(row["status"])),
             )
             out.append(f"| {' | '.join(cells)} |\n")
         for row in board["rows"]:
             out.append(_entry(row["entry"]))
     return "".join(out) + "\n"
+
+
+def declared(study: Mapping[str, Any]) -> str:
+    """What became of the runs of a study, in words."""
+    return (
+        f"{study['runs']} runs declared: {study['finished']} finished,"
+        f" {study['failed']} failed, {study['aborted']} aborted"
+    )
 
 
 def _time(found: Mapping[str, Any]) -> str:
@@ -163,11 +181,7 @@ def _entry(entry: Mapping[str, Any]) -> str:
     if by["notes"]:
         lines.append(f"- notes: {cell(by['notes'])}\n")
     if entry["study"]:
-        told = entry["study"]
-        lines.append(
-            f"- {told['runs']} runs declared: {told['finished']} finished,"
-            f" {told['failed']} failed, {told['aborted']} aborted\n"
-        )
+        lines.append(f"- {declared(entry['study'])}\n")
     lines.append(f"- again: {code(command(entry))}\n")
     lines.append(f"- submission: {code('benchmarks/' + entry['path'])}\n")
     return "".join(lines)
@@ -186,6 +200,9 @@ def _commit(remote: str | None, commit: str) -> str:
 
 def command(entry: Mapping[str, Any]) -> str:
     """The command that runs the same runs again."""
+    import json
+    import shlex
+
     words = ["qn-run", entry["config"], "--n-seeds", str(entry["aggregates"]["runs"])]
     if entry["study"]:
         words[3] = str(entry["study"]["runs"])
@@ -193,7 +210,5 @@ def command(entry: Mapping[str, Any]) -> str:
     if entry["seed"] is not None:
         words += ["--seed", str(entry["seed"])]
     for field, value in entry["overrides"].items():
-        import json
-
         words += ["--set", f"{field}={json.dumps(value)}"]
     return shlex.join(words)

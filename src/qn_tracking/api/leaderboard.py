@@ -1,0 +1,478 @@
+"""The leaderboard of a folder of benchmarks: read, checked, compared, added to, published.
+
+    >>> from qn_tracking import Leaderboard
+    >>> for row in Leaderboard("benchmarks").entries("dynamic_small"):  # doctest: +SKIP
+    ...     print(row.rank_low, row.rank_high, row.entry.id, row.entry.aggregates["success_rate"])
+
+Everything that `qn-bench` does, as functions that return records. Nothing is printed: warnings go
+to `warn`, which by default raises Python's own. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from qn_tracking.benchmark import metrics, places, ranking
+from qn_tracking.benchmark.metrics import PRIMARY
+from qn_tracking.benchmark.survey import Survey, survey
+from qn_tracking.errors import QnError, UnsupportedError, UsageError, did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    import pluggy
+
+    from qn_tracking.benchmark.entries import Entry, Row
+    from qn_tracking.benchmark.files import Stored
+    from qn_tracking.benchmark.pages import Page
+    from qn_tracking.benchmark.protocol import Rulebook
+    from qn_tracking.benchmark.reports import (
+        Contributor,
+        Details,
+        Outdated,
+        Report,
+        Signed,
+        Submitted,
+    )
+    from qn_tracking.benchmark.versus import EntryComparison
+    from qn_tracking.records.model import Config
+    from qn_tracking.records.submission import Category, Contribution, Finding, Study
+
+    Confirm = Callable[[Submitted], bool]
+    """Whether to save a submission that is valid but has warnings."""
+
+
+class Leaderboard:
+    """The submissions of a folder, ranked by category.
+
+    What a submission claims is never shown: figures are recomputed from its episodes, once, and
+    kept in a cache in the folder. A submission that is not valid is left out with a warning.
+    `warn` gets one line of text.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] = "benchmarks",
+        *,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self.folder = os.fspath(folder)
+        if not self.folder or "\x00" in self.folder:
+            raise UsageError("expected a folder of benchmarks")
+        self.warn = warn or _warn
+
+    def __repr__(self) -> str:
+        return f"Leaderboard({self.folder!r})"
+
+    # -------------------------------------------------------------------------------------- reading
+
+    def boards(
+        self,
+        category: str | None = None,
+        *,
+        metric: str = PRIMARY,
+        environment: str | None = None,
+        family: str | None = None,
+        brain: str | None = None,
+        verified: bool = False,
+    ) -> dict[str, Board]:
+        """The board of each category by its name, `dynamic_small/quantum` for instance.
+
+        `category` is such a name, or that of an environment. A category without entries is
+        included if this project has a configuration of it. Raises UsageError for a category or a
+        metric that does not exist, ConfigError for rules that cannot be read.
+        """
+        _check_metric(metric)
+        found = self._survey()
+        chosen = _chosen(found.entries, environment, family, brain, verified)
+        every = ranking.boards(chosen, found, metric)
+        found.cache.save()
+        if category is not None:
+            names = list(every)
+            every = {
+                name: rows
+                for name, rows in every.items()
+                if category in (name, name.partition("/")[0])
+            }
+            if not every:
+                hint = did_you_mean(category, names) or f"known: {', '.join(names)}"
+                raise UsageError(f"no category {category}", hint=hint)
+        return {
+            name: Board(name, rows, found.configs.get(name), found.version)
+            for name, rows in every.items()
+            if environment in (None, name.partition("/")[0])
+            and family in (None, name.partition("/")[2])
+        }
+
+    def entries(
+        self,
+        category: str | None = None,
+        *,
+        metric: str = PRIMARY,
+        environment: str | None = None,
+        family: str | None = None,
+        brain: str | None = None,
+        verified: bool = False,
+    ) -> tuple[Row, ...]:
+        """The ranked rows of the boards that `boards` returns for the same arguments, in order."""
+        every = self.boards(
+            category,
+            metric=metric,
+            environment=environment,
+            family=family,
+            brain=brain,
+            verified=verified,
+        )
+        return tuple(row for board in every.values() for row in board.rows)
+
+    def submissions(
+        self,
+        *,
+        environment: str | None = None,
+        family: str | None = None,
+        brain: str | None = None,
+        verified: bool = False,
+    ) -> list[Entry]:
+        """The entries of all valid submissions, the newest first."""
+        found = self._survey()
+        found.cache.save()
+        chosen = _chosen(found.entries, environment, family, brain, verified)
+        return sorted(chosen, key=lambda entry: (entry.created, entry.id), reverse=True)
+
+    def get(self, id: str) -> Entry:
+        """The entry of this id, or of the only one that begins so. Raises UsageError."""
+        return _pick(self.submissions(), id)
+
+    def stored(self, target: str) -> Stored:
+        """The submission at a path, or of an id or its beginning, valid or not.
+
+        Raises UsageError if there is none, StorageError if it cannot be read.
+        """
+        from qn_tracking.benchmark.files import find
+
+        return find(self.folder, target)
+
+    def contributor(self, name: str) -> Contributor:
+        """What a person submitted, by their name or account. Raises UsageError for no one."""
+        from qn_tracking.benchmark.reports import contributor
+
+        return contributor(self.submissions(), name)
+
+    def details(self, id: str, *, allowed_signers: str | None = None) -> Details:
+        """Everything about one valid submission. Raises UsageError if there is none.
+
+        `allowed_signers` is a file as `ssh-keygen -Y verify` takes it: signatures are checked.
+        """
+        from qn_tracking.benchmark.reports import details
+
+        found = self._survey()
+        found.cache.save()
+        entry = _pick(found.entries, id)
+        stored = self.stored(os.path.join(self.folder, entry.path))
+        rules = self.rules()
+        findings = self._check(stored, rules)
+        protocol = rules.version(entry.protocol)
+        return details(self.folder, entry, stored, findings, protocol, allowed_signers)
+
+    def outdated(self) -> tuple[Outdated, ...]:
+        """The entries whose verification something has changed since, with what renews it."""
+        from qn_tracking.benchmark.reports import outdated
+        from qn_tracking.code import installed_digests
+
+        return outdated(self.folder, self.submissions(), installed_digests())
+
+    # ------------------------------------------------------------------------------------ comparing
+
+    def compare(self, first: str, second: str, *, metric: str = PRIMARY) -> EntryComparison:
+        """Compares two submissions of one environment. Raises UsageError."""
+        from qn_tracking.benchmark.versus import compare_entries
+
+        _check_metric(metric)
+        found = self._survey()
+        found.cache.save()
+        sides = [_pick(found.entries, id) for id in (first, second)]
+        return compare_entries(sides[0], sides[1], found.protocol, metric)
+
+    def quantum_against_classical(
+        self, environment: str, *, metric: str = PRIMARY
+    ) -> EntryComparison:
+        """Compares the first of each family in an environment. Raises UsageError if one lacks."""
+        from qn_tracking.benchmark.versus import compare_entries
+
+        _check_metric(metric)
+        found = self._survey()
+        every = ranking.boards(found.entries, found, metric)
+        found.cache.save()
+        sides = []
+        for family in ("quantum", "classical"):
+            rows = every.get(f"{environment}/{family}")
+            if not rows:
+                raise UsageError(f"no {family} entry in {environment}")
+            sides.append(rows[0].entry)
+        return compare_entries(sides[0], sides[1], found.protocol, metric, families=True)
+
+    # ------------------------------------------------------------------------------------- checking
+
+    def rules(self) -> Rulebook:
+        """All versions of the protocol of this folder. Raises ConfigError."""
+        from qn_tracking.benchmark.protocol import rulebook
+
+        return rulebook(self.folder)
+
+    def validate(self, paths: Iterable[str] | None = None) -> list[Report]:
+        """Checks submissions, each against all others: files, or all below folders.
+
+        Without paths, all of this folder and their verifications. What cannot be read is a report
+        with an error.
+        """
+        from qn_tracking.benchmark.reports import Report, read_error
+        from qn_tracking.benchmark.verifications import problems
+
+        rules, others = self.rules(), self._others()
+        reports = []
+        for place in [self.folder] if paths is None else paths:
+            from qn_tracking.benchmark.files import load_all
+
+            every, unreadable = load_all(place)
+            for stored in every:
+                findings = self._check(stored, rules, others(stored.path))
+                reports.append(Report(path=stored.path, findings=(*findings, *stored.findings)))
+            reports += [read_error(error, place, "schema") for error in unreadable]
+        if paths is None:
+            found = problems(self.folder)
+            reports += [read_error(error, self.folder, "verification") for error in found]
+        return reports
+
+    def _others(self) -> Callable[[str], list[Any]]:
+        """A function that returns all submissions but the one in a file."""
+        from qn_tracking.benchmark.files import load_all, same_file
+
+        everyone, _ = load_all(self.folder)
+        return lambda path: [e.submission for e in everyone if not same_file(e.path, path)]
+
+    def _check(
+        self, stored: Stored, rules: Rulebook, others: Sequence[Any] = ()
+    ) -> tuple[Finding, ...]:
+        from qn_tracking.benchmark.validation import validate
+
+        return validate(
+            stored.submission, others, book=rules, make_manager=validators, place=stored.path
+        )
+
+    # --------------------------------------------------------------------------------------- adding
+
+    def check_contribution(self, category: Category, by: Contribution) -> None:
+        """Checks before hours of runs what would keep their submission out; writes nothing.
+
+        Raises UsageError for a contributor's text that the protocol forbids, StorageError for a
+        folder that cannot be written.
+        """
+        from qn_tracking.benchmark.files import check_contribution, check_folder
+
+        for finding in check_contribution(by, self.rules().now):
+            if finding.level == "error":
+                option = OPTIONS[(finding.field or "").rpartition(".")[2]]
+                raise UsageError(f"{option}: {finding.message}", hint=finding.rule)
+        check_folder(os.path.join(self.folder, category.environment, category.family))
+
+    def submit(
+        self,
+        ids: str | Iterable[str] | Study,
+        contribution: Contribution | None = None,
+        *,
+        experiments: str | None = None,
+        confirm: Confirm | None = None,
+    ) -> Submitted:
+        """Makes a submission of a study, or of experiments of one configuration, and saves it.
+
+        It is saved if it is valid, and `confirm` returns True where it has warnings; without
+        `confirm` it is saved with them. `experiments` is the folder of the experiments, by default
+        the project's. Raises UsageError for experiments that do not belong together, StorageError
+        for what cannot be read or written.
+        """
+        from qn_tracking.benchmark import files
+        from qn_tracking.benchmark.reports import Submitted
+        from qn_tracking.benchmark.submit import assembled
+        from qn_tracking.project import experiments_dir
+
+        source = experiments or experiments_dir() or "experiments"
+        rules = self.rules()
+        submission = assembled(source, ids, contribution, rules.now, validators)
+        name = places.submission(
+            self.folder,
+            submission.category.environment,
+            submission.category.family,
+            submission.id,
+        )
+        from qn_tracking.benchmark.validation import validate
+
+        others = self._others()(name)
+        findings = validate(submission, others, book=rules, make_manager=validators)
+        made = Submitted(path=name, submission=submission, findings=findings)
+        if not made.valid or (made.warnings and confirm is not None and not confirm(made)):
+            return made
+        files.save(self.folder, submission)
+        return made.as_saved()
+
+    def sign(self, target: str, key: str) -> Signed:
+        """Signs a submission, or the file of a verification, with an SSH key.
+
+        Raises UsageError for no such submission, UnsupportedError if `ssh-keygen` cannot sign.
+        """
+        from qn_tracking.benchmark.reports import sign
+
+        return sign(self.folder, target, key)
+
+    # ----------------------------------------------------------------------------------- publishing
+
+    def regenerate(
+        self,
+        *,
+        check: bool = False,
+        readme: str = "README.md",
+        pages: str = "BENCHMARKS.md",
+    ) -> list[Page]:
+        """Writes the leaderboard into two pages, between markers; with `check` it changes nothing.
+
+        A page that does not exist is created. Raises UnsupportedError if a submission cannot be
+        checked here, for the pages would lose it; StorageError for a page without its markers.
+        """
+        from qn_tracking.benchmark.pages import regenerate
+        from qn_tracking.records.codec import plain
+        from qn_tracking.render.board import details, summary
+
+        found = self._survey(complete=True)
+        every = [
+            Board(name, rows, found.configs.get(name), found.version).plain()
+            for name, rows in ranking.boards(found.entries, found).items()
+        ]
+        found.cache.save()
+        shown = [metric for metric in metrics.METRICS.values() if metric.column is not None]
+        blocks = {readme: summary(every), pages: details(every, plain(found.protocol), shown)}
+        return regenerate(blocks, check=check)
+
+    # --------------------------------------------------------------------------------------- inside
+
+    def _survey(self, *, complete: bool = False) -> Survey:
+        """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
+
+        def check(stored: Stored, rules: Rulebook) -> tuple[Finding, ...]:
+            return self._check(stored, rules)
+
+        found = survey(self.folder, check, _category, _digest_now())
+        for problem in found.problems:
+            self.warn(str(problem))
+        for entry in found.invalid:
+            place = os.path.join(self.folder, entry.path)
+            if complete and not entry.checkable:
+                hint = "pages that are made here would lose it"
+                raise UnsupportedError(entry.errors[0], file=place, hint=hint)
+            more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
+            what = "is not valid" if entry.checkable else "cannot be checked here"
+            self.warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
+        return found
+
+
+OPTIONS = {"contributor": "--contributor", "github": "--github", "notes": "--benchmark-notes"}
+
+
+class Board:
+    """A category: its rows, and where it has none, a configuration that would fill it.
+
+    `protocol` is the version of the rules in force.
+    """
+
+    __slots__ = ("config", "name", "protocol", "rows")
+
+    def __init__(self, name: str, rows: tuple[Row, ...], config: str | None, protocol: int) -> None:
+        self.name = name
+        self.rows = rows
+        self.config = config
+        self.protocol = protocol
+
+    @property
+    def command(self) -> str:
+        """The command that would make an entry."""
+        name = self.config or "CONFIG.yml"
+        return f"qn-run {name} --save-benchmark --contributor NAME --benchmark-notes TEXT"
+
+    def plain(self) -> dict[str, Any]:
+        """The board as JSON data."""
+        from qn_tracking.render.board import command
+
+        environment, _, family = self.name.partition("/")
+        rows = [row.plain() for row in self.rows]
+        for row in rows:
+            row["entry"]["command"] = command(row["entry"])
+        out: dict[str, Any] = {
+            "category": {"environment": environment, "family": family},
+            "rows": rows,
+        }
+        return out if rows else {**out, "command": self.command}
+
+
+def validators(config: Config) -> pluggy.PluginManager:
+    """A manager with the built-in validator, and the providers that a configuration needs."""
+    from qn_tracking.tracking.manager import VALIDATORS, make_manager
+
+    return make_manager(VALIDATORS, config=config)
+
+
+def _category(source: str, rules: Rulebook) -> str | None:
+    """The category of a configuration; None for a file that is none, or has no category here."""
+    from qn_tracking import config as configuration
+    from qn_tracking.benchmark.category import categorize
+
+    try:
+        config = configuration.load(source)
+        return str(categorize(config, rules.now, validators(config)))
+    except (QnError, OSError):
+        return None
+
+
+def _digest_now() -> Callable[[str], str | None]:
+    from qn_tracking.code import installed_digests
+
+    return installed_digests()
+
+
+def _chosen(
+    entries: Sequence[Entry],
+    environment: str | None,
+    family: str | None,
+    brain: str | None,
+    verified: bool,
+) -> list[Entry]:
+    return [
+        entry
+        for entry in entries
+        if environment in (None, entry.category["environment"])
+        and family in (None, entry.category["family"])
+        and brain in (None, entry.brain)
+        and not (verified and not entry.verified)
+    ]
+
+
+def _pick(entries: Sequence[Entry], id: str) -> Entry:
+    found = [entry for entry in entries if entry.id == id]
+    found = found or [entry for entry in entries if entry.id.startswith(id)]
+    if len(found) != 1:
+        names = ", ".join(entry.id for entry in (found or entries)[:5]) or "there are none"
+        cause = "is ambiguous" if found else "no such submission"
+        raise UsageError(f"{id}: {cause}", hint=names)
+    return found[0]
+
+
+def _check_metric(name: str) -> None:
+    known: Mapping[str, object] = metrics.ranked()
+    if name not in known:
+        hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
+        raise UsageError(f"no metric {name}", hint=hint)
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, stacklevel=3)

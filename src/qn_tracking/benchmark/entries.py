@@ -1,0 +1,231 @@
+"""What the leaderboard knows of a submission, and the place that it holds there.
+
+Both are plain objects over JSON data, so that a leaderboard from the cache imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from qn_tracking.benchmark.files import Stored
+    from qn_tracking.benchmark.protocol import Protocol
+    from qn_tracking.records.submission import Finding
+
+
+class Entry:
+    """A submission as the leaderboard shows it; its figures are recomputed from its episodes.
+
+    `category`, `contribution`, `source` and `study` are those of the submission, as JSON data.
+    `aggregates` holds an estimate by metric, and totals; `values` one number a run, by metric. An
+    entry with `errors` has no values, and claims only. `checkable` is False if all that is wrong
+    is that a package is not installed here. `verification` is what its verifications come to today
+    (see `VerificationStatus`), None if there are none.
+    """
+
+    __slots__ = (
+        "aggregates",
+        "brain",
+        "category",
+        "checkable",
+        "config",
+        "config_digest",
+        "contribution",
+        "created",
+        "environment",
+        "episodes",
+        "errors",
+        "id",
+        "overrides",
+        "path",
+        "protocol",
+        "seed",
+        "sha256",
+        "source",
+        "stamp",
+        "study",
+        "values",
+        "verification",
+    )
+    id: str
+    path: str
+    sha256: str
+    protocol: int
+    created: str
+    category: Mapping[str, str]
+    contribution: Mapping[str, Any]
+    brain: str
+    environment: str
+    config: str
+    config_digest: str
+    overrides: Mapping[str, Any]
+    episodes: int
+    seed: int | None
+    source: Mapping[str, Any]
+    study: Mapping[str, Any] | None
+    aggregates: Mapping[str, Any]
+    values: Mapping[str, Sequence[float]]
+    errors: Sequence[str]
+    verification: Mapping[str, Any] | None
+    checkable: bool
+    stamp: Sequence[int]
+
+    def __init__(self, data: Mapping[str, Any], stamp: Sequence[int]) -> None:
+        """Raises KeyError or TypeError for data that is not an entry's."""
+        self.verification = None
+        self.checkable = True
+        self.stamp = stamp
+        for name in STORED:
+            value = data[name]
+            if name in MAPPINGS and type(value) is not dict:
+                raise TypeError(f"{name}: expected a mapping")
+            setattr(self, name, value)
+        self.category["environment"], self.category["family"]
+        self.aggregates["runs"], self.source["commit"], self.contribution["contributor"]
+        for metric in self.values:
+            self.aggregates[metric]["mean"]
+
+    @property
+    def board(self) -> str:
+        """The name of its category: `dynamic_small/quantum`."""
+        return f"{self.category['environment']}/{self.category['family']}"
+
+    @property
+    def contributor(self) -> str:
+        """The name of whoever submitted it."""
+        return str(self.contribution["contributor"])
+
+    @property
+    def verified(self) -> bool:
+        """Whether someone other than the contributor has verified it, and nothing has changed."""
+        return self.verification is not None and self.verification["status"] == "verified"
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over runs; 0 for one that it lacks."""
+        values = self.values.get(metric, ())
+        return sum(values) / len(values) if values else 0.0
+
+    def stored(self) -> dict[str, Any]:
+        """What the cache keeps of it."""
+        return {name: getattr(self, name) for name in STORED}
+
+    def plain(self) -> dict[str, Any]:
+        """The entry as JSON data."""
+        return {**self.stored(), "verification": self.verification}
+
+    def status(self, protocol: int) -> tuple[str, ...]:
+        """What a reader needs to know beside the figures, in a few words each."""
+        found = [] if self.verification is None else [str(self.verification["status"])]
+        if self.source["dirty"]:
+            found.append("dirty")
+        if self.protocol != protocol and "outdated" not in found:
+            found.append("outdated")
+        if self.study is None:
+            found.append("undeclared")
+        elif self.study["finished"] < self.study["runs"]:
+            found.append(f"{self.study['finished']} of {self.study['runs']} declared")
+        return tuple(found)
+
+
+STORED = (
+    "id",
+    "path",
+    "sha256",
+    "protocol",
+    "created",
+    "category",
+    "contribution",
+    "brain",
+    "environment",
+    "config",
+    "config_digest",
+    "overrides",
+    "episodes",
+    "seed",
+    "source",
+    "study",
+    "aggregates",
+    "values",
+    "errors",
+)
+"""The fields of an entry in the cache and in JSON, in order."""
+MAPPINGS = ("category", "contribution", "overrides", "source", "aggregates", "values")
+
+
+class Row:
+    """A place on the leaderboard, from `rank_low` to `rank_high`, and the entry that holds it.
+
+    `better` and `worse` are the ids of entries that are better, or worse, beyond chance.
+    """
+
+    __slots__ = ("better", "entry", "rank_high", "rank_low", "status", "worse")
+
+    def __init__(self, rank: Mapping[str, Any], status: tuple[str, ...], entry: Entry) -> None:
+        self.rank_low: int = rank["low"]
+        self.rank_high: int = rank["high"]
+        self.better = tuple(rank["better"])
+        self.worse = tuple(rank["worse"])
+        self.status = status
+        self.entry = entry
+
+    def plain(self) -> dict[str, Any]:
+        """The row as JSON data."""
+        return {
+            "rank_low": self.rank_low,
+            "rank_high": self.rank_high,
+            "better": list(self.better),
+            "worse": list(self.worse),
+            "status": list(self.status),
+            "entry": self.entry.plain(),
+        }
+
+
+def entry_of(
+    stored: Stored,
+    protocol: Protocol,
+    findings: Sequence[Finding],
+    root: str,
+    stamp: Sequence[int],
+) -> Entry:
+    """The entry of a submission that was read; `root` is the folder of benchmarks."""
+    import os
+
+    from qn_tracking.benchmark.aggregate import aggregate, rules_of, values
+    from qn_tracking.benchmark.validation import checkable
+    from qn_tracking.records.codec import plain
+
+    submission = stored.submission
+    errors = [
+        f"{finding.field or finding.rule}: {finding.message}"
+        for finding in findings
+        if finding.level == "error"
+    ]
+    study = submission.study
+    data = {
+        "id": submission.id,
+        "path": os.path.relpath(stored.path, root),
+        "sha256": stored.sha256,
+        "protocol": submission.protocol,
+        "created": submission.created,
+        "category": submission.category,
+        "contribution": submission.contribution,
+        "brain": submission.subject.brain,
+        "environment": submission.subject.environment,
+        "config": submission.source.config_file or submission.config.label,
+        "config_digest": submission.config.digest or "",
+        "overrides": submission.config.overrides,
+        "episodes": submission.episodes,
+        "seed": study.seed if study else None,
+        "source": submission.source,
+        "study": study,
+        "aggregates": {"runs": len(submission.runs)}
+        if errors
+        else aggregate(submission.runs, protocol),
+        "values": {} if errors else values(submission.runs, rules_of(protocol)),
+        "errors": errors,
+    }
+    entry = Entry(plain(data), stamp)
+    entry.checkable = checkable(findings)
+    return entry

@@ -1,0 +1,54 @@
+"""Where the files of benchmarks are: submissions, verifications, and the rules."""
+
+from __future__ import annotations
+
+import os
+from os.path import dirname, exists, isdir, join
+
+from qn_tracking.ids import check_id, is_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROTOCOL = "protocol.yml"
+FOLDER = "verifications"
+SIGNATURES = "signatures"
+
+
+def submission(benchmarks: str, environment: str, family: str, id: str) -> str:
+    """The file of a submission: `benchmarks/<environment>/<family>/<id>.json`."""
+    return join(benchmarks, environment, family, f"{check_id(id)}.json")
+
+
+def names(place: str) -> Iterator[str]:
+    """The files of submissions at a path: the file itself, or all below a folder, in order."""
+    if not isdir(place):
+        yield place
+        return
+    for folder, folders, files in os.walk(place):
+        ignored = (FOLDER, SIGNATURES)
+        folders[:] = sorted(name for name in folders if name not in ignored and name[0] != ".")
+        for name in sorted(files):
+            if name.endswith(".json") and not name.startswith("."):
+                yield join(folder, name)
+
+
+def verification(benchmarks: str, submission: str, id: str) -> str:
+    """The file of a verification: `benchmarks/verifications/<submission>/<id>.json`."""
+    return join(benchmarks, FOLDER, check_id(submission), f"{check_id(id)}.json")
+
+
+def verification_names(benchmarks: str, submission: str) -> list[str]:
+    """The files of verifications of a submission, in order."""
+    folder = join(benchmarks, FOLDER, submission)
+    if not is_id(submission) or not isdir(folder):
+        return []
+    found = (name for name in sorted(os.listdir(folder)) if name.endswith(".json"))
+    return [join(folder, name) for name in found if is_id(name.removesuffix(".json"))]
+
+
+def protocol_file(benchmarks: str | None = None) -> str:
+    """The file of the rules of a folder of benchmarks: its own, or the one of the package."""
+    own = join(benchmarks, PROTOCOL) if benchmarks else None
+    return own if own is not None and exists(own) else join(dirname(__file__), PROTOCOL)

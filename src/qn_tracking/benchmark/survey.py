@@ -1,0 +1,273 @@
+"""All entries of a folder of benchmarks, as they are today.
+
+What was found once is kept in the cache. Where nothing at all has changed, the whole board comes
+from there, and nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from qn_tracking import code
+from qn_tracking.benchmark import cache as caches, metrics
+from qn_tracking.benchmark.cache import Cache, digest, stamp, stamps
+from qn_tracking.benchmark.entries import Entry, entry_of
+from qn_tracking.benchmark.places import FOLDER, names, protocol_file, verification_names
+from qn_tracking.errors import QnError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from qn_tracking.benchmark.files import Stored
+    from qn_tracking.benchmark.protocol import Protocol, Rulebook
+    from qn_tracking.records.submission import Finding, Verification
+
+    CodeNow = Callable[[str], str | None]
+    """The digest of an installed package, by import name; None where it is not installed."""
+    Check = Callable[[Stored, Rulebook], Sequence[Finding]]
+    """Checks a submission by itself."""
+    Categorize = Callable[[str, Rulebook], "str | None"]
+    """The category of a configuration by its name or path; None if it has none."""
+
+
+class Survey:
+    """The entries of a folder that are valid, those that are not, and what cannot be read.
+
+    `version` is that of the protocol in force. `configs` names a configuration for each category
+    that this project has a configuration of.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.cache = Cache(folder)
+        self.entries: list[Entry] = []
+        self.invalid: list[Entry] = []
+        self.problems: list[QnError] = []
+        self.configs: Mapping[str, str] = {}
+        self.version = 0
+        self.rules = ""
+
+    @property
+    def protocol(self) -> Protocol:
+        """The rules in force."""
+        from qn_tracking.benchmark.protocol import rulebook
+
+        return rulebook(self.folder).now
+
+
+def survey(folder: str, check: Check, categorize: Categorize, now: CodeNow) -> Survey:
+    """Reads a folder; `now` gives the digest of the code that is installed.
+
+    A submission is checked once in its life, and each time if another installation might find
+    something else.
+    """
+    found = Survey(folder)
+    if not _restore(found):
+        _collect(found, check, categorize, now)
+    return found
+
+
+# ------------------------------------------------------------------------ a board that is unchanged
+
+
+def _restore(survey: Survey) -> bool:
+    """Takes the whole board from the cache; False if anything may have changed."""
+    board = survey.cache.board
+    with suppress(KeyError, TypeError, AttributeError, ValueError):
+        if board["key"] != _key(survey, board["code"], board["watched"]):
+            return False
+        entries = []
+        for inside, verification in board["entries"].items():
+            kept = survey.cache.entries[inside]
+            entry = Entry(kept["entry"], kept["stamp"])
+            entry.verification = verification
+            entries.append(entry)
+        survey.entries = [entry for entry in entries if not entry.errors]
+        survey.invalid = [entry for entry in entries if entry.errors]
+        survey.configs = dict(board["configs"])
+        survey.version, survey.rules = int(board["version"]), str(board["rules"])
+        return True
+    return False
+
+
+def _keep(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> None:
+    everything = sorted([*survey.entries, *survey.invalid], key=lambda entry: entry.path)
+    survey.cache.board = {
+        "key": _key(survey, packages, watched),
+        "code": list(packages),
+        "watched": list(watched),
+        "entries": {entry.path: entry.verification for entry in everything},
+        "configs": dict(survey.configs),
+        "version": survey.version,
+        "rules": survey.rules,
+    }
+
+
+def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str:
+    """A digest of everything that a board depends on."""
+    folder = survey.folder
+    verified = os.path.join(folder, FOLDER)
+    ids = sorted(os.listdir(verified)) if os.path.isdir(verified) else []
+    places = {name: code.place_of(name) for name in packages}
+    return digest(
+        [
+            sys.version,
+            sys.path,
+            os.path.abspath(folder),
+            _registry(),
+            stamps([protocol_file(folder), *names(folder), *watched]),
+            [stamps(verification_names(folder, id)) for id in ids],
+            [[name, place and stamps(code.source_files(place))] for name, place in places.items()],
+        ]
+    )
+
+
+def _registry() -> list[Any]:
+    """The metrics, by name and by the file that defines them."""
+    return [list(metrics.METRICS), stamps([metrics.__file__])]
+
+
+# ----------------------------------------------------------------------------- one that has changed
+
+
+def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow) -> None:
+    from qn_tracking.benchmark import files, verifications
+    from qn_tracking.benchmark.protocol import rulebook
+    from qn_tracking.benchmark.validation import CHANGING
+    from qn_tracking.records.codec import canonical, plain
+
+    book, cache = rulebook(survey.folder), survey.cache
+    survey.version = book.current
+    survey.rules = caches.digest([canonical(book).decode(), _registry()])
+    cache.under(survey.rules)
+    known = [protocol.version for protocol in book.versions]
+    kept: dict[str, Any] = {}
+    packages: dict[str, None] = {}
+    asked: set[str] = set()
+    lasting = True
+    for name in names(survey.folder):
+        inside = os.path.relpath(name, survey.folder)
+        try:
+            when = stamp(os.stat(name))
+            entry = cache.get(inside, when)
+            if entry is None:
+                stored = files.load(name)
+                findings = check(stored, book)
+                version = stored.submission.protocol
+                protocol = book.version(version if version in known else book.current)
+                entry = entry_of(stored, protocol, findings, survey.folder, when)
+                errors = {one.rule for one in findings if one.level == "error"}
+                if errors & {*CHANGING}:
+                    lasting = False
+                else:
+                    cache.put(inside, when, entry)
+            if inside in cache.entries and cache.entries[inside]["stamp"] == when:
+                kept[inside] = cache.entries[inside]
+            records = _verifications(survey, entry.id, asked)
+            packages.update((str(one.get("name")), None) for r in records for one in r.code)
+            by = _contribution(entry)
+            found = verifications.status(by, entry.sha256, records, book.current, now)
+            entry.path = inside
+            entry.verification = None if found is None else plain(found)
+            (survey.invalid if entry.errors else survey.entries).append(entry)
+        except FileNotFoundError:
+            continue
+        except QnError as error:
+            survey.problems.append(error)
+    cache.entries = kept
+    cache.verifications = {
+        name: record for name, record in cache.verifications.items() if name in asked
+    }
+    watched = _configs(survey, lambda source: categorize(source, book))
+    cache.board = {}
+    if lasting and not survey.problems:
+        _keep(survey, list(packages), watched)
+
+
+def _contribution(entry: Entry) -> Any:
+    from qn_tracking.records.submission import Contribution
+
+    return Contribution(**entry.contribution)
+
+
+def _verifications(survey: Survey, id: str, asked: set[str]) -> list[Verification]:
+    """Those of an entry that can be read; why not, of the others."""
+    from qn_tracking.benchmark import verifications
+    from qn_tracking.records.codec import plain, structure
+    from qn_tracking.records.submission import Verification
+
+    found = []
+    for path in verification_names(survey.folder, id):
+        name = os.path.relpath(path, survey.folder)
+        try:
+            when = stamp(os.stat(path))
+            asked.add(name)
+            with suppress(QnError, TypeError):
+                kept = survey.cache.verification(name, when)
+                if kept is not None:
+                    found.append(structure(kept, Verification, file=name))
+                    continue
+            record, _ = verifications.load(path)
+            survey.cache.put_verification(name, when, plain(record))
+            found.append(record)
+        except FileNotFoundError:
+            continue
+        except QnError as error:
+            survey.problems.append(error)
+    return found
+
+
+def _configs(survey: Survey, categorize: Callable[[str], str | None]) -> list[str]:
+    """Finds the configurations of this project by category; returns the paths that they are from.
+
+    These are its own, beside the benchmarks and in `configs/`; and those that come with a package,
+    if an entry or a configuration of the project is of an environment of theirs, or if the project
+    has neither.
+    """
+    from qn_tracking import config
+
+    project = os.path.dirname(os.path.abspath(survey.folder))
+    folders = [project, os.path.join(project, "configs")]
+    own = [
+        os.path.join(folder, name)
+        for folder in folders
+        if os.path.isdir(folder)
+        for name in sorted(os.listdir(folder))
+        if name.endswith((".yml", ".yaml"))
+    ]
+    shipped = config.shipped()
+    categories = _categories(survey, own, shipped, categorize)
+    mine = {
+        categories[path]: os.path.relpath(path, project)
+        for path in reversed(own)
+        if categories[path]
+    }
+    used = {name.partition("/")[0] for name in [*mine, *(entry.board for entry in survey.entries)]}
+    found: dict[str, str] = {}
+    for folder in dict.fromkeys(map(os.path.dirname, shipped.values())):
+        theirs = [name for name, path in shipped.items() if os.path.dirname(path) == folder]
+        boards = {categories[name]: name for name in reversed(theirs) if categories[name]}
+        environments = {board.partition("/")[0] for board in boards}
+        if environments & used or (not used and not own):
+            found = {**boards, **found}
+    survey.configs = {**found, **mine}
+    return [*folders, *own]
+
+
+def _categories(
+    survey: Survey,
+    own: Sequence[str],
+    shipped: Mapping[str, str],
+    categorize: Callable[[str], str | None],
+) -> dict[str, str]:
+    """The category of each configuration, from the cache where no file has changed."""
+    key = digest([survey.rules, sys.path, stamps([*own, *shipped.values()])])
+    kept = survey.cache.configs
+    if kept.get("key") != key or type(kept.get("categories")) is not dict:
+        found = {source: categorize(source) or "" for source in [*own, *shipped]}
+        kept = survey.cache.configs = {"key": key, "categories": found}
+    return dict(kept["categories"])

@@ -1,0 +1,129 @@
+"""Two submissions side by side: whether one is better, in numbers and in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from qn_tracking.benchmark.aggregate import rules_of
+from qn_tracking.benchmark.metrics import METRICS, PRIMARY
+from qn_tracking.benchmark.ranking import oriented
+from qn_tracking.errors import UsageError, printable
+from qn_tracking.inference.pair import (
+    Comparison,
+    Verdict,
+    compare,
+    detectable_effect,
+    runs_needed,
+    verdict,
+)
+from qn_tracking.inference.permutation import smallest_p
+
+if TYPE_CHECKING:
+    from qn_tracking.benchmark.entries import Entry
+    from qn_tracking.benchmark.protocol import Protocol
+    from qn_tracking.inference.rules import Rules
+
+
+@frozen(kw_only=True)
+class EntryComparison:
+    """What can be concluded of two entries by a version of the protocol; `sentence` is in words.
+
+    `runs_needed` a side would show the effect, if it is what it looks like; None if there is a
+    conclusion, or no effect. `detectable_effect` is the smallest effect, in standard deviations,
+    that so many runs show with the usual power.
+    """
+
+    metric: str
+    protocol: int
+    first: Entry
+    second: Entry
+    comparison: Comparison
+    verdict: Verdict
+    runs_needed: int | None
+    detectable_effect: float | None
+    sentence: str
+
+    def plain(self) -> dict[str, Any]:
+        """The comparison as JSON data, with records inside."""
+        names = ("comparison", "verdict", "runs_needed", "detectable_effect", "sentence")
+        return {
+            "metric": self.metric,
+            "first": self.first.plain(),
+            "second": self.second.plain(),
+            **{name: getattr(self, name) for name in names},
+        }
+
+
+def compare_entries(
+    first: Entry,
+    second: Entry,
+    protocol: Protocol,
+    metric: str = PRIMARY,
+    *,
+    families: bool = False,
+) -> EntryComparison:
+    """Compares two entries of one environment.
+
+    With `families` they stand for quantum and classical. Raises UsageError for entries of two
+    environments, the same entry twice, and one that lacks the metric.
+    """
+    if first.id == second.id:
+        raise UsageError(f"{first.id} is both of them")
+    if first.category["environment"] != second.category["environment"]:
+        raise UsageError(
+            f"{first.category['environment']} and {second.category['environment']} are two tasks",
+            hint="compare submissions of one environment",
+        )
+    for side in (first, second):
+        if metric not in side.values:
+            raise UsageError(f"{side.id} has no {METRICS[metric].title}")
+    rules = rules_of(protocol)
+    pair = compare(oriented(first, metric), oriented(second, metric), rules=rules)
+    result = verdict(pair, rules=rules)
+    needed = None if result.better else runs_needed(pair.hedges_g, rules=rules)
+    more = None if needed is None else max(0, needed - min(pair.n, pair.m))
+    return EntryComparison(
+        metric=metric,
+        protocol=protocol.version,
+        first=first,
+        second=second,
+        comparison=pair,
+        verdict=result,
+        runs_needed=needed,
+        detectable_effect=_detectable(pair, rules),
+        sentence=_sentence(first, second, pair, result, more, families),
+    )
+
+
+def _detectable(pair: Comparison, rules: Rules) -> float | None:
+    fewer = min(pair.n, pair.m)
+    if fewer < rules.min_runs or smallest_p(fewer, fewer) >= rules.alpha:
+        return None
+    return detectable_effect(fewer, rules=rules)
+
+
+def _sentence(
+    first: Entry,
+    second: Entry,
+    pair: Comparison,
+    result: Verdict,
+    more: int | None,
+    families: bool,
+) -> str:
+    if not result.better:
+        text = f"No conclusion at this sample size: {'; '.join(result.reasons)}."
+        if more:
+            text += f" If the effect is as large as it looks, about {more} more runs a side would"
+            text += " show it."
+        return text
+    winner, loser = (first, second) if result.winner == "first" else (second, first)
+    text = f"{printable(winner.brain)} is better than {printable(loser.brain)}"
+    if families:
+        family, environment = winner.category["family"], winner.category["environment"]
+        text += f": a {family} advantage in {environment}"
+    text += f" ({winner.id})."
+    if pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high:
+        text += " But Welch's interval contains 0: treat this with care, or add runs."
+    return text

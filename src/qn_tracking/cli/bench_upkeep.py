@@ -1,0 +1,72 @@
+"""`qn-bench outdated`, `sign` and `regenerate`: keeping a leaderboard up to date."""
+
+from __future__ import annotations
+
+from qn_tracking.api.leaderboard import Leaderboard
+from qn_tracking.cli.output import print_json, warn
+from qn_tracking.errors import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def arguments(parser: ArgumentParser, command: str) -> None:
+    """The options of each of the three."""
+    if command == "sign":
+        parser.add_argument(
+            "target", metavar="ID|PATH", help="a submission, or the file of a verification"
+        )
+        parser.add_argument(
+            "--key",
+            required=True,
+            metavar="FILE",
+            help="an SSH key for ssh-keygen -Y sign",
+        )
+    elif command == "regenerate":
+        parser.add_argument("--check", action="store_true", help="write nothing; 1 if one is stale")
+        parser.add_argument("--readme", default="README.md", metavar="FILE")
+        parser.add_argument("--pages", default="BENCHMARKS.md", metavar="FILE")
+
+
+def run(args: Namespace) -> int:
+    """Does what the command asks for, and prints the result."""
+    leaderboard = Leaderboard(args.benchmarks_dir, warn=warn)
+    commands = {"outdated": _outdated, "sign": _sign, "regenerate": _regenerate}
+    return commands[args.command](args, leaderboard)
+
+
+def _outdated(args: Namespace, leaderboard: Leaderboard) -> int:
+    found = leaderboard.outdated()
+    if args.json:
+        print_json(found)
+        return 0
+    for one in found:
+        why = "; ".join(one.verification["why"])
+        print(f"{one.id}  {printable(why)}\n  {printable(one.command)}")
+    if not found:
+        print("no verification is out of date")
+    return 0
+
+
+def _sign(args: Namespace, leaderboard: Leaderboard) -> int:
+    signed = leaderboard.sign(args.target, args.key)
+    if args.json:
+        print_json(signed)
+    else:
+        print(f"signed {signed.kind} {printable(signed.id)}: {printable(signed.path)}")
+    return 0
+
+
+def _regenerate(args: Namespace, leaderboard: Leaderboard) -> int:
+    pages = leaderboard.regenerate(check=args.check, readme=args.readme, pages=args.pages)
+    if args.json:
+        print_json(pages)
+    for page in () if args.json else pages:
+        stale = "does not exist" if page.created else "is stale"
+        written = "created" if page.created else "written"
+        state = "is up to date" if not page.changed else stale if args.check else written
+        print(f"{page.file} {state}")
+        for line in () if page.created else page.changes:
+            print(f"  {line}")
+    return 1 if args.check and any(page.changed for page in pages) else 0
