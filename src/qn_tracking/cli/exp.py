@@ -17,7 +17,7 @@ COMMANDS = {
     "diff": ("exp_compare", "two configurations, line by line"),
     "best": ("exp_best", "the best of each group, by a metric"),
     "export": ("exp_transfer", "a table for other programs, or a bundle for another machine"),
-    "import": ("exp_transfer", "bundles and records from elsewhere"),
+    "import": ("exp_transfer", "bundles and records of other machines and programs"),
     "stats": ("exp_stats", "how many there are, of what, and how much disk they take"),
     "tail": ("exp_tail", "the episodes of one, as they come"),
     "tag": ("exp_care", "add tags to one"),

@@ -22,8 +22,8 @@ EXPORT = """examples:
 
 In CSV a text that a spreadsheet would take for a formula begins with a quote.
 """
-IMPORT = """PATH is a bundle of qn-exp export, a record of ours, a folder of experiments, or a
-record of Quantum Nematode, of any generation. What is here already stays as it is.
+IMPORT = """PATH is a bundle of qn-exp export, a record, a folder of experiments, or a record of
+Quantum Nematode, of any generation. Existing experiments are not changed.
 """
 
 

@@ -120,7 +120,7 @@ def trimmed(n: int, rules: Rules) -> int:
 class Summary:
     """A metric over runs; `sd` and `interval` are None where they would say nothing.
 
-    The interval's method tells what it is: "t"; "wilson" for a single run's rate; "pooled" for
+    `method` of the interval is "t"; "wilson" for a single run's rate; "pooled" for
     the Wilson interval of all runs' episodes together, where every run had the same rate.
     """
 

@@ -1,9 +1,9 @@
 """Experiments in one file, for another machine: a zip of records and the folders of their runs.
 
 It is laid out as the folder of experiments is, so that it may be unpacked there by hand. The same
-experiments make the same bytes. What is read is somebody else's: names that would leave the folder,
-links, devices, names that come twice, and more bytes than such a file can honestly hold are refused
-before anything is written.
+experiments make the same bytes. What is read was written by others: names that would leave the
+folder, links, devices, names that come twice, and more bytes than such a file can honestly hold are
+refused before anything is written.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def files(folder: str, warn: Callable[[str], None]) -> list[str]:
 
 
 def _fit(parts: list[str]) -> bool:
-    """Whether these are names of files and nothing else, on any machine of ours."""
+    """Whether these are names of files and nothing else, on any supported machine."""
     return all(
         part not in ("", ".", "..")
         and part.isprintable()
@@ -240,7 +240,7 @@ class Bundle:
 
 
 def place(folder: str, name: str, parts: Iterable[bytes]) -> None:
-    """Writes a new file below a folder of ours, durably. Raises StorageError."""
+    """Writes a new file below a folder, durably. Raises StorageError."""
     path = os.path.join(folder, name)
     with naming(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)

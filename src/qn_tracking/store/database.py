@@ -1,7 +1,7 @@
 """The database of the index: its tables, and how it is opened, made, thrown away or kept in memory.
 
 It is a rollback-journal database with the journal truncated, not deleted: WAL would make and delete
-files in the very folder whose times tell what is new.
+files in the same folder whose times show what is new.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CREATE TABLE rest    (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT N
 CREATE TABLE field (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """.format(", ".join(field.sql for field in FIELDS))
 VERSION = crc32(_TABLES.encode(), 3) >> 1
-"""Of the tables: an index of any other is made anew."""
+"""Of the tables: an index of another version is rebuilt."""
 # Each with the order of listing behind it: the newest of what an index finds need no sorting.
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS entry_open ON entry(n) WHERE kind = 1;
@@ -59,7 +59,7 @@ def connect(experiments: str, *, discard: bool) -> sqlite3.Connection:
         try:
             db = _connect(path, "rw")
             try:
-                # An index of another version, or an empty file, is made anew.
+                # An index of another version, or an empty file, is rebuilt.
                 if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
                     return db
             except BaseException:

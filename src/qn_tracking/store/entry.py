@@ -98,7 +98,7 @@ class Rows:
             self.flush()
 
     def restart(self) -> None:
-        """Others write entries, too: whatever comes next is numbered anew."""
+        """Other processes write entries too: number the next ones again."""
         self.flush()
         self._next = 0
 

@@ -16,7 +16,7 @@ from qn_tracking.records.model import Episode
 
 Row = dict[str, Any]
 Rows = Callable[[], Iterable[Row]]
-"""Begins anew at every call."""
+"""Starts from the beginning at every call."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What makes a spreadsheet take the text of a cell for a formula."""

@@ -159,7 +159,7 @@ def select(
     limit: int = 0,
 ) -> tuple[list[Row], bool]:
     """Experiments that meet all conditions, newest first unless sorted otherwise; at most `limit`
-    unless 0. The flag tells whether there are more.
+    unless 0. The flag is True if there are more.
 
     What is returned is as the files are now: rows whose file was edited are read again.
     """

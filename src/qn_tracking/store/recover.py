@@ -1,6 +1,6 @@
 """From the folder of a run that died to its record, status `crashed`.
 
-What the folder does not tell is left out; nothing is invented. The end of the run is the time of
+What the folder does not hold is left out; nothing is invented. The end of the run is the time of
 its last episode.
 """
 
@@ -73,7 +73,7 @@ def _run(folder: str, id: str) -> RunInfo:
         doc = RUN.current(parse(load(path)[0], path), path)
     except FileNotFoundError:
         raise StorageError(
-            "missing: the run died before it was told what it is", file=path, hint=f"qn-exp rm {id}"
+            "missing: the run died before it was written", file=path, hint=f"qn-exp rm {id}"
         ) from None
     for key in ("schema", "host", "pid"):
         doc.pop(key, None)

@@ -2,7 +2,7 @@
 
 It is asked at every use, the cheapest question first:
 
-- The folder's times tell whether a name came, went or was replaced. They are taken *before* the
+- The folder's times show whether a name was added, removed or replaced. They are taken *before* the
   folder is listed; both mtime and ctime count; and times younger than two seconds are not trusted,
   for a change in the same tick would leave them alone.
 - An edit in place leaves the folder alone. So the rows to be printed are looked at each time, and
@@ -104,7 +104,7 @@ class Sync:
     def _check_all(
         self, fresh: bool, progress: Callable[[int, int], None] | None
     ) -> tuple[bool, set[str]]:
-        """Compares every file with its entry; tells whether any has vanished, and all names."""
+        """Compares every file with its entry; returns whether any has vanished, and all names."""
         known = self._known()
         recorded = set(known)
         todo: list[str] = []
@@ -180,7 +180,7 @@ class Sync:
                 self._survey(name, known.get(name), None)
 
     def _check_active(self) -> None:
-        """Looks how the runs stand that were going on, or that nobody could tell."""
+        """Updates the status of runs that were running or unknown."""
         active = list(self._entries("WHERE kind = 1"))
         if not active:
             return
@@ -210,7 +210,7 @@ class Sync:
         last = rows[-1][0] if len(rows) == ROLLING else 0
         if last != cursor and self.writable:
             try:
-                # Nothing depends on it, so it waits for nobody and is not synced.
+                # Nothing depends on it, so it does not wait for other processes and is not synced.
                 self.db.execute("PRAGMA busy_timeout = 0")
                 self.db.execute("PRAGMA journal_mode = TRUNCATE")
                 self.db.execute("PRAGMA synchronous = OFF")

@@ -66,7 +66,7 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
         size = stamp = -1
     about, problem = _about(folder, id)
     if about is None and size < 0:
-        # Reserved an instant ago, or never a run: labels of a record that came from elsewhere.
+        # Reserved an instant ago, or never a run: labels of a record that was imported.
         if not _young(folder) or exists(join(folder, "labels.json")):
             return None
         about = {}
@@ -122,7 +122,7 @@ def status_now(experiments: str, id: str) -> str | None:
 
 
 def host_of(experiments: str, id: str) -> str | None:
-    """The host that started a run, as far as its folder tells."""
+    """The host that started a run, if its folder names it."""
     about, _ = _about(paths.run_folder(experiments, id), id)
     return None if about is None else about.get("host")
 
@@ -191,7 +191,7 @@ def _alive(pid: object) -> bool:
 
 
 def _when(id: str, folder: str) -> str:
-    """The start that an id tells, or else its folder."""
+    """The start according to the id, or else to its folder."""
     found = re.match(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", id)
     if found:
         return "{}-{}-{}T{}:{}:{}.000000Z".format(*found.groups())
@@ -204,7 +204,7 @@ def _when(id: str, folder: str) -> str:
 
 
 def _results(path: str, size: int) -> dict[str, Any]:
-    """What a glance at a journal tells; `show` and `recover` read it line by line."""
+    """What the end of a journal shows; `show` and `recover` read it line by line."""
     if size <= 0:
         return {"episodes": 0}
     if size > GLANCE:

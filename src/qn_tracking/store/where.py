@@ -271,7 +271,7 @@ def _unquoted(token: str) -> str:
 class Column:
     """Where the index keeps a field: a table, and the SQL of the value in it.
 
-    `raw` is the same as JSON where that tells true from 1; a plain column holds no true.
+    `raw` is the same as JSON where that distinguishes true from 1; a plain column holds no true.
     """
 
     __slots__ = ("expression", "kind", "table")
@@ -283,7 +283,7 @@ class Column:
 
 
 def paths(tree: Node) -> Iterator[Path]:
-    """The paths of all fields that an expression speaks of."""
+    """The paths of all fields in an expression."""
     if tree[0] in ("and", "or"):
         for part in tree[1]:
             yield from paths(part)

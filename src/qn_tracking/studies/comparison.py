@@ -194,7 +194,7 @@ def alike(docs: Sequence[Doc], kind: str) -> list[list[int]]:
 class Value:
     """A metric of one experiment; for a rate, what its episodes count to, with Wilson's interval.
 
-    The interval speaks of this run's episodes only.
+    The interval is about this run's episodes only.
     """
 
     __slots__ = ("episodes", "high", "low", "successes", "value")
