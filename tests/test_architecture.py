@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from string import Template
@@ -46,7 +47,8 @@ LAYERS = (
     ("builtin", "nematode"),
     ("tracking.manager", "reproduce"),
     ("tracking.runner",),
-    ("studies.remote",),
+    ("studies.remote", "studies.plan"),
+    ("studies.declare", "studies.execute"),
     ("api",),
     ("cli", "testing"),
     ("plugin",),
@@ -131,6 +133,42 @@ def test_a_plugin_imports_only_public_names(path: Path) -> None:
                 continue
             assert node.module in public, f"{path.name} imports {node.module}"
             assert {one.name for one in node.names} <= {*public[node.module]}
+
+
+def _command_plugins() -> list[tuple[Path, str]]:
+    """The sources of each plugin that adds commands, and its entry point."""
+    found = []
+    for path in sorted((ROOT.parents[1] / "plugins").glob("*/pyproject.toml")):
+        points = tomllib.loads(path.read_text())["project"]["entry-points"]["qn_tracking"]
+        found += [
+            (path.parent / "src", point)
+            for name, point in points.items()
+            if name.startswith("command.")
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "point"), _command_plugins(), ids=lambda value: str(value)[-30:]
+)
+def test_commands_of_a_plugin_need_no_command_of_ours(
+    source: Path, point: str, tmp_path: Path
+) -> None:
+    """They register, and add their arguments, without a module of `cli` but the shared pieces."""
+    module, _, name = point.partition(":")
+    loaded = _loaded(
+        f"import sys; sys.path.insert(0, {str(source)!r})\n"
+        f"from {module} import {name}\n"
+        "from argparse import ArgumentParser\n"
+        "class Commands:\n"
+        "    def add(self, program, name, *, help, arguments, run):\n"
+        "        arguments(ArgumentParser(prog=f'{program} {name}'))\n"
+        f"{name}().register_commands(Commands())",
+        tmp_path,
+    )
+    assert module in loaded
+    ours = {name for name in loaded if name.startswith("qn_tracking.cli.")}
+    assert ours <= {"qn_tracking.cli.options", "qn_tracking.cli.output"}
 
 
 _NAMES = dict.fromkeys(("name", "module", "short", "kind"), "name")

@@ -220,11 +220,40 @@ def test_the_loop_of_the_readme_works(project: Path, capfd: pytest.CaptureFixtur
     assert (project / "experiments" / f"{capfd.readouterr().out.strip()}.json").exists()
 
 
+NOTEBOOK = (DOCS / "notebook.md").read_text(encoding="utf-8")
+
+
+def run_notebook(*names: str) -> None:
+    """Runs blocks of the page about notebooks, in their order, as one program."""
+    variables: dict[str, object] = {}
+    pattern = r"<!-- tested: notebook (\w+) -->\n```python\n(.*?)```"
+    for name, code in re.findall(pattern, NOTEBOOK, re.DOTALL):
+        if name.isdigit() or name in names:
+            exec(compile(code, f"notebook {name}", "exec"), variables)
+
+
+def test_the_page_about_notebooks_works(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_notebook()
+    printed = capfd.readouterr().out
+    assert "11 of 15\n" in printed
+    assert "C 0.6 5 runs\n" in printed
+    assert "A is better than C in final_success_rate" in printed
+    assert printed.count("'imported'") == 15
+
+
+def test_the_tables_of_the_page_about_notebooks_work(project: Path) -> None:
+    pytest.importorskip("pandas")
+    run_notebook("pandas")
+
+
 def test_every_block_that_is_marked_as_tested_is_tested() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
     for page in OURS:
         for name in re.findall(r"<!-- tested: (.*) -->", page.read_text(encoding="utf-8")):
-            assert f'tested: {name}"' in tests or f'"{name}"' in tests, f"{page.name}: {name}"
+            known = (
+                name.startswith("notebook ") or f'tested: {name}"' in tests or f'"{name}"' in tests
+            )
+            assert known, f"{page.name}: {name}"
 
 
 def test_the_readme_has_one_command_each() -> None:

@@ -256,6 +256,43 @@ def test_two_who_label_at_once_lose_nothing(store: Path) -> None:
 # ------------------------------------------------------------------------------------------- trash
 
 
+def test_the_trash_overwrites_nothing(store: Path, qn_exp: Call) -> None:
+    id = make(store).id
+    texts = []
+    for i in range(4):
+        path = store / f"{id}.json"
+        if not path.exists():
+            shutil.copy(store.parent / "kept.json", path)
+        shutil.copy(path, store.parent / "kept.json")
+        path.write_text(path.read_text() + "\n" * i)
+        texts.append(path.read_text())
+        assert qn_exp("rm", id)[0] == 0
+        if i == 2:  # the slots are 1, 2, 3; without the second, the next is 4 all the same
+            shutil.rmtree(store / ".trash" / f"{id}~2")
+    kept = [path.read_text() for path in sorted((store / ".trash").glob("*/record.json"))]
+    assert sorted(kept) == sorted([texts[0], texts[2], texts[3]])
+    assert qn_exp("restore", id)[0] == 0
+    assert (store / f"{id}.json").read_text() == texts[3]
+
+
+def test_a_study_and_a_mistyped_id_are_explained(store: Path, qn_exp: Call) -> None:
+    id = make(store).id
+    (store / "studies" / "20261126T000000Z-abcdabcd").mkdir(parents=True)
+    code, _, err = qn_exp("show", "20261126T000000Z-abcdabcd")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is a study" in err
+    wrong = id[:-3] + ("0" if id[-3] != "0" else "1") + id[-2:]
+    assert f"did you mean {id}?" in qn_exp("show", wrong)[2]
+
+
+def test_no_two_results_of_one_name_are_shown(store: Path, qn_exp: Call) -> None:
+    out = qn_exp("show", make(store).id)[1]
+    results = out[out.index("results\n") : out.index("over the run")].splitlines()[1:]
+    names = [line[2 : line.index("  ", 3)] for line in results if line.startswith("  ")]
+    assert {"total steps", "steps"} <= set(names)
+    assert len(names) == len(set(names))
+
+
 def test_rm_and_restore(store: Path, qn_exp: Call) -> None:
     first, second = make(store, 1), make(store, 2)
     before = {

@@ -64,6 +64,18 @@ def test_runs_as_csv(store: list[str], qn_exp: Program) -> None:
     assert json.loads(rows[0]["results.curve"]) == [0.0, 1.0, 1.0]
 
 
+def test_names_with_dots_have_columns_of_their_own(project: Path, qn_exp: Program) -> None:
+    _run({"a.b": 1, "a": {"b": 2, "": 3}, 'q"': 4})
+    (row,) = csv.DictReader(io.StringIO(qn_exp("export", "--format", "csv").stdout, newline=""))
+    data = {name: value for name, value in row.items() if name.startswith("config.data.")}
+    assert data == {
+        'config.data."a.b"': "1",
+        "config.data.a.b": "2",
+        'config.data.a.""': "3",
+        'config.data."q"""': "4",
+    }
+
+
 def test_episodes_as_csv_and_json_lines(store: list[str], qn_exp: Program) -> None:
     done = qn_exp("export", "--format", "csv", "--rows", "episodes", store[1])
     rows = list(csv.DictReader(io.StringIO(done.stdout, newline="")))

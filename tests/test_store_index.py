@@ -12,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from qn_tracking import Subject, track
 from qn_tracking.cli import exp
 from qn_tracking.errors import QnError
+from qn_tracking.ids import microseconds
 from qn_tracking.records.model import Experiment
+from qn_tracking.store import fields
+from qn_tracking.store.filters import moment
+from qn_tracking.store.index import consult
 
 Call = Callable[..., "tuple[int, str, str]"]
 
@@ -542,3 +547,97 @@ def test_a_closed_pipe_is_a_quiet_end(store: Path) -> None:
         ["sh", "-c", command], cwd=store.parent, capture_output=True, text=True, check=True
     )
     assert (done.stdout[:1], done.stderr) == ("{", "")
+
+
+# ------------------------------------------------------------------------------------------- times
+
+
+FUTURE = ("2300-01-01", "9999-12-31T23:59")
+
+
+@pytest.mark.parametrize("far", [*FUTURE, "0001-01-01", "99999w"])
+def test_a_time_may_be_as_far_away_as_a_date_can_be(store: Path, qn_exp: Call, far: str) -> None:
+    id = make(store).id
+    for option in ("--since", "--until"):
+        code, out, err = qn_exp("list", option, far)
+        assert (code, err) == (0, "")
+        assert (id in out) == ((far in FUTURE) == (option == "--until"))
+
+
+@pytest.mark.parametrize(
+    ("end", "included"),
+    [
+        ("2026-11-25", "2026-11-25T23:59:59.9"),
+        ("2026-11-25T22", "2026-11-25T22:59:59.9"),
+        ("2026-11-25T22Z", "2026-11-25T22:59:59.9"),
+        ("2026-11-25T23+01:00", "2026-11-25T22:59:59.9"),
+        ("20261125T22", "2026-11-25T22:59:59.9"),
+        ("2026-11-25T22:15", "2026-11-25T22:15:59.9"),
+        ("2026-11-25 22:15", "2026-11-25T22:15:59.9"),
+        ("2026-11-25T22:15:30", "2026-11-25T22:15:30.9"),
+        ("2026-11-25T22:15:30.5", "2026-11-25T22:15:30.500000"),
+    ],
+)
+def test_an_end_is_the_whole_day_hour_or_minute_that_is_given(end: str, included: str) -> None:
+    last = microseconds(included)
+    assert last < moment(end, end=True) <= last + 100_000
+    assert moment(end) <= last
+
+
+# ----------------------------------------------------------------------------------------- columns
+
+
+def test_columns_are_chosen_by_name(store: Path, qn_exp: Call) -> None:
+    made = make(store, seed=3)
+    code, out, _ = qn_exp("list", "--columns", "seed,loss,brain.config.gamma,final,id")
+    assert code == 0
+    head, row = (line.split() for line in out.splitlines()[1:])
+    assert head == ["SEED", "LOSS", "BRAIN.CONFIG.GAMMA", "FINAL", "ID"]
+    assert (row[0], row[2:]) == ("3", ["0.9", "50%", made.id])
+    (listed,) = json.loads(qn_exp("list", "--json", "--columns", "id,config.brain.*")[1])[
+        "experiments"
+    ]
+    assert listed == {"id": made.id, "brain.config.gamma": 0.9, "brain.name": "mlp"}
+    for wrong, hint in (("sed", "did you mean seed?"), ("gama", "brain.config.gamma")):
+        code, _, err = qn_exp("list", "--columns", wrong)
+        assert (code, err.count("\n")) == (2, 1)
+        assert hint in err
+
+
+def test_every_field_of_the_index_can_be_a_column_and_sorted_by(store: Path, qn_exp: Call) -> None:
+    make(store)
+    for field in fields.FIELDS:
+        code, out, err = qn_exp("list", "--columns", field.name)
+        assert (code, err) == (0, ""), field.name
+        assert field.title in out
+        assert (qn_exp("list", "--sort", field.name)[0] == 0) or not field.sortable
+
+
+def test_the_fields_of_a_record_are_learned_from_the_records(store: Path, qn_exp: Call) -> None:
+    """No list of the fields of a record has to be kept beside the record itself."""
+    made = make(store)
+    (doc,) = json.loads(qn_exp("list", "--json")[1])["experiments"]
+    names = [a.name for a in attrs.fields(Experiment) if a.metadata.get("stored", True)]
+    assert [name for name in doc if name not in ("path", "labels")] == names
+    found = consult(str(store), lambda index: index.record)
+    assert found == set(names)
+    assert consult(str(store), lambda index: index.resolve(("gamma",)))[:2] == ("config", "data")
+    assert made.id
+
+
+# ------------------------------------------------------------------------------------------- words
+
+
+def test_text_that_is_not_unicode_is_one_line(store: Path, qn_exp: Call) -> None:
+    make(store)
+    for option in ("--tag", "--env-type", "--config", "--where", "--since", "--sort", "--columns"):
+        code, _, err = qn_exp("list", option, "\udcff")
+        assert (code, err.count("\n")) == (2, 1), option
+
+
+def test_one_of_a_thing_is_no_plural(store: Path, qn_exp: Call) -> None:
+    make(store, episodes=1)
+    assert qn_exp("list")[1].startswith("1 experiment in experiments\n")
+    assert qn_exp("list", "--seed", "9")[1].startswith("0 of 1 experiment in experiments")
+    assert qn_exp("fsck")[1] == "no faults in 1 record, 1 journal, 1 episode\n"
+    assert "there is 1 experiment" in qn_exp("show", "@2")[2]

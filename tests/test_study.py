@@ -117,11 +117,13 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(qn_run: Program) -
 
 
 SLOW = """
-import time
+import os, time
 from qn_tracking import hookimpl
 class Sink:
     @hookimpl
-    def episode_end(self, episode): time.sleep(0.02)
+    def episode_end(self, episode):
+        time.sleep(0.02)
+        while os.path.exists("hold"): time.sleep(0.02)
 """
 
 
@@ -147,7 +149,9 @@ def digests_of(folder: str) -> list[Any]:
 
 def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
     process = slow_study()
+    Path("hold").touch()
     done = qn_run("--resume", study()["id"])
+    Path("hold").unlink()
     assert done.returncode == 4
     assert "is being run by another process" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -246,12 +250,12 @@ def test_a_study_of_before_that_or_whose_file_is_gone_goes_on(
     [
         (["--resume", "nope"], "no study nope"),
         (["--resume", "../x"], "is not an id"),
-        (["small.yml", "--resume", "x"], "--resume goes with no configuration"),
-        (["--resume", "x", "--seed", "4"], "--seed goes with no --resume"),
-        (["--resume", "x", "--set", "a=1"], "--set goes with no --resume"),
-        (["small.yml", "--jobs", "2"], "--jobs goes with --n-seeds"),
+        (["small.yml", "--resume", "x"], "--resume cannot be combined with a configuration"),
+        (["--resume", "x", "--seed", "4"], "--seed cannot be combined with --resume"),
+        (["--resume", "x", "--set", "a=1"], "--set cannot be combined with --resume"),
+        (["small.yml", "--jobs", "2"], "--jobs needs --n-seeds or --seeds"),
         (["small.yml", "--n-seeds", "0"], "expected a whole number from 1"),
-        (["small.yml", "--n-seeds", "1000"], "--n-seeds 1000: at most 999"),
+        (["small.yml", "--n-seeds", "1000"], "--n-seeds: 1000: expected 1 to 999"),
         (["nope.yml", "--n-seeds", "2"], "nope.yml: no such file"),
     ],
 )

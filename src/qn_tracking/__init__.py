@@ -17,8 +17,21 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from typing import Any
 
+    __version__: str
+
     from qn_tracking.api.experiments import Experiments as Experiments
     from qn_tracking.api.leaderboard import Leaderboard as Leaderboard
+    from qn_tracking.api.run import run as run
+    from qn_tracking.api.study import Study as Study
+    from qn_tracking.errors import (
+        ConfigError as ConfigError,
+        PluginError as PluginError,
+        PluginSetupError as PluginSetupError,
+        QnError as QnError,
+        StorageError as StorageError,
+        UnsupportedError as UnsupportedError,
+        UsageError as UsageError,
+    )
     from qn_tracking.records.model import (
         Attachment as Attachment,
         Config as Config,
@@ -40,8 +53,22 @@ _HOME = {
     "make_manager": "tracking.manager",
     "track": "tracking.manager",
     "Recorder": "tracking.recorder",
+    "Study": "api.study",
+    "run": "api.run",
     **dict.fromkeys(
         ("Attachment", "Config", "Episode", "Experiment", "RunInfo", "Subject"), "records.model"
+    ),
+    **dict.fromkeys(
+        (
+            "ConfigError",
+            "PluginError",
+            "PluginSetupError",
+            "QnError",
+            "StorageError",
+            "UnsupportedError",
+            "UsageError",
+        ),
+        "errors",
     ),
 }
 __all__ = sorted(_HOME)
@@ -50,4 +77,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"qn_tracking.{_HOME[name]}"), name)
+    if name == "__version__":
+        from qn_tracking.tracking.installed import version
+
+        return version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

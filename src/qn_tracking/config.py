@@ -132,11 +132,18 @@ def from_mapping(data: Any, overrides: Sequence[str] = ()) -> Config:
     return _config(checked, label, raw.decode(), digest(raw), None, changes)
 
 
-def as_config(source: Any) -> Config:
-    """A `Config` from whatever a host has: one already, a mapping, a path or a shipped name."""
+def as_config(source: Any, overrides: Sequence[str] = ()) -> Config:
+    """A `Config` from whatever a host has: one already, a mapping, a path or a shipped name.
+
+    `overrides` are `dotted.field=VALUE` with VALUE in YAML.
+    """
     if isinstance(source, Config):
+        if overrides:
+            raise UsageError("overrides: the configuration has been read already")
         return source
-    return load(source) if isinstance(source, (str, os.PathLike)) else from_mapping(source)
+    if isinstance(source, (str, os.PathLike)):
+        return load(source, overrides)
+    return from_mapping(source, overrides)
 
 
 def digest_of(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Runs that are heard, loops without a wrapper, and the installed programs."""
+"""Recorders, loops without a wrapper, and the installed programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qn_tracking import Episode, Recorder, hookimpl, make_manager
 BIN = Path(sys.executable).parent
 
 
-class Heard:
+class Recorded:
     """A sink that keeps its episodes."""
 
     def __init__(self) -> None:
@@ -29,18 +29,18 @@ class Heard:
     def episode_end(self, episode: Episode) -> None:
         self.episodes.append(episode)
 
-    def told(self, *names: str) -> list[tuple[Any, ...]]:
+    def values(self, *names: str) -> list[tuple[Any, ...]]:
         return [tuple(getattr(one, name) for name in names) for one in self.episodes]
 
 
 @contextmanager
-def _recording() -> Iterator[tuple[Recorder, Heard]]:
-    """A real recorder, and what a sink of it hears."""
-    heard, manager = Heard(), make_manager()
-    manager.register(heard, name="heard")
-    options = {"warn": heard.warnings.append, "name_slow": False}
+def _recording() -> Iterator[tuple[Recorder, Recorded]]:
+    """A real recorder, and a sink with its episodes and warnings."""
+    recorded, manager = Recorded(), make_manager()
+    manager.register(recorded, name="recorded")
+    options = {"warn": recorded.warnings.append, "name_slow": False}
     with Recorder({"a": 1}, manager=manager, command=["test"], **options) as run:
-        yield run, heard
+        yield run, recorded
 
 
 def _play(
@@ -61,7 +61,7 @@ def _play(
 
 @pytest.fixture
 def recording() -> Callable[[], Any]:
-    """`with recording() as (run, heard)`."""
+    """`with recording() as (run, recorded)`."""
     return _recording
 
 

@@ -36,11 +36,11 @@ def episode(recording: Any) -> Any:
     """Plays an episode of one step; how it is recorded."""
 
     def play_one(reward: Any = 1.0, said: dict[str, Any] | None = None, **options: Any) -> Any:
-        with recording() as (run, heard):
+        with recording() as (run, recorded):
             env = TrackEpisodes(Scripted((reward, True, False, said or {})), run, **options)
             env.reset()
             env.step(0)
-        (one,) = heard.episodes
+        (one,) = recorded.episodes
         return one
 
     return play_one
@@ -50,18 +50,18 @@ def episode(recording: Any) -> Any:
 def test_it_records_what_a_loop_without_it_counts(id: str, recording: Any, play: Any) -> None:
     kwargs = {"is_slippery": True} if id == "FrozenLake-v1" else {}
     bare = play(gymnasium.make(id, **kwargs), range(20))
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(gymnasium.make(id, **kwargs), run)
         assert play(env, range(20)) == bare
-    assert heard.told("steps", "reward", "termination") == bare
-    assert heard.told("seed") == [(seed,) for seed in range(20)]
-    assert [len(one.metrics) for one in heard.episodes] == [0] * 20
+    assert recorded.values("steps", "reward", "termination") == bare
+    assert recorded.values("seed") == [(seed,) for seed in range(20)]
+    assert [len(one.metrics) for one in recorded.episodes] == [0] * 20
 
 
 def test_observations_rewards_and_infos_pass_as_they_are(recording: Any) -> None:
     info = {"is_success": True, "x": 1.0}
     inner = Scripted((np.float32(0.1), False, False, info), (2, True, False, info))
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(inner, run, info=["x"])
         assert env.reset(seed=5, options={"a": 1}) == (0, {})
         first = env.step(0)
@@ -71,7 +71,7 @@ def test_observations_rewards_and_infos_pass_as_they_are(recording: Any) -> None
         assert env.step(1)[1] == 2
     assert info == {"is_success": True, "x": 1.0}
     assert env.unwrapped is inner
-    assert heard.told("reward", "steps") == [(float(np.float32(0.1)) + 2, 2)]
+    assert recorded.values("reward", "steps") == [(float(np.float32(0.1)) + 2, 2)]
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_observations_rewards_and_infos_pass_as_they_are(recording: Any) -> None
     [(True, False, "terminated"), (False, True, "truncated"), (True, True, "terminated")],
 )
 def test_how_it_ended(ended: bool, cut: bool, said: str, recording: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(Scripted((1.0, ended, cut, {})), run)
         env.reset()
         env.step(0)
-    assert heard.told("termination") == [(said,)]
+    assert recorded.values("termination") == [(said,)]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_host_may_say_what_a_success_is(episode: Any) -> None:
 
 def test_chosen_infos_become_metrics_under_the_names_of_the_host(recording: Any) -> None:
     info = {"x_position": np.float64(2.5), "laps": 3, "other": "text"}
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(
             Scripted((1.0, True, False, info)), run, info={"x_position": "x", "absent": "absent"}
         )
@@ -129,20 +129,20 @@ def test_chosen_infos_become_metrics_under_the_names_of_the_host(recording: Any)
         env = TrackEpisodes(Scripted((1.0, True, False, info)), run, info=["laps"])
         env.reset()
         env.step(0)
-    assert heard.told("metrics") == [({"x": 2.5},), ({"laps": 3.0},)]
+    assert recorded.values("metrics") == [({"x": 2.5},), ({"laps": 3.0},)]
 
 
 def test_an_info_that_is_no_number_stops_the_loop_naming_it(recording: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(Scripted((1.0, True, False, {"a": "text"})), run, info=["a"])
         env.reset()
         with pytest.raises(TypeError, match="^a: expected a number, got str"):
             env.step(0)
-    assert heard.episodes == []
+    assert recorded.episodes == []
 
 
 def test_an_episode_that_is_cut_short_is_not_recorded(recording: Any, play: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(gymnasium.make("CartPole-v1"), run)
         env.reset(seed=1)  # nothing was done: nothing is lost
         for _ in range(2):
@@ -155,35 +155,35 @@ def test_an_episode_that_is_cut_short_is_not_recorded(recording: Any, play: Any)
         env.reset()
         env.step(0)
         env.close()
-    assert heard.told("seed") == [(3,)]
-    assert heard.warnings == [
+    assert recorded.values("seed") == [(3,)]
+    assert recorded.warnings == [
         "reset() after 2 steps: an episode without an end is not recorded (one warning)"
     ]
 
 
 def test_steps_after_the_end_belong_to_no_episode(recording: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(Scripted((1.0, True, False, {}), (1.0, True, False, {})), run)
         env.step(0)  # and those before the first reset
         env.reset()
         env.step(0)
         env.step(0)
-    assert heard.told("steps", "reward") == [(1, 1.0)]
+    assert recorded.values("steps", "reward") == [(1, 1.0)]
 
 
 def test_the_seed_is_of_the_episode_that_it_was_given_for(recording: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         env = TrackEpisodes(Scripted((1.0, True, False, {})), run)
         for seed in (7, None, np.int64(8)):
             env.reset(seed=seed)  # type: ignore[arg-type]
             env.step(0)
         with pytest.raises(UsageError, match="seed 9007199254740992 cannot be recorded"):
             env.reset(seed=2**53)
-    assert heard.told("seed") == [(7,), (None,), (8,)]
+    assert recorded.values("seed") == [(7,), (None,), (8,)]
 
 
 def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         inner = TimeLimit(gymnasium.make("CartPole-v1").unwrapped, 5)
         env = RecordEpisodeStatistics(TrackEpisodes(inner, run))
         assert [steps for steps, *_ in play(env, range(3))] == [5, 5, 5]
@@ -195,7 +195,7 @@ def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
             UsageError, match=r"TrackEpisodes cannot be put around Autoreset \(put it inside"
         ):
             TrackEpisodes(TimeLimit(Autoreset(inner), 9), run)
-    assert heard.told("steps", "termination") == [(5, "truncated")] * 5
+    assert recorded.values("steps", "termination") == [(5, "truncated")] * 5
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import sys
 import pytest
 
 INSIDE = """
-with generators.lent():
+with generators.active():
     import torch
     torch.manual_seed(5)
     drawn = [torch.rand(1).item()]
 torch.manual_seed(6)
 theirs = torch.get_rng_state()
-with generators.lent():
+with generators.active():
     assert torch.get_num_threads() == 1
     drawn.append(torch.rand(1).item())
 assert torch.equal(torch.get_rng_state(), theirs)
@@ -23,12 +23,12 @@ assert drawn == [torch.rand(1).item(), torch.rand(1).item()]
 """
 
 BETWEEN = """
-with generators.lent():
+with generators.active():
     pass
 import torch
 torch.manual_seed(6)
 theirs = torch.get_rng_state()
-with generators.lent():
+with generators.active():
     torch.rand(1)
 assert torch.equal(torch.get_rng_state(), theirs)
 """

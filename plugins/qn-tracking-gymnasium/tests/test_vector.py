@@ -58,7 +58,7 @@ def test_each_environment_is_counted_by_itself(
         # One of i+2 steps, then of 3, then of 3 …, each step worth i+1
         return partial(Scripted, lasting(i + 2, i + 1.0), *[lasting(3, i + 1.0)] * 5)
 
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         envs = TrackVectorEpisodes(kind([make(i) for i in range(3)], autoreset_mode=mode), run)
         envs.reset()
         for _ in range(6):
@@ -66,7 +66,7 @@ def test_each_environment_is_counted_by_itself(
             if mode is AutoresetMode.DISABLED:
                 reset_by_hand(envs, result)
         envs.close()
-    told = heard.told("steps", "reward")
+    told = recorded.values("steps", "reward")
     first = [(2, 2.0), (3, 6.0), (4, 12.0)]
     if mode is AutoresetMode.NEXT_STEP:  # the resets take a step each
         assert told == [*first, (3, 3.0)]
@@ -79,14 +79,14 @@ def test_each_environment_is_counted_by_itself(
 def test_those_that_end_together_are_told_by_index(
     kind: Any, mode: AutoresetMode, recording: Any
 ) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         scripts = [partial(Scripted, lasting(2, float(i)), lasting(9)) for i in range(5)]
         envs = TrackVectorEpisodes(kind(scripts, autoreset_mode=mode), run)
         envs.reset(seed=100)
         envs.step(np.zeros(5, dtype=int))
         envs.step(np.zeros(5, dtype=int))
         envs.close()
-    assert heard.told("reward", "seed") == [(2.0 * i, 100 + i) for i in range(5)]
+    assert recorded.values("reward", "seed") == [(2.0 * i, 100 + i) for i in range(5)]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -94,7 +94,7 @@ def test_those_that_end_together_are_told_by_index(
 def test_success_and_metrics_are_of_the_last_step_of_their_environment(
     kind: Any, mode: AutoresetMode, recording: Any
 ) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         scripts = [
             partial(Scripted, lasting(2, is_success=True, x=1.5, deep={"y": 1}), lasting(9)),
             partial(Scripted, lasting(3, is_success=False, x=2.5), lasting(9)),
@@ -109,7 +109,7 @@ def test_success_and_metrics_are_of_the_last_step_of_their_environment(
             if mode is AutoresetMode.DISABLED:
                 reset_by_hand(envs, result)
         envs.close()
-    assert heard.told("success", "metrics") == [
+    assert recorded.values("success", "metrics") == [
         (True, {"place": 1.5}),
         (None, {}),
         (False, {"place": 2.5}),
@@ -123,19 +123,19 @@ def test_the_first_episodes_are_those_of_single_environments(
 ) -> None:
     env = gymnasium.make("CartPole-v1")
     single = [play(env, range(seed, seed + 1), actions=seed)[0] for seed in (3, 4, 5)]
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         makers = [partial(gymnasium.make, "CartPole-v1")] * 3
         envs = TrackVectorEpisodes(kind(makers, autoreset_mode=mode), run, success=475)
         draws = [gymnasium.spaces.Discrete(2, seed=seed) for seed in (3, 4, 5)]
         envs.reset(seed=[3, 4, 5])
-        while len({one.seed for one in heard.episodes} - {None}) < 3:
+        while len({one.seed for one in recorded.episodes} - {None}) < 3:
             result = envs.step(np.array([draw.sample() for draw in draws]))
             if mode is AutoresetMode.DISABLED:
                 reset_by_hand(envs, result)
         envs.close()
-    found = {one.seed: (one.steps, one.reward, one.termination) for one in heard.episodes}
+    found = {one.seed: (one.steps, one.reward, one.termination) for one in recorded.episodes}
     assert [found[seed] for seed in (3, 4, 5)] == single
-    assert {one.success for one in heard.episodes} == {False}
+    assert {one.success for one in recorded.episodes} == {False}
 
 
 def test_what_the_vector_returns_passes_as_it_is(recording: Any) -> None:
@@ -155,7 +155,7 @@ def test_what_the_vector_returns_passes_as_it_is(recording: Any) -> None:
 
 
 def test_a_vector_that_is_made_as_one_is_counted_too(recording: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         bare = gymnasium.make_vec(
             "CartPole-v1", num_envs=4, vectorization_mode="vector_entry_point"
         )
@@ -163,12 +163,12 @@ def test_a_vector_that_is_made_as_one_is_counted_too(recording: Any) -> None:
         envs.reset(seed=1)
         for _ in range(60):
             envs.step(np.zeros(4, dtype=int))
-    assert len(heard.episodes) > 12
-    assert all(7 <= one.steps <= 12 and one.reward == one.steps for one in heard.episodes)  # type: ignore[operator]
+    assert len(recorded.episodes) > 12
+    assert all(7 <= one.steps <= 12 and one.reward == one.steps for one in recorded.episodes)  # type: ignore[operator]
 
 
 def test_a_reset_of_all_or_some_cuts_episodes_short(recording: Any) -> None:
-    with recording() as (run, heard):
+    with recording() as (run, recorded):
         scripts = [partial(Scripted, *[lasting(3)] * 5)] * 3
         made = SyncVectorEnv(scripts, autoreset_mode=AutoresetMode.DISABLED)
         envs = TrackVectorEpisodes(made, run)
@@ -180,13 +180,13 @@ def test_a_reset_of_all_or_some_cuts_episodes_short(recording: Any) -> None:
         assert options == {}
         envs.step(zeros)
         envs.step(zeros)
-        assert heard.told("seed", "steps") == [(11, 3), (12, 3)]
+        assert recorded.values("seed", "steps") == [(11, 3), (12, 3)]
         envs.reset()
         assert envs.abandoned == 2
         envs.reset(seed=1)
         assert envs.abandoned == 2
-    assert len(heard.warnings) == 1
-    assert len(heard.episodes) == 2
+    assert len(recorded.warnings) == 1
+    assert len(recorded.episodes) == 2
 
 
 def test_seeds_that_no_record_holds_are_refused(recording: Any) -> None:

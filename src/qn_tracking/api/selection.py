@@ -240,8 +240,8 @@ def expanded(
         if name in NAMES:
             yield name, NAMES[name], None
         elif name.endswith(".*"):
-            above = where.field(name[:-2])
-            above = ("config", "data") if above == ("config",) else index.resolve(above)
+            above = index.resolve(where.field(name[:-2]))
+            above = ("config", "data") if above == ("config",) else above
             stored = [path for path in index.fields() if path[: len(above)] == above]
             inner = {path[:-1] for path in stored}
             leaves = [path for path in stored if path not in inner]

@@ -102,6 +102,9 @@ def _run(experiment: Experiment, episodes: Sequence[Episode]) -> Run:
 
 
 def _study_result(study: Study, statuses: Sequence[str]) -> StudyResult:
+    if study.seed is None:
+        hint = "declare one with --n-seeds"
+        raise UsageError(f"study {study.id}: its seeds were chosen, not derived", hint=hint)
     finished = sum(status == FINISHED for status in statuses)
     failed = sum(status in ("failed", "crashed") for status in statuses)
     return StudyResult(

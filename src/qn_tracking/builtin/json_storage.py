@@ -23,8 +23,8 @@ class JsonStorage:
     before any network sink may fail.
     """
 
-    knows_what_it_has = True
-    """After an interrupt it is told again what it may not have heard."""
+    stores = True
+    """It stores the record: see `tracking.emit.storage_of`."""
 
     def __init__(self) -> None:
         self._record = ""
@@ -117,6 +117,11 @@ class JsonStorage:
         total = experiment.results.episodes
         first = "" if self._count >= total else f"first {self._count} of {total} "
         return f"the {first}episodes are in {path}"
+
+    @property
+    def path(self) -> str:
+        """Where the record is, once it is saved."""
+        return self._record
 
     @property
     def journal(self) -> str:

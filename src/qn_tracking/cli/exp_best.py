@@ -96,7 +96,7 @@ def _print(args: Namespace, found: Best) -> None:
         for one in found
     ]
     if found.columns:
-        columns = [*columns[:5], *columns_for(found.columns)]
+        columns = [*columns[:5], *columns_for(found.columns, keep=True)]
         rows = [
             [*row[:5], *cells_of(found.columns, cells)]
             for row, cells in zip(rows, found.cells, strict=True)

@@ -76,7 +76,10 @@ def run(args: Namespace) -> int:
             print("no matching experiments")
         return 0
     columns = found.columns or [(field.name, field) for field in FIELDS if field.listed]
-    print_table(columns_for(columns), [cells_of(columns, row) for row in found.cells()])
+    print_table(
+        columns_for(columns, keep=args.columns is not None),
+        [cells_of(columns, row) for row in found.cells()],
+    )
     if found.more:
         print(_clipped("more: --limit N, or 0 for all"))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.cli.output import print_error, progress, warn
-from qn_tracking.errors import QnError, StorageError, UsageError
+from qn_tracking.errors import QnError, StorageError, UsageError, storable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,3 +206,63 @@ def do_all(
             failed.append({"id": id, "error": str(error)})
             code = max(code, error.exit_code)
     return done, failed, code
+
+
+# ------------------------------------------------------------------------------ values of options
+
+
+def plugin_names(given: Sequence[str], option: str) -> list[str]:
+    """The names of plugins in `NAME,NAME` given any number of times, each once."""
+    found = [name.strip() for text in given for name in text.split(",")]
+    if not all(found):
+        raise UsageError(f"{option}: expected a name", hint="qn-run --list-plugins names them")
+    return list(dict.fromkeys(found))
+
+
+def tags(given: Sequence[str]) -> dict[str, str]:
+    """The tags that `--tag KEY=VALUE`, given any number of times, means."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--tag {text}: expected KEY=VALUE")
+        if key in found:
+            raise UsageError(f"--tag {key}: given twice")
+        found[storable(key)] = storable(value)
+    return found
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as a type of argparse."""
+    return _whole(text, 1)
+
+
+def seed_number(text: str) -> int:
+    """A whole number from 0, as a type of argparse."""
+    return _whole(text, 0)
+
+
+def seed_list(text: str) -> list[int]:
+    """`42-49,60` as numbers: ranges include both ends, and no seed is given twice."""
+    from argparse import ArgumentTypeError
+
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        low = seed_number(first)
+        high = seed_number(last) if dash else low
+        if not low <= high < low + 999 or len(seeds) + high - low >= 999:
+            raise ArgumentTypeError(f"{part!r}: expected a range upward, of at most 999 seeds")
+        seeds.extend(range(low, high + 1))
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    if twice is not None:
+        raise ArgumentTypeError(f"{twice} is given twice")
+    return seeds
+
+
+def _whole(text: str, least: int) -> int:
+    from argparse import ArgumentTypeError
+
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) < 2**53:
+        raise ArgumentTypeError(f"expected a whole number from {least}, below 2**53, got {text!r}")
+    return int(text)

@@ -112,18 +112,22 @@ _COLOURS = {"failed": "31", "crashed": "31", "interrupted": "33", "unknown": "33
 SPARK = 12
 
 
-def columns_for(fields: Sequence[tuple[str, Field | None]]) -> list[Column]:
-    """The columns of a table of fields of the index, and of other stored fields."""
+def columns_for(fields: Sequence[tuple[str, Field | None]], *, keep: bool = False) -> list[Column]:
+    """The columns of a table of fields of the index, and of other stored fields.
+
+    With `keep`, a column without any value is shown as well.
+    """
     from qn_tracking.render.table import Column, coloured
 
     return [
-        Column(name.upper(), least=6, drop=20)
+        Column(name.upper(), least=6, drop=20, keep=keep)
         if field is None
         else Column(
             field.title,
             least=field.least,
             right=field.right,
             drop=field.drop,
+            keep=keep,
             style=_coloured if field.show == "status" and coloured() else None,
         )
         for name, field in fields

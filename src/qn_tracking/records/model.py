@@ -201,11 +201,12 @@ class Artifact:
 
 @frozen(kw_only=True)
 class Failure:
-    """A plugin that raised in one of its hooks."""
+    """A plugin that raised in one of its hooks; `storage`: the one that stores the record."""
 
     plugin: str
     hook: str
     error: str
+    storage: bool = False
 
 
 @frozen(kw_only=True)

@@ -92,7 +92,23 @@ def _renaming(names: Mapping[str, str], **parts: Mapping[str, str]) -> Upgrade:
 _SESSIONS = {"sessions": "runs"}
 _RUN_2 = _renaming({"runs": "episodes", "campaign": "study"})
 
-RECORD = Schema("record", 2, {1: _RUN_2})
+
+def _record_2(doc: Doc) -> Doc:
+    """Marks the failures of what stored the record, which version 1 knew by its name."""
+    doc = _RUN_2(doc)
+    failures = doc.get("failures")
+    if type(failures) is not list or not failures:
+        return doc
+    marked = [
+        {**one, "storage": True}
+        if type(one) is dict and one.get("plugin") == "json_storage"
+        else one
+        for one in failures
+    ]
+    return {**doc, "failures": marked}
+
+
+RECORD = Schema("record", 2, {1: _record_2})
 RUN = Schema("run", 2, {1: _RUN_2}, unnumbered=1)
 STUDY = Schema("study", 2, {1: _renaming({"sessions": "runs", "runs": "episodes"})})
 SUBMISSION = Schema(

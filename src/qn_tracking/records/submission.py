@@ -39,7 +39,7 @@ class Study:
     created: str
     runs: int
     episodes: int
-    seed: int
+    seed: int | None
     seeds: tuple[int, ...]
     config: Config
     text: str = field(repr=False)

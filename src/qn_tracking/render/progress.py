@@ -42,9 +42,14 @@ class Display:
         self.live = not silent and is_terminal(self._stream)
         self._silent = silent or (not self.live and not plain)
         self._pause = REDRAW_SECONDS if self.live else LINE_SECONDS
-        self.began = perf_counter()
-        self._next = self.began + (delay if self.live else LINE_SECONDS)
+        self._delay = delay if self.live else LINE_SECONDS
         self._drawn = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Counts the seconds from now on."""
+        self._began = perf_counter()
+        self._next = self._began + self._delay
 
     def __enter__(self) -> Self:
         return self
@@ -59,8 +64,8 @@ class Display:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the display was made."""
-        return perf_counter() - self.began
+        """Seconds since the display was made, or restarted."""
+        return perf_counter() - self._began
 
     def __call__(self, line: str | Callable[[], str]) -> None:
         """Shows the line, unless the last one was drawn a moment ago."""

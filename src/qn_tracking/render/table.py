@@ -15,9 +15,11 @@ GAP = 2
 
 
 class Column:
-    """A column: its title, how narrow it may get, and how soon it is left out (0 never)."""
+    """A column: its title, how narrow it may get, and how soon it is left out (0 never);
+    one to `keep` stays if all of its cells are empty.
+    """
 
-    __slots__ = ("drop", "least", "right", "style", "title")
+    __slots__ = ("drop", "keep", "least", "right", "style", "title")
 
     def __init__(
         self,
@@ -26,12 +28,14 @@ class Column:
         least: int | None = None,
         right: bool = False,
         drop: int = 0,
+        keep: bool = False,
         style: Callable[[str], str] | None = None,
     ) -> None:
         self.title = title
         self.least = least
         self.right = right
         self.drop = drop
+        self.keep = keep
         self.style = style
 
 
@@ -62,7 +66,9 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: i
     are omitted, and then the first one is cut. A column whose cells are all empty is always
     omitted.
     """
-    kept = [i for i, c in enumerate(columns) if c.drop == 0 or any(row[i] for row in rows)]
+    kept = [
+        i for i, c in enumerate(columns) if c.drop == 0 or c.keep or any(row[i] for row in rows)
+    ]
     widths = {i: max([width(columns[i].title), *(width(row[i]) for row in rows)]) for i in kept}
     if available:
         while (over := _total(widths) - available) > 0:

@@ -290,7 +290,7 @@ def _same_journal(record: Experiment, folder: str) -> bool:
     """Whether the journal gives the digests of the record, as far as it should: a record without
     digests cannot tell, and the disk of one whose journal failed was full.
     """
-    if record.digests is None or any(f.plugin == "json_storage" for f in record.failures):
+    if record.digests is None or any(f.storage for f in record.failures):
         return True
     tally = Tally()
     try:

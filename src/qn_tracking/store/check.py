@@ -204,8 +204,7 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
         yield _fault(journal, f"a torn last line of {lines.torn} bytes", f"line {lines.count + 1}")
     recorded, found = experiment.results, tally.results()
     if found.episodes < recorded.episodes and any(
-        failure.plugin == "json_storage" and failure.hook == "episode_end"
-        for failure in experiment.failures
+        failure.storage and failure.hook == "episode_end" for failure in experiment.failures
     ):
         cause = f"holds {found.episodes} of {recorded.episodes} episodes, as the record says"
         yield Finding(level=NOTE, file=journal, cause=cause)

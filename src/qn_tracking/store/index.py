@@ -137,8 +137,15 @@ class Index:
         return self._record
 
     def resolve(self, path: Path) -> Path:
-        """From the record to a field that `where.field` has read."""
-        return resolve(path, self.record)
+        """From the record to a field that `where.field` has read.
+
+        `config.brain` is `config.data.brain`, as nothing else of a configuration has that name.
+        """
+        path = resolve(path, self.record)
+        if path[0] == "config" and len(path) > 1 and not self._has(path):
+            inner = ("config", "data", *path[1:])
+            return inner if self._has(inner) else path
+        return path
 
     def shown(self, path: Path) -> str:
         """A path as `--where` would take it."""

@@ -38,7 +38,7 @@ def check_count(experiment: Experiment, episodes: int) -> None:
     """Raises StorageError if a journal has not the episodes that its record tells of."""
     wanted = experiment.results.episodes
     # A journal whose disk was full is shorter, as the record says.
-    if episodes != wanted and not any(one.plugin == "json_storage" for one in experiment.failures):
+    if episodes != wanted and not any(one.storage for one in experiment.failures):
         raise StorageError(
             f"its record has {wanted:,} episodes, its journal {episodes:,}",
             file=experiment.id,

@@ -35,7 +35,8 @@ def resolve(experiments: str, text: str, *, warn: Callable[[str], None] | None =
             experiments, lambda index: (index.newest(number), index.total()), warn=warn
         )
         if found is None:
-            raise UsageError(f"no {text}", hint=f"there are {counted(total, 'experiment')}")
+            verb = "is" if total == 1 else "are"
+            raise UsageError(f"no {text}", hint=f"there {verb} {counted(total, 'experiment')}")
         return found
     check_id(text)
     if lexists(paths.record(experiments, text)):

@@ -274,6 +274,7 @@ def run_tasks(
     runs: int,
     here: Callable[[], Mapping[str, Any]],
     tick: Callable[[Sequence[int]], bool],
+    warn: Callable[[str], None] = warn_on_stderr,
 ) -> list[Outcome]:
     """Runs runs on an executor, at most `jobs` at a time, and writes them down as they arrive.
 
@@ -337,5 +338,5 @@ def run_tasks(
                 try:
                     interrupt()
                 except (Exception, SystemExit) as error:
-                    warn_on_stderr(f"the executor cannot tell its runs: {describe(error)}")
+                    warn(f"the executor cannot stop its runs: {describe(error)}")
     return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]

@@ -1,8 +1,8 @@
-"""Calling hooks with failures isolated: loud at the start, quarantined in the middle, all reached
-at the end.
+"""Calls the hooks of a run, and isolates plugins that fail.
 
-pluggy stops at the first plugin that raises and does not say which; so the implementations are
-taken from it once per run and called one by one.
+A plugin that fails at the start stops the run; one that fails later is not called again until the
+end; at the end all are called. pluggy stops at the first plugin that raises, and does not report
+which one it was. So the implementations are taken from it once for each run and called one by one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from qn_tracking.records.model import Episode, Experiment, Failure, PluginUse, R
 
 SLOW_SHARE = 0.05
 SLOW_SECONDS = 0.2
-"""A plugin that took a larger share of a run, and longer, is named at its end. Of a run that is
-over at once, what a disk takes to make its record safe is a large share, and nobody waits for it.
+"""A plugin that took a larger share of a run than this, and longer than this, is named at its end.
+
+In a very short run, the time that a disk needs to store the record is a large share, and harmless.
 """
 
 
@@ -40,17 +41,27 @@ class _Plugin:
     name: str
     call: Callable[..., Any]
     seconds: float = 0.0
-    # After an interrupt, one that knows what it has is told again; another hears it at most once.
-    again: int = 0
-    heard: int = -1
+    stores: bool = False
+    last: int = -1
+    """The last episode that need not be given to it again after an interrupt."""
+
+
+def storage_of(manager: PluginManager) -> Any:
+    """The plugin that stores the record, None if there is none.
+
+    It has the attribute `stores = True`, and after the end `saved`, whether the record was written,
+    `path`, where, and `journal`, where its episodes are. After an interrupt it gets the last
+    episode again, which it may have stored already.
+    """
+    return next((one for one in manager.get_plugins() if getattr(one, "stores", False)), None)
 
 
 class Emitter:
     """The plugins of one run, in the order in which they are called.
 
     `busy` is the plugin that is being called now and `since` the `perf_counter` of its call, for
-    a watchdog in another thread. Whatever a plugin raises is its failure, SystemExit too.
-    KeyboardInterrupt always passes, and what a signal handler of the host's raised.
+    a watchdog in another thread. Anything that a plugin raises is a failure of that plugin, also
+    SystemExit. KeyboardInterrupt always passes, and so does what a signal handler raised.
     """
 
     def __init__(self, manager: PluginManager, warn: Callable[[str], None]) -> None:
@@ -68,23 +79,23 @@ class Emitter:
         """The facts of every plugin, by its name.
 
         The first that raises stops the start: a QnError as it is, anything else as PluginError.
-        Only those that did start will hear the end.
+        `run_end` is called only for plugins whose `run_start` returned.
         """
         facts: dict[str, Mapping[str, Any]] = {}
         names = {plugin.name for plugin in self._start}
         started = {plugin.name for plugin in self._end} - names
         try:
             for plugin in self._start:
-                said = self._call(plugin, run, self._warn)
+                facts_of = self._call(plugin, run, self._warn)
                 started.add(plugin.name)
-                if said is not None:
-                    facts[plugin.name] = _mapping(said, plugin.name, "run_start")
+                if facts_of is not None:
+                    facts[plugin.name] = _mapping(facts_of, plugin.name, "run_start")
         except QnError:
             raise
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if _of_the_host(error):
+            if _from_a_handler(error):
                 raise
             raise PluginError(
                 describe(error), file=f"plugin {plugin.name}", field="run_start"
@@ -94,52 +105,53 @@ class Emitter:
         return facts
 
     def episode_end(self, run: RunInfo, episode: Episode, *, again: bool = False) -> None:
-        """Tells every plugin that is not quarantined; `again`, those that have not heard of it.
+        """Calls every plugin that is not quarantined.
 
-        An interrupt passes at once, the others not having heard.
+        An interrupt passes at once, before the next plugin is called. With `again`, after an
+        interrupt, only those are called that did not get this episode, and the one that stores.
         """
         since = perf_counter()
         index = episode.index
-        for plugin in self._episode:
-            if again and plugin.heard >= index:
-                continue
-            self.busy = plugin
-            self.since = since
-            plugin.heard = index - plugin.again
-            try:
-                plugin.call(run, episode)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                if _of_the_host(error):
-                    raise
-                self._quarantine(plugin, "episode_end", error)
-            now = perf_counter()
-            plugin.seconds += now - since
-            since = now
-        self.busy = None
+        try:
+            for plugin in self._episode:
+                if again and plugin.last >= index:
+                    continue
+                self.busy = plugin
+                self.since = since
+                plugin.last = index - plugin.stores
+                try:
+                    plugin.call(run, episode)
+                except BaseException as error:
+                    if isinstance(error, KeyboardInterrupt) or _from_a_handler(error):
+                        raise
+                    self._quarantine(plugin, "episode_end", error)
+                now = perf_counter()
+                plugin.seconds += now - since
+                since = now
+        finally:
+            self.busy = None
 
     def run_facts(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The last facts, by plugin; one that raises is warned of and left out."""
         facts: dict[str, Mapping[str, Any]] = {}
         for plugin in self._facts:
             try:
-                said = self._call(plugin, run)
-                if said is not None:
-                    facts[plugin.name] = _mapping(said, plugin.name, "run_facts")
+                facts_of = self._call(plugin, run)
+                if facts_of is not None:
+                    facts[plugin.name] = _mapping(facts_of, plugin.name, "run_facts")
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                if _of_the_host(error):
+                if _from_a_handler(error):
                     raise
                 self._quarantine(plugin, "run_facts", error)
         return facts
 
     def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
-        """Tells everyone who heard the start; returns the failures of this hook.
+        """Calls every plugin that has started; returns the failures of this hook.
 
-        Also where somebody interrupts one of them: the interrupt passes after the last, and what
-        had failed is said.
+        After an interrupt the others are still called; then their failures are warned of, and the
+        interrupt passes.
         """
         interrupt: BaseException | None = None
         failed: list[tuple[Failure, BaseException]] = []
@@ -149,10 +161,10 @@ class Emitter:
             except KeyboardInterrupt as error:
                 interrupt = error
             except BaseException as error:
-                if _of_the_host(error):
+                if _from_a_handler(error):
                     interrupt = error
                     continue
-                failure = Failure(plugin=plugin.name, hook="run_end", error=describe(error))
+                failure = _failure(plugin, "run_end", error)
                 failed.append((failure, error))
         if interrupt is not None:
             for failure, _ in failed:
@@ -162,7 +174,7 @@ class Emitter:
 
     @contextmanager
     def waiting_for(self, name: str) -> Iterator[None]:
-        """Says that a plugin is at work, while its pending facts are waited for."""
+        """Names a plugin as busy while its pending facts are waited for."""
         self.busy, self.since = _Plugin(name, print), perf_counter()
         try:
             yield
@@ -170,7 +182,7 @@ class Emitter:
             self.busy = None
 
     def usage(self) -> tuple[PluginUse, ...]:
-        """Every plugin that listens, and the seconds that it took so far."""
+        """Every active plugin, and the seconds that its hooks have taken so far."""
         seconds: dict[str, float] = {}
         for plugin in self._all:
             seconds[plugin.name] = seconds.get(plugin.name, 0.0) + plugin.seconds
@@ -188,15 +200,15 @@ class Emitter:
     def _quarantine(self, plugin: _Plugin, hook: str, error: BaseException) -> None:
         self._episode = [other for other in self._episode if other.name != plugin.name]
         self._facts = [other for other in self._facts if other.name != plugin.name]
-        failure = Failure(plugin=plugin.name, hook=hook, error=describe(error))
+        failure = _failure(plugin, hook, error)
         self.failures.append(failure)
         self._warn(
             f"plugin {failure.plugin}: {hook}: {failure.error} (off until the end of the run)"
         )
 
 
-def _of_the_host(error: BaseException) -> bool:
-    """Whether it was raised by a signal handler, which strikes wherever the program is."""
+def _from_a_handler(error: BaseException) -> bool:
+    """Whether a signal handler raised it, which may happen at any line of the program."""
     import signal
 
     handlers = {
@@ -210,12 +222,15 @@ def _of_the_host(error: BaseException) -> bool:
     return False
 
 
-def _mapping(said: Any, name: str, hook: str) -> Mapping[str, Any]:
-    if not isinstance(said, Mapping):
-        raise PluginError(
-            f"returned {type(said).__name__}, expected a mapping", file=f"plugin {name}", field=hook
-        )
-    return said
+def _failure(plugin: _Plugin, hook: str, error: BaseException) -> Failure:
+    return Failure(plugin=plugin.name, hook=hook, error=describe(error), storage=plugin.stores)
+
+
+def _mapping(value: Any, name: str, hook: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        cause = f"returned {type(value).__name__}, expected a mapping"
+        raise PluginError(cause, file=f"plugin {name}", field=hook)
+    return value
 
 
 def _plugins(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list[_Plugin]:
@@ -225,7 +240,7 @@ def _plugins(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list
         _Plugin(
             impl.plugin_name,
             _adapt(impl, params),
-            again=int(getattr(impl.plugin, "knows_what_it_has", False)),
+            stores=bool(getattr(impl.plugin, "stores", False)),
         )
         for impl in reversed(implementations)
     ]

@@ -24,6 +24,7 @@ from qn_tracking.tracking.recorder import Clock, Recorder
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Event
 
     from pluggy import PluginManager
@@ -332,7 +333,7 @@ def _on_pool(
     """Runs tasks on one pool after another; returns those during which a worker died."""
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
 
     # Not fork: a plugin may have started threads in this process.
     context = get_context("forkserver")
@@ -341,42 +342,50 @@ def _on_pool(
     done = context.RawArray("q", 2 * runs)
     suspects: list[Task] = []
     waiting = list(tasks)
+    others = set(active_children())
     while waiting:
         pool = ProcessPoolExecutor(
             min(jobs, len(waiting)), context, initializer=start_worker, initargs=(stop, done)
         )
         with pool:
-            # No more at a time than there are workers, so that those that ran when one died are
-            # known, and no other is a suspect.
-            running: dict[Future[Outcome], Task] = {}
-            broken = False
-            while (waiting or running) and not (broken and not running):
-                while waiting and len(running) < jobs and not broken:
-                    task = waiting.pop(0)
-                    try:
-                        running[pool.submit(run_task, task)] = task
-                    except BrokenProcessPool:
-                        waiting.insert(0, task)
-                        broken = True
-                ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    task = running.pop(future)
-                    try:
-                        outcomes[task.membership.index] = future.result()
-                    except BrokenProcessPool:
-                        suspects.append(task)
-                        broken = True
-                if tick(done):
-                    stop.set()
-                    waiting.clear()
+            try:
+                # No more at a time than there are workers, so that those that ran when one died are
+                # known, and no other is a suspect.
+                running: dict[Future[Outcome], Task] = {}
+                broken = False
+                while (waiting or running) and not (broken and not running):
+                    while waiting and len(running) < jobs and not broken:
+                        task = waiting.pop(0)
+                        try:
+                            running[pool.submit(run_task, task)] = task
+                        except BrokenProcessPool:
+                            waiting.insert(0, task)
+                            broken = True
+                    ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        task = running.pop(future)
+                        try:
+                            outcomes[task.membership.index] = future.result()
+                        except BrokenProcessPool:
+                            suspects.append(task)
+                            broken = True
+                    if tick(done):
+                        stop.set()
+                        waiting.clear()
+            except BaseException:  # above all KeyboardInterrupt: else the pool waits for them
+                _kill(others)
+                raise
     return suspects
 
 
-def kill_workers() -> None:
-    """Ends every worker of this process at once; their journals are whole."""
+def _kill(others: set[BaseProcess]) -> None:
+    """Ends the child processes of this process at once, but for the others.
+
+    Nothing is lost: the journal of a run is complete after every line.
+    """
     from multiprocessing import active_children
 
-    for child in active_children():
+    for child in set(active_children()) - others:
         child.kill()
 
 

@@ -174,7 +174,7 @@ def _send_journal(connection: Connection[Any], experiment: Experiment, lines: re
         for episode in batch:
             tally.add(episode)
         send_episodes(connection, experiment.id, batch)
-    # If `json_storage` failed, the journal is shorter than the record, which has the failure.
-    torn = any(failure.plugin == "json_storage" for failure in experiment.failures)
+    # If storing failed, the journal is shorter than the record, which has the failure.
+    torn = any(failure.storage for failure in experiment.failures)
     if whole and not torn and experiment.digests not in (None, tally.digests()):
         raise StorageError("does not hold the episodes of the record", file=lines.path)

@@ -1,0 +1,166 @@
+"""What `qn-run` prints: lists, what a dry run would run, and what came of a run or a study."""
+
+from __future__ import annotations
+
+import sys
+
+from qn_tracking.cli.output import print_json, warn
+from qn_tracking.errors import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+    from typing import Any
+
+    from qn_tracking.api.study import Study
+    from qn_tracking.records.model import Experiment, Subject
+    from qn_tracking.studies.execute import StudySummary
+
+
+def list_configs(as_json: bool) -> int:
+    """Prints the shipped configurations, each with its first line."""
+    from qn_tracking.config import shipped
+    from qn_tracking.render.text import rows
+
+    found = {name: _about(path) for name, path in shipped().items()}
+    if as_json:
+        print_json([{"name": name, "about": about} for name, about in found.items()])
+    else:
+        sys.stdout.write(rows(found.items(), ""))
+    return 0
+
+
+def _about(path: str) -> str:
+    with open(path, encoding="utf-8") as lines:
+        return next(lines, "").lstrip("# ").rstrip()
+
+
+def list_plugins(args: Namespace) -> int:
+    """Prints the plugins; imports them only for their hooks."""
+    from qn_tracking.tracking import installed
+
+    if args.json or args.hooks or args.config is not None:
+        return _import_plugins(args)
+    from qn_tracking.project import settings
+
+    path, table = settings()
+    project = installed.requests(table.get("plugins"), path or "")
+    rows = installed.rows({*project, *args.plugins}, args.no_plugin)
+    _print_cells([("name", "version", "distribution", "kind", "state"), *rows])
+    return 0
+
+
+def _import_plugins(args: Namespace) -> int:
+    """Lists the plugins with their hooks, which are known only once they are imported."""
+    from qn_tracking import config as configuration
+    from qn_tracking.records.model import Config
+    from qn_tracking.tracking import manager
+
+    if args.config is not None:
+        config = configuration.load(args.config, args.overrides)
+    else:
+        config = Config(label="")
+    found = manager.list_plugins(
+        manager.choose(config, manager.project(), args.plugins), args.no_plugin
+    )
+    if args.json:
+        print_json(list(found))
+        return 0
+    table = [("name", "version", "distribution", "kind", "state", "hooks")]
+    for row in found:
+        state = "error" if row.error else "on" if row.on else "off"
+        hooks = row.error or ", ".join(row.hooks)
+        table.append((row.name, row.version or "-", row.distribution, row.kind, state, hooks))
+    _print_cells(table)
+    return 0
+
+
+def _print_cells(table: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(printable(cell)) for cell in column) for column in zip(*table, strict=True)]
+    for cells in table:
+        padded = (f"{printable(cell):<{width}}" for cell, width in zip(cells, widths, strict=True))
+        print("  ".join(padded).rstrip())
+
+
+def dry_run(about: dict[str, Any], as_json: bool) -> int:
+    """Prints what would run; returns the exit code."""
+    if as_json:
+        print_json(about)
+        return 0
+    from qn_tracking.render.text import rows
+
+    for text in about.pop("warnings"):
+        warn(text)
+    seeds = ", ".join(map(str, about.pop("seeds", ()))) or "random"
+    about["seed"] = seeds if about["seed"] is None else about["seed"]
+    about["plugins"] = ", ".join(about["plugins"]) or "none"
+    sys.stdout.write("ok, nothing was run\n" + rows(about.items()))
+    return 0
+
+
+def summary(experiment: Experiment, path: str | None) -> None:
+    """Prints what came of a run, and where its record is."""
+    from qn_tracking.render.text import duration, rows, sparkline
+
+    results = experiment.results
+    speed = experiment.steps_per_second
+    wall = experiment.wall_seconds or 0.0
+    done = f"{results.episodes} of {experiment.episodes} in {duration(wall)}"
+    success = None
+    if results.success_rate is not None and results.final_success_rate is not None:
+        last = f"last {results.final_window}: {results.final_success_rate:.0%}"
+        success = f"{results.success_rate:.0%}  ({last})"
+    steps, reward = results.metrics.get("steps"), results.metrics.get("reward")
+    others = [
+        (name, f"{spread.mean:.4g}")
+        for name, spread in results.metrics.items()
+        if name not in ("steps", "reward")
+    ]
+    curve = None
+    if len(results.curve) > 1:
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        low, high = (0.0, 1.0) if results.curve_of == "success_rate" else (None, None)
+        curve = f"{sparkline(results.curve, low, high, unicode=unicode)}  {results.curve_of}"
+    lines: list[tuple[str, object]] = [
+        ("status", None if experiment.status == "completed" else experiment.status),
+        ("episodes", done + (f", {speed:,.0f} steps/s" if speed else "")),
+        ("success", success),
+        ("steps", None if steps is None else f"{steps.mean:.1f}"),
+        ("reward", None if reward is None else f"{reward.mean:.3f}"),
+        *others,
+        ("ended", ", ".join(f"{k} {v}" for k, v in sorted(results.terminations.items())) or None),
+        ("seed", experiment.seed),
+    ]
+    sys.stdout.write(_title(experiment.config.label, experiment.subject) + rows(lines))
+    if curve:  # drawn by us, so not escaped
+        sys.stdout.write(f"  {curve}\n")
+    if path is not None:
+        sys.stdout.write(f"saved {printable(path)}\n")
+    sys.stdout.flush()
+
+
+def study_summary(study: Study, found: StudySummary, seconds: float) -> None:
+    """Prints what came of a study."""
+    from qn_tracking.render.text import duration, rows
+
+    record, final = study.record, found.final
+    counts = ", ".join(f"{n} {status}" for status, n in found.counts.items())
+    success = None
+    if final:
+        success = f"mean {sum(final) / len(final):.1%}, {min(final):.0%} to {max(final):.0%}"
+    lines: list[tuple[str, object]] = [
+        ("study", study.id),
+        ("runs", counts),
+        ("episodes", f"{record.episodes} each, in {duration(seconds)}"),
+        ("final success", success),
+        ("seed", record.seed),
+        ("slow plugins", ", ".join(f"{name} {share:.0%}" for name, share in found.slow) or None),
+    ]
+    sys.stdout.write(_title(record.config.label, record.subject) + rows(lines))
+    sys.stdout.flush()
+
+
+def _title(label: str, subject: Subject) -> str:
+    about = " · ".join(filter(None, (subject.environment, subject.brain, subject.family)))
+    return f"{printable(label)}  {printable(about)}\n"

@@ -1,0 +1,154 @@
+"""Studies are declared before their first run starts: what is declared, and how it is read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from qn_tracking import config as configuration, ids
+from qn_tracking.benchmark import files
+from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.errors import UnsupportedError, UsageError
+from qn_tracking.records.codec import canonical
+from qn_tracking.records.model import MAX_INT, Config
+from qn_tracking.records.submission import Contribution, Study
+from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
+from qn_tracking.studies.plan import EPISODES, Plan, plan_of, seed_or_new
+
+MOST = 999
+"""Runs of a study: their number is three digits of an id."""
+
+
+def study_of(
+    plan: Plan,
+    *,
+    n_seeds: int | None = None,
+    seeds: Sequence[int] | None = None,
+    seed: int | None = None,
+    episodes: int | None = None,
+    tags: Mapping[str, str],
+    notes: str | None,
+    command: Sequence[str],
+    contribution: Contribution | None = None,
+    benchmarks_dir: str = "benchmarks",
+) -> Study:
+    """The study that a plan and these numbers make; writes nothing.
+
+    The runs have the `seeds`, or `n_seeds` seeds that are derived from `seed` and the digest of the
+    configuration. Raises UsageError for seeds that cannot be, and with a contribution for what the
+    protocol does not allow.
+    """
+    if seeds is not None:
+        if n_seeds is not None or seed is not None:
+            raise UsageError("cannot be combined with n_seeds or seed", field="seeds")
+        if contribution is not None:
+            cause = "a submission needs derived seeds"
+            raise UsageError(cause, field="seeds", hint="give n_seeds instead")
+        check_seeds(seeds)
+        n_seeds = len(seeds)
+    if n_seeds is not None and not 1 <= n_seeds <= MOST:
+        raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
+    fewest = least = None
+    if contribution is not None:
+        fewest, least = _check_contribution(plan, contribution, benchmarks_dir, n_seeds, episodes)
+    runs = n_seeds or fewest or 1
+    digest = plan.config.digest
+    assert digest is not None
+    root = None
+    if seeds is None:
+        root = seed_or_new(plan.seed(seed))
+        seeds = [ids.run_seed(digest, root, index) for index in range(runs)]
+    clean = redact_config(plan.config)
+    return Study(
+        id=ids.new_id(),
+        created=ids.utc(time.time()),
+        runs=runs,
+        episodes=plan.episodes(episodes, least or EPISODES),
+        seed=root,
+        seeds=tuple(seeds),
+        config=clean,
+        text=clean.text,
+        config_file=_relative(plan.config, plan.experiments_dir),
+        subject=plan.simulation.subject,
+        plugins=redact_value(plan.requests),
+        blocked=plan.blocked,
+        tags=tags,
+        notes=notes,
+        command=redact_arguments(command),
+        contribution=contribution,
+    )
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises UsageError for seeds that are no seeds, given twice, none or too many."""
+    if not 1 <= len(seeds) <= MOST:
+        raise UsageError(f"{len(seeds)} of them, expected 1 to {MOST}", field="seeds")
+    seen: set[int] = set()
+    for seed in seeds:
+        if type(seed) is not int or not 0 <= seed < MAX_INT:
+            cause = f"expected a whole number from 0, below 2**53, got {seed!r}"
+            raise UsageError(cause, field="seeds")
+        if seed in seen:
+            raise UsageError(f"{seed} is given twice", field="seeds")
+        seen.add(seed)
+
+
+def _check_contribution(
+    plan: Plan, by: Contribution, benchmarks: str, runs: int | None, episodes: int | None
+) -> tuple[int, int]:
+    """The fewest runs and episodes that the protocol asks for.
+
+    Raises UsageError or StorageError for what would keep the submission from being saved, before
+    hours of runs.
+    """
+    from qn_tracking.tracking.emit import storage_of
+
+    protocol = rulebook(benchmarks).now
+    least = max(EPISODES, protocol.minimum_episodes)
+    protocol.check_plan(runs or protocol.minimum_runs, plan.episodes(episodes, least))
+    if storage_of(plan.manager) is None or plan.manager.get_plugin("metadata") is None:
+        raise UsageError("a submission needs the plugin metadata, and one that stores records")
+    category = categorize(plan.config, protocol, plan.manager)
+    for finding in files.check_contribution(by, protocol):
+        if finding.level == "error":
+            field = (finding.field or "").rpartition(".")[2]
+            raise UsageError(finding.message, field=field, hint=finding.rule)
+    files.check_folder(os.path.join(benchmarks, category.environment, category.family))
+    return protocol.minimum_runs, least
+
+
+def _relative(config: Config, experiments: str) -> str | None:
+    """The path of a configuration from the folder of experiments, as both may be moved together."""
+    if config.path is None:
+        return None
+    name = os.path.relpath(config.path, os.path.realpath(experiments))
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a record holds only what UTF-8 can
+        return None
+    return name
+
+
+def plan_again(study: Study, experiments: str) -> Plan:
+    """The plan of a study that was declared before.
+
+    Its configuration is the text that was read then. The path of the file is kept if the file still
+    exists: from it the repository is found. Raises UnsupportedError if secrets were removed.
+    """
+    config = configuration.from_text(study.text, study.config.label, study.config.overrides)
+    if config.digest != study.config.digest or MARK in canonical(study.plugins).decode():
+        raise UnsupportedError(
+            "its configuration held secrets, which are not stored",
+            file=f"study {study.id}",
+            hint="start a new one",
+        )
+    path = None
+    if study.config_file is not None:
+        path = os.path.normpath(os.path.join(os.path.realpath(experiments), study.config_file))
+        path = path if os.path.isfile(path) else None
+    config = evolve(config, sha256=study.config.sha256, path=path)
+    return plan_of(config, study.plugins, study.blocked, experiments)

@@ -1,0 +1,290 @@
+"""Executes the unfinished runs of a study, in processes of this machine or on an executor."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from qn_tracking.errors import PluginError, describe
+from qn_tracking.records.model import Membership, PluginUse, RunInfo
+from qn_tracking.records.submission import Study
+from qn_tracking.store import paths, read, studies
+from qn_tracking.store.studies import RunState
+from qn_tracking.studies.plan import Plan
+from qn_tracking.tracking import runner
+from qn_tracking.tracking.emit import slow
+from qn_tracking.tracking.manager import make_executor
+from qn_tracking.tracking.recorder import FACTS_TIMEOUT
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+Warn = Callable[[str], None]
+
+
+@frozen(kw_only=True)
+class StudyProgress:
+    """How far a study is. `episodes` and `successes` are those since it was started or resumed."""
+
+    study: str
+    runs: int
+    finished: int
+    episodes: int
+    total: int
+    successes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """One line: `runs 3/10  episodes 1500/5000  success 61%  2m05s left`."""
+        from qn_tracking.render.progress import time_left
+
+        parts = [f"runs {self.finished}/{self.runs}", f"episodes {self.episodes}/{self.total}"]
+        if self.episodes:
+            parts.append(f"success {self.successes / self.episodes:.0%}")
+            parts.append(time_left(self.seconds, self.episodes, self.total) or "")
+        return "  ".join(parts)
+
+
+@frozen(kw_only=True)
+class StudyOutcome:
+    """What became of a study: the latest attempt at every run, and what this execution did.
+
+    `stopped`: it was asked to stop. `storage_failed`: a record, or a part of one, was not written.
+    """
+
+    runs: tuple[RunState, ...]
+    seconds: float
+    stopped: bool
+    storage_failed: bool
+
+    @property
+    def finished(self) -> int:
+        """How many runs are completed."""
+        return sum(state.status == "completed" for state in self.runs)
+
+
+@frozen(kw_only=True)
+class StudySummary:
+    """The runs of a study so far: how many of each status, final success rates, slow plugins."""
+
+    counts: Mapping[str, int]
+    final: tuple[float, ...]
+    slow: tuple[tuple[str, float], ...]
+
+
+def execute(
+    study: Study,
+    plan: Plan,
+    executor: Executor | None,
+    *,
+    jobs: int | None,
+    progress: Callable[[StudyProgress], None],
+    stop: Callable[[], bool],
+    warn: Warn,
+) -> StudyOutcome:
+    """Runs what is not finished, and returns once all of it has ended.
+
+    `progress` and `stop` are called several times a second; once `stop` returns True, runs end
+    after their episode. On KeyboardInterrupt they are ended at once; nothing is lost. Raises
+    UnsupportedError if another process runs the study.
+    """
+    experiments = plan.experiments_dir
+    began = time.perf_counter()
+    stopped = False
+    with studies.locked(experiments, study.id):
+        states = studies.states(experiments, study)
+        tasks = _tasks(study, plan, states, warn)
+        before = sum(state.status == "completed" for state in states)
+
+        def tick(done: Sequence[int]) -> bool:
+            nonlocal stopped
+            progress(_progress(study, before, done, time.perf_counter() - began))
+            stopped = stopped or stop()
+            return stopped
+
+        tick([0] * (2 * study.runs))
+        outcomes = _run(study, plan, tasks, executor, jobs, tick, warn)
+        stopped = stopped or stop()
+    _report(outcomes, plan.simulation.warnings, warn)
+    return StudyOutcome(
+        runs=studies.states(experiments, study),
+        seconds=time.perf_counter() - began,
+        stopped=stopped,
+        storage_failed=any(outcome.exit_code == 3 for outcome in outcomes),
+    )
+
+
+def summarize(experiments: str, states: Sequence[RunState]) -> StudySummary:
+    """The summary of the runs in these states. Raises StorageError for a record that is damaged."""
+    counts: dict[str, int] = {}
+    for state in states:
+        counts[state.status] = counts.get(state.status, 0) + 1
+    done = [
+        read.experiment(paths.record(experiments, state.id))
+        for state in states
+        if state.status == "completed"
+    ]
+    rates = (one.results.final_success_rate for one in done)
+    uses: dict[str, float] = {}
+    for use in chain.from_iterable(one.plugins for one in done):
+        uses[use.name] = uses.get(use.name, 0.0) + use.seconds
+    shares = slow(
+        (PluginUse(name=name, seconds=spent) for name, spent in uses.items()),
+        sum(one.wall_seconds or 0.0 for one in done),
+    )
+    return StudySummary(
+        counts=dict(sorted(counts.items())),
+        final=tuple(rate for rate in rates if rate is not None),
+        slow=tuple(shares),
+    )
+
+
+@contextmanager
+def opened(
+    spec: str | None, jobs: int | None, blocked: Sequence[str], warn: Warn
+) -> Iterator[Executor | None]:
+    """The executor that `SCHEME://…` names; None for the processes of this machine.
+
+    Raises PluginError for one that cannot be made.
+    """
+    if spec in (None, "local"):
+        yield None
+        return
+    executor = make_executor(spec, jobs, blocked=blocked)
+    plugin = f"plugin executor.{spec.partition('://')[0]}"
+    for name in ("submit", "shutdown"):
+        if not callable(getattr(executor, name, None)):
+            cause = f"made no executor: {type(executor).__name__} has no {name}"
+            raise PluginError(cause, file=plugin, field="make_executor")
+
+    def shutdown(**how: bool) -> None:
+        try:
+            executor.shutdown(**how)
+        except (Exception, SystemExit) as error:  # the records are written already
+            warn(f"{plugin}: shutdown: {describe(error)}")
+
+    try:
+        yield executor
+    except BaseException:
+        shutdown(wait=False, cancel_futures=True)
+        raise
+    shutdown()
+
+
+def _progress(study: Study, before: int, done: Sequence[int], seconds: float) -> StudyProgress:
+    return StudyProgress(
+        study=study.id,
+        runs=study.runs,
+        finished=before + sum(count >= study.episodes for count in done[::2]),
+        episodes=sum(done[::2]),
+        total=(study.runs - before) * study.episodes,
+        successes=sum(done[1::2]),
+        seconds=seconds,
+    )
+
+
+def _tasks(study: Study, plan: Plan, states: Sequence[RunState], warn: Warn) -> list[runner.Task]:
+    """The runs that are not finished, without those that another process runs now."""
+    tasks = []
+    for state in states:
+        if state.status == "completed":
+            continue
+        if state.status == "running":
+            warn(f"run {state.index} is being run by another process")
+            continue
+        attempt = state.attempt + (state.status != "missing")
+        tasks.append(
+            runner.Task(
+                id=studies.run_id(study.id, state.index, attempt),
+                config=plan.config,
+                episodes=study.episodes,
+                seed=study.seeds[state.index],
+                plugins=plan.requests,
+                blocked=study.blocked,
+                experiments_dir=plan.experiments_dir,
+                tags=study.tags,
+                notes=study.notes,
+                command=study.command,
+                membership=Membership(id=study.id, index=state.index, attempt=attempt),
+            )
+        )
+    return tasks
+
+
+def _run(
+    study: Study,
+    plan: Plan,
+    tasks: list[runner.Task],
+    executor: Executor | None,
+    jobs: int | None,
+    tick: Callable[[Sequence[int]], bool],
+    warn: Warn,
+) -> list[runner.Outcome]:
+    if not tasks:
+        return []
+    if executor is not None:
+        from qn_tracking.studies import remote
+
+        return remote.run_tasks(
+            tasks,
+            executor,
+            jobs,
+            runs=study.runs,
+            here=lambda: _snapshot(study, plan),
+            tick=tick,
+            warn=warn,
+        )
+    jobs = jobs or 1
+    runner.warm_up()
+    here = _snapshot(study, plan)
+    return runner.run_tasks(
+        [runner.with_snapshot(task, here, jobs) for task in tasks],
+        jobs,
+        runs=study.runs,
+        tick=tick,
+        retry=partial(_again, plan.experiments_dir, warn),
+    )
+
+
+def _again(experiments: str, warn: Warn, task: runner.Task) -> runner.Task | None:
+    """The task of a run whose worker died, once more; None if its record is complete."""
+    if studies.status(experiments, task.id) == "completed":
+        return None
+    member = evolve(task.membership, attempt=task.membership.attempt + 1)
+    id = studies.run_id(member.id, member.index, member.attempt)
+    warn(f"run {member.index}: its worker died; once more, by itself")
+    return evolve(task, id=id, membership=member)
+
+
+def _snapshot(study: Study, plan: Plan) -> Mapping[str, Any]:
+    """What the metadata plugin says of this process and its repository, read once for all runs."""
+    from qn_tracking.builtin.metadata import take_snapshot
+
+    about = RunInfo(
+        id=study.id,
+        started=study.created,
+        config=plan.config,
+        subject=plan.simulation.subject,
+        experiments_dir=os.path.abspath(plan.experiments_dir),
+    )
+    return take_snapshot(about, FACTS_TIMEOUT)
+
+
+def _report(outcomes: Sequence[runner.Outcome], known: Sequence[str], warn: Warn) -> None:
+    """Warns of each warning once, and of each failure with the runs that it ended."""
+    ended: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.error:
+            ended.setdefault(outcome.error, []).append(str(outcome.index))
+    for text in dict.fromkeys(chain.from_iterable(outcome.warnings for outcome in outcomes)):
+        if text not in known:
+            warn(text)
+    for error, indices in ended.items():
+        warn(f"run{'s' * (len(indices) > 1)} {', '.join(indices)}: {error}")
