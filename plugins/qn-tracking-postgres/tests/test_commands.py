@@ -132,7 +132,7 @@ def test_status(three: None, ask: Ask, database: str) -> None:
         "database": database,
         "user": "owner",
         "schema": "qn_tracking",
-        "version": 1,
+        "version": 2,
         "runs": 3,
         "records": 3,
         "episodes": 9,

@@ -67,8 +67,8 @@ def test_tables_and_records_of_version_1_are_upgraded(
         run.episode(success=True)
     doc = json.loads(Path(f"experiments/{run.id}.json").read_bytes())
     study = {"id": "20260101T000000Z-00000000", "index": 0, "attempt": 0}
-    doc = {**doc, "schema": 1, "runs": doc.pop("episodes"), "campaign": study}
     del doc["study"]
+    doc = {"runs": doc.pop("episodes"), **doc, "schema": 1, "campaign": study}
     old = json.dumps(doc, indent=2).encode()
     step = (Path(schema.__file__).parent / "steps" / "1.sql").read_bytes()
     with psycopg.connect(dsn) as connection:
