@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from inspect import isclass
 from math import isfinite
@@ -285,6 +285,33 @@ def _override(text: str) -> tuple[str, Any]:
             f"--set {text}: expected FIELD=VALUE", hint="such as --set brain.config.gamma=0.95"
         )
     return field, parse(value, f"--set {field}")
+
+
+def meant(data: Mapping[str, Any], overrides: Sequence[str], error: ConfigError) -> str | None:
+    """The field that an override probably meant, if it caused this error: one of the same name."""
+    for text in overrides:
+        field = text.partition("=")[0].strip()
+        name = field.rpartition(".")[2]
+        if name in (error.field or "").split(".") or f"key {name!r}" in error.cause:
+            other = next((path for path in _paths(data, name) if path != field), None)
+            if other is not None:
+                return other
+    return None
+
+
+def _paths(data: Any, name: str) -> Iterator[str]:
+    """The dotted fields of this name, the outermost first."""
+    level: list[tuple[str, Any]] = [("", data)]
+    while level:
+        inner: list[tuple[str, Any]] = []
+        for path, section in level:
+            for key, value in section.items():
+                here = f"{path}.{key}".lstrip(".")
+                if key == name:
+                    yield here
+                if isinstance(value, Mapping):
+                    inner.append((here, value))
+        level = inner
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, field: str) -> None:

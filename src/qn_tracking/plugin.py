@@ -5,8 +5,9 @@
 These names are public and stay; a plugin imports nothing else of this package. Each name is
 imported when it is first used. docs/hooks.md explains the hooks.
 
-A command of a plugin gets, beside its own arguments, the option `--json` as `args.json`, and from
-`qn-exp` the folder of the experiments as `args.experiments_dir`.
+A command of a plugin gets, besides its own arguments, the option `--json` as `args.json`. From
+`qn-exp` it also gets `args.experiments`, an `Experiments` object, and its folder as
+`args.experiments_dir`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ TYPE_CHECKING = False  # as a checker of types sees it, without the import of `t
 if TYPE_CHECKING:
     from typing import Any
 
+    from qn_tracking.api.experiments import Experiments as Experiments
+    from qn_tracking.api.study import Study as Study
     from qn_tracking.cli.options import (
         each as each,
         ids_or_all as ids_or_all,
@@ -122,6 +125,9 @@ if TYPE_CHECKING:
     )
 
 _NAMES = {
+    # The library that the commands use, too.
+    "api.experiments": "Experiments",
+    "api.study": "Study",
     # Hooks, and the sending of what they get.
     "tracking.hookspecs": "hookimpl Commands",
     "tracking.outbox": "Outbox",

@@ -208,9 +208,10 @@ def _run_added(
     args = _guarded(name, lambda: parser.parse_args(words[count:]), (OSError, Answered))
     args.command = name
     if prog == "qn-exp":
-        from qn_tracking.cli.options import folder
+        from qn_tracking.cli.options import experiments
 
-        args.experiments_dir = folder(args)
+        args.experiments = experiments(args)
+        args.experiments_dir = args.experiments.folder
     code = _guarded(name, lambda: start(args), (OSError,))
     if code is None:
         return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from qn_tracking import config as configuration, ids
+from qn_tracking.errors import ConfigError
 from qn_tracking.records.model import EMPTY, Config, Simulation
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.manager import choose, make_manager, make_simulation, project
@@ -76,12 +77,14 @@ def make_plan(
     runner.pin_numeric_threads()
     settings = project()
     read = configuration.as_config(config, overrides)
-    return plan_of(
-        read,
-        choose(read, settings, plugins),
-        blocked,
-        os.fspath(experiments_dir or settings.experiments_dir or "experiments"),
-    )
+    folder = os.fspath(experiments_dir or settings.experiments_dir or "experiments")
+    try:
+        return plan_of(read, choose(read, settings, plugins), blocked, folder)
+    except ConfigError as error:
+        field = configuration.meant(read.data, overrides, error)
+        if field is not None:
+            error.hint = f"did you mean {field}?"
+        raise
 
 
 def plan_of(config: Config, requests: Requests, blocked: Sequence[str], folder: str) -> Plan:

@@ -32,7 +32,7 @@ def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
     return [
         (use.name, use.seconds / seconds)
         for use in uses
-        if use.seconds > max(SLOW_SHARE * seconds, SLOW_SECONDS)
+        if seconds > 0 and use.seconds > max(SLOW_SHARE * seconds, SLOW_SECONDS)
     ]
 
 

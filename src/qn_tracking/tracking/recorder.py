@@ -110,7 +110,10 @@ class Recorder:
         clock: Clock = time,
         warn: Callable[[str], None] = warn_on_stderr,
         name_slow: bool = True,
+        runs: None = None,
     ) -> None:
+        if runs is not None:
+            raise UsageError("runs: one recorder records one run", hint="did you mean episodes?")
         config = configuration.as_config(config)
         for name, number in (("seed", seed), ("episodes", episodes)):
             if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
@@ -485,7 +488,9 @@ class Recorder:
             started=run.started,
             ended=ids.utc(self._clock.time()),
             wall_seconds=seconds,
-            steps_per_second=results.total_steps / seconds if results.total_steps else None,
+            steps_per_second=results.total_steps / seconds
+            if results.total_steps and seconds > 0
+            else None,
             seed=run.seed,
             episodes=run.episodes,
             subject=run.subject,
