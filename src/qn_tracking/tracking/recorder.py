@@ -481,6 +481,8 @@ class Recorder:
         attachments = [_attachment("config.yml", self.run.config.text.encode())]
         resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
         results = self._tally.results()
+        # A coarse clock may not have moved.
+        speed = results.total_steps / seconds if results.total_steps and seconds > 0 else None
         run = self.run
         return Experiment(
             id=run.id,
@@ -488,9 +490,7 @@ class Recorder:
             started=run.started,
             ended=ids.utc(self._clock.time()),
             wall_seconds=seconds,
-            steps_per_second=results.total_steps / seconds
-            if results.total_steps and seconds > 0
-            else None,
+            steps_per_second=speed,
             seed=run.seed,
             episodes=run.episodes,
             subject=run.subject,
