@@ -20,9 +20,13 @@ import pytest
 
 import qn_tracking
 from conftest import BIN, Program, command
-from qn_tracking import reproduce, track
+from qn_tracking import track
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.model import Episode, FrozenDict
+from qn_tracking.reproduce import sandbox
+from qn_tracking.reproduce.divergence import first_difference
+from qn_tracking.reproduce.environment import environment
+from qn_tracking.reproduce.worktree import check_commit, worktree
 
 CHANGE = """
 
@@ -175,7 +179,7 @@ def test_what_was_not_committed_is_applied_with_trust_alone(
         assert "warning: no isolation" in done.stderr
 
 
-@pytest.mark.skipif(reproduce.isolation() is None, reason="bubblewrap is not here, or not allowed")
+@pytest.mark.skipif(sandbox.program() is None, reason="bubblewrap is not here, or not allowed")
 def test_what_is_trusted_is_isolated(
     repo: Path, git: Git, qn_run: Program, monkeypatch: pytest.MonkeyPatch, tidy: None
 ) -> None:
@@ -322,7 +326,7 @@ def editable(
     return made
 
 
-@pytest.mark.skipif(reproduce.isolation() is None, reason="bubblewrap is not here, or not allowed")
+@pytest.mark.skipif(sandbox.program() is None, reason="bubblewrap is not here, or not allowed")
 def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
     editable: Editable,
 ) -> None:
@@ -450,7 +454,7 @@ def test_a_commit_is_a_full_hash_and_here(repo: Path, qn_run: Program, tidy: Non
         edit(id, lambda doc: place(doc["facts"]["metadata"]).update(commit=commit))
 
     no_hash = "is not the full hash of a commit"
-    for commit in ("--upload-pack=touch executed", "HEAD", f"{'a' * 40}\n", 7):
+    for commit in ("--upload-pack=touch executed", "HEAD", f"{'a' * 40}\n"):
         of(lambda facts: facts["code"][0], commit)
         refused(rerun(id, "--at-commit"), no_hash)
     of(lambda facts: facts["code"][0], None)
@@ -458,7 +462,7 @@ def test_a_commit_is_a_full_hash_and_here(repo: Path, qn_run: Program, tidy: Non
     refused(rerun(id, "--at-commit"), no_hash)
     assert not (repo / "executed").exists()
     of(lambda facts: facts["git"], "a" * 40)
-    refused(rerun(id, "--at-commit"), f"commit {'a' * 12} is not here")
+    refused(rerun(id, "--at-commit"), f"commit {'a' * 12} does not exist here")
     of(lambda facts: facts["git"], None)
     refused(rerun(id, "--at-commit"), "no commit was recorded")
 
@@ -468,7 +472,7 @@ def test_a_commit_is_a_full_hash_and_here(repo: Path, qn_run: Program, tidy: Non
 )
 def test_what_is_no_hash(commit: object) -> None:
     with pytest.raises(UnsupportedError, match="is not the full hash of a commit"):
-        reproduce.check_commit(commit)
+        check_commit(commit)
 
 
 def test_a_commit_of_no_branch_takes_trust(
@@ -495,7 +499,7 @@ def test_a_commit_of_no_branch_takes_trust(
 def test_a_patch_that_leads_out_of_the_tree(patch: str, repo: Path, git: Git, tidy: None) -> None:
     with (
         pytest.raises(UnsupportedError, match="does not apply"),
-        reproduce.worktree(str(repo), git("rev-parse", "HEAD"), patch.encode()),
+        worktree(str(repo), git("rev-parse", "HEAD"), patch.encode()),
     ):
         pass
     assert not list(repo.rglob("executed"))
@@ -505,7 +509,7 @@ def test_a_patch_is_the_one_that_the_record_names(repo: Path, qn_run: Program, t
     generous(repo)
     id = run_it(qn_run, "--episodes", "2")
     (repo / f"experiments/runs/{id}/uncommitted.patch").write_text("nonsense\n")
-    refused(rerun(id, "--at-commit", "--trust"), "not the file that the record names", 3)
+    refused(rerun(id, "--at-commit", "--trust"), "not the text that the record names", 3)
 
 
 def test_a_redacted_patch_is_no_patch(repo: Path, qn_run: Program, tidy: None) -> None:
@@ -531,10 +535,10 @@ def test_a_configuration_that_was_edited_contradicts_its_digest(
     id = run_it(qn_run, "--episodes", "2")
     path = Path(f"experiments/runs/{id}/config.yml")
     path.write_text(path.read_text().replace("max_steps: 30", "max_steps: 31"))
-    refused(rerun(id), "is not the file that the record names", 3)
+    refused(rerun(id), "is not the text that the record names", 3)
     path.unlink()
     edit(id, lambda doc: doc["config"]["data"].update(max_steps=31))
-    refused(rerun(id), "does not give the digest", 3)
+    refused(rerun(id), "does not have the digest", 3)
 
 
 def test_a_plugin_of_its_own_is_never_loaded(repo: Path, qn_run: Program, tidy: None) -> None:
@@ -602,8 +606,8 @@ def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: Non
 
 def test_what_a_killed_process_left_is_swept(repo: Path, git: Git, tidy: None) -> None:
     program = (
-        "import os, sys; from qn_tracking import reproduce\n"
-        "with reproduce.worktree('.', sys.argv[1]) as tree:\n    os.kill(os.getpid(), 9)"
+        "import os, sys; from qn_tracking.reproduce.worktree import worktree\n"
+        "with worktree('.', sys.argv[1]) as tree:\n    os.kill(os.getpid(), 9)"
     )
     commit = git("rev-parse", "HEAD")
     for gone in (False, True):
@@ -612,11 +616,11 @@ def test_what_a_killed_process_left_is_swept(repo: Path, git: Git, tidy: None) -
         if gone:  # as after a restart of the machine
             for place in (repo / "tmp").iterdir():
                 shutil.rmtree(place)
-        with reproduce.worktree(str(repo), commit) as tree:
+        with worktree(str(repo), commit) as tree:
             assert (Path(tree) / "src/qn_tracking/records/model.py").exists()
             assert len(git("worktree", "list").splitlines()) == 2
             # One that lives is left alone.
-            with reproduce.worktree(str(repo), commit):
+            with worktree(str(repo), commit):
                 assert len(git("worktree", "list").splitlines()) == 3
 
 
@@ -624,7 +628,7 @@ def test_a_worktree_that_is_not_ours_stays(repo: Path, git: Git) -> None:
     git("worktree", "add", "-q", "--detach", "../theirs-" + repo.name)
     theirs = repo.parent / f"theirs-{repo.name}"
     shutil.rmtree(theirs)  # on a disk that is not mounted now
-    with reproduce.worktree(str(repo), git("rev-parse", "HEAD")):
+    with worktree(str(repo), git("rev-parse", "HEAD")):
         pass
     assert "theirs-" in git("worktree", "list")
 
@@ -632,7 +636,7 @@ def test_a_worktree_that_is_not_ours_stays(repo: Path, git: Git) -> None:
 def test_outside_of_a_repository(project: Path) -> None:
     with (
         pytest.raises(UnsupportedError, match="not a git repository"),
-        reproduce.worktree(str(project), "a" * 40),
+        worktree(str(project), "a" * 40),
     ):
         pass
 
@@ -669,7 +673,7 @@ def index(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_recorded_versions_are_installed(project: Path, index: Path) -> None:
-    python = reproduce.environment("qn-tracking==9\ntiny==1.0\n", str(project / "environment"))
+    python = environment("qn-tracking==9\ntiny==1.0\n", str(project / "environment"))
     program = "import tiny, sys; print(tiny.VERSION, sys.prefix)"
     done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == ["1.0", str(project / "environment")], done.stderr
@@ -689,20 +693,20 @@ def test_what_cannot_be_had_is_named(repo: Path, index: Path, qn_run: Program, t
 
     edit(id, change)
     done = rerun(id, "--env", "recorded")
-    refused(done, "packages.txt: could not be had: absent-one==1.0")
+    refused(done, "packages.txt: not available: absent-one==1.0")
 
 
 @pytest.mark.parametrize(
     "line", ["-r /etc/passwd", "--index-url=http://x", "tiny", "tiny @ file:///x", "Tiny==1;x"]
 )
 def test_a_list_of_packages_holds_nothing_else(line: str, project: Path) -> None:
-    with pytest.raises(UnsupportedError, match="is no package and version"):
-        reproduce.environment(line, str(project / "environment"))
+    with pytest.raises(UnsupportedError, match="is not a package and its version"):
+        environment(line, str(project / "environment"))
 
 
 def test_a_python_that_is_not_here(project: Path) -> None:
     with pytest.raises(UnsupportedError, match="Python 3.2 is not installed"):
-        reproduce.environment("tiny==1.0", str(project / "environment"), version="3.2.1")
+        environment("tiny==1.0", str(project / "environment"), version="3.2.1")
 
 
 # ----------------------------------------------------------------------------------- the comparison
@@ -726,14 +730,14 @@ def episode(index: int, **fields: Any) -> Episode:
 )
 def test_the_first_difference(one: Any, other: Any, field: str) -> None:
     same = episode(0, reward=float("nan"), metrics={"x": float("inf")})
-    found = reproduce.first_difference((same, episode(1, **one)), (same, episode(1, **other)))
+    found = first_difference((same, episode(1, **one)), (same, episode(1, **other)))
     assert found is not None
     assert (found.episode, found.field) == (1, field)
-    assert reproduce.first_difference((same, episode(1, **one)), (same, episode(1, **one))) is None
+    assert first_difference((same, episode(1, **one)), (same, episode(1, **one))) is None
 
 
 def test_one_run_is_over_before_the_other() -> None:
     both = (episode(0), episode(1))
-    found = reproduce.first_difference(both, both[:1])
+    found = first_difference(both, both[:1])
     assert found is not None
     assert (found.episode, found.field, found.present) == (1, "episode", (True, False))

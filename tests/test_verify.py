@@ -19,9 +19,8 @@ from attrs import evolve
 
 import qn_tracking
 from conftest import BIN, SMALL
-from qn_tracking.benchmark import aggregate, files, provenance, verifications, verify
+from qn_tracking.benchmark import aggregate, checkpoint, files, source, verifications, verify
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.cli.bench_verify import repository
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.records.model import Digests, Episode, FrozenDict
@@ -225,7 +224,7 @@ def test_an_edited_episode_is_named(repo: Path) -> None:
     assert "runs[3].digests.exact: is not that of its episodes [digest]" in done.stderr
     done = bench("verify", path.stem, "--repeat", "--present-code")
     assert done.returncode == 1
-    assert "runs[3]: episode 7: success: told" in done.stderr
+    assert "runs[3]: episode 7: success: submitted" in done.stderr
     assert "1 of 10 runs: 1 differ" in done.stdout
     assert records(path.stem) == []
 
@@ -241,7 +240,7 @@ def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> 
     done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2", "--json")
     assert done.returncode == 1
     doc = json.loads(done.stdout)
-    assert doc["reasons"][0].startswith("runs[3]: episode 7: success: told")
+    assert doc["reasons"][0].startswith("runs[3]: episode 7: success: submitted")
     assert records(path.stem)[0]["outcome"] == "mismatch"
     assert statuses()[path.stem] == ["disputed"]
 
@@ -317,8 +316,8 @@ def test_code_that_no_commit_of_the_main_branch_has_is_refused(repo: Path) -> No
     assert json.loads(done.stdout)["provenance"]["squashed"] is True
     assert bench("verify", path.stem, "--repeat", "--sample", "1", "--trust").returncode == 0
     # And the code is there only.
-    git = repository("benchmarks")
-    digest = provenance.contents(git, other, {"qn_tracking.nematode": ""})["qn_tracking.nematode"]
+    git = source.git_around("benchmarks")
+    digest = source.contents(git, other, {"qn_tracking.nematode": ""})["qn_tracking.nematode"]
     change(path, lambda doc: doc["code"][0].update(digest=digest))
     done = bench("verify", path.stem, "--repeat", "--trust")
     assert done.returncode == 4
@@ -475,7 +474,7 @@ def test_code_that_has_moved_on_renews_what_still_holds(
         assert bench("outdated", **env).stdout == "no verification is out of date\n"
     else:
         assert done.returncode == 1
-        assert "the installed code plays other episodes; it stays outdated" in done.stderr
+        assert "the installed code gives other episodes; it stays outdated" in done.stderr
         # Nothing is held against the submission.
         assert found[id] == ["outdated"]
         assert len(records(id)) == 1
@@ -527,28 +526,31 @@ def test_rounding_is_another_machine_and_a_figure_is_not(benchmark: Submission) 
         one = verify.check(benchmark, 0, 1, found, rulebook().now)
         assert one.agreement == agreement
         assert one.difference is not None
-        assert one.difference.startswith("episode 4: reward: told")
-        assert bool(verify.reasons(benchmark, [one], elsewhere=True)) is (agreement == "none")
-        assert verify.reasons(benchmark, [one], elsewhere=False)
+        assert one.difference.startswith("episode 4: reward: submitted")
+        assert bool(verify.reasons([one], another_machine=True)) is (agreement == "none")
+        assert verify.reasons([one], another_machine=False)
     short = verify.check(benchmark, 0, 1, told[:-1], rulebook().now)
-    assert (short.agreement, short.difference) == ("none", "50 episodes are told, 49 were found")
+    assert (short.agreement, short.difference) == (
+        "none",
+        "50 episodes were submitted, 49 came out",
+    )
 
 
 def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> None:
     plan = verify.make_plan(benchmark, repeat=True, sample=4, fresh=2)
-    path = verify.kept_path(str(tmp_path), benchmark.id)
+    path = checkpoint.path_of(str(tmp_path), benchmark.id)
     ran: list[int] = []
 
-    def run(text: str, overrides: Any, label: str, seed: int, runs: int) -> Sequence[Episode]:
+    def run(seed: int) -> Sequence[Episode]:
         if len(ran) == stop:
             raise UnsupportedError("power cut")
         ran.append(seed)
         seeds = [one.seed for one in benchmark.runs]
         return episodes_of(benchmark, seeds.index(seed) if seed in seeds else 0)
 
-    def execute(plan: verify.Plan) -> verify.Kept:
-        kept = verify.resume(path, ("key",), plan)
-        save = lambda now: verify.keep(path, now)  # noqa: E731
+    def execute(plan: checkpoint.Plan) -> checkpoint.Checkpoint:
+        kept = checkpoint.resume(path, ("key",), plan)
+        save = lambda now: checkpoint.save(path, now)  # noqa: E731
         protocol = rulebook().now
         return verify.execute(benchmark, kept, run, protocol=protocol, jobs=1, finished=save)
 
@@ -562,8 +564,8 @@ def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> 
     assert kept.plan == plan
     assert sorted(ran) == sorted(one.seed for one in kept.done)
     assert len(set(ran)) == 6
-    assert verify.resume(path, ("another",), plan).done == ()
-    with verify.alone(path), pytest.raises(UsageError), verify.alone(path):
+    assert checkpoint.resume(path, ("another",), plan).done == ()
+    with checkpoint.locked(path), pytest.raises(UsageError), checkpoint.locked(path):
         pass
 
 
@@ -587,7 +589,7 @@ def test_a_signal_ends_after_the_runs_that_run(repo: Path) -> None:
         assert running.stderr is not None
         said = running.stderr.read().decode()
     assert running.returncode == 128 + signal.SIGTERM
-    assert "go on with the same command" in said
+    assert "the same command continues" in said
     done = len(json.loads(kept.read_text())["done"])
     assert 0 < done < 50
     assert touched(repo) == []
@@ -605,14 +607,14 @@ def test_a_sample_is_of_the_runs_and_fresh_seeds_are_not(benchmark: Submission) 
 def test_the_digest_of_a_package_in_a_commit_is_that_of_its_folder(repo: Path) -> None:
     from qn_tracking.code import source_digest
 
-    git = repository(".")
+    git = source.git_around(".")
     head = git("rev-parse", "HEAD").strip()
     wanted = dict.fromkeys(("qn_tracking.nematode", "qn_tracking.ids", "nowhere"), "")
-    assert provenance.contents(git, head, wanted) == {
+    assert source.contents(git, head, wanted) == {
         "qn_tracking.nematode": source_digest("src/qn_tracking/nematode"),
         "qn_tracking.ids": source_digest("src/qn_tracking/ids.py"),
     }
-    found = provenance.trace(files.load(str(entry())).submission, git)
+    found = source.trace(files.load(str(entry())).submission, git)
     assert found.roots == ("src",)
 
 

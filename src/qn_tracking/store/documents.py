@@ -107,7 +107,7 @@ def config_text(experiments: str, id: str) -> bytes:
     path = join(paths.run_folder(experiments, id), "config.yml")
     record = paths.record(experiments, id)
     doc = read.document(record) if lexists(record) else {"id": id}
-    data = _attached(experiments, doc, "config.yml")
+    data = attached(experiments, doc, "config.yml")
     if data is None:
         raise UnsupportedError(
             "the text is not here",
@@ -117,7 +117,7 @@ def config_text(experiments: str, id: str) -> bytes:
     return data
 
 
-def _attached(experiments: str, doc: Document, name: str) -> bytes | None:
+def attached(experiments: str, doc: Document, name: str) -> bytes | None:
     """A text of a run; None if it is not here. StorageError if it is not what the record names."""
     from hashlib import sha256
 
@@ -134,7 +134,7 @@ def _attached(experiments: str, doc: Document, name: str) -> bytes | None:
 
 def attached_text(experiments: str, doc: Document, name: str) -> str | None:
     """A text of a run; None if it is not here. StorageError if it is not what the record names."""
-    data = _attached(experiments, doc, name)
+    data = attached(experiments, doc, name)
     return None if data is None else data.decode(errors="replace")
 
 

@@ -1,8 +1,7 @@
-"""Whether the code of a submission is known: a commit of the main branch, by name or by content.
+"""Which commit of the main branch has the code of a submission: by its name, or by its content.
 
-Git is asked by a function that is passed in; nothing is fetched, checked out or run. After a squash
-merge the commit of a submission is on no branch any more, but some commit of the main branch
-carries the same sources.
+Nothing is fetched, checked out or run. After a squash merge the commit of a submission is on no
+branch any more, but some commit of the main branch has the same sources.
 """
 
 from __future__ import annotations
@@ -17,31 +16,48 @@ from attrs import field, frozen
 
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.submission import Submission
+from qn_tracking.repository import GitError, Repository
 
 Git = Callable[..., str]
-"""Runs a git command and gives what it prints, bytes that are no UTF-8 as surrogates.
-
-Raises `GitFailedError` for whatever git refuses.
-"""
+"""Runs a git command and returns what it prints; raises `GitFailedError`."""
+GIT_SECONDS = 120.0
 
 MAIN = tuple(
     f"refs/{place}/{name}" for name in ("main", "master") for place in ("remotes/origin", "heads")
 )
 MOST_COMMITS = 1000
-"""How far back a commit of the same content is looked for."""
+"""How far back to look for a commit of the same content."""
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class GitFailedError(Exception):
-    """What git said, in one line."""
+    """The message of git, in one line."""
+
+
+def git_around(folder: str) -> Git:
+    """Git in the repository around a folder. Raises UnsupportedError where there is none."""
+    try:
+        repository = Repository(folder, GIT_SECONDS)
+    except FileNotFoundError:
+        raise UnsupportedError("git is not installed, or no such folder", file=folder) from None
+    except (GitError, TimeoutError, OSError) as error:
+        raise UnsupportedError(f"no repository: {error}", file=folder) from None
+
+    def git(*arguments: str) -> str:
+        try:
+            return repository.git(*arguments)
+        except (GitError, OSError) as error:
+            raise GitFailedError(str(error)) from None
+
+    return git
 
 
 @frozen(kw_only=True)
-class Provenance:
-    """The commit of the main branch that stands for the code of a submission.
+class SourceCommit:
+    """The commit of the main branch that has the code of a submission.
 
-    `commit` is the submission's own, or the one that carries the same content (`squashed`).
-    `places` are the paths of those packages that ran which this repository holds.
+    `commit` is the submission's own, or one with the same content (`squashed`). `places` are the
+    paths of the packages that this repository has.
     """
 
     commit: str
@@ -66,8 +82,8 @@ def full_hash(text: object) -> bool:
     return isinstance(text, str) and _HASH.fullmatch(text) is not None
 
 
-def trace(submission: Submission, git: Git, branch: str | None = None) -> Provenance:
-    """Where the code of a submission is in the repository. Raises UnsupportedError saying why not.
+def trace(submission: Submission, git: Git, branch: str | None = None) -> SourceCommit:
+    """The commit that has the code of a submission. Raises UnsupportedError if there is none.
 
     `branch` is the protected one, by default that of the remote.
     """
@@ -81,7 +97,7 @@ def trace(submission: Submission, git: Git, branch: str | None = None) -> Proven
     if _is_ancestor(git, commit, tip):
         found = contents(git, commit, wanted)
         if all(found[package] == wanted[package] for package in wanted if package in found):
-            return Provenance(commit=commit, branch=name, places=_known(git, commit, found))
+            return SourceCommit(commit=commit, branch=name, places=_known(git, commit, found))
         cause = f"the code at {commit[:12]} is not what ran"
     else:
         found = contents(git, tip, wanted)
@@ -89,7 +105,7 @@ def trace(submission: Submission, git: Git, branch: str | None = None) -> Proven
     if wanted:
         for other in _history(git, tip, wanted):
             if contents(git, other, wanted) == wanted:
-                return Provenance(
+                return SourceCommit(
                     commit=other, branch=name, squashed=True, places=_known(git, other, wanted)
                 )
         cause += ", and none there has the same code" if found else ", and its code is not there"
@@ -108,7 +124,7 @@ def _wanted(code: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _main(git: Git, branch: str | None) -> tuple[str, str]:
     """The protected branch and its latest commit."""
     if branch is not None:
-        # A name as it stands, below the two places where branches are: no expression, no option.
+        # A name below the two places where branches are: no expression, no option.
         names = [f"refs/remotes/origin/{branch}", f"refs/heads/{branch}", f"refs/remotes/{branch}"]
     else:
         names = list(MAIN)
@@ -142,14 +158,14 @@ def _history(git: Git, tip: str, wanted: Mapping[str, str]) -> Iterator[str]:
     try:
         most = f"--max-count={MOST_COMMITS}"
         where = [f":(top,literal){place}" for place in places]
-        told = git("rev-list", most, "--full-history", "--end-of-options", tip, "--", *where)
+        listing = git("rev-list", most, "--full-history", "--end-of-options", tip, "--", *where)
     except GitFailedError:
         return
-    yield from told.split()
+    yield from listing.split()
 
 
 def contents(git: Git, commit: str, wanted: Mapping[str, str]) -> dict[str, str]:
-    """The digest of each package that is in a commit, as `snapshot.source_digest` makes it."""
+    """The digest of each package that is in a commit, as `code.source_digest` makes it."""
     found = {}
     for package, place in _places(git, commit, wanted).items():
         if place is not None:
@@ -162,8 +178,8 @@ def _tree(git: Git, commit: str, *places: str) -> dict[str, str]:
     """Names of objects by path; a link is a file that holds where it points, and so no source."""
     # ls-tree takes what follows --end-of-options for paths; a full hash is no option.
     assert full_hash(commit)
-    told = git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *places)
-    entries = [entry.partition("\t") for entry in told.split("\0") if entry]
+    listing = git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *places)
+    entries = [entry.partition("\t") for entry in listing.split("\0") if entry]
     return {path: about.split()[2] for about, _, path in entries if about[:6] != "120000"}
 
 

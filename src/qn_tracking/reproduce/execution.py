@@ -1,0 +1,174 @@
+"""The runs of a submission, run again: by which code, and what that can reach."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from attrs import evolve, field, frozen
+
+from qn_tracking import config as configuration
+from qn_tracking.code import installed_digests, packages_of
+from qn_tracking.errors import UnsupportedError
+from qn_tracking.machine import package_facts, system_facts
+from qn_tracking.records.model import Config, Episode
+from qn_tracking.records.provenance import provenance
+from qn_tracking.records.submission import Submission
+from qn_tracking.reproduce import sandbox
+from qn_tracking.reproduce.replay import replay_config
+from qn_tracking.reproduce.roots import present_roots, source_roots
+from qn_tracking.reproduce.scratch import private_folder
+from qn_tracking.reproduce.worktree import worktree
+
+if TYPE_CHECKING:
+    from qn_tracking.benchmark.source import SourceCommit
+
+Which = Literal["commit", "present", "renew"]
+"""The code of the submission's commit, the installed code, which must be the same, or the installed
+code whatever it is.
+"""
+SAME_MACHINE = ("python", "implementation", "platform", "machine", "cpu")
+
+
+@frozen(kw_only=True, eq=False)
+class Execution:
+    """Runs the configuration of a submission, one seed at a time.
+
+    `digests` are those of the packages that must run, by import name. `isolation` is
+    `installed code`, `renewed`, `bubblewrap`, or `none` where there is no sandbox.
+    """
+
+    config: Config
+    episodes: int
+    roots: Sequence[str]
+    place: str
+    digests: Mapping[str, str | None]
+    which: Which
+    isolation: str
+    cancelled: threading.Event = field(factory=threading.Event)
+
+    def run(self, seed: int) -> tuple[Episode, ...]:
+        """The episodes of a seed. Raises UnsupportedError if the run fails or is cancelled, or if
+        it was not the code that it must be.
+        """
+        replay = replay_config(
+            sys.executable,
+            self.roots,
+            self.config,
+            seed=seed,
+            episodes=self.episodes,
+            place=self.place,
+            sandbox=self.which == "commit",
+            cancelled=self.cancelled.is_set,
+        )
+        experiment = replay.experiment
+        if experiment.status != "completed" or not replay.episodes:
+            error = experiment.error
+            cause = f": {error.type}: {error.message}" if error else ""
+            raise UnsupportedError(f"the run of seed {seed} {experiment.status}{cause}")
+        ran = {one.name: one.digest for one in provenance(experiment).code}
+        # Also a package that the submission does not name must not have run.
+        for package in sorted({*ran, *self.digests}):
+            if ran.get(package) != self.digests.get(package):
+                cause = "is not the code that the submission ran"
+                if self.which == "renew":
+                    cause = "is not what is installed"
+                raise UnsupportedError(f"{package} {cause}")
+        return replay.episodes
+
+    def cancel(self) -> None:
+        """Ends the runs in progress."""
+        self.cancelled.set()
+
+
+@contextmanager
+def execution(
+    folder: str, submission: Submission, source: SourceCommit | None, which: Which | None
+) -> Iterator[Execution]:
+    """What runs a submission again. `folder` is in the repository that has the `source`.
+
+    Raises UnsupportedError if the code is not available, is not the same, or may not be run.
+    """
+    digests = _digests(submission, which)
+    now = installed_digests()
+    with private_folder() as place:
+        packages = packages_of([*digests, "qn_tracking"])
+        missing = [name for name in digests if source is None or name not in source.places]
+        for name in missing if which != "renew" else ():
+            # A package that the repository does not have must be installed as it was.
+            if now(name) != digests[name]:
+                cause = f"{name} is not in the repository, and what is installed is not the same"
+                raise UnsupportedError(cause, field="code")
+        made = Execution(
+            config=_config(submission),
+            episodes=submission.episodes,
+            roots=(),
+            place=place,
+            digests=digests,
+            which=which or "commit",
+            isolation=_isolation(which),
+        )
+        if which != "commit" or source is None or len(missing) == len(digests):
+            yield evolve(made, roots=present_roots(packages, place))
+            return
+        with worktree(folder, source.commit) as tree:
+            of_source = [os.path.join(tree, root) for root in source.roots]
+            roots = dict.fromkeys((*of_source, *source_roots(tree, packages)))
+            yield evolve(made, roots=tuple(roots))
+
+
+def _isolation(which: Which | None) -> str:
+    if which == "commit":
+        return "bubblewrap" if sandbox.program() else "none"
+    return "renewed" if which == "renew" else "installed code"
+
+
+def _digests(submission: Submission, which: Which | None) -> dict[str, str | None]:
+    """The digests of the packages that must run."""
+    recorded = {str(one.get("name")): one.get("digest") for one in submission.code}
+    if not recorded or not all(recorded.values()):
+        raise UnsupportedError("no digest of the code is recorded", field="code")
+    now = installed_digests()
+    if which == "renew":
+        absent = [name for name in recorded if now(name) is None]
+        if absent:
+            raise UnsupportedError(f"{', '.join(absent)} is not installed", field="code")
+        return {name: now(name) for name in recorded}
+    same = all(now(name) == digest for name, digest in recorded.items())
+    if which == "present" and not same:
+        hint = "--trust runs that of its commit"
+        raise UnsupportedError(
+            "the installed code is not that of the submission", field="code", hint=hint
+        )
+    if which is None:
+        other = "--present-code runs the installed code, which is the same" if same else None
+        raise UnsupportedError("--trust is needed to run the code of its commit", hint=other)
+    return recorded
+
+
+def _config(submission: Submission) -> Config:
+    """The configuration, read from the text. Raises UnsupportedError for another digest."""
+    label, overrides = submission.config.label, submission.config.overrides
+    config = configuration.from_text(submission.text, label, overrides)
+    if config.digest != submission.config.digest:
+        raise UnsupportedError(
+            "gives another digest than is recorded", file=label, hint="it held secrets, or changed"
+        )
+    return config
+
+
+def another_machine(submission: Submission) -> bool:
+    """Whether this machine, or a package here, is another one than that of the submission.
+
+    Only then may floating point differ. It proves nothing, since the submission itself says what
+    machine it was: the outcomes must be equal all the same, and the figures but for rounding.
+    """
+    here = system_facts()
+    if any(submission.system.get(name) != here[name] for name in SAME_MACHINE):
+        return True
+    installed: str = package_facts([*filter(None, sys.path)])["sha256"]
+    return installed != submission.packages

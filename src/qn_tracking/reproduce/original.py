@@ -1,0 +1,180 @@
+"""An experiment that is to be run again: all that its record and its folder say about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from os.path import join
+from typing import Any
+
+from attrs import evolve, frozen
+
+from qn_tracking import config as configuration
+from qn_tracking.errors import ConfigError, StorageError, UnsupportedError
+from qn_tracking.records import codec
+from qn_tracking.records.model import Config, Digests, Episode
+from qn_tracking.records.provenance import Provenance, provenance
+from qn_tracking.records.stats import Tally
+from qn_tracking.redact import MARK
+from qn_tracking.store import documents, paths, read
+
+Document = dict[str, Any]
+Warn = Callable[[str], None]
+
+
+@frozen(kw_only=True)
+class Original:
+    """A run that has ended, and its results.
+
+    `planned` is how many episodes to run, `count` how many there were. `sha256` is of the record,
+    None for a run without one. `episodes` is None if they are not here.
+    """
+
+    experiments: str
+    document: Document
+    sha256: str | None
+    config: Config
+    seed: int
+    planned: int
+    count: int
+    digests: Digests
+    episodes: tuple[Episode, ...] | None
+
+    @property
+    def id(self) -> str:
+        """The id of the experiment."""
+        return str(self.document["id"])
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The import names of the packages of the simulation."""
+        return tuple(self.document["subject"]["packages"])
+
+    @property
+    def origin(self) -> Provenance:
+        """Where the run came from."""
+        return provenance(self.document)
+
+    def attachment(self, name: str) -> bytes | None:
+        """A text of the run; None if it is not here.
+
+        Raises StorageError if it is not the one that the record names.
+        """
+        return documents.attached(self.experiments, self.document, name)
+
+
+def load_original(experiments: str, id: str, warn: Warn) -> Original:
+    """Reads what a re-run needs.
+
+    Raises UnsupportedError for an experiment that cannot be run again, StorageError for one that
+    cannot be read or contradicts itself.
+    """
+    documents.check(experiments, id)
+    doc = documents.load(experiments, id, warn)
+    status = doc.get("status")
+    if status == "imported" or (doc.get("origin") or {}).get("kind") == "import":
+        raise UnsupportedError("another program ran it", file=id)
+    if status in ("running", "unknown"):
+        hint = f"qn-exp tail {id}" if status == "running" else "it was started on another host"
+        raise UnsupportedError("may still be running", file=id, hint=hint)
+    seed = doc.get("seed")
+    if type(seed) is not int or seed < 0:
+        raise UnsupportedError("no seed was recorded", file=id, field="seed")
+    if not (doc.get("subject") or {}).get("packages"):
+        command = " ".join(map(str, doc.get("command") or ()))
+        raise UnsupportedError(
+            "a program of its own ran it, which a record does not hold", file=id, hint=command[:80]
+        )
+    episodes, digests = _episodes(experiments, doc, warn)
+    count = (doc.get("results") or {}).get("episodes")
+    if episodes is not None:
+        count = len(episodes)
+    if digests is None or type(count) is not int:
+        raise UnsupportedError("no digests were recorded", file=id, field="digests")
+    if count < 1:
+        raise UnsupportedError("has no episodes to compare", file=id)
+    planned = doc.get("episodes")
+    if status != "completed" or type(planned) is not int or planned < 1:
+        planned = count  # it broke off
+    return Original(
+        experiments=experiments,
+        document=doc,
+        sha256=_sha256(paths.record(experiments, id)),
+        config=_config(experiments, doc),
+        seed=seed,
+        planned=planned,
+        count=count,
+        digests=digests,
+        episodes=episodes,
+    )
+
+
+def _sha256(path: str) -> str | None:
+    try:
+        return codec.digest(read.load(path)[0])
+    except FileNotFoundError:
+        return None
+
+
+def _episodes(
+    experiments: str, doc: Document, warn: Warn
+) -> tuple[tuple[Episode, ...] | None, Digests | None]:
+    """The episodes of the journal, if they have the digests of the record, and the digests."""
+    stored = doc.get("digests") or {}
+    recorded = None
+    if type(stored.get("exact")) is str and type(stored.get("outcome")) is str:
+        recorded = Digests(exact=stored["exact"], outcome=stored["outcome"])
+    journal = join(paths.run_folder(experiments, doc["id"]), "episodes.jsonl")
+    if not os.path.lexists(journal):
+        return None, recorded
+    tally, episodes = Tally(), []
+    try:
+        for episode in read.Lines(journal):
+            tally.add(episode)
+            episodes.append(episode)
+    except StorageError as error:
+        if recorded is None:
+            raise
+        warn(f"{error}; only the digests are compared")
+        return None, recorded
+    if recorded is not None and tally.digests() != recorded:
+        warn(f"{journal}: not the episodes of the record; only the digests are compared")
+        return None, recorded
+    return tuple(episodes), tally.digests()
+
+
+def _config(experiments: str, doc: Document) -> Config:
+    """The configuration that ran: from the text and the overrides, else from the resolved data.
+
+    Raises UnsupportedError if secrets were taken out of it, StorageError if neither gives the
+    digest of the record.
+    """
+    stored = doc.get("config") or {}
+    label, digest, data = stored.get("label") or "config", stored.get("digest"), stored.get("data")
+    overrides = stored.get("overrides") or {}
+    raw = documents.attached(experiments, doc, "config.yml")
+    config: Config | None = None
+    if raw is not None:
+        try:
+            config = configuration.from_text(raw.decode(), label, overrides)
+        except (ConfigError, UnicodeDecodeError):
+            config = None
+    if config is None or config.digest != digest:
+        try:
+            whole = configuration.from_mapping(data if isinstance(data, Mapping) else {})
+        except ConfigError as error:
+            raise StorageError(error.cause, file=doc["id"], field="config.data") from None
+        settings = stored.get("settings") or {}
+        config = evolve(whole, label=label, overrides=overrides, settings=settings)
+    if config.digest != digest:
+        if MARK in (raw or b"").decode(errors="replace") or MARK in repr(data):
+            raise UnsupportedError(
+                "its configuration held secrets, which are not stored", file=doc["id"]
+            )
+        raise StorageError(
+            "the configuration does not have the digest that is recorded",
+            file=doc["id"],
+            field="config.digest",
+            hint="qn-exp fsck",
+        )
+    return evolve(config, sha256=stored.get("sha256"))

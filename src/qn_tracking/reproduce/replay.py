@@ -1,0 +1,124 @@
+"""A run in another Python, with the code of given folders, tracked in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from os.path import dirname, isdir, join
+
+import orjson
+from attrs import frozen
+
+from qn_tracking import config as configuration
+from qn_tracking.errors import UnsupportedError
+from qn_tracking.records import codec
+from qn_tracking.records.model import Config, Digests, Episode, Experiment
+from qn_tracking.records.stats import Tally
+from qn_tracking.reproduce.process import minimal_environment, supervise
+from qn_tracking.reproduce.sandbox import sandboxed
+from qn_tracking.store import paths, read
+
+# A constant: what it runs comes as arguments. `-I` leaves out the current folder, the user's own
+# packages and every PYTHON variable; the folders of the code come before all that is installed.
+_PROGRAM = (
+    "import json, sys; roots = json.loads(sys.argv[1]); sys.path[:0] = roots; "
+    "sys.argv = ['qn-run', *sys.argv[2:]]; from qn_tracking.cli.run import entry; entry()"
+)
+_NO_PROJECT = b"# No settings of a folder above apply to the run in this one.\n"
+
+
+@frozen(kw_only=True)
+class Replay:
+    """A run that was run again.
+
+    `experiment` is the record that the code wrote, `record` its file, which is beside the folder of
+    the run in `place` of the call. `episodes` are those of its journal, and `digests` are computed
+    from them here. `isolated` is whether it ran in a sandbox.
+    """
+
+    experiment: Experiment
+    record: str
+    episodes: tuple[Episode, ...]
+    digests: Digests
+    isolated: bool
+
+
+def replay_config(
+    python: str,
+    roots: Sequence[str],
+    config: Config,
+    *,
+    seed: int,
+    episodes: int,
+    place: str,
+    simulation: str | None = None,
+    sandbox: bool = False,
+    seconds: float | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Replay:
+    """Runs a configuration with the code of these folders, in a process of its own.
+
+    `simulation` replaces the setting of that name. With `sandbox` it runs in bubblewrap if that
+    works here. A run that fails has a record that says so. Raises UnsupportedError, with the last
+    line of its output, if it leaves no record, takes longer than `seconds`, or `cancelled` returns
+    True.
+    """
+    folder = tempfile.mkdtemp(prefix="run-", dir=place)
+    with open(join(folder, "pyproject.toml"), "xb") as out:
+        out.write(_NO_PROJECT)
+    with open(join(folder, "config.yml"), "xb") as out:
+        out.write(_resolved(config, simulation))
+    command = [
+        *(python, "-I", "-B", "-X", "utf8", "-c", _PROGRAM, orjson.dumps(list(roots)).decode()),
+        # The program of an old commit knows --episodes by its former name only.
+        *("config.yml", "--runs", str(int(episodes)), "--seed", str(int(seed))),
+        *("--track-experiment", "--experiments-dir", "experiments", "--quiet"),
+    ]
+    env = {**minimal_environment(), "LANG": "C.UTF-8"}
+    wrapper = sandboxed(folder, python, roots) if sandbox else []
+    if wrapper:
+        env = {**env, "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
+    code, output = supervise(
+        [*wrapper, *command], folder, env, seconds=seconds, cancelled=cancelled
+    )
+    return _load(join(folder, "experiments"), code, output, bool(wrapper))
+
+
+def _resolved(config: Config, simulation: str | None) -> bytes:
+    """The configuration as JSON, which is YAML: overrides are applied, and no plugin is named."""
+    named = simulation or config.settings.get("simulation")
+    data = {**config.data, **({"simulation": named} if named else {})}
+    text = orjson.dumps(codec.plain(data)).decode()
+    # YAML allows no control characters.
+    raw = "".join(c if c.isprintable() or ord(c) > 0xFFFF else f"\\u{ord(c):04x}" for c in text)
+    if configuration.from_text(raw, config.label, {}).digest != config.digest:
+        raise UnsupportedError("cannot be passed to another process", file=config.label)
+    return raw.encode()
+
+
+def _load(experiments: str, code: int, output: str, isolated: bool) -> Replay:
+    """Reads what a run has left; its code may be a stranger's, so no link is followed."""
+    for folder, folders, files in os.walk(dirname(experiments)):
+        for name in (*folders, *files):
+            if os.path.islink(join(folder, name)):
+                raise UnsupportedError(f"the run has left a link, {name!r}")
+    names = os.listdir(experiments) if isdir(experiments) else []
+    records = [name for name in names if name.endswith(".json")]
+    if len(records) != 1:
+        lines = [line for line in output.splitlines() if line.strip()]
+        cause = lines[-1].strip().removeprefix("error: ") if lines else f"exit code {code}"
+        raise UnsupportedError(f"the run failed: {cause[:400]}")
+    path = join(experiments, records[0])
+    experiment = read.experiment(path)
+    tally, episodes = Tally(), []
+    for episode in read.Lines(join(paths.run_folder(experiments, experiment.id), "episodes.jsonl")):
+        tally.add(episode)
+        episodes.append(episode)
+    return Replay(
+        experiment=experiment,
+        record=path,
+        episodes=tuple(episodes),
+        digests=tally.digests(),
+        isolated=isolated,
+    )

@@ -1,0 +1,431 @@
+"""An experiment run again from its record, and compared to the last bit."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from os.path import dirname, join
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import evolve, frozen
+
+from qn_tracking.code import packages_of
+from qn_tracking.errors import (
+    ConfigError,
+    PluginError,
+    UnsupportedError,
+    UsageError,
+    describe,
+)
+from qn_tracking.records import codec
+from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
+from qn_tracking.records.rounding import close
+from qn_tracking.reproduce.divergence import Divergence, first_difference
+from qn_tracking.reproduce.environment import environment
+from qn_tracking.reproduce.original import Original, Warn, load_original
+from qn_tracking.reproduce.recorded import (
+    RecordedCode,
+    RecordedPackages,
+    check_source,
+    recorded_code,
+    recorded_packages,
+)
+from qn_tracking.reproduce.replay import Replay, replay_config
+from qn_tracking.reproduce.roots import present_roots, source_roots
+from qn_tracking.reproduce.scratch import private_folder
+from qn_tracking.reproduce.worktree import worktree
+from qn_tracking.store import documents, paths, read
+from qn_tracking.studies import comparison
+from qn_tracking.tracking.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+    from qn_tracking.records.model import Simulation
+
+ENVIRONMENTS = ("present", "recorded")
+Outcome = Literal["identical", "same outcome", "different", "planned"]
+EXPLAINING = ("commit", "dirty", "digest", "version", "distribution", "git.patch.sha256")
+"""The facts about code that may explain another result, by the end of their names."""
+
+
+def ignore(text: str) -> None:
+    """Does nothing with a message."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a re-run does.
+
+    `config` is the label and `digest` the digest of the configuration. `planned` is how many
+    episodes are run, `episodes` how many the original has, and `compared_by` is `episode`, or
+    `digest` if its episodes are not here. `commit` is None for the present code, `patch` is whether
+    uncommitted changes are applied to it, `packages` how many recorded packages are installed.
+    """
+
+    origin: str
+    config: str
+    digest: str | None
+    seed: int
+    planned: int
+    episodes: int
+    compared_by: Literal["episode", "digest"]
+    commit: str | None
+    patch: bool
+    packages: int | None
+
+
+@frozen(kw_only=True)
+class Rerun:
+    """The outcome of a re-run.
+
+    `id` and `path` are those of the new record, `how` says in words how it was run.
+    `first_difference` is None if the runs are identical or the episodes of the original are not
+    here. `differences` are those of code, packages and machine that may explain another result. Of
+    a dry run there is only the plan.
+    """
+
+    outcome: Outcome
+    plan: Plan
+    digests: Digests
+    id: str | None = None
+    path: str | None = None
+    status: str | None = None
+    episodes: int = 0
+    how: tuple[str, ...] = ()
+    rerun_digests: Digests | None = None
+    first_difference: Divergence | None = None
+    differences: Mapping[str, tuple[comparison.Difference, ...]] = EMPTY
+
+
+def rerun(
+    experiments: str,
+    id: str,
+    *,
+    at_commit: bool = False,
+    env: str = "present",
+    trust: bool = False,
+    without: Sequence[str] = (),
+    dry_run: bool = False,
+    warn: Warn = ignore,
+    inform: Callable[[str], None] = ignore,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rerun:
+    """Runs an experiment again, stores the new run beside it, and compares the two.
+
+    The present code runs in this process. `at_commit` runs the code of the recorded commit, `env`
+    "recorded" installs the recorded packages into a fresh environment: both run in another process.
+    Code that may be a stranger's needs `trust`, and runs in a sandbox where there is one. `without`
+    names plugins that the configuration turns on and that are left out. `inform` gets a line for
+    each step, `progress` the episodes done and the total, in this process only.
+
+    Raises UnsupportedError for what cannot be run here, StorageError for what cannot be read or
+    stored. A run that fails is compared by the episodes that it has.
+    """
+    if env not in ENVIRONMENTS:
+        raise UsageError(f"env {env!r}: expected one of {', '.join(ENVIRONMENTS)}")
+    original = load_original(experiments, id, warn)
+    left_out = _left_out(original.config, without)
+    code = recorded_code(original) if at_commit else None
+    packages = recorded_packages(original) if env == "recorded" else None
+    if code is not None and code.suspect and not trust:
+        raise UnsupportedError(code.suspect, file=id, hint="--trust runs it")
+    plan = _plan(original, code, packages)
+    here = code is None and packages is None
+    if dry_run:
+        if here:
+            _make_simulation(original.config)
+        return Rerun(outcome="planned", plan=plan, digests=original.digests)
+    if left_out:
+        warn(f"without {', '.join(left_out)}: a re-run turns on no plugin of the configuration")
+    if here:
+        experiment = _run_here(original, warn, progress)
+    else:
+        experiment = _run_in_process(original, code, packages, warn, inform)
+    return _compare(original, experiment, plan, warn)
+
+
+def _plan(original: Original, code: RecordedCode | None, packages: RecordedPackages | None) -> Plan:
+    return Plan(
+        origin=original.id,
+        config=original.config.label,
+        digest=original.config.digest,
+        seed=original.seed,
+        planned=original.planned,
+        episodes=original.count,
+        compared_by="digest" if original.episodes is None else "episode",
+        commit=code.commit if code else None,
+        patch=bool(code and code.patch),
+        packages=len(packages.text.splitlines()) if packages else None,
+    )
+
+
+def _left_out(config: Config, without: Sequence[str]) -> list[str]:
+    """The sinks that the configuration names and a re-run leaves out.
+
+    Raises UnsupportedError for one of a folder: it may be what makes the simulation, and it is
+    never loaded.
+    """
+    from qn_tracking.tracking.manager import TRACKER, requests
+
+    names = list(requests(config.settings.get("plugins"), config.label))
+    for name in names:
+        if ":" in name and name not in without:
+            raise UnsupportedError(
+                "a re-run loads no plugin of a folder",
+                file=f"plugin {name}",
+                hint=f"--no-plugin {name} runs without it",
+            )
+    return [name for name in names if name not in (*TRACKER, *without)]
+
+
+# ------------------------------------------------------------------------------------------ running
+
+
+def _make_simulation(config: Config) -> tuple[PluginManager, Simulation]:
+    """The simulation, by the present code. Raises UnsupportedError if that cannot run it."""
+    from qn_tracking.tracking.manager import TRACKER, make_manager, make_simulation
+
+    try:
+        manager = make_manager(TRACKER, config=config)
+        return manager, make_simulation(config, manager)
+    except (ConfigError, PluginError) as error:
+        raise UnsupportedError(
+            f"the present code cannot run it: {error}", hint="--at-commit runs the recorded code"
+        ) from None
+
+
+class _Counter:
+    """Counts the episodes of a run for a callback."""
+
+    def __init__(self, progress: Callable[[int, int], None], total: int) -> None:
+        self._progress, self._total = progress, total
+
+    @hookimpl
+    def episode_end(self, episode: Episode) -> None:
+        self._progress(episode.index + 1, self._total)
+
+
+def _run_here(
+    original: Original, warn: Warn, progress: Callable[[int, int], None] | None
+) -> Experiment:
+    """Runs the present code in this process."""
+    from qn_tracking.tracking.recorder import Recorder
+    from qn_tracking.tracking.runner import run_simulation
+
+    manager, simulation = _make_simulation(original.config)
+    if progress is not None:
+        manager.register(_Counter(progress, original.planned), name="progress")
+    recorder = Recorder(
+        original.config,
+        manager=manager,
+        subject=simulation.subject,
+        seed=original.seed,
+        episodes=original.planned,
+        experiments_dir=original.experiments,
+        origin=_origin(original, ["in the present code"]),
+        warn=warn,
+    )
+    try:
+        run_simulation(simulation, recorder, episodes=original.planned, seed=original.seed)
+    except Exception as error:
+        if recorder.experiment is None or recorder.experiment.status != "failed":
+            raise
+        warn(f"the re-run failed: {describe(error)}")
+    assert recorder.experiment is not None
+    return recorder.experiment
+
+
+def _origin(original: Original, notes: Sequence[str]) -> Origin:
+    return Origin(kind="rerun", id=original.id, sha256=original.sha256, notes=tuple(notes))
+
+
+def _run_in_process(
+    original: Original,
+    code: RecordedCode | None,
+    packages: RecordedPackages | None,
+    warn: Warn,
+    inform: Callable[[str], None],
+) -> Experiment:
+    """Runs the recorded code, the recorded packages, or both, in another process."""
+    notes = []
+    with ExitStack() as stack:
+        place = stack.enter_context(private_folder())
+        tree: str | None = None
+        if code is not None:
+            notes.append(f"at commit {code.commit}")
+            if code.patch is not None:
+                notes.append("with the recorded patch")
+            tree = stack.enter_context(worktree(code.repository, code.commit, code.patch))
+            roots = source_roots(tree, code.packages)
+            check_source(original, roots, code.commit, warn)
+        else:
+            notes.append("in the present code")
+            roots = present_roots(packages_of(["qn_tracking", *original.packages]), place)
+        python = sys.executable
+        if packages is not None:
+            notes.append("with the recorded packages")
+            inform("making an environment of the recorded packages")
+            python = environment(
+                packages.text,
+                join(place, "environment"),
+                without=packages.without,
+                version=packages.python,
+            )
+        inform(f"running {original.planned} episodes {', '.join(notes)}")
+        suspect = code is not None and code.suspect is not None
+        replay = replay_config(
+            python,
+            roots,
+            original.config,
+            seed=original.seed,
+            episodes=original.planned,
+            place=place,
+            sandbox=suspect,
+        )
+        if suspect:
+            notes.append("isolated" if replay.isolated else "no isolation")
+            if not replay.isolated:
+                warn("no isolation: bubblewrap is not installed, or does not work here")
+        return _store(original, replay, tree, code, _origin(original, notes), warn)
+
+
+# ------------------------------------------------------------------------------------------ storing
+
+
+def _store(
+    original: Original,
+    replay: Replay,
+    tree: str | None,
+    code: RecordedCode | None,
+    origin: Origin,
+    warn: Warn,
+) -> Experiment:
+    """Moves the record of a replay into the folder of the experiments.
+
+    What the replay says about its temporary folder is replaced by what that was made of: the
+    original configuration, the commit and the patch. Raises StorageError.
+    """
+    from qn_tracking.records.model import Attachment, RunInfo
+    from qn_tracking.redact import redact_arguments, redact_config
+    from qn_tracking.store import arrival
+    from qn_tracking.store.write import naming
+
+    ran, config = replay.experiment, redact_config(original.config)
+    texts = {"config.yml": config.text.encode()}
+    if code is not None and code.patch is not None:
+        texts["uncommitted.patch"] = code.patch
+    new = [
+        Attachment(name=name, size=len(data), sha256=codec.digest(data))
+        for name, data in texts.items()
+    ]
+    experiment = evolve(
+        ran,
+        config=config,
+        command=redact_arguments(sys.argv),
+        attachments=(*new, *(one for one in ran.attachments if one.name not in texts)),
+        origin=origin,
+        # That its temporary folder is in no repository says nothing.
+        warnings=tuple(text for text in ran.warnings if not text.startswith("git: no repository")),
+        facts=ran.facts if tree is None else _with_git(ran, tree, texts),
+    )
+    names = ("id", "started", "config", "subject", "seed", "episodes", "command")
+    about = RunInfo(**{name: getattr(experiment, name) for name in names})
+    texts["run.json"] = codec.document(
+        {**codec.plain(about), "host": os.uname().nodename, "pid": os.getpid()}
+    )
+    run_folder = paths.run_folder(dirname(replay.record), experiment.id)
+    with naming(run_folder):
+        for name, data in texts.items():
+            _replace(join(run_folder, name), data)
+        _replace(replay.record, codec.document(experiment))
+    for one in arrival.take_in(original.experiments, replay.record, warn):
+        if isinstance(one, arrival.Refused):
+            raise one.error
+    return experiment
+
+
+def _with_git(ran: Experiment, tree: str, texts: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """The facts of a run, with those of git that the worktree has."""
+    from qn_tracking.builtin.snapshot import git_facts
+    from qn_tracking.records.provenance import PLUGIN, facts_of
+
+    git = git_facts(tree, "", None, [])
+    if git is not None:
+        git = {k: v for k, v in git.items() if k not in ("patch", "config_file")}
+        name = "uncommitted.patch"
+        if name in texts:
+            size, sha256 = len(texts[name]), codec.digest(texts[name])
+            git["patch"] = {"file": name, "size": size, "sha256": sha256}
+    return {**ran.facts, PLUGIN: {**facts_of(ran), "git": git}}
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Replaces a file, and not the one that a link in its place may name."""
+    if os.path.lexists(path):
+        os.unlink(path)
+    with open(path, "xb") as out:
+        out.write(data)
+
+
+# ---------------------------------------------------------------------------------------- comparing
+
+
+def _compare(original: Original, experiment: Experiment, plan: Plan, warn: Warn) -> Rerun:
+    journal = join(paths.run_folder(original.experiments, experiment.id), "episodes.jsonl")
+    episodes = tuple(read.Lines(journal))
+    outcome = _outcome(original, experiment, episodes)
+    divergence = None
+    if outcome != "identical" and original.episodes is not None:
+        divergence = first_difference(original.episodes, episodes)
+    return Rerun(
+        outcome=outcome,
+        plan=plan,
+        digests=original.digests,
+        id=experiment.id,
+        path=paths.record(original.experiments, experiment.id),
+        status=experiment.status,
+        episodes=len(episodes),
+        how=experiment.origin.notes if experiment.origin else (),
+        rerun_digests=experiment.digests,
+        first_difference=divergence,
+        differences={}
+        if outcome == "identical"
+        else _differences(original.experiments, [original.document, codec.plain(experiment)], warn),
+    )
+
+
+def _outcome(original: Original, experiment: Experiment, episodes: Sequence[Episode]) -> Outcome:
+    """Whether the episodes are identical, or have the same outcome and rewards but for rounding."""
+    digests = experiment.digests
+    if digests is None:
+        return "different"
+    if digests.exact == original.digests.exact:
+        return "identical"
+    if digests.outcome != original.digests.outcome:
+        return "different"
+    if original.episodes is not None:
+        pairs = zip(original.episodes, episodes, strict=True)
+        same = all(close(one.reward, other.reward) for one, other in pairs)
+    else:
+        recorded = (original.document.get("results") or {}).get("avg_reward")
+        mean = None if recorded is None else float(recorded)
+        same = close(mean, experiment.results.avg_reward)
+    return "same outcome" if same else "different"
+
+
+def _differences(
+    experiments: str, docs: Sequence[dict[str, Any]], warn: Warn
+) -> dict[str, tuple[comparison.Difference, ...]]:
+    """The differences of code, packages and machine."""
+    sections = comparison.sections(
+        docs, [documents.packages(experiments, doc, warn) for doc in docs]
+    )
+    code = [row for row in sections["code"] if row.field.endswith(EXPLAINING)]
+    return {
+        "code": tuple(row for row in code if not row.same),
+        "packages": tuple(row for row in sections["packages"] if not row.same),
+        "machine": tuple(row for row in sections["system"] if not row.same),
+    }
