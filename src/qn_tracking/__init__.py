@@ -11,8 +11,6 @@ A plugin's author needs `hookimpl` from here. Each name is imported when it is f
 
 from __future__ import annotations
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
 if TYPE_CHECKING:
     from typing import Any
@@ -76,6 +74,8 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
+        from importlib import import_module
+
         return getattr(import_module(f"qn_tracking.{_HOME[name]}"), name)
     if name == "__version__":
         from qn_tracking.tracking.installed import version

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 
-from qn_tracking.api.reports import Best, Diff, RunComparison
 from qn_tracking.api.selection import Episodes, Selection
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.store.filters import Filters
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO, Any, TypeVar, Unpack
 
+    from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.check import Report
@@ -230,6 +230,7 @@ class Experiments:
         runs that share it are one group. Without it, several runs of two configurations are two
         groups, unless `ungrouped`. Raises UsageError for fewer than two.
         """
+        from qn_tracking.api.reports import RunComparison
         from qn_tracking.store.groups import Grouping
         from qn_tracking.studies import comparison
 
@@ -287,6 +288,7 @@ class Experiments:
         Where a text is not here, or the texts are the same and the overrides differ, what ran is
         compared. Raises StorageError for a text that is not what its record names.
         """
+        from qn_tracking.api.reports import Diff
         from qn_tracking.store import documents
 
         ids = [self.id(first), self.id(second)]
@@ -312,6 +314,7 @@ class Experiments:
         mean) or a stored field. `by` is as in `compare`; `columns` are as in `Selection.rows`.
         The best of many is in part the luckiest: `compare` says what may be concluded.
         """
+        from qn_tracking.api.reports import Best
         from qn_tracking.records.limits import WHOLE
         from qn_tracking.store.groups import Grouping
 

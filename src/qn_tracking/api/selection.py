@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
-from qn_tracking.store import query, where
-from qn_tracking.store.best import metric_path
+from qn_tracking.store import query
 from qn_tracking.store.fields import FIELDS, NAMES
 
 TYPE_CHECKING = False
@@ -239,7 +238,11 @@ def expanded(
     for name in names:
         if name in NAMES:
             yield name, NAMES[name], None
-        elif name.endswith(".*"):
+            continue
+        from qn_tracking.store import where
+        from qn_tracking.store.best import metric_path
+
+        if name.endswith(".*"):
             above = index.resolve(where.field(name[:-2]))
             above = ("config", "data") if above == ("config",) else above
             stored = [path for path in index.fields() if path[: len(above)] == above]

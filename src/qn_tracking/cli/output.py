@@ -56,6 +56,11 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 
 def progress(what: str) -> Callable[[int, int], None] | None:
     """A callback `(done, total)` that draws how far long work has come; None without a terminal."""
+    try:
+        if not sys.stderr.isatty():  # a listing is done before the import below would be
+            return None
+    except (OSError, ValueError):
+        return None
     from qn_tracking.render.progress import counter
 
     return counter(what)

@@ -7,8 +7,9 @@ import re
 from qn_tracking.errors import UsageError
 from qn_tracking.ids import microseconds
 from qn_tracking.records.limits import STATUSES
-from qn_tracking.store import query, where
+from qn_tracking.store import query
 from qn_tracking.store.entry import place_in_time
+from qn_tracking.store.where import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Filters:
             out.append(query.either([query.begins("commit", text) for text in self.commit]))
         out.extend(query.tagged(index, text) for text in self.tag)
         for text in self.where:
-            out.extend(query.conditions(index, where.parse(text)))
+            out.extend(query.conditions(index, parse(text)))
         return out
 
 
@@ -150,7 +151,6 @@ def _texts(name: str, given: Texts) -> list[str]:
 # ------------------------------------------------------------------------------------------- times
 
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_ZONE = re.compile(r"(Z|[+-][0-9:.]+)$")
 _LENGTHS = {0: 86400 * 10**6, 2: 3600 * 10**6, 4: 60 * 10**6}
 """Microseconds that a time stands for, by how many digits follow the day."""
 
@@ -176,7 +176,9 @@ def moment(text: str, *, end: bool = False) -> int:
             f"{text[:40]!r} is not a time",
             hint="2026-01-31, 2026-01-31T12:00 or an age such as 7d",
         ) from None
-    clock = _ZONE.sub("", text[11:] if len(text) > 11 and text[10] in "T " else text[9:])
+    clock = re.sub(
+        r"(Z|[+-][0-9:.]+)$", "", text[11:] if len(text) > 11 and text[10] in "T " else text[9:]
+    )
     if "." in clock or "," in clock:
         length = 1
     else:
