@@ -30,7 +30,7 @@ LAYERS = (
         "machine",
         "repository",
     ),
-    ("records.model",),
+    ("records.model", "inference"),
     (
         "records.submission",
         "records.codec",
@@ -38,7 +38,6 @@ LAYERS = (
         "records.provenance",
         "records.rounding",
         "redact",
-        "inference",
         "render",
     ),
     ("config", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),

@@ -33,6 +33,7 @@ from qn_tracking.inference.pair import (
 )
 from qn_tracking.inference.permutation import draws_for, permutation_test, smallest_p
 from qn_tracking.inference.plateau import plateau
+from qn_tracking.inference.proportion import final_window
 from qn_tracking.inference.rank import rank_intervals
 from qn_tracking.inference.replication import replicate, replication_power
 from qn_tracking.inference.rules import Rules
@@ -49,7 +50,6 @@ from qn_tracking.inference.run import (
     time_to_threshold,
 )
 from qn_tracking.records.codec import plain, structure
-from qn_tracking.records.stats import final_window
 
 TEN = [0.96, 0.98, 0.92, 1, 0.94, 0.98, 0.96, 0.90, 0.98, 0.62]
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from qn_tracking.inference.proportion import final_window
+from qn_tracking.inference.run import final_success
 from qn_tracking.records.codec import canonical
 from qn_tracking.records.model import Episode, FrozenDict
-from qn_tracking.records.stats import CHUNK, CURVE_POINTS, Tally, final_window
+from qn_tracking.records.stats import CHUNK, CURVE_POINTS, Tally
 
 
 def episode(index: int, **fields: object) -> Episode:
@@ -123,3 +126,16 @@ def test_digests_do_not_depend_on_when_they_are_asked_for() -> None:
         if one.index % 97 == 0:
             asked.digests()
     assert asked.digests() == tally(*episodes).digests()
+
+
+@pytest.mark.parametrize("unknown", [(), (0,), (5, 6, 7), range(0, 90, 2), range(99)])
+def test_the_final_rate_is_over_episodes_that_succeed_or_fail(unknown: Iterable[int]) -> None:
+    """A run has one final rate, wherever it is computed."""
+    flags = [None if i in set(unknown) else i % 3 == 0 for i in range(100)]
+    known = [flag for flag in flags if flag is not None]
+    window = min(len(known), 20)
+    results = tally(*(episode(i, success=flag) for i, flag in enumerate(flags))).results()
+    final = final_success(flags)
+    assert results.final_window == final.episodes == window
+    assert results.final_success_rate == final.value == sum(known[-window:]) / window
+    assert final_success([None, None]).value == 0

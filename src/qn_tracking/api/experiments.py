@@ -250,11 +250,15 @@ class Experiments:
         try:
             if grouping is None:
                 return RunComparison(self, docs)
+            from qn_tracking.benchmark.metrics import METRICS
             from qn_tracking.store.documents import with_labels
-            from qn_tracking.studies.groups import compare_groups
+            from qn_tracking.studies.groups import HIGHER, compare_groups
+
+            better = [one for one in METRICS.values() if one.higher_is_better]
+            higher = HIGHER.union(*((one.name, *one.columns) for one in better))
 
             docs = [with_labels(doc) for doc in docs]
-            return compare_groups(docs, grouping.name, grouping.key_of, grouping.label)  # type: ignore[arg-type]
+            return compare_groups(docs, grouping.name, grouping.key_of, grouping.label, higher)  # type: ignore[arg-type]
         except (AttributeError, KeyError, TypeError, ValueError):
             self.check_fields(chosen)
             raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qn_tracking.benchmark.metrics import METRICS, Metric, flags, mean
+from qn_tracking.benchmark.metrics import METRICS, Metric, final_rate, flags, mean
 from qn_tracking.inference import interval, run as of_run
 from qn_tracking.inference.rules import Rules
 from qn_tracking.inference.sample import mean_sd
@@ -81,7 +81,7 @@ def digests(of: Columns) -> Digests:
 
 def final_rates(runs: Sequence[Run], rules: Rules) -> list[of_run.Rate]:
     """The final success rate of each run, with its counts."""
-    return [of_run.final_success(flags(one), rules=rules) for one in runs]
+    return [final_rate(one, rules) for one in runs]
 
 
 def values(runs: Sequence[Run], rules: Rules) -> dict[str, tuple[float, ...]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qn_tracking.inference.rules import Rules
+    from qn_tracking.inference.run import Rate
     from qn_tracking.records.submission import Run
 
     OfRun = Callable[[Run, Rules], float | None]
@@ -79,10 +80,11 @@ def mean(values: tuple[float | None, ...]) -> float | None:
     return fsum(known) / len(known) if known else None
 
 
-def _final_success(run: Run, rules: Rules) -> float:
+def final_rate(run: Run, rules: Rules) -> Rate:
+    """The final success rate of a run, with its counts."""
     from qn_tracking.inference.run import final_success
 
-    return final_success(flags(run), rules=rules).value
+    return final_success(run.episodes.success, rules=rules)
 
 
 def _sample_efficiency(run: Run, rules: Rules) -> float:
@@ -119,10 +121,10 @@ for _metric in (
     Metric(
         PRIMARY,
         "final success rate",
-        _final_success,
+        lambda run, rules: final_rate(run, rules).value,
         format="percent",
         range=(0.0, 1.0),
-        trials=lambda run, rules: rules.final_window(len(run.episodes.success)),
+        trials=lambda run, rules: final_rate(run, rules).episodes,
     ),
     Metric(
         "sample_efficiency",

@@ -137,7 +137,7 @@ def check(
     rerun = columns(episodes)
     made = digests(rerun)
     if index is None:
-        final = final_success([e.success is True for e in episodes], rules=rules_of(protocol))
+        final = final_success([e.success for e in episodes], rules=rules_of(protocol))
         return Checked(seed=seed, digests=made, successes=final.successes, episodes=final.episodes)
     agreement, difference = compare(submission.runs[index], rerun, made)
     return Checked(index=index, seed=seed, digests=made, agreement=agreement, difference=difference)

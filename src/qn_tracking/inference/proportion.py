@@ -1,4 +1,4 @@
-"""Rates of two counts: their intervals, as plain numbers.
+"""Rates: over which episodes the final one is, and the intervals of one rate and of two.
 
 Nothing is imported that takes time: two single runs are compared with this alone.
 """
@@ -6,11 +6,40 @@ Nothing is imported that takes time: two single runs are compared with this alon
 from __future__ import annotations
 
 from functools import cache
-from math import hypot, sqrt
+from math import ceil, hypot, sqrt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CONFIDENCE = 0.95
 MIN_RUNS = 5
 """Runs a side, without which no difference is called one."""
+
+
+FINAL_LEAST, FINAL_SHARE = 20, 0.2
+"""Of the final success rate: how many of the last episodes at least, and which share of all."""
+
+
+def final_window(episodes: int, least: int = FINAL_LEAST, share: float = FINAL_SHARE) -> int:
+    """K = min(N, max(least, ⌈share·N⌉)): the last episodes, over which the final rate is taken.
+
+    Fixed by the number of episodes alone, never chosen after the fact.
+    """
+    # 0.28·25 is 7, whatever binary fractions make of it.
+    return min(episodes, max(least, ceil(share * episodes - 1e-9)))
+
+
+def final_counts(
+    success: Iterable[bool | int | None], least: int = FINAL_LEAST, share: float = FINAL_SHARE
+) -> tuple[int, int] | None:
+    """Successes, and of how many episodes, at the end of a run; None if no success is known.
+
+    Only episodes that succeed or fail count: K is of their number, and the last K are taken.
+    """
+    known = [flag for flag in success if flag is not None]
+    window = final_window(len(known), least, share)
+    return (sum(known[-window:]), window) if known else None
 
 
 @cache

@@ -8,7 +8,13 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
-from qn_tracking.inference.proportion import CONFIDENCE, MIN_RUNS
+from qn_tracking.inference.proportion import (
+    CONFIDENCE,
+    FINAL_LEAST,
+    FINAL_SHARE,
+    MIN_RUNS,
+    final_window,
+)
 
 
 def _within(low: float, high: float) -> Callable[[Any, Attribute[Any], Any], None]:
@@ -47,8 +53,8 @@ class Rules:
     alpha: float = _number(0.05, _TINY, 0.5)
     confidence: float = _number(CONFIDENCE, 0.5, 1 - _TINY)
     power: float = _number(0.8, 0.5, 1 - _TINY)
-    final_least: int = _number(20, 1, 10**9)
-    final_share: float = _number(0.2, 0, 1)
+    final_least: int = _number(FINAL_LEAST, 1, 10**9)
+    final_share: float = _number(FINAL_SHARE, 0, 1)
     threshold: float = _number(0.8, 0, 1)
     threshold_window: int = _number(20, 1, 10**9)
     worst_share: float = _number(0.2, _TINY, 1)
@@ -65,7 +71,7 @@ class Rules:
 
     def final_window(self, episodes: int) -> int:
         """K: how many of the last episodes the final success rate is over."""
-        return min(episodes, max(self.final_least, share_of(self.final_share, episodes)))
+        return final_window(episodes, self.final_least, self.final_share)
 
 
 def share_of(share: float, n: int) -> int:

@@ -12,6 +12,7 @@ from math import fsum, sqrt
 
 from attrs import frozen
 
+from qn_tracking.inference.proportion import final_counts
 from qn_tracking.inference.rules import RULES, Rules, share_of
 from qn_tracking.inference.sample import checked, checked_flags, mean_sd
 
@@ -40,11 +41,15 @@ def check_count(successes: int, trials: int) -> None:
         raise ValueError(f"{successes} successes of {trials} are not a count")
 
 
-def final_success(success: Sequence[bool], *, rules: Rules = RULES) -> Rate:
-    """The success rate over the last K episodes: what a brain can do once trained."""
-    flags = checked_flags(success)
-    window = rules.final_window(len(flags))
-    return rate(sum(flags[-window:]), window)
+def final_success(success: Sequence[bool | None], *, rules: Rules = RULES) -> Rate:
+    """The success rate over the last K episodes: what a brain can do once trained.
+
+    Episodes of which it is not known whether they succeeded do not count; without any other, the
+    rate is 0. Raises ValueError for no episodes, and for what is no outcome.
+    """
+    known = checked_flags([flag for flag in success if flag is not None] or [False] * len(success))
+    counts = final_counts(known, rules.final_least, rules.final_share)
+    return rate(*counts) if counts else rate(0, len(success))
 
 
 def sample_efficiency(success: Sequence[bool]) -> float:

@@ -10,19 +10,12 @@ from sys import float_info
 
 import orjson
 
+from qn_tracking.inference.proportion import final_counts
 from qn_tracking.records.model import Digests, Episode, FrozenDict, Measure, Results, Spread
 
 CHUNK = 256
 CURVE_POINTS = 40
 _HALF = float_info.max / 2
-
-
-def final_window(episodes: int) -> int:
-    """K = min(N, max(20, ⌈0.2·N⌉)): the last episodes, over which the final success rate is taken.
-
-    Fixed by the number of episodes alone, never chosen after the fact.
-    """
-    return min(episodes, max(20, -(-episodes // 5)))
 
 
 class Tally:
@@ -82,15 +75,15 @@ class Tally:
         """Of the episodes so far."""
         self._flush()
         known = [flag for flag in self._outcomes if flag != 2]
-        window = final_window(len(known))
+        final = final_counts(known)
         spreads = {key: series.spread() for key, series in self._series.items()}
         steps, reward = spreads.pop("steps", None), spreads.pop("reward", None)
         curve = _means(known, CURVE_POINTS) if known else self._rewards.points()
         return Results(
             episodes=self._episodes,
             success_rate=sum(known) / len(known) if known else None,
-            final_success_rate=sum(known[-window:]) / window if known else None,
-            final_window=window if known else None,
+            final_success_rate=final[0] / final[1] if final else None,
+            final_window=final[1] if final else None,
             total_steps=self._steps if steps else None,
             avg_steps=steps.mean if steps else None,
             avg_reward=reward.mean if reward else None,

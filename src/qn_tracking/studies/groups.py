@@ -40,7 +40,7 @@ from qn_tracking.studies.comparison import (
 
 Doc = Mapping[str, Any]
 
-HIGHER = frozenset((*RATES, "reward", "path_efficiency", "distance_efficiency", "foods_collected"))
+HIGHER = frozenset((*RATES, "reward"))
 """Metrics of which more is better; of any other only the difference is shown."""
 MOST_PAIRS = 10
 """Of more pairs of groups than this only the primary metric is compared."""
@@ -83,7 +83,9 @@ class Summary:
     pairs: tuple[Pair, ...]
 
 
-def summarise(groups: Sequence[Sequence[Doc]], rules: Rules = RULES) -> Summary:
+def summarise(
+    groups: Sequence[Sequence[Doc]], rules: Rules = RULES, higher: frozenset[str] = HIGHER
+) -> Summary:
     """Means, intervals, and every pair of groups.
 
     The primary metric was fixed in advance: its family are the pairs of groups. Every other metric
@@ -97,7 +99,7 @@ def summarise(groups: Sequence[Sequence[Doc]], rules: Rules = RULES) -> Summary:
     }
     pairs = []
     places = [(i, j) for j in range(len(groups)) for i in range(j)]
-    others = [name for name in names if name in HIGHER and name != PRIMARY]
+    others = [name for name in names if name in higher and name != PRIMARY]
     for name, sides in samples.items():
         family = len(places) * (1 if name == PRIMARY else max(len(others), 1))
         # The margin is one of rates.
@@ -108,13 +110,13 @@ def summarise(groups: Sequence[Sequence[Doc]], rules: Rules = RULES) -> Summary:
             one, other = sides[i], sides[j]
             if one is None or other is None:
                 continue
-            if name in HIGHER:
+            if name in higher:
                 result = compare(other.values, one.values, family=family, rules=own)
             else:
                 result = _untested(other.values, one.values, own)
             pairs.append(Pair(metric=name, first=i, second=j, comparison=result, family=family))
     tested = _tested([p for p in pairs if p.metric == PRIMARY], rules)
-    tested += _tested([p for p in pairs if p.metric in HIGHER and p.metric != PRIMARY], rules)
+    tested += _tested([p for p in pairs if p.metric in higher and p.metric != PRIMARY], rules)
     by_place = {(p.metric, p.first, p.second): p for p in tested}
     return Summary(
         samples=samples,
@@ -271,11 +273,12 @@ def compare_groups(
     by: str,
     key_of: Callable[[Doc], tuple[Any, ...]],
     name_of: Callable[[tuple[Any, ...], str | None], str],
+    higher: frozenset[str] = HIGHER,
 ) -> GroupComparison:
     """Puts runs into groups by a key and compares them; runs that are not whole are left out.
 
-    `name_of` names a group from its key and the configuration of its first run. Raises UsageError
-    for fewer than two groups.
+    `name_of` names a group from its key and the configuration of its first run; `higher` are the
+    metrics of which more is better. Raises UsageError for fewer than two groups.
     """
     runs, left_out = _whole_runs(docs)
     keys = [key_of(doc) for doc in runs]
@@ -308,7 +311,7 @@ def compare_groups(
         ),
         left_out=tuple(left_out),
         differences=differing,
-        summary=summarise(members),
+        summary=summarise(members, higher=higher),
     )
 
 
