@@ -197,7 +197,7 @@ def test_a_record_without_its_run_goes_there_and_back(
     # Whoever has the episodes may add them later.
     assert ask("push", IDS[0])["experiments"] == [{"id": IDS[0], "outcome": "there already"}]
     assert ask("pull", IDS[0], *THERE)["experiments"] == [{"id": IDS[0], "outcome": "completed"}]
-    assert qn_exp("fsck", *THERE).stdout == "no faults in 1 records, 1 journals, 3 episodes\n"
+    assert qn_exp("fsck", *THERE).stdout == "no faults in 1 record, 1 journal, 3 episodes\n"
 
 
 def test_files_that_contradict_their_record_are_not_sent(three: None, query: Query) -> None:

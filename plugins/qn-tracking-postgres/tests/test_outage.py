@@ -175,7 +175,7 @@ def test_what_could_not_be_delivered_waits_and_is_sent_later(
     assert qn_exp("postgres", "flush").stdout == "nothing to do\n"
     assert qn_exp("postgres", "pull", run.id, "--experiments-dir", "there").returncode == 0
     fsck = qn_exp("fsck", "--experiments-dir", "there")
-    assert fsck.stdout == "no faults in 1 records, 1 journals, 100 episodes\n"
+    assert fsck.stdout == "no faults in 1 record, 1 journal, 100 episodes\n"
 
 
 def test_a_run_that_waits_is_no_failure(qn_run: Program, server: Server) -> None:
@@ -207,7 +207,7 @@ def test_what_waits_disturbs_nobody(project: Path, server: Server, qn_exp: Progr
     _play(run)
     run.end()
     assert list(SPOOL.glob("*.zip"))
-    assert qn_exp("fsck").stdout == "no faults in 1 records, 1 journals, 50 episodes\n"
+    assert qn_exp("fsck").stdout == "no faults in 1 record, 1 journal, 50 episodes\n"
     assert [e["id"] for e in json.loads(qn_exp("list", "--json").stdout)["experiments"]] == [run.id]
     for folder in (".", "experiments"):
         status = ["git", "-C", folder, "status", "--porcelain", "--untracked-files=all"]

@@ -227,7 +227,7 @@ def test_without_any_other_sink(qn_run: Program, qn_exp: Program, query: Query) 
     assert not Path("experiments").exists()
     ((id,),) = query("SELECT id FROM experiments")
     assert qn_exp("postgres", "pull", id).returncode == 0
-    assert qn_exp("fsck").stdout == "no faults in 1 records, 1 journals, 40 episodes\n"
+    assert qn_exp("fsck").stdout == "no faults in 1 record, 1 journal, 40 episodes\n"
 
 
 def test_a_run_that_fails_arrives_with_its_error(project: Path, query: Query) -> None:
