@@ -201,7 +201,7 @@ def _is_count(value: Any) -> bool:
 def _read(path: str, given: str) -> bytes:
     """The bytes of a regular file; never waits on a FIFO, never reads a device."""
     try:
-        # Without O_NONBLOCK, opening a FIFO that nobody writes waits for ever.
+        # Without O_NONBLOCK, opening a FIFO without a writer waits for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError):
@@ -254,7 +254,7 @@ def _read_as(text: str, label: str) -> Any:
 
 
 def _json(text: str, file: str) -> Any:
-    # Not orjson: it keeps the last of two equal keys without a word.
+    # Not orjson: it silently keeps the last of two equal keys.
     import json
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -421,7 +421,7 @@ def validators(config: Config) -> pluggy.PluginManager:
 
 
 def _category(source: str, rules: Rulebook) -> str | None:
-    """The category of a configuration; None for a file that is none, or has no category here."""
+    """The category of a configuration; None for an invalid file, or one without a category here."""
     from qn_tracking import config as configuration
     from qn_tracking.benchmark.category import categorize
 

@@ -49,7 +49,7 @@ def digest(value: Any) -> str:
     return sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
 
 
-def mark(sha256: str, stamp: Sequence[int]) -> str:
+def fingerprint(sha256: str, stamp: Sequence[int]) -> str:
     """A submission as it is on this disk."""
     return digest([sha256, list(stamp)])
 
@@ -150,7 +150,9 @@ class Cache:
 
     def _prune(self) -> None:
         """Lets go of ranks of files that are gone, of all but the newest, and of their pairs."""
-        present = {mark(kept["entry"]["sha256"], kept["stamp"]) for kept in self.entries.values()}
+        present = {
+            fingerprint(kept["entry"]["sha256"], kept["stamp"]) for kept in self.entries.values()
+        }
         ranks: dict[str, Any] = {}
         members: dict[str, list[set[str]]] = {}
         count: dict[str, int] = {}

@@ -94,7 +94,7 @@ class Entry:
 
     @property
     def contributor(self) -> str:
-        """The name of whoever submitted it."""
+        """The name of the contributor."""
         return str(self.contribution["contributor"])
 
     @property

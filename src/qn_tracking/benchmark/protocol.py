@@ -32,8 +32,8 @@ def _share(instance: object, attribute: object, value: Any) -> None:
 class Protocol:
     """One version of the rules; the file explains each.
 
-    `environments` holds the rules of simulations, by the name of the simulation: whoever provides
-    it reads them in `categorize`.
+    `environments` holds the rules of simulations, by the name of the simulation; its provider
+    reads them in `categorize`.
     """
 
     version: int = field(validator=_positive)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qn_tracking.benchmark.cache import digest, mark
+from qn_tracking.benchmark.cache import digest, fingerprint
 from qn_tracking.benchmark.entries import Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 
@@ -28,7 +28,7 @@ def rank(entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY) -> tup
     )
     # The size of the family decides how many arrangements are drawn: a pair holds within one.
     family = f"{survey.rules}:{metric}:{len(ranked)}"
-    of = [mark(entry.sha256, entry.stamp) for entry in ranked]
+    of = [fingerprint(entry.sha256, entry.stamp) for entry in ranked]
     key = digest([family, [entry.id for entry in ranked], of])
     found = survey.cache.ranking(key, len(ranked))
     if found is None:

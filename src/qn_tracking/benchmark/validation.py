@@ -158,7 +158,7 @@ def _place(submission: Submission, place: str) -> list[Finding]:
     here = "/".join(folder.split(os.sep)[-2:])
     if os.path.basename(place) != f"{submission.id}.json":
         found.append(_error("place", "is not the name of the file", "id"))
-    # A file elsewhere, to be looked at before it is submitted, has no category to be in.
+    # A file in another folder, checked before it is submitted, has no category to be in.
     in_benchmarks = os.path.exists(os.path.join(folder, "..", "..", places.PROTOCOL))
     if in_benchmarks and here != str(submission.category):
         found.append(_error("place", f"the file is in {here}", "category"))

@@ -88,7 +88,7 @@ class VerificationStatus:
 
 
 def same_person(by: Contribution, name: str, github: str | None) -> bool:
-    """Whether the verifier is the contributor, as far as names and accounts can tell."""
+    """Whether the verifier is the contributor, as far as names and accounts show."""
     mine = {_folded(text) for text in (by.contributor, by.github) if text}
     return bool(mine & {_folded(text) for text in (name, github) if text})
 
@@ -124,7 +124,7 @@ def status(
     disputed = [record for record in counted if _stands(record, counted)]
     if disputed:
         return _status("disputed", disputed[-1], by, disputed[-1].reasons)
-    good = [(record, moved_on(record, protocol, now)) for record in reversed(counted)
+    good = [(record, changes_since(record, protocol, now)) for record in reversed(counted)
             if record.outcome == "verified"]  # fmt: skip
     for own in (False, True):
         mine = [(record, why) for record, why in good if _own(record, by) is own]
@@ -153,7 +153,7 @@ def _stands(record: Verification, all: Sequence[Verification]) -> bool:
     )
 
 
-def moved_on(record: Verification, protocol: int, now: CodeNow) -> tuple[str, ...]:
+def changes_since(record: Verification, protocol: int, now: CodeNow) -> tuple[str, ...]:
     """What has changed since a submission was verified.
 
     A package that is not installed here is not compared: a page must not depend on it.

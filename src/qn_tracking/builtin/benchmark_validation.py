@@ -280,7 +280,7 @@ def _unusual(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     if deviation > protocol.unusual_spread:
         yield _warning("spread", f"runs differ by {deviation:.2f} (sd)", f"aggregates.{PRIMARY}")
     middle = median(final)
-    # The median absolute deviation, scaled to a normal's sd; a floor of one episode of K.
+    # The median absolute deviation, scaled to a normal's sd; at least one episode of K.
     scale = max(1.4826 * median(abs(value - middle) for value in final), 0.05)
     for i, value in enumerate(final):
         if abs(value - middle) > protocol.outlier_deviations * scale:

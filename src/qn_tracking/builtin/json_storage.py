@@ -18,7 +18,7 @@ from qn_tracking.tracking.hookspecs import hookimpl
 class JsonStorage:
     """Files of one run.
 
-    Hears the start last, so that a refused run leaves nothing behind; an episode first, so that
+    Gets `run_start` last, so that a refused run leaves nothing behind; an episode first, so that
     no other sink keeps one from being kept; and the end first, so that the record is on disk
     before any network sink may fail.
     """
@@ -74,7 +74,7 @@ class JsonStorage:
             raise
 
     def _settle(self) -> None:
-        """Writes the episode in whose middle an interrupt struck, if it had not been written."""
+        """Writes the episode during which an interrupt arrived, if it was not written."""
         assert self._pending is not None
         self._journal.settle(*self._pending)
         self._count = self._pending[0].index + 1
@@ -129,7 +129,7 @@ class JsonStorage:
         return self._journal.path
 
     def _as_in_the_journal(self, experiment: Experiment) -> Experiment:
-        """An error, Ctrl-C above all, may strike between two lines of whoever counts episodes.
+        """An error, above all Ctrl-C, may arrive while the recorder counts an episode.
 
         Then the journal is what happened.
         """

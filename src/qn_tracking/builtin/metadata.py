@@ -45,7 +45,7 @@ class Metadata:
         self._cpu = 0.0
         self._wall = 0.0
 
-    def told(
+    def preset(
         self,
         snapshot: Mapping[str, Any],
         jobs: int | None = None,

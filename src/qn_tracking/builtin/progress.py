@@ -1,4 +1,4 @@
-"""The sink that shows how far a run is: one line on a terminal, plain lines elsewhere."""
+"""The sink that shows how far a run is: one line on a terminal, plain lines in a file or pipe."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Display:
             else:
                 self._stream.write(text + "\n")
             self._stream.flush()
-        except (OSError, ValueError):  # closed: nobody reads it
+        except (OSError, ValueError):  # closed
             self._silent = True
 
     def clear(self) -> None:

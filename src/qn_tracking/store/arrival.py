@@ -1,9 +1,9 @@
-"""Records from elsewhere: bundles, folders and loose files of ours, and those of another program.
+"""Imports: bundles, folders and single records, and those of Quantum Nematode.
 
-Each arrives whole or not at all. The files of its run are staged in a folder of our own and checked
-against the record; the record is published; the staged folder gets its name. A kill in between
-leaves a record without its run, which is what git brings, too, and the next import completes it.
-What is here already is never changed.
+Each arrives whole or not at all. The files of its run are staged in a folder of their own and
+checked against the record; the record is published; the staged folder gets its name. A kill in
+between leaves a record without its run, which is what git brings, too, and the next import
+completes it. What is here already is never changed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
 
 
 def _file(experiments: str, path: str, warn: Warn) -> Arrived:
-    """A record by itself; if it is one of ours, with the folder of its run beside it."""
+    """A single record; if this project wrote it, with the folder of its run beside it."""
     try:
         data, _ = read.load(path)
     except FileNotFoundError:
@@ -184,7 +184,7 @@ def _prepare(experiments: str) -> None:
         try:
             publish(join(experiments, ".gitignore"), paths.IGNORED.encode())
         except StorageError as error:
-            if error.hint != "EEXIST":  # somebody else was first
+            if error.hint != "EEXIST":  # another process was first
                 raise
     make_folder(join(experiments, "runs"))
 
@@ -226,7 +226,7 @@ def _admit(
         try:
             publish(path, data)
         except StorageError as error:
-            # Somebody imports the same at the same time.
+            # Another process imports the same record at the same time.
             if error.hint != "EEXIST" or not _here(path, data, source):
                 raise
             new = False
@@ -288,7 +288,7 @@ def _digest(path: str) -> str:
 
 def _same_journal(record: Experiment, folder: str) -> bool:
     """Whether the journal gives the digests of the record, as far as it should: a record without
-    digests cannot tell, and the disk of one whose journal failed was full.
+    digests cannot show it, and the disk of one whose journal failed was full.
     """
     if record.digests is None or any(f.storage for f in record.failures):
         return True

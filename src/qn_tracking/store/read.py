@@ -35,7 +35,7 @@ _BOMS = (
 
 
 def check_count(experiment: Experiment, episodes: int) -> None:
-    """Raises StorageError if a journal has not the episodes that its record tells of."""
+    """Raises StorageError if a journal lacks episodes that its record counts."""
     wanted = experiment.results.episodes
     # A journal whose disk was full is shorter, as the record says.
     if episodes != wanted and not any(one.storage for one in experiment.failures):
@@ -257,7 +257,7 @@ class Lines:
             self.committed += len(line)
 
     def raw(self) -> Iterator[bytes]:
-        """The committed lines as bytes; whoever takes them keeps count."""
+        """The committed lines as bytes; the caller counts them."""
         try:
             fd = os.open(self.path, _OPEN)
             with open(fd, "rb") as stream:

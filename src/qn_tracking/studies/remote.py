@@ -33,9 +33,9 @@ from qn_tracking.tracking.runner import (
     Task,
     ended,
     pin_numeric_threads,
+    preset_metadata,
     recorder_of,
     run_simulation,
-    tell_metadata,
 )
 
 METADATA = "metadata"
@@ -43,7 +43,7 @@ METADATA = "metadata"
 
 @frozen(kw_only=True)
 class Played:
-    """A run as it comes back: what its recorder is told, and by whom.
+    """The result of a run on a worker: its episodes, its status and its times.
 
     `began` is in seconds since 1970, `seconds` what it took. `facts` are those of the `metadata`
     plugin where it ran: code, packages, system and resources.
@@ -86,8 +86,8 @@ class _Kept:
         )
 
 
-class _Told:
-    """The clock of a run that ran elsewhere: it shows what was measured there."""
+class _MeasuredClock:
+    """The clock of a run on a worker: it shows what was measured there."""
 
     def __init__(self, played: Played) -> None:
         self._began = played.began
@@ -120,7 +120,7 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
         from qn_tracking.builtin.metadata import Metadata
 
         metadata = Metadata()
-        metadata.told(_what_runs_here(subject))
+        metadata.preset(_what_runs_here(subject))
         manager.register(metadata, name=METADATA)
         manager.register(kept, name="kept")
         recorder = Recorder(
@@ -184,7 +184,7 @@ def _what_runs_here(subject: Subject) -> Mapping[str, Any]:
 
 
 def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | None) -> Outcome:
-    """Makes the record of a run that ran elsewhere; `here` are the facts of this process.
+    """Makes the record of a run on a worker; `here` are the facts of this process.
 
     What git says is this process's, what runs, and on what, the worker's. A worker that runs other
     code than is installed here has done something else: its run fails.
@@ -204,11 +204,11 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
     snapshot = {**here, **{k: v for k, v in played.facts.items() if k != "resources"}}
     # The study draws one bar for all runs.
     plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
-    clock = _Told(played)
+    clock = _MeasuredClock(played)
     try:
         # Those that make simulations were needed there.
         manager = make_manager(plugins, blocked=task.blocked)
-        tell_metadata(manager, snapshot, jobs, played.facts["resources"])
+        preset_metadata(manager, snapshot, jobs, played.facts["resources"])
         recorder = recorder_of(task, manager, played.subject, warnings.append, clock)
         recorder.start()
         for episode in played.episodes:
@@ -280,7 +280,7 @@ def run_tasks(
 
     `tick` is called several times a second with what is done, two numbers for each of the
     `runs` of the study: episodes, and those that succeeded. Once it returns True, no other
-    run is begun, and those under way end after their episode, if the executor can tell them.
+    run is begun, and those under way end after their episode, if the executor has `interrupt`.
     What the executor cannot run is `missing`: the study can be resumed.
     """
     outcomes: dict[int, Outcome] = {}
@@ -325,7 +325,7 @@ def run_tasks(
         for task, future in arrived:
             take(task, future)
         ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-        # One that was cancelled without those who wait being told never ends.
+        # A future that was cancelled without notifying its waiters never ends.
         ended |= {future for future in running if future.cancelled()}
         arrived = [(running.pop(future), future) for future in ended]
         if tick(done) and not stopping:

@@ -206,7 +206,7 @@ class _Worker:
 
 
 def start_worker(stop: Event, done: Any) -> None:
-    """Prepares a worker process: the parent alone hears signals, and tells by `stop`.
+    """Prepares a worker process: the parent handles signals and sets `stop`.
 
     But for SIGTERM, by which a pool ends its workers when one of them has died.
     """
@@ -235,7 +235,7 @@ def _outlive() -> None:
 
 
 class _Count:
-    """Tells the parent how far this run is."""
+    """Reports the progress of this run to the parent."""
 
     def __init__(self, index: int) -> None:
         self._place = 2 * index
@@ -262,7 +262,7 @@ def run_task(task: Task) -> Outcome:
         plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
         manager = make_manager(plugins, blocked=task.blocked, config=task.config)
         if task.snapshot is not None:
-            tell_metadata(manager, task.snapshot, task.jobs)
+            preset_metadata(manager, task.snapshot, task.jobs)
         if _Worker.done is not None:
             manager.register(_Count(task.membership.index), name="study")
         simulation = make_simulation(task.config, manager)
@@ -301,7 +301,7 @@ def run_tasks(
     outcomes: dict[int, Outcome] = {}
     first = _on_pool(tasks, jobs, runs, tick, outcomes)
     for task in first:
-        # One by one: whoever dies now did it by itself.
+        # One by one: a process that dies now caused it itself.
         again = retry(task)
         if again is not None and _on_pool([again], 1, runs, tick, outcomes):
             outcomes[task.membership.index] = Outcome(
@@ -394,7 +394,7 @@ def with_snapshot(task: Task, snapshot: Mapping[str, Any], jobs: int) -> Task:
     return evolve(task, snapshot=snapshot, jobs=jobs)
 
 
-def tell_metadata(
+def preset_metadata(
     manager: PluginManager,
     snapshot: Mapping[str, Any],
     jobs: int | None,
@@ -403,4 +403,4 @@ def tell_metadata(
     """Spares the metadata plugin of a run what is known already, if it is on."""
     metadata = manager.get_plugin("metadata")
     if metadata is not None:
-        metadata.told(snapshot, jobs, resources)
+        metadata.preset(snapshot, jobs, resources)
