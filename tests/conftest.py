@@ -37,6 +37,9 @@ environment:
   static: {grid_size: 6}
 """
 
+# pytest-xdist gives it to its processes; the width of no terminal is meant.
+os.environ.pop("COLUMNS", None)
+
 # Whoever starts the tests in the background has them ignored, and so would every program that the
 # tests start and then interrupt.
 for _number in (signal.SIGINT, signal.SIGHUP):

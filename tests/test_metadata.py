@@ -320,7 +320,9 @@ def test_git_variables_of_a_hook_do_not_lead_elsewhere(
     assert facts()[0]["commit"] == commit
 
 
-def test_code_packages_and_machine(project: Path) -> None:
+def test_code_packages_and_machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A process of pytest-xdist has a main module without a file.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
     experiment = run(config={"a": 1})
     found = experiment.facts["metadata"]
     assert found["system"]["python"] == sys.version.split()[0]

@@ -12,7 +12,7 @@ from qn_tracking.plugin import UsageError
 from qn_tracking_gymnasium.ending import Ending, EpisodeWriter, Run, Success, check_seed
 
 
-class TrackVectorEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
+class TrackVectorEpisodes(VectorWrapper):
     """As `TrackEpisodes`, for each environment of a vector; all record on one run.
 
     Episodes are recorded in the order in which they end, and by the index of their environment if
