@@ -37,9 +37,6 @@ environment:
   static: {grid_size: 6}
 """
 
-# pytest-xdist gives it to its processes; the width of no terminal is meant.
-os.environ.pop("COLUMNS", None)
-
 # Whoever starts the tests in the background has them ignored, and so would every program that the
 # tests start and then interrupt.
 for _number in (signal.SIGINT, signal.SIGHUP):
@@ -169,6 +166,13 @@ def _as_a_process(env: dict[str, str], cwd: Any, argv: list[str]) -> Iterator[No
                 del sys.modules[name]
         with suppress(FileNotFoundError):
             os.chdir(here)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> None:
+    """Not for what the tests start: the width of a terminal, and options of this pytest."""
+    for name in ("COLUMNS", "PYTEST_ADDOPTS"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture
