@@ -31,7 +31,16 @@ def installed(folder: Path, package: Path) -> dict[str, str]:
 
 
 # The others are like what the templates import, or like what pytest collects.
-@pytest.mark.parametrize("name", ["hello-you", "episode", "path", "none", "test-sink-contract"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hello-you",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("episode", "path", "none", "test-sink-contract")
+        ),
+    ],
+)
 def test_a_new_plugin_passes_its_own_tests(qn_run: Program, tmp_path: Path, name: str) -> None:
     done = qn_run("--new-plugin", f"qn-tracking-{name}")
     assert done.returncode == 0, done.stderr
