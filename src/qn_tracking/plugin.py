@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         Spread as Spread,
         Subject as Subject,
     )
+    from qn_tracking.records.provenance import provenance as provenance
     from qn_tracking.records.schema import RECORD as RECORD
     from qn_tracking.records.stats import Tally as Tally
     from qn_tracking.records.submission import (
@@ -140,6 +141,7 @@ _NAMES = {
     "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Measure"
     " Membership Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
     "records.submission": "Category Finding Submission",
+    "records.provenance": "provenance",
     "records.schema": "RECORD",
     "records.stats": "Tally",
     "records.codec": "canonical digest document not_finite plain scalar structure",

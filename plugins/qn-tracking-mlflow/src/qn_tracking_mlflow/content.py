@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from qn_tracking.plugin import (
     Config,
@@ -13,6 +12,7 @@ from qn_tracking.plugin import (
     RunInfo,
     Subject,
     microseconds,
+    provenance,
 )
 from qn_tracking_mlflow import names
 
@@ -69,7 +69,7 @@ def of_user(tags: Mapping[str, str]) -> dict[str, str]:
 
 def tags_at_end(experiment: Experiment) -> dict[str, str]:
     """Return the tags that are known at the end of the run."""
-    git = _git(experiment)
+    git = provenance(experiment).git
     digests, error = experiment.digests, experiment.error
     tags = {
         "qn_tracking.status": experiment.status,
@@ -77,11 +77,11 @@ def tags_at_end(experiment: Experiment) -> dict[str, str]:
         "qn_tracking.digest_outcome": digests.outcome if digests else None,
         "qn_tracking.error": f"{error.type}: {error.message}" if error else None,
         # MLflow shows these two as the version of the source.
-        "mlflow.source.git.commit": git.get("commit"),
-        "mlflow.source.git.branch": git.get("branch"),
+        "mlflow.source.git.commit": git.commit,
+        "mlflow.source.git.branch": git.branch,
     }
-    if type(git.get("dirty")) is bool:
-        tags["qn_tracking.git_dirty"] = "true" if git["dirty"] else "false"
+    if type(git.dirty) is bool:
+        tags["qn_tracking.git_dirty"] = "true" if git.dirty else "false"
     return _fitting({key: value for key, value in tags.items() if type(value) is str and value})
 
 
@@ -95,13 +95,6 @@ def _fitting(tags: Mapping[str, str]) -> dict[str, str]:
 def without_nul(text: str) -> str:
     """Return the text without NUL, which an MLflow server with PostgreSQL refuses."""
     return text.replace("\x00", "\\x00")
-
-
-def _git(experiment: Experiment) -> Mapping[str, Any]:
-    """Return the facts of the built-in plugin `metadata`, if they are a mapping."""
-    metadata = experiment.facts.get("metadata")
-    git = metadata.get("git") if isinstance(metadata, Mapping) else None
-    return git if isinstance(git, Mapping) else {}
 
 
 def values(

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.plugin import Episode, Experiment, canonical, microseconds
+from qn_tracking.plugin import Episode, Experiment, canonical, microseconds, provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,7 +141,7 @@ def _row(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, Any]:
     subject, results, config = experiment.subject, experiment.results, experiment.config
     digests, study = experiment.digests, experiment.study
     error, origin = experiment.error, experiment.origin
-    git = _git(experiment)
+    git = provenance(experiment).git
     return {
         **_fields(experiment, ("id", "status", "wall_seconds", "steps_per_second", "seed")),
         "episodes_planned": experiment.episodes,
@@ -169,8 +169,8 @@ def _row(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, Any]:
         "study_id": study.id if study else None,
         "study_index": study.index if study else None,
         "study_attempt": study.attempt if study else None,
-        "git_commit": git.get("commit"),
-        "git_dirty": git.get("dirty"),
+        "git_commit": git.commit,
+        "git_dirty": git.dirty if type(git.dirty) is bool else None,
         "facts": canonical(experiment.facts).decode(),
         "error_type": error.type if error else None,
         "error_message": error.message if error else None,
@@ -192,16 +192,3 @@ def _time(text: str) -> int | None:
         return microseconds(text)
     except (ValueError, OverflowError):
         return None
-
-
-def _git(experiment: Experiment) -> dict[str, Any]:
-    """Return commit and dirty flag from the facts of `metadata`, if they have the right type."""
-    metadata = experiment.facts.get("metadata")
-    git = metadata.get("git") if isinstance(metadata, Mapping) else None
-    if not isinstance(git, Mapping):
-        return {}
-    commit, dirty = git.get("commit"), git.get("dirty")
-    return {
-        "commit": commit if type(commit) is str else None,
-        "dirty": dirty if type(dirty) is bool else None,
-    }
