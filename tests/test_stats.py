@@ -139,3 +139,22 @@ def test_the_final_rate_is_over_episodes_that_succeed_or_fail(unknown: Iterable[
     assert results.final_window == final.episodes == window
     assert results.final_success_rate == final.value == sum(known[-window:]) / window
     assert final_success([None, None]).value == 0
+
+
+def test_a_metric_of_the_host_never_replaces_a_computed_one() -> None:
+    own = {"reward": 9, "steps": 9, "final_success_rate": 9}
+    results = tally(
+        *(
+            episode(i, success=True, steps=2, reward=1.0, counts=dict(own), metrics={"steps": 7.0})
+            for i in range(30)
+        )
+    ).results()
+    assert (results.final_success_rate, results.avg_steps, results.avg_reward) == (1.0, 2.0, 1.0)
+    assert {name: spread.mean for name, spread in results.metrics.items()} == {
+        "steps": 2.0,
+        "reward": 1.0,
+        "counts.reward": 9.0,
+        "counts.steps": 9.0,
+        "counts.final_success_rate": 9.0,
+        "metrics.steps": 7.0,
+    }

@@ -147,7 +147,7 @@ EPISODE: Mapping[str, Any] = {
     "steps": 12,
     "reward": 3.5,
     "seed": 7,
-    "counts": {"foods": 2},
+    "counts": {"hits": 2},
     "metrics": {"loss": 0.25},
 }
 """An episode with all fields."""

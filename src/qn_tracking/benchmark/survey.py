@@ -115,8 +115,7 @@ def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str
     places = {name: code.place_of(name) for name in packages}
     return digest(
         [
-            sys.version,
-            sys.path,
+            _installed(),
             os.path.abspath(folder),
             _registry(),
             stamps([protocol_file(folder), *names(folder), *watched]),
@@ -124,6 +123,12 @@ def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str
             [[name, place and stamps(code.source_files(place))] for name, place in places.items()],
         ]
     )
+
+
+def _installed() -> list[Any]:
+    """What changes when a package is installed or removed."""
+    folders = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    return [sys.version, stamps(sorted(folders))]
 
 
 def _registry() -> list[Any]:
@@ -265,7 +270,7 @@ def _categories(
     categorize: Callable[[str], str | None],
 ) -> dict[str, str]:
     """The category of each configuration, from the cache where no file has changed."""
-    key = digest([survey.rules, sys.path, stamps([*own, *shipped.values()])])
+    key = digest([survey.rules, _installed(), stamps([*own, *shipped.values()])])
     kept = survey.cache.configs
     if kept.get("key") != key or type(kept.get("categories")) is not dict:
         found = {source: categorize(source) or "" for source in [*own, *shipped]}

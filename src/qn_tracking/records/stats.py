@@ -15,6 +15,8 @@ from qn_tracking.records.model import Digests, Episode, FrozenDict, Measure, Res
 
 CHUNK = 256
 CURVE_POINTS = 40
+COMPUTED = frozenset(("success_rate", "final_success_rate", "steps", "reward"))
+"""Metrics that are computed here: a host's own of such a name is `metrics.steps`, for instance."""
 _HALF = float_info.max / 2
 
 
@@ -57,10 +59,14 @@ class Tally:
         self._add("steps", steps)
         self._add("reward", rewards)
         self._rewards.extend(rewards)
-        for group in ([e.counts for e in chunk], [e.metrics for e in chunk]):
+        for name, group in (
+            ("counts", [e.counts for e in chunk]),
+            ("metrics", [e.metrics for e in chunk]),
+        ):
             # In the order of first appearance, whatever the hash seed.
             for key in dict.fromkeys(chain.from_iterable(group)):
-                self._add(key, [values[key] for values in group if key in values])
+                own = f"{name}.{key}" if key in COMPUTED else key
+                self._add(own, [values[key] for values in group if key in values])
 
     def _add(self, key: str, values: Sequence[float]) -> None:
         if values:

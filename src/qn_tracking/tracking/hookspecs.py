@@ -2,7 +2,7 @@
 
 Two kinds of plugin. *Sinks* implement the hooks of a run and are on only when they are named.
 *Providers* implement the others, are found by the name of their entry point (`brain.lstm`,
-`environment.maze`, `executor.dask`, `command.mlflow`) and are imported only when that name is asked
+`environment.office`, `executor.dask`, `command.mlflow`) and are imported only when that name is asked
 for.
 
 A plugin takes those arguments of a hook that it wants, by name.
