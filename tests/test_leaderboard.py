@@ -111,7 +111,7 @@ def test_a_metric_is_added_in_one_place(
     assert done.returncode == 0, done.stderr
     assert "by longest episode" in done.stdout
     assert "longest  " in qn_bench("leaderboard", "static_maze").stdout.splitlines()[3]
-    assert "\nlongest episode " in qn_bench("show", rows[0].entry.id).stdout
+    assert "\n  longest episode " in qn_bench("show", rows[0].entry.id).stdout
     compared = Leaderboard().compare(*(row.entry.id for row in rows), metric="longest")
     assert compared.verdict.winner in ("first", None)
     assert qn_bench("regenerate").returncode == 0

@@ -2,8 +2,8 @@
 
 Two kinds of plugin. *Sinks* implement the hooks of a run and are on only when they are named.
 *Providers* implement the others, are found by the name of their entry point (`brain.lstm`,
-`environment.office`, `executor.dask`, `command.mlflow`) and are imported only when that name is asked
-for.
+`environment.office`, `executor.dask`, `command.mlflow`) and are imported only when that name is
+asked for.
 
 A plugin takes those arguments of a hook that it wants, by name.
 """
