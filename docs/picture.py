@@ -20,7 +20,7 @@ COMMANDS = (
     "qn-run mlp_dynamic_small --seed 7 --track-experiment",
     "qn-bench compare --quantum-vs-classical dynamic_small",
 )
-COLUMNS = 92
+COLUMNS = 100
 WIDTH, HEIGHT, MARGIN = 8.4, 18, 16
 """Of a character, a line and the edge, in pixels."""
 
@@ -57,12 +57,14 @@ def svg(text: str) -> str:
     wide, high = round(COLUMNS * WIDTH) + 2 * MARGIN, len(lines) * HEIGHT + 2 * MARGIN
     rows = []
     for number, line in enumerate(lines):
-        if line:
-            y = MARGIN + number * HEIGHT + 13
-            colour = ' fill="#7ee787"' if line.startswith("$ ") else ""
-            length = round(len(line) * WIDTH, 1)
+        y = MARGIN + number * HEIGHT + 13
+        colour = ' fill="#7ee787"' if line.startswith("$ ") else ""
+        # Each piece between wide gaps has a place and a length, so that columns align in any font.
+        for piece in re.finditer(r"\S+(?: \S+)*", line):
+            x, length = (round(n * WIDTH, 1) for n in (piece.start(), len(piece[0])))
             rows.append(
-                f'<text x="{MARGIN}" y="{y}" textLength="{length}"{colour}>{escape(line)}</text>'
+                f'<text x="{MARGIN + x:.1f}" y="{y}" textLength="{length}"{colour}>'
+                f"{escape(piece[0])}</text>"
             )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" '

@@ -305,6 +305,11 @@ def test_the_text_of_the_picture_is_what_the_commands_print(qn_run: Program) -> 
             assert numbers == pytest.approx(values, rel=0.25, abs=0.1)
 
 
+def test_generated_pages_are_up_to_date() -> None:
+    """`python docs/reference.py` writes them from docstrings and layers."""
+    assert script("reference").main(["--check"]) == 0
+
+
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
