@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import doctest
 import io
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +241,14 @@ def test_the_folder_is_that_of_the_project(project: Path) -> None:
     for wrong in ("", "a\x00b"):
         with pytest.raises(QnError):
             Experiments(wrong)
+
+
+@pytest.mark.parametrize("name", ["experiments", "selection", "reports"])
+def test_the_examples_are_true(store: Experiments, name: str) -> None:
+    pytest.importorskip("pandas")
+    make(gamma=0.5, seed=7, tags={"sweep": "a"})
+    found = doctest.testmod(import_module(f"qn_tracking.api.{name}"))
+    assert found.failed == 0
 
 
 def test_the_library_imports_no_command_and_no_frames(project: Path) -> None:

@@ -2,7 +2,8 @@
 
     >>> from qn_tracking import Experiments
     >>> experiments = Experiments("experiments")
-    >>> experiments.find(where="results.success_rate > 0.5").to_pandas()  # doctest: +SKIP
+    >>> frame = experiments.find(where="results.success_rate > 0.5").to_pandas()
+    >>> episodes = experiments.episodes("@1").to_pandas()
 
 Everything that `qn-exp` does, as functions that return records. Nothing is printed: warnings go to
 `warn`, which by default raises Python's own.
@@ -42,6 +43,21 @@ class Experiments:
     An id may be given whole, by its beginning, or as `@1` for the latest, `@2` for the one before.
     `warn` gets one line of text; `progress`, given what is done, returns a callback `(done, total)`
     or None.
+
+        >>> experiments = Experiments("experiments")
+        >>> found = experiments.find(brain_type="mlp", tag="sweep=a", sort="success_rate")
+        >>> len(found), found[0].status
+        (1, 'completed')
+        >>> found.rows(["seed", "loss", "brain.config.gamma"])
+        [{'seed': 7, 'loss': 0.75, 'brain.config.gamma': 0.5}]
+        >>> [episode.steps for episode in experiments.episodes("@1")]
+        [7, 8, 9, 10, 11, 12]
+        >>> experiments.best("success_rate", by="config")[0]["value"]
+        0.5
+        >>> experiments.tag("@1", {"checked": "yes"})["tags"]
+        {'checked': 'yes'}
+        >>> experiments.check().faults
+        0
     """
 
     def __init__(
