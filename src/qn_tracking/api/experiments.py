@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.records.model import Episode, Experiment
+    from qn_tracking.reproduce.rerun import Rerun
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.check import Report
     from qn_tracking.store.filters import Conditions
@@ -504,7 +505,40 @@ class Experiments:
             self.consult(lambda index: None, fresh=True)
         return report
 
-    # `rerun(id)` belongs here: one call of `reproduce`, which returns its report.
+    def rerun(
+        self,
+        id: str,
+        *,
+        at_commit: bool = False,
+        env: str = "present",
+        trust: bool = False,
+        without: Sequence[str] = (),
+        dry_run: bool = False,
+        inform: Callable[[str], None] | None = None,
+    ) -> Rerun:
+        """Runs an experiment again from its record, and compares the episodes to the last bit.
+
+        The new run is stored beside the original. The present code runs in this process;
+        `at_commit` runs the code of the recorded commit, and `env` "recorded" installs the recorded
+        packages, both in another process. Code that may be a stranger's needs `trust`, and runs in
+        a sandbox where there is one. `without` names plugins to leave out that the configuration
+        turns on. `inform` gets a line for each step. Raises UsageError for an unknown id,
+        UnsupportedError for what cannot be run here, StorageError for what cannot be read.
+        """
+        from qn_tracking.reproduce.rerun import ignore, rerun
+
+        return rerun(
+            self.folder,
+            self.id(id),
+            at_commit=at_commit,
+            env=env,
+            trust=trust,
+            without=without,
+            dry_run=dry_run,
+            warn=self.warn,
+            inform=inform or ignore,
+            progress=self._progress("running episodes"),
+        )
 
 
 def _silent(what: str) -> None:

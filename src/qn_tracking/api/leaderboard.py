@@ -20,7 +20,7 @@ from qn_tracking.errors import QnError, UnsupportedError, UsageError, did_you_me
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypedDict, Unpack
 
     import pluggy
 
@@ -39,6 +39,25 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.versus import EntryComparison
     from qn_tracking.records.model import Config
     from qn_tracking.records.submission import Category, Contribution, Finding, Study
+    from qn_tracking.reproduce.verification import VerificationReport
+
+    class VerifyOptions(TypedDict, total=False):
+        """The options of `Leaderboard.verify`; see `reproduce.verification.Options`."""
+
+        repeat: bool
+        sample: int | None
+        replicate: bool
+        fresh: int | None
+        trust: bool
+        present_code: bool
+        renew: bool
+        main_branch: str | None
+        allowed_signers: str | None
+        verifier: str | None
+        github: str | None
+        record: bool
+        jobs: int
+        dry_run: bool
 
     Confirm = Callable[[Submitted], bool]
     """Whether to save a submission that is valid but has warnings."""
@@ -324,6 +343,41 @@ class Leaderboard:
         from qn_tracking.benchmark.reports import sign
 
         return sign(self.folder, target, key)
+
+    def verify(
+        self,
+        target: str,
+        *,
+        inform: Callable[[str], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        **options: Unpack[VerifyOptions],
+    ) -> VerificationReport:
+        """Verifies a submission by its id or path; records what was run beside it.
+
+        Without options it is checked, and nothing of it is run. `repeat` runs its runs again, or
+        `sample` of them; `replicate` also runs `fresh` (default: 10) fresh seeds. The code is that
+        of its commit with `trust`, the installed code with `present_code` (which must be the same)
+        or `renew` (whatever it is). `main_branch` names the protected branch, `allowed_signers` a
+        file of ssh-keygen. `verifier` (default: git's user.name) and `github` go into the record;
+        with `record=False` there is none. `jobs` runs go side by side. `dry_run` only plans.
+
+        `inform` gets a line for each step, `progress` the runs done and the total. Once `stop`
+        returns True the outcome is `interrupted`, and the same call continues it. Raises UsageError
+        for options that cannot be combined and for no such submission.
+        """
+        from qn_tracking.reproduce.verification import Options, ignore, verify_submission
+
+        return verify_submission(
+            self.folder,
+            target,
+            Options(**options),
+            make_manager=validators,
+            warn=self.warn,
+            inform=inform or ignore,
+            progress=progress or ignore,
+            stop=stop,
+        )
 
     # ----------------------------------------------------------------------------------- publishing
 

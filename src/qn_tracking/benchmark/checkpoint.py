@@ -62,7 +62,7 @@ def resume(path: str, key: Sequence[str], plan: Plan) -> Checkpoint:
 
 
 def save(path: str, checkpoint: Checkpoint) -> None:
-    """Writes the file anew. Raises StorageError."""
+    """Writes the file. Raises StorageError."""
     make_folder(dirname(path))
     with published(path, replace=True) as stream:
         stream.write(document(checkpoint))

@@ -6,15 +6,19 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.api.leaderboard import validators
 from qn_tracking.cli import signals
 from qn_tracking.cli.output import print_findings, print_json, warn
 from qn_tracking.errors import printable
 
 if TYPE_CHECKING:
     from qn_tracking.records.submission import Replicated
-    from qn_tracking.reproduce.verification import Options, VerificationReport
+    from qn_tracking.reproduce.verification import VerificationReport
 
+OPTIONS = (
+    *("repeat", "sample", "replicate", "fresh", "trust", "present_code", "renew"),
+    *("main_branch", "allowed_signers", "verifier", "github", "jobs", "dry_run"),
+)
+"""The arguments that are options of `Leaderboard.verify`."""
 EXIT = {"verified": 0, "planned": 0, "mismatch": 1, "refused": 4}
 ISOLATION = {
     "installed code": "runs the installed code, which is that of the submission",
@@ -74,11 +78,10 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Runs the command."""
+    from qn_tracking.api.leaderboard import Leaderboard
     from qn_tracking.render.progress import Display, time_left
-    from qn_tracking.reproduce.verification import verify_submission
 
-    options = _options(args)
-    options.check()
+    options = {name: getattr(args, name) for name in OPTIONS}
     first = [-1]
     with signals.hearing(_stop) as received, Display(silent=args.json) as display:
 
@@ -87,37 +90,25 @@ def run(args: Namespace) -> int:
             left = time_left(display.elapsed, done - first[0], total - first[0])
             display(f"runs {done}/{total}" + (f"  {left}" if left else ""))
 
-        report = verify_submission(
-            args.benchmarks_dir,
+        report = Leaderboard(args.benchmarks_dir, warn=warn).verify(
             args.target,
-            options,
-            make_manager=validators,
-            warn=warn,
-            inform=(lambda text: None) if args.json else _inform,
+            record=not args.no_record,
+            inform=None if args.json else _inform,
             progress=progress,
             stop=lambda: bool(received),
+            **options,
         )
     if args.json:
         print_json(_plain(report))
     elif report.outcome == "planned":
         print_findings(report.path, report.findings)
-        print_plan(report, options)
+        print_plan(report, args)
     else:
         print_findings(report.path, report.findings)
         print_report(report)
     if report.outcome == "interrupted":
         return 128 + received[0]
     return EXIT[report.outcome]
-
-
-def _options(args: Namespace) -> Options:
-    from attrs import fields
-
-    from qn_tracking.reproduce.verification import Options
-
-    given: dict[str, Any] = {one.name: getattr(args, one.name, None) for one in fields(Options)}
-    given["record"] = not args.no_record
-    return Options(**given)
 
 
 def _stop(received: list[int]) -> None:
@@ -152,20 +143,20 @@ def _plain(report: VerificationReport) -> dict[str, Any]:
     }
 
 
-def print_plan(report: VerificationReport, options: Options) -> None:
+def print_plan(report: VerificationReport, args: Namespace) -> None:
     """Prints what would be run, and what it costs."""
     from qn_tracking.render.text import duration, rows
 
     submission, plan = report.submission, report.plan
     assert plan is not None
-    if options.renew:
+    if args.renew:
         code = "installed"
-    elif options.present_code:
+    elif args.present_code:
         other = "installed, but it is not the same: would be refused"
         code = "installed" if report.same_code else other
     else:
         code = f"commit {report.source.commit if report.source else '?'}"
-        code += "" if options.trust else ", which needs --trust"
+        code += "" if args.trust else ", which needs --trust"
     print("nothing was run")
     sys.stdout.write(
         rows(

@@ -7,12 +7,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.options import folder, resolved
+from qn_tracking.cli.options import folder
 from qn_tracking.cli.output import print_plain, print_table, warn
 from qn_tracking.errors import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable, Iterable
 
     from qn_tracking.cli.command import Parser
     from qn_tracking.reproduce.divergence import Divergence
@@ -58,30 +59,27 @@ def arguments(parser: Parser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Runs the command."""
-    from qn_tracking.render.progress import Display, bar
-    from qn_tracking.reproduce.rerun import rerun
+    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.render.progress import counter
     from qn_tracking.tracking.runner import pin_numeric_threads
+
+    def progress(what: str) -> Callable[[int, int], None] | None:
+        return None if args.json else counter(what, least=1)
 
     # Before anything imports a numeric library.
     pin_numeric_threads()
     with signals.hearing(signals.interrupt) as received:
         try:
-            (id,) = resolved(args, [args.id])
-            with Display(silent=args.json) as display:
-                found = rerun(
-                    folder(args),
-                    id,
-                    at_commit=args.at_commit,
-                    env=args.env,
-                    trust=args.trust,
-                    without=args.no_plugin,
-                    dry_run=args.dry_run,
-                    warn=warn,
-                    inform=(lambda text: None) if args.json else _inform,
-                    progress=lambda done, total: display(
-                        lambda: f"{bar(done, total)} {done}/{total} episodes"
-                    ),
-                )
+            experiments = Experiments(folder(args), warn=warn, progress=progress)
+            found = experiments.rerun(
+                args.id,
+                at_commit=args.at_commit,
+                env=args.env,
+                trust=args.trust,
+                without=args.no_plugin,
+                dry_run=args.dry_run,
+                inform=None if args.json else _inform,
+            )
         except KeyboardInterrupt:
             return 128 + (received[0] if received else signal.SIGINT)
     if found.outcome == "planned":
@@ -95,7 +93,7 @@ def run(args: Namespace) -> int:
 
 
 def _inform(text: str) -> None:
-    print(printable(text), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr)
 
 
 def print_plan(plan: Plan, json: bool) -> None:
@@ -119,6 +117,13 @@ def print_plan(plan: Plan, json: bool) -> None:
 
 def _plain(found: Rerun) -> dict[str, Any]:
     from qn_tracking.records.codec import plain
+    from qn_tracking.studies.comparison import ABSENT
+
+    def value(of: Any) -> Any:
+        return None if of is ABSENT else plain(of)
+
+    def both(values: Iterable[Any]) -> dict[str, Any]:
+        return dict(zip(("origin", "rerun"), values, strict=True))
 
     return {
         "id": found.id,
@@ -128,26 +133,13 @@ def _plain(found: Rerun) -> dict[str, Any]:
         "episodes": found.episodes,
         "status": found.status,
         "how": list(found.how),
-        "digests": {"origin": plain(found.digests), "rerun": plain(found.rerun_digests)},
+        "digests": both(map(plain, (found.digests, found.rerun_digests))),
         "first_difference": plain(found.first_difference),
         "differences": {
-            name: [
-                {
-                    "field": row.field,
-                    "origin": plain(_value(row.values[0])),
-                    "rerun": plain(_value(row.values[1])),
-                }
-                for row in rows
-            ]
+            name: [{"field": row.field, **both(map(value, row.values))} for row in rows]
             for name, rows in found.differences.items()
         },
     }
-
-
-def _value(value: Any) -> Any:
-    from qn_tracking.studies.comparison import ABSENT
-
-    return None if value is ABSENT else value
 
 
 def print_outcome(found: Rerun) -> None:

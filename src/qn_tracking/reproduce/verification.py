@@ -296,7 +296,7 @@ class _Verifier:
                 if len(state.done) < len(state.plan):
                     self._add(outcome="interrupted")
                     return
-                self._judge(state, protocol, damaged)
+                self._compare(state, protocol, damaged)
                 # That the code has changed is not the fault of the submission.
                 if who is not None and not (options.renew and self.report.reasons):
                     self._record(who, book.current, made)
@@ -342,7 +342,7 @@ class _Verifier:
         self._add(runs=state.done)
         return state
 
-    def _judge(self, state: Checkpoint, protocol: Protocol, damaged: bool) -> None:
+    def _compare(self, state: Checkpoint, protocol: Protocol, damaged: bool) -> None:
         """Compares the runs with the submission."""
         submission = self._submission
         differing = verify.reasons(state.done, another_machine=another_machine(submission))
