@@ -11,31 +11,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
-    "list": ("exp_list", "experiments, newest first, with filters"),
-    "show": ("exp_show", "everything about one"),
-    "compare": ("exp_compare", "what differs, and what may be concluded"),
-    "diff": ("exp_compare", "two configurations, line by line"),
-    "best": ("exp_best", "the best of each group, by a metric"),
-    "export": ("exp_transfer", "a table for other programs, or a bundle for another machine"),
-    "import": ("exp_transfer", "bundles and records of other machines and programs"),
-    "stats": ("exp_stats", "how many there are, of what, and how much disk they take"),
-    "tail": ("exp_tail", "the episodes of one, as they come"),
-    "tag": ("exp_care", "add tags to one"),
-    "note": ("exp_care", "add a note to one"),
-    "rm": ("exp_care", "put some into the trash"),
-    "restore": ("exp_care", "take some out of the trash again"),
-    "rerun": ("exp_rerun", "run one again, and say whether the same comes out"),
+    "list": ("exp_list", "list experiments, newest first"),
+    "show": ("exp_show", "show everything about one experiment"),
+    "compare": ("exp_compare", "show what differs, and what may be concluded"),
+    "diff": ("exp_compare", "compare two configurations line by line"),
+    "best": ("exp_best", "find the best run of each group, by a metric"),
+    "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),
+    "import": ("exp_transfer", "read bundles and records of other machines and programs"),
+    "stats": ("exp_stats", "count experiments, and the disk space that they take"),
+    "tail": ("exp_tail", "print the episodes of a run as they end"),
+    "tag": ("exp_care", "add tags to an experiment"),
+    "note": ("exp_care", "add a note to an experiment"),
+    "rm": ("exp_care", "move experiments to the trash"),
+    "restore": ("exp_care", "take experiments out of the trash"),
+    "rerun": ("exp_rerun", "run an experiment again and compare the results"),
     "recover": ("exp_care", "make a record of a run that died"),
-    "fsck": ("exp_care", "check every file"),
+    "fsck": ("exp_care", "check every file of the experiments"),
 }
 """Every command: the module in this folder that has its `arguments` and `run`, and its help."""
 
-ABOUT = "Find, show and look after experiments."
+ABOUT = "Find, compare and maintain experiments."
 FOOT = """
-ID is an id, the beginning of one, or @1 for the latest, @2 for the one before.
+ID is an id, its beginning, or @1 for the latest, @2 for the one before.
 qn-exp COMMAND --help explains the options of a command.
 
-exit codes: 0 done, 1 a fault was found, 2 usage, 3 data or storage, 4 not possible here
+exit codes: 0 success, 1 a fault was found, 2 usage, 3 data or storage, 4 not possible here
 """
 
 
