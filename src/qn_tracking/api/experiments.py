@@ -392,7 +392,9 @@ class Experiments:
             if not path or "\x00" in path:
                 raise UsageError("expected a file or a folder, got nothing")
         arrival.sweep(self.folder)
-        return [one for path in sources for one in arrival.take_in(self.folder, path, self.warn)]
+        return [
+            one for path in sources for one in arrival.import_path(self.folder, path, self.warn)
+        ]
 
     # -------------------------------------------------------------------------------- looking after
 

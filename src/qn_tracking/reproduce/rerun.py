@@ -341,7 +341,7 @@ def _store(
         for name, data in texts.items():
             _replace(join(run_folder, name), data)
         _replace(replay.record, codec.document(experiment))
-    for one in arrival.take_in(original.experiments, replay.record, warn):
+    for one in arrival.import_path(original.experiments, replay.record, warn):
         if isinstance(one, arrival.Refused):
             raise one.error
     return experiment

@@ -57,7 +57,7 @@ class Refused:
     error: QnError
 
 
-def take_in(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
+def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
     """Imports what a path holds: a bundle, a record, or a folder of experiments."""
     try:
         if isdir(source):

@@ -32,7 +32,7 @@ def import_run(
     try:
         with TemporaryDirectory(prefix="qn-tracking-") as folder:
             path = _fetched(server, run, experiment, folder, source)
-            for one in arrival.take_in(experiments, path, warn):
+            for one in arrival.import_path(experiments, path, warn):
                 if isinstance(one, arrival.Refused):
                     error = StorageError(one.error.cause, file=source, hint=one.error.hint)
                     yield arrival.Refused(source=source, error=error)

@@ -213,7 +213,7 @@ def pull(
         try:
             if data is None:
                 recover(stage, id, force=True)
-            for one in arrival.take_in(experiments, paths.record(stage, id), warn):
+            for one in arrival.import_path(experiments, paths.record(stage, id), warn):
                 if isinstance(one, arrival.Arrived):
                     return one
                 raise one.error
