@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Self
 
+    from qn_tracking.benchmark.reports import Submitted
     from qn_tracking.records import submission
     from qn_tracking.records.model import Config, Experiment
     from qn_tracking.records.submission import Contribution
@@ -214,6 +215,24 @@ class Study:
         from qn_tracking.studies.execute import summarize
 
         return summarize(self.experiments_dir, self.runs())
+
+    def submit(
+        self,
+        benchmarks_dir: str = "benchmarks",
+        contribution: Contribution | None = None,
+        *,
+        confirm: Callable[[Submitted], bool] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Submitted:
+        """Makes a submission to the leaderboard of the runs; see `Leaderboard.submit`.
+
+        The contribution is by default the one that was declared.
+        """
+        from qn_tracking.api.leaderboard import Leaderboard
+
+        return Leaderboard(benchmarks_dir, warn=warn).submit(
+            self.record, contribution, experiments=self.experiments_dir, confirm=confirm
+        )
 
     def _planned(self) -> Plan:
         if self._plan is None:

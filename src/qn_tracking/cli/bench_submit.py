@@ -12,9 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from qn_tracking.benchmark.protocol import Protocol
-    from qn_tracking.records.submission import Category, Contribution, Study
-
 
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `submit`."""
@@ -45,26 +42,3 @@ def run(args: Namespace) -> int:
         confirm=partial(confirm_submission, ask=not args.yes, silent=args.json),
     )
     return print_submitted(made, as_json=args.json)
-
-
-def check_before(benchmarks: str, category: Category, by: Contribution, protocol: Protocol) -> None:
-    """Checks before a study what would keep its submission out."""
-    Leaderboard(benchmarks).check_contribution(category, by)
-
-
-def submit_study(
-    experiments: str,
-    benchmarks: str,
-    study: Study,
-    *,
-    as_json: bool,
-    quiet: bool,
-    assume_yes: bool,
-) -> int:
-    """Submits a finished study, as `qn-run --save-benchmark` does."""
-    made = Leaderboard(benchmarks, warn=warn).submit(
-        study,
-        experiments=experiments,
-        confirm=partial(confirm_submission, ask=not assume_yes, silent=as_json or quiet),
-    )
-    return print_submitted(made, as_json=as_json, quiet=quiet)

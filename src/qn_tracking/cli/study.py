@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qn_tracking.api.study import Study
 from qn_tracking.cli import signals
-from qn_tracking.cli.output import print_json
+from qn_tracking.cli.output import confirm_submission, print_json, print_submitted
 from qn_tracking.cli.run_print import dry_run, study_summary
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.records.submission import Contribution
@@ -114,16 +115,13 @@ def _finish(args: Namespace, study: Study, outcome: StudyOutcome, received: list
     if outcome.storage_failed:  # there are records, but some lack episodes
         return 3
     if submits:
-        from qn_tracking.cli.bench_submit import submit_study
-
-        return submit_study(
-            study.experiments_dir,
+        silent = args.json or args.quiet
+        made = study.submit(
             args.benchmarks_dir,
-            study.record,
-            as_json=args.json,
-            quiet=args.quiet,
-            assume_yes=args.yes,
+            confirm=partial(confirm_submission, ask=not args.yes, silent=silent),
+            warn=warn_on_stderr,
         )
+        return print_submitted(made, as_json=args.json, quiet=args.quiet)
     return 0
 
 
