@@ -26,7 +26,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from qn_tracking import hookimpl
-from qn_tracking.studies.remote import play
+from qn_tracking.studies.remote import run_remotely
 
 
 class Plugin:
@@ -304,6 +304,7 @@ def test_sinks_hear_every_episode_in_the_process_that_was_started(qn: Program) -
     assert sorted((index, episode) for _, index, episode in heard) == expected
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_arrive(qn: Program) -> None:
     Path("toy.yml").write_text("simulation: toy\nnan: true\n")
     args = ("toy.yml", "--n-seeds", "2", "--episodes", "3", "--seed", "1")
@@ -347,6 +348,7 @@ def test_a_worker_that_cannot_make_the_simulation_says_why(qn: Program) -> None:
     assert "2 missing" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_worker_with_other_code_is_refused(qn: Program) -> None:
     other = Path("other")
     other.mkdir()
@@ -374,6 +376,7 @@ def started(*args: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["interruptible", "threads"])
 def test_the_first_ctrl_c_ends_runs_after_their_episode(qn: Program, scheme: str) -> None:
     # Without --jobs, the executor has all of them already.
@@ -447,13 +450,18 @@ def test_an_executor_that_cannot_be_interrupted_is_waited_for(qn: Program) -> No
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "cannot tell its runs: RuntimeError: cannot be told" in errors
+    assert "cannot stop its runs: RuntimeError: cannot be told" in errors
     assert f"go on with: qn-run --resume {study_id()}" in errors
     assert "Traceback" not in errors
     assert all(one["status"] == "completed" for one in records())
 
 
-@pytest.mark.parametrize("how", HOWS)
+FEW = ("submit", "exit")
+
+
+@pytest.mark.parametrize(
+    "how", [how if how in FEW else pytest.param(how, marks=pytest.mark.slow) for how in HOWS]
+)
 def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> None:
     args = ("toy.yml", "--n-seeds", "4", "--episodes", "5", "--seed", "2")
     done = qn(*args, "--executor", f"ends{how}")
@@ -468,6 +476,7 @@ def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> Non
     assert digests() == digests("here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "most"), [("2", 2), (None, 6)])
 def test_no_more_at_a_time_than_asked_for(qn: Program, jobs: str | None, most: int) -> None:
     Path("toy.yml").write_text(SLOW)

@@ -29,6 +29,7 @@ def study(folder: str = "experiments") -> dict[str, Any]:
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_workers(project: Path, qn_run: Program) -> None:
     args = ("small.yml", "--n-seeds", "4", "--episodes", "20", "--seed", "1", "--tag", "a=b")
     digests = []
@@ -83,6 +84,7 @@ class Sink:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 1)])
 def test_a_worker_that_dies_costs_its_run_one_more_try(
     qn_run: Program, times: int, code: int
@@ -159,6 +161,7 @@ def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
     assert process.returncode == 0, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_study_that_was_stopped_goes_on_where_it_was(
     project: Path, qn_run: Program, number: int

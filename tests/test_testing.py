@@ -240,7 +240,7 @@ EXECUTORS = """
 from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from attrs import evolve
-from qn_tracking.studies.remote import play
+from qn_tracking.studies.remote import run_remotely
 from qn_tracking.testing import ExecutorContract
 
 class Good(ThreadPoolExecutor): pass
@@ -281,10 +281,10 @@ class MixesUp(Good):
 
 class LosesAnEpisode(Good):
     def submit(self, fn, *args):
-        return super().submit(less if fn is play else fn, *args)
+        return super().submit(less if fn is run_remotely else fn, *args)
 
 def less(task):
-    played = play(task)
+    played = run_remotely(task)
     return evolve(played, episodes=played.episodes[1:])
 """
 

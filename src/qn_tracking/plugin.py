@@ -116,7 +116,7 @@ if TYPE_CHECKING:
         write as write,
     )
     from qn_tracking.store.recover import recover as recover
-    from qn_tracking.studies.remote import Played as Played, play as play
+    from qn_tracking.studies.remote import RemoteRun as RemoteRun, run_remotely as run_remotely
     from qn_tracking.tracking.hookspecs import Commands as Commands, hookimpl as hookimpl
     from qn_tracking.tracking.manager import project as project
     from qn_tracking.tracking.outbox import Outbox as Outbox
@@ -149,7 +149,7 @@ _NAMES = {
     "ids": "check_id is_id microseconds utc",
     "redact": "MARK redact_text redact_value",
     # Executors: what runs on a worker.
-    "studies.remote": "Played play",
+    "studies.remote": "RemoteRun run_remotely",
     # The files of experiments; the names of `store` are modules.
     "store": "arrival bundle journal labels paths read write",
     "store.recover": "recover",

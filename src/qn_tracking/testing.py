@@ -39,7 +39,7 @@ from qn_tracking.records.model import (
     Simulation,
     Subject,
 )
-from qn_tracking.studies.remote import Played, play
+from qn_tracking.studies.remote import RemoteRun, run_remotely
 from qn_tracking.tracking.hookspecs import RUN_HOOKS, hookimpl
 from qn_tracking.tracking.manager import implemented, make_manager, make_simulation, register
 from qn_tracking.tracking.recorder import Recorder
@@ -429,10 +429,12 @@ class ExecutorContract:
 
     def test_a_run_has_the_same_result_as_a_local_one(self, executor: Executor) -> None:
         tasks = [self._task(index, 5) for index in range(3)]
-        there = [future.result(120) for future in [executor.submit(play, task) for task in tasks]]
+        there = [
+            future.result(120) for future in [executor.submit(run_remotely, task) for task in tasks]
+        ]
         for task, played in zip(tasks, there, strict=True):
-            here = play(task)
-            assert isinstance(played, Played)
+            here = run_remotely(task)
+            assert isinstance(played, RemoteRun)
             assert (played.id, played.status) == (task.id, "completed"), played.error
             assert len(played.episodes) == 5
             assert played.exact == here.exact
@@ -441,7 +443,7 @@ class ExecutorContract:
         from attrs import evolve
 
         wrong = configuration.from_mapping({"environment": {"type": "nope"}, "brain": {}})
-        played = executor.submit(play, evolve(self._task(0, 1), config=wrong)).result(120)
+        played = executor.submit(run_remotely, evolve(self._task(0, 1), config=wrong)).result(120)
         assert played.status == "failed"
         assert played.error is not None
 
@@ -449,7 +451,7 @@ class ExecutorContract:
         interrupt = getattr(executor, "interrupt", None)
         if interrupt is None:
             pytest.skip("this executor has no interrupt")
-        future = executor.submit(play, self._task(0, 1_000_000))
+        future = executor.submit(run_remotely, self._task(0, 1_000_000))
         end = time.monotonic() + 60
         while not future.running() and time.monotonic() < end:
             time.sleep(0.05)

@@ -58,7 +58,7 @@ class Study:
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
-        contribution: Contribution | None = None,
+        contribution: Contribution | Callable[[], Contribution] | None = None,
         benchmarks_dir: str = "benchmarks",
         command: Sequence[str] | None = None,
     ) -> Self:

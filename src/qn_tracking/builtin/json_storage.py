@@ -1,4 +1,4 @@
-"""The sink that keeps: `experiments/<id>.json` and the folder `experiments/runs/<id>/`."""
+"""The sink that stores a run: `experiments/<id>.json` and the folder `experiments/runs/<id>/`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class JsonStorage:
             raise self._broken
 
     def _left(self, experiment: Experiment) -> str:
-        """What there is of a run whose record could not be written."""
+        """Where the episodes are of a run whose record could not be written."""
         path = self._journal.path
         if not os.path.exists(path):
             return f"{path} is gone"

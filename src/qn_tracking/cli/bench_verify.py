@@ -83,7 +83,7 @@ def run(args: Namespace) -> int:
 
     options = {name: getattr(args, name) for name in OPTIONS}
     first = [-1]
-    with signals.hearing(_stop) as received, Display(silent=args.json) as display:
+    with signals.handled_by(_stop) as received, Display(silent=args.json) as display:
 
         def progress(done: int, total: int) -> None:
             first[0] = done if first[0] < 0 else first[0]

@@ -313,7 +313,7 @@ def with_added(
             if second in place.choices:  # of a command that has parsers below itself
                 continue
         one = place.add_parser(second or first, help=shown)
-        with suppress(QnError):  # said when it is run: here a shell asks, for all commands
+        with suppress(QnError):  # the error is shown when the command is run
             _guarded(name, partial(arguments, one))
             _guarded(name, partial(common, one))
     return parser

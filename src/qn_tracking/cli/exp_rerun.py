@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
 
     # Before anything imports a numeric library.
     pin_numeric_threads()
-    with signals.hearing(signals.interrupt) as received:
+    with signals.handled_by(signals.interrupt) as received:
         try:
             experiments = Experiments(folder(args), warn=warn, progress=progress)
             found = experiments.rerun(

@@ -317,7 +317,7 @@ def _signals(run: Run, warn: Callable[[str], None]) -> Iterator[list[int]]:
         signal.setitimer(signal.ITIMER_REAL, 0.8)
         raise KeyboardInterrupt
 
-    with signals.hearing(handle) as received:
+    with signals.handled_by(handle) as received:
         try:
             yield received
         finally:

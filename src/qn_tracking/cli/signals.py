@@ -9,20 +9,20 @@ from types import FrameType
 
 
 @contextmanager
-def hearing(handle: Callable[[list[int]], None]) -> Iterator[list[int]]:
+def handled_by(handle: Callable[[list[int]], None]) -> Iterator[list[int]]:
     """Calls `handle` with all signals received so far, at each SIGINT, SIGTERM or SIGHUP.
 
-    What is ignored, by nohup for instance, stays ignored.
+    A signal that is ignored, for instance by nohup, stays ignored.
     """
     received: list[int] = []
 
-    def hear(signum: int, frame: FrameType | None) -> None:
+    def on_signal(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
         handle(received)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, hear) for number in heard}
+    handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, on_signal) for number in handled}
     try:
         yield received
     finally:

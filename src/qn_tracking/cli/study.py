@@ -22,13 +22,8 @@ if TYPE_CHECKING:
 
     from qn_tracking.studies.execute import StudyOutcome
 
-OPTIONS = {
-    "n_seeds": "--n-seeds",
-    "seeds": "--seeds",
-    "contributor": "--contributor",
-    "github": "--github",
-    "notes": "--benchmark-notes",
-}
+OPTIONS = {"notes": "--benchmark-notes", "n_seeds": "--n-seeds"}
+OPTIONS |= {name: f"--{name}" for name in ("seeds", "contributor", "github")}
 """The options of arguments that the library names in an error."""
 
 
@@ -55,7 +50,7 @@ def main(args: Namespace) -> int:
         warn(f"{name}: stopping after these episodes (again to stop at once)")
 
     try:
-        with display, signals.hearing(handle) as received:
+        with display, signals.handled_by(handle) as received:
             outcome = study.run(
                 jobs=args.jobs,
                 executor=args.executor,
@@ -86,7 +81,7 @@ def _study(args: Namespace) -> Study:
             tags=args.tags,
             notes=args.notes,
             experiments_dir=args.experiments_dir,
-            contribution=_contribution(args) if args.save_benchmark else None,
+            contribution=partial(_contribution, args) if args.save_benchmark else None,
             benchmarks_dir=args.benchmarks_dir,
         )
     except UsageError as error:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import evolve
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
-from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.benchmark.protocol import Protocol, rulebook
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.codec import canonical
 from qn_tracking.records.model import MAX_INT, Config
 from qn_tracking.records.submission import Contribution, Study
 from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
 from qn_tracking.studies.plan import EPISODES, Plan, plan_of, seed_or_new
+from qn_tracking.tracking.emit import storage_of
 
 MOST = 999
 """Runs of a study: their number is three digits of an id."""
@@ -33,13 +34,14 @@ def study_of(
     tags: Mapping[str, str],
     notes: str | None,
     command: Sequence[str],
-    contribution: Contribution | None = None,
+    contribution: Contribution | Callable[[], Contribution] | None = None,
     benchmarks_dir: str = "benchmarks",
 ) -> Study:
     """The study that a plan and these numbers make; writes nothing.
 
     The runs have the `seeds`, or `n_seeds` seeds that are derived from `seed` and the digest of the
-    configuration. Raises UsageError for seeds that cannot be, and with a contribution for what the
+    configuration. A contribution that is a function is called once the numbers are checked.
+    Raises UsageError for seeds that cannot be, and with a contribution for what the
     protocol does not allow.
     """
     if seeds is not None:
@@ -52,9 +54,13 @@ def study_of(
         n_seeds = len(seeds)
     if n_seeds is not None and not 1 <= n_seeds <= MOST:
         raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
-    fewest = least = None
+    fewest = least = by = None
     if contribution is not None:
-        fewest, least = _check_contribution(plan, contribution, benchmarks_dir, n_seeds, episodes)
+        protocol = rulebook(benchmarks_dir).now
+        fewest, least = protocol.minimum_runs, max(EPISODES, protocol.minimum_episodes)
+        protocol.check_plan(n_seeds or fewest, plan.episodes(episodes, least))
+        by = contribution() if callable(contribution) else contribution
+        _check_contribution(plan, by, benchmarks_dir, protocol)
     runs = n_seeds or fewest or 1
     digest = plan.config.digest
     assert digest is not None
@@ -79,7 +85,7 @@ def study_of(
         tags=tags,
         notes=notes,
         command=redact_arguments(command),
-        contribution=contribution,
+        contribution=by,
     )
 
 
@@ -97,19 +103,11 @@ def check_seeds(seeds: Sequence[int]) -> None:
         seen.add(seed)
 
 
-def _check_contribution(
-    plan: Plan, by: Contribution, benchmarks: str, runs: int | None, episodes: int | None
-) -> tuple[int, int]:
-    """The fewest runs and episodes that the protocol asks for.
+def _check_contribution(plan: Plan, by: Contribution, folder: str, protocol: Protocol) -> None:
+    """Checks before hours of runs what would keep a submission from being saved.
 
-    Raises UsageError or StorageError for what would keep the submission from being saved, before
-    hours of runs.
+    Raises UsageError for the plugins or the contribution, StorageError for the folder.
     """
-    from qn_tracking.tracking.emit import storage_of
-
-    protocol = rulebook(benchmarks).now
-    least = max(EPISODES, protocol.minimum_episodes)
-    protocol.check_plan(runs or protocol.minimum_runs, plan.episodes(episodes, least))
     if storage_of(plan.manager) is None or plan.manager.get_plugin("metadata") is None:
         raise UsageError("a submission needs the plugin metadata, and one that stores records")
     category = categorize(plan.config, protocol, plan.manager)
@@ -117,8 +115,7 @@ def _check_contribution(
         if finding.level == "error":
             field = (finding.field or "").rpartition(".")[2]
             raise UsageError(finding.message, field=field, hint=finding.rule)
-    files.check_folder(os.path.join(benchmarks, category.environment, category.family))
-    return protocol.minimum_runs, least
+    files.check_folder(os.path.join(folder, category.environment, category.family))
 
 
 def _relative(config: Config, experiments: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Runs of a study on an executor that a plugin made, on other machines for instance.
+"""Runs of a study on an executor that a plugin made, for instance on other machines.
 
-The worker plays and writes nothing: it returns its episodes and what it is. The one process that
-has declared the study writes each run down when it arrives, through the same recorder and
-the same sinks as a run of its own, with the times that the worker measured.
+A worker runs the simulation and writes nothing: it returns the episodes and facts about itself. The
+process that declared the study makes the record of each run that arrives, with the same recorder
+and the same sinks as for a local run, and with the times that the worker measured.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ METADATA = "metadata"
 
 
 @frozen(kw_only=True)
-class Played:
+class RemoteRun:
     """The result of a run on a worker: its episodes, its status and its times.
 
     `began` is in seconds since 1970, `seconds` what it took. `facts` are those of the `metadata`
@@ -61,8 +61,8 @@ class Played:
     facts: Mapping[str, Any] = field(factory=dict)
 
 
-class _Kept:
-    """Keeps the episodes as the keyword arguments that made them."""
+class _Collector:
+    """Collects the episodes as the keyword arguments that made them."""
 
     def __init__(self) -> None:
         self.episodes: list[Mapping[str, Any]] = []
@@ -89,8 +89,8 @@ class _Kept:
 class _MeasuredClock:
     """The clock of a run on a worker: it shows what was measured there."""
 
-    def __init__(self, played: Played) -> None:
-        self._began = played.began
+    def __init__(self, run: RemoteRun) -> None:
+        self._began = run.began
         self.seconds = 0.0
 
     def time(self) -> float:
@@ -100,18 +100,18 @@ class _MeasuredClock:
         return self.seconds
 
 
-def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
-    """Runs one run here, on the worker, and writes nothing; never raises what a run may.
+def run_remotely(task: Task, stop: Callable[[], bool] = lambda: False) -> RemoteRun:
+    """Runs a task in this process, the worker, and writes nothing. An error of the run is returned.
 
     `stop` is asked after each episode.
     """
     pin_numeric_threads()
     warnings: list[str] = []
-    kept = _Kept()
+    collector = _Collector()
     began = time.time()
 
-    def failed(error: BaseException) -> Played:
-        return Played(id=task.id, status="failed", began=began, error=error_info(error))
+    def failed(error: BaseException) -> RemoteRun:
+        return RemoteRun(id=task.id, status="failed", began=began, error=error_info(error))
 
     try:
         manager = make_manager((), blocked=_installed(task.blocked), config=task.config)
@@ -122,7 +122,7 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
         metadata = Metadata()
         metadata.preset(_what_runs_here(subject))
         manager.register(metadata, name=METADATA)
-        manager.register(kept, name="kept")
+        manager.register(collector, name="collector")
         recorder = Recorder(
             task.config,
             manager=manager,
@@ -142,19 +142,19 @@ def play(task: Task, stop: Callable[[], bool] = lambda: False) -> Played:
     except (Exception, SystemExit) as error:
         if recorder.experiment is None:
             return failed(error)
-    told = recorder.experiment
-    assert told is not None
-    return Played(
+    experiment = recorder.experiment
+    assert experiment is not None
+    return RemoteRun(
         id=task.id,
-        status=told.status,
+        status=experiment.status,
         subject=subject,
         began=began,
-        seconds=told.wall_seconds or 0.0,
-        episodes=tuple(kept.episodes),
-        exact=told.digests.exact if told.digests else None,
-        error=told.error,
+        seconds=experiment.wall_seconds or 0.0,
+        episodes=tuple(collector.episodes),
+        exact=experiment.digests.exact if experiment.digests else None,
+        error=experiment.error,
         warnings=tuple(warnings),
-        facts={**_what_runs_here(subject), "resources": told.facts[METADATA]["resources"]},
+        facts={**_what_runs_here(subject), "resources": experiment.facts[METADATA]["resources"]},
     )
 
 
@@ -183,7 +183,7 @@ def _what_runs_here(subject: Subject) -> Mapping[str, Any]:
     return {key: value for key, value in found.items() if key not in ("git", "warnings")}
 
 
-def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | None) -> Outcome:
+def record_run(task: Task, run: RemoteRun, here: Mapping[str, Any], jobs: int | None) -> Outcome:
     """Makes the record of a run on a worker; `here` are the facts of this process.
 
     What git says is this process's, what runs, and on what, the worker's. A worker that runs other
@@ -193,42 +193,42 @@ def write_down(task: Task, played: Played, here: Mapping[str, Any], jobs: int | 
 
     outcome = partial(ended, task, warnings)
 
-    if not played.facts:
-        return outcome("failed", _said(played))
-    other = _other_code(here, played.facts)
+    if not run.facts:
+        return outcome("failed", _error_text(run))
+    other = _other_code(here, run.facts)
     if other:
         return outcome(
             "failed",
             f"the worker runs other code of {other} (install the same there, and restart it)",
         )
-    snapshot = {**here, **{k: v for k, v in played.facts.items() if k != "resources"}}
+    snapshot = {**here, **{k: v for k, v in run.facts.items() if k != "resources"}}
     # The study draws one bar for all runs.
     plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
-    clock = _MeasuredClock(played)
+    clock = _MeasuredClock(run)
     try:
         # Those that make simulations were needed there.
         manager = make_manager(plugins, blocked=task.blocked)
-        preset_metadata(manager, snapshot, jobs, played.facts["resources"])
-        recorder = recorder_of(task, manager, played.subject, warnings.append, clock)
+        preset_metadata(manager, snapshot, jobs, run.facts["resources"])
+        recorder = recorder_of(task, manager, run.subject, warnings.append, clock)
         recorder.start()
-        for episode in played.episodes:
+        for episode in run.episodes:
             clock.seconds = episode["timing"]["at"]
             recorder.episode(**episode)
-        for text in played.warnings:
+        for text in run.warnings:
             if text not in recorder.warnings:  # this recorder finds some by itself
                 recorder.warn(text)
-        clock.seconds = played.seconds
-        experiment = recorder.end(played.status, played.error)
+        clock.seconds = run.seconds
+        experiment = recorder.end(run.status, run.error)
         assert experiment is not None
         assert experiment.digests is not None
-        if played.exact != experiment.digests.exact:
+        if run.exact != experiment.digests.exact:
             raise PluginError("the episodes did not arrive as they left", field="digests.exact")
     except QnError as error:
         return outcome("failed", str(error), error.exit_code)
     except (Exception, SystemExit) as error:
         return outcome("failed", f"{type(error).__name__}: {error}")
-    if played.error is not None:
-        return outcome("failed", _said(played))
+    if run.error is not None:
+        return outcome("failed", _error_text(run))
     return outcome(experiment.status)
 
 
@@ -239,8 +239,8 @@ def _for_worker(task: Task) -> Task:
     return evolve(task, config=config, plugins=EMPTY, tags=EMPTY, notes=None, command=())
 
 
-def _said(played: Played) -> str | None:
-    return None if played.error is None else f"{played.error.type}: {played.error.message}"
+def _error_text(run: RemoteRun) -> str | None:
+    return None if run.error is None else f"{run.error.type}: {run.error.message}"
 
 
 def _other_code(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
@@ -251,10 +251,10 @@ def _other_code(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
 
 
 def _submitted(
-    executor: Executor, task: Task, running: Mapping[Future[Played], Task]
-) -> Future[Played]:
+    executor: Executor, task: Task, running: Mapping[Future[RemoteRun], Task]
+) -> Future[RemoteRun]:
     """Hands a task to the executor. Raises PluginError for what is no Future of its own."""
-    future = executor.submit(play, _for_worker(task))
+    future = executor.submit(run_remotely, _for_worker(task))
     if not isinstance(future, Future):
         raise PluginError(f"submit returned {_brief(future)}, expected a Future")
     if future in running:
@@ -263,7 +263,7 @@ def _submitted(
 
 
 def _brief(value: object) -> str:
-    return f"run {value.id}" if isinstance(value, Played) else type(value).__name__
+    return f"run {value.id}" if isinstance(value, RemoteRun) else type(value).__name__
 
 
 def run_tasks(
@@ -286,8 +286,8 @@ def run_tasks(
     outcomes: dict[int, Outcome] = {}
     done = [0] * (2 * runs)
     waiting = list(tasks)
-    running: dict[Future[Played], Task] = {}
-    arrived: list[tuple[Task, Future[Played]]] = []
+    running: dict[Future[RemoteRun], Task] = {}
+    arrived: list[tuple[Task, Future[RemoteRun]]] = []
     stopping = False
     facts: Mapping[str, Any] = {}
 
@@ -296,7 +296,7 @@ def run_tasks(
             index=task.membership.index, id=task.id, status="missing", error=describe(error)
         )
 
-    def take(task: Task, future: Future[Played]) -> None:
+    def take(task: Task, future: Future[RemoteRun]) -> None:
         if future.cancelled():
             if not stopping:
                 lost(task, CancelledError("cancelled by the executor"))
@@ -304,14 +304,14 @@ def run_tasks(
         if (raised := future.exception()) is not None:
             lost(task, raised)
             return
-        played: object = future.result()
-        if not isinstance(played, Played) or played.id != task.id:
-            lost(task, PluginError(f"what came back is not this run: {_brief(played)}"))
+        run: object = future.result()
+        if not isinstance(run, RemoteRun) or run.id != task.id:
+            lost(task, PluginError(f"what came back is not this run: {_brief(run)}"))
             return
         place = task.membership.index
-        outcomes[place] = write_down(task, played, facts, jobs)
-        done[2 * place] = len(played.episodes)
-        done[2 * place + 1] = sum(bool(one["success"]) for one in played.episodes)
+        outcomes[place] = record_run(task, run, facts, jobs)
+        done[2 * place] = len(run.episodes)
+        done[2 * place + 1] = sum(bool(one["success"]) for one in run.episodes)
 
     while waiting or running or arrived:
         while waiting and (jobs is None or len(running) < jobs):

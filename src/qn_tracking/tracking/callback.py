@@ -63,13 +63,13 @@ class Callback:
         """An episode is over. Raises as `Recorder.episode` does."""
         if not self.run.started:
             self.run.start(at_exit=True)
-        told: dict[str, Any] = {
+        values_of: dict[str, Any] = {
             name: _found(report, source, name) for name, source in self._fields.items()
         }
         for group, sources in self._groups.items():
             values = {name: _found(report, source, name) for name, source in sources.items()}
-            told[group] = {name: value for name, value in values.items() if value is not None}
-        self.run.episode(**told)
+            values_of[group] = {name: value for name, value in values.items() if value is not None}
+        self.run.episode(**values_of)
 
 
 def _sources(group: str, names: Mapping[str, Source] | Iterable[str]) -> dict[str, Source]:

@@ -57,10 +57,10 @@ class Commands(Protocol):
 def run_start(run: RunInfo, warn: Callable[[str], None]) -> Mapping[str, Any] | None:
     """The run is about to start; facts about it may be returned.
 
-    `warn` says one line to the user at once, now or later and from any thread; what is said before
-    the record is sealed is in it.
-    A value may be a Future, resolved before the record is sealed, or an Attachment. If a plugin
-    raises, the run does not start.
+    `warn` shows one line to the user at once. It may be called later and from any thread; warnings
+    before the end of the run are stored in the record. A value of the facts may be a Future, which
+    is resolved before the record is made, or an Attachment. If a plugin raises, the run does not
+    start.
     """
 
 
@@ -75,9 +75,9 @@ def episode_end(run: RunInfo, episode: Episode) -> None:
 
 @hookspec
 def run_facts(run: RunInfo) -> Mapping[str, Any] | None:
-    """The last episode is over and the record about to be sealed: last facts may be returned.
+    """The last episode is over and the record is about to be made; more facts may be returned.
 
-    If a plugin raises, it is warned of once; the record is sealed without those facts.
+    If a plugin raises, there is one warning, and the record is made without those facts.
     """
 
 
@@ -93,7 +93,7 @@ def run_end(experiment: Experiment) -> None:
 def make_simulation(config: Config, hook: Any) -> Simulation | None:
     """The runner needs a simulation; None if this configuration is not yours.
 
-    `hook` is the way to the other providers: `hook.make_brain(config=config)`.
+    `hook` calls the other providers: `hook.make_brain(config=config)`.
     """
 
 
@@ -128,10 +128,11 @@ def make_executor(spec: str, jobs: int | None) -> Executor | None:
 
 @hookspec
 def register_commands(commands: Commands) -> None:
-    """A program got a command that it does not know, or is asked for help: add yours.
+    """A program got a command that it does not know, or completes one: add your commands.
 
     `commands.add("qn-exp", "push", help="…", arguments=…, run=…)`; `arguments` gets an
-    `argparse.ArgumentParser` to add to, `run` the parsed arguments, and returns the exit code.
+    `argparse.ArgumentParser` to add to, `run` the parsed arguments, and returns the exit code. See
+    `qn_tracking.plugin` for what the arguments of every command hold.
     """
 
 

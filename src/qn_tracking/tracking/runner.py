@@ -1,4 +1,4 @@
-"""Runs runs of a simulation: one here, or many on an executor.
+"""Executes runs of a simulation: one in this process, or many in processes of this machine.
 
 A run is one learning run with one seed. Runs of a study share nothing, so that their
 results do not depend on how many run side by side, nor on which worker.
@@ -65,9 +65,9 @@ def run_simulation(
         recorder.warn(text)
     with _watchdog(recorder), recorder:
         try:
-            played = simulation.episodes(episodes, seed)
+            produced = simulation.episodes(episodes, seed)
             done = 0
-            for done, episode in enumerate(played, 1):
+            for done, episode in enumerate(produced, 1):
                 if done > episodes:
                     raise RuntimeError(f"the simulation went on after {episodes} episodes")
                 recorder.episode(**episode)
@@ -77,7 +77,7 @@ def run_simulation(
             else:
                 if done < episodes:
                     raise RuntimeError(f"the simulation ended after {done} of {episodes} episodes")
-            close = getattr(played, "close", None)
+            close = getattr(produced, "close", None)
             if close is not None:
                 close()
         except SystemExit as error:  # it is no simulation's to end the program
@@ -89,7 +89,7 @@ def run_simulation(
 
 @contextmanager
 def _watchdog(recorder: Recorder) -> Iterator[None]:
-    """Names a plugin that has not come back from a hook, once."""
+    """Warns once of a plugin whose hook does not return."""
     from threading import Event, Thread
 
     over = Event()
@@ -184,7 +184,7 @@ def recorder_of(
         study=task.membership,
         clock=clock,
         warn=warn,
-        name_slow=False,  # that is said of the study
+        name_slow=False,  # the summary of the study names them
     )
 
 
@@ -221,7 +221,7 @@ def start_worker(stop: Event, done: Any) -> None:
 
 
 def _outlive() -> None:
-    """A parent that was killed cannot say stop: its workers end by themselves."""
+    """Ends this worker when its parent was killed, which then cannot set `stop`."""
     from multiprocessing import parent_process
     from time import sleep
 
@@ -249,7 +249,7 @@ class _Count:
 
 
 def run_task(task: Task) -> Outcome:
-    """Runs one run in this process and keeps its record; never raises what a run may."""
+    """Runs one run in this process and stores its record; an error of the run is returned."""
     warnings: list[str] = []
 
     outcome = partial(ended, task, warnings)
@@ -291,7 +291,7 @@ def run_tasks(
     tick: Callable[[Sequence[int]], bool],
     retry: Callable[[Task], Task | None],
 ) -> list[Outcome]:
-    """Runs runs on local processes, `jobs` side by side.
+    """Executes runs in local processes, `jobs` at the same time.
 
     `tick` is called several times a second with the state of `_Worker.done`; once it returns True,
     runs end after their episode. A run whose worker died is tried once more, by itself,
@@ -400,7 +400,7 @@ def preset_metadata(
     jobs: int | None,
     resources: Mapping[str, Any] | None = None,
 ) -> None:
-    """Spares the metadata plugin of a run what is known already, if it is on."""
+    """Gives the metadata plugin of a run what was read before, if the plugin is on."""
     metadata = manager.get_plugin("metadata")
     if metadata is not None:
         metadata.preset(snapshot, jobs, resources)

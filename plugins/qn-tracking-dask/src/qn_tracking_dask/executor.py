@@ -16,8 +16,8 @@ class DaskExecutor(Executor):
 
     The client has its own thread, so that no caller waits for the network and Ctrl-C interrupts
     none of Dask's code. A future is running once its task has started on a worker; before that, it
-    can be cancelled. `interrupt` ends the runs in progress (calls of `qn_tracking.plugin.play`)
-    after their current episode. Every future ends, whatever happens to the cluster.
+    can be cancelled. `interrupt` ends the runs in progress (calls of `run_remotely`) after their
+    current episode. Every future ends, whatever happens to the cluster.
     """
 
     def __init__(self, spec: str, address: str | None, jobs: int | None) -> None:

@@ -19,7 +19,7 @@ from attrs import evolve
 from distributed import Event as ClusterEvent, Worker, get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from qn_tracking.plugin import Played, play
+from qn_tracking.plugin import RemoteRun, run_remotely
 
 TOPIC = "qn-tracking"
 """The topic of the scheduler's events that report the start of a run."""
@@ -54,13 +54,13 @@ def run(
 ) -> Any:
     """Calls a function in a task of a worker.
 
-    If the function is `play`, the run ends after its current episode when the cluster's event named
-    `stop_event` is set, or when its result is no longer wanted. `expected` has the versions of the
-    process that started the study.
+    If the function is `run_remotely`, the run ends after its current episode when the cluster's
+    event named `stop_event` is set, or when its result is no longer wanted. `expected`
+    has the versions of the process that started the study.
     """
     worker = get_worker()
     key = str(worker.get_current_task())
-    if function is not play:
+    if function is not run_remotely:
         worker.log_event(TOPIC, {"begun": key})
         return function(*args, **kwargs)
     threads_were_free = _threads_are_free()
@@ -70,7 +70,7 @@ def run(
                 raise InterruptedError("stopped before it started")
         try:
             worker.log_event(TOPIC, {"begun": key})
-            result: Played = function(*args, **{**kwargs, "stop": must_end})
+            result: RemoteRun = function(*args, **{**kwargs, "stop": must_end})
         finally:
             _TURN.release()
     warnings = [
