@@ -291,7 +291,10 @@ def test_a_package_that_is_not_for_gymnasium_is_not_imported(
         ("environment.id=CartPole", "environment.id: no environment 'CartPole' (did you mean"),
         ("environment.id=Cartpole-v1", "(did you mean CartPole-v1?)"),
         ("environment.id=", "environment.id: expected text, got nothing"),
-        ("environment.id=Maze-v0", "no environment 'Maze-v0' (environment.package names what"),
+        (
+            "environment.id=Maze-v0",
+            "no environment 'Maze-v0' (environment.package names the package",
+        ),
         ("environment.package=nope", "environment.package: nope is not installed"),
         ("environment.package=a-b", "environment.package: expected the import name of a package"),
         ("environment.package=numpy", "environment.package: numpy does not require gymnasium"),
