@@ -43,7 +43,6 @@ from qn_tracking.inference.run import (
     distance_efficiency,
     final_success,
     net_sd,
-    path_efficiency,
     rate,
     restricted_mean,
     sample_efficiency,
@@ -85,27 +84,19 @@ def test_final_success_is_over_the_last_k() -> None:
     assert final_success(np.array([True, False])).value == 0.5
 
 
-def test_sample_efficiency_is_over_all() -> None:
-    assert sample_efficiency([False] * 30 + [True] * 10) == 0.25
-
-
-def test_path_efficiency_by_hand() -> None:
-    y, shortest, taken = [True, True, False, True], [10, 10, 10, 0], [10, 20, 5, 0]
-    assert path_efficiency(y, shortest, taken) == (1 + 0.5 + 0 + 1) / 4
-    assert path_efficiency([False, True], [None, 4], [None, 2]) == 0.5  # shorter than possible: 1
-    assert path_efficiency([True, True], [None, 4], [3, 2]) is None
-    assert path_efficiency([False, False], [None, None], [3, 2]) == 0
+def test_distance_efficiency_is_over_all_and_nothing_for_a_failure() -> None:
     assert distance_efficiency([True, False, True], [0.5, 0.9, None]) is None
     assert distance_efficiency([True, False, True], [0.5, 0.9, 1.0]) == 0.5
+    assert distance_efficiency([False, False], [None, None]) == 0
+
+
+def test_sample_efficiency_is_over_all() -> None:
+    assert sample_efficiency([False] * 30 + [True] * 10) == 0.25
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: path_efficiency([True], [-1], [2]),
-        lambda: path_efficiency([True], [math.nan], [2]),
-        lambda: path_efficiency([True], [1, 2], [2]),
-        lambda: path_efficiency([True, True], [1], [2]),
         lambda: distance_efficiency([True], [1.5]),
         lambda: distance_efficiency([True], [math.nan]),
         lambda: final_success([]),

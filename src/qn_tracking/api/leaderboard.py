@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from qn_tracking.benchmark.versus import EntryComparison
     from qn_tracking.records.model import Config
-    from qn_tracking.records.submission import Category, Contribution, Finding, Study
+    from qn_tracking.records.submission import Contribution, Finding, Study
     from qn_tracking.reproduce.verification import VerificationReport
 
     class VerifyOptions(TypedDict, total=False):
@@ -282,20 +282,6 @@ class Leaderboard:
 
     # --------------------------------------------------------------------------------------- adding
 
-    def check_contribution(self, category: Category, by: Contribution) -> None:
-        """Checks before hours of runs what would keep their submission out; writes nothing.
-
-        Raises UsageError for a contributor's text that the protocol forbids, StorageError for a
-        folder that cannot be written.
-        """
-        from qn_tracking.benchmark.files import check_contribution, check_folder
-
-        for finding in check_contribution(by, self.rules().now):
-            if finding.level == "error":
-                option = OPTIONS[(finding.field or "").rpartition(".")[2]]
-                raise UsageError(f"{option}: {finding.message}", hint=finding.rule)
-        check_folder(os.path.join(self.folder, category.environment, category.family))
-
     def submit(
         self,
         ids: str | Iterable[str] | Study,
@@ -427,9 +413,6 @@ class Leaderboard:
             what = "is not valid" if entry.checkable else "cannot be checked here"
             self.warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
         return found
-
-
-OPTIONS = {"contributor": "--contributor", "github": "--github", "notes": "--benchmark-notes"}
 
 
 class Board:

@@ -58,28 +58,6 @@ def sample_efficiency(success: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
-def path_efficiency(
-    success: Sequence[bool], shortest: Sequence[float | None], taken: Sequence[float | None]
-) -> float | None:
-    """Success weighted by path length, (1/N) Σ yᵢ·lᵢ/max(pᵢ, lᵢ), in 0 … 1.
-
-    `shortest` (l) and `taken` (p) are lengths ≥ 0, one an episode, and may be None where the
-    episode failed; None if one that succeeded lacks them. A goal at distance 0 that was reached
-    without a step counts 1. Raises ValueError for lengths that differ, or a negative one.
-    Anderson et al. 2018, On evaluation of embodied navigation agents.
-    """
-    efficiencies: list[float | None] = []
-    for l, p in zip(shortest, taken, strict=True):  # noqa: E741
-        if l is None or p is None:
-            efficiencies.append(None)
-            continue
-        checked((l, p), "path lengths")
-        if min(l, p) < 0:
-            raise ValueError(f"path lengths: expected none below 0, got {min(l, p)!r}")
-        efficiencies.append(l / max(p, l) if max(p, l) else 1.0)
-    return distance_efficiency(success, efficiencies)
-
-
 def distance_efficiency(
     success: Sequence[bool], efficiency: Sequence[float | None]
 ) -> float | None:
