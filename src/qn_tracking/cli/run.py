@@ -114,12 +114,8 @@ def parser() -> Parser:
         "--seeds", type=seed_list, metavar="LIST", help="runs with these seeds, such as 42-49,60"
     )
     runs.add_argument("--jobs", type=positive, metavar="N", help="runs side by side (default: 1)")
-    runs.add_argument(
-        "--executor",
-        metavar="SPEC",
-        help="where runs run: local (default), or that of an installed plugin, such as"
-        " dask://HOST:PORT",
-    )
+    about = "where runs run: local (default), or a plugin's, such as dask://HOST:PORT"
+    runs.add_argument("--executor", metavar="SPEC", help=about)
     runs.add_argument("--resume", metavar="ID", help="run the runs that a study lacks")
     runs.add_argument(
         "--save-benchmark",
