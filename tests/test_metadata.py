@@ -242,6 +242,7 @@ def submodule(git: Git, parent: Path, name: str) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["clean", "process"])
 @pytest.mark.parametrize("inner", [False, True])
 def test_nothing_that_a_submodule_names_is_run(
@@ -269,6 +270,7 @@ def test_nothing_that_a_submodule_names_is_run(
     assert not sprung.exists()
 
 
+@pytest.mark.slow
 def test_a_submodule_that_cannot_be_read_is_not_looked_into(repository: Path, git: Git) -> None:
     sub = submodule(git, repository, "sub")
     (sub / ".git" / "index").write_bytes(b"broken")
@@ -293,6 +295,7 @@ def test_names_that_are_not_utf8_cost_nothing(repository: Path, git: Git) -> Non
     assert found["config_file"] == "d\\xe9/c.yml"
 
 
+@pytest.mark.slow
 def test_a_git_that_hangs_is_given_up(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

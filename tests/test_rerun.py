@@ -20,8 +20,8 @@ import pytest
 
 import qn_tracking
 from conftest import BIN, Program, command
-from qn_tracking import track
-from qn_tracking.errors import UnsupportedError
+from qn_tracking import Experiments, track
+from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.model import Episode, FrozenDict
 from qn_tracking.reproduce import sandbox
 from qn_tracking.reproduce.divergence import first_difference
@@ -114,6 +114,27 @@ def lines(id: str) -> list[dict[str, Any]]:
 # ----------------------------------------------------------------------------------- the whole way
 
 
+def test_from_python_it_returns_what_the_command_prints(project: Path, qn_run: Program) -> None:
+    id = run_it(qn_run, "--episodes", "10")
+    warnings: list[str] = []
+    experiments = Experiments(warn=warnings.append)
+    plan = experiments.rerun(id, dry_run=True)
+    assert (plan.outcome, plan.id, plan.plan.planned, plan.plan.compared_by) == (
+        "planned", None, 10, "episode",
+    )  # fmt: skip
+    again = experiments.rerun(id)
+    assert (again.outcome, again.episodes, again.first_difference) == ("identical", 10, None)
+    assert again.rerun_digests == again.digests
+    assert again.id is not None
+    assert experiments.get(again.id).origin is not None
+    shutil.rmtree(f"experiments/runs/{id}")  # as git brings it
+    assert experiments.rerun(id).plan.compared_by == "digest"
+    assert rerun(id).stdout.startswith("identical: every number of 10 episodes")
+    assert [text for text in warnings if "git" not in text] == []
+    with pytest.raises(UsageError, match="env 'mine'"):
+        experiments.rerun(id, env="mine")
+
+
 def test_a_run_comes_out_again_until_the_code_changes(
     repo: Path, git: Git, qn_run: Program, tidy: None
 ) -> None:
@@ -158,6 +179,7 @@ def test_a_run_comes_out_again_until_the_code_changes(
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.slow
 def test_what_was_not_committed_is_applied_with_trust_alone(
     repo: Path, git: Git, qn_run: Program, tidy: None
 ) -> None:
@@ -179,6 +201,7 @@ def test_what_was_not_committed_is_applied_with_trust_alone(
         assert "warning: no isolation" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sandbox.program() is None, reason="bubblewrap is not here, or not allowed")
 def test_what_is_trusted_is_isolated(
     repo: Path, git: Git, qn_run: Program, monkeypatch: pytest.MonkeyPatch, tidy: None
@@ -326,6 +349,7 @@ def editable(
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sandbox.program() is None, reason="bubblewrap is not here, or not allowed")
 def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
     editable: Editable,
@@ -355,6 +379,7 @@ def test_what_is_isolated_sees_what_is_installed_editable_and_nothing_beside(
     assert (said["outcome"], said["how"][-1]) == ("identical", "isolated")
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_rerun_would(editable: Editable) -> None:
     done = editable("run", "dice.yml", "--seed", "7", "--episodes", "5", "--track-experiment")
     assert done.returncode == 0, done.stderr
@@ -365,6 +390,7 @@ def test_a_dry_run_says_what_a_rerun_would(editable: Editable) -> None:
     assert (dry.returncode, dry.stdout, dry.stderr) == (4, "", done.stderr)
 
 
+@pytest.mark.slow
 def test_the_record_alone_suffices(repo: Path, qn_run: Program) -> None:
     """As git brings it: without the folder of the run, and so without its episodes."""
     id = run_it(qn_run, "--episodes", "10")
@@ -376,6 +402,7 @@ def test_the_record_alone_suffices(repo: Path, qn_run: Program) -> None:
     assert "the episodes of the original are not here" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_outcome_is_told_from_the_same_numbers(repo: Path, qn_run: Program) -> None:
     id = run_it(qn_run, "--episodes", "3", "--set", "brain.config.hidden_dim=4")
     place = repo / "src/qn_tracking/nematode/simulation.py"
@@ -389,6 +416,7 @@ def test_the_same_outcome_is_told_from_the_same_numbers(repo: Path, qn_run: Prog
     assert "qn_tracking.nematode.digest" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number: int) -> None:
     """One that was interrupted, and one that was killed and has no record at all."""
@@ -409,6 +437,7 @@ def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number:
     assert done.stdout.startswith(f"identical: every number of {count} episodes")
 
 
+@pytest.mark.slow
 def test_a_dry_run_runs_nothing(repo: Path, git: Git, qn_run: Program, tidy: None) -> None:
     id = run_it(qn_run, "--episodes", "2")
     before = sorted(Path("experiments/runs").iterdir())
@@ -421,6 +450,7 @@ def test_a_dry_run_runs_nothing(repo: Path, git: Git, qn_run: Program, tidy: Non
 # ------------------------------------------------------------------------------ what is not run
 
 
+@pytest.mark.slow
 def test_neither_hook_nor_filter_nor_monitor_is_run(
     repo: Path, git: Git, qn_run: Program, tidy: None
 ) -> None:
@@ -447,6 +477,7 @@ def test_neither_hook_nor_filter_nor_monitor_is_run(
     shutil.rmtree(repo / ".git/hooks")
 
 
+@pytest.mark.slow
 def test_a_commit_is_a_full_hash_and_here(repo: Path, qn_run: Program, tidy: None) -> None:
     id = run_it(qn_run, "--episodes", "2")
 
@@ -475,6 +506,7 @@ def test_what_is_no_hash(commit: object) -> None:
         check_commit(commit)
 
 
+@pytest.mark.slow
 def test_a_commit_of_no_branch_takes_trust(
     repo: Path, git: Git, qn_run: Program, tidy: None
 ) -> None:
@@ -505,6 +537,7 @@ def test_a_patch_that_leads_out_of_the_tree(patch: str, repo: Path, git: Git, ti
     assert not list(repo.rglob("executed"))
 
 
+@pytest.mark.slow
 def test_a_patch_is_the_one_that_the_record_names(repo: Path, qn_run: Program, tidy: None) -> None:
     generous(repo)
     id = run_it(qn_run, "--episodes", "2")
@@ -512,6 +545,7 @@ def test_a_patch_is_the_one_that_the_record_names(repo: Path, qn_run: Program, t
     refused(rerun(id, "--at-commit", "--trust"), "not the text that the record names", 3)
 
 
+@pytest.mark.slow
 def test_a_redacted_patch_is_no_patch(repo: Path, qn_run: Program, tidy: None) -> None:
     with (repo / "src/qn_tracking/errors.py").open("a") as out:
         out.write('\nAPI_KEY = "gh' + "p_" + "a1B2" * 9 + '"\n')
@@ -520,7 +554,7 @@ def test_a_redacted_patch_is_no_patch(repo: Path, qn_run: Program, tidy: None) -
     assert rerun(id).returncode == 0
 
 
-def test_a_redacted_configuration_is_none(repo: Path, qn_run: Program) -> None:
+def test_a_redacted_configuration_is_none(project: Path, qn_run: Program) -> None:
     with track(
         {"environment": {"type": "static"}, "brain": {"name": "mlp"}, "api_key": "s3cret99"}, seed=1
     ) as run:
@@ -530,7 +564,7 @@ def test_a_redacted_configuration_is_none(repo: Path, qn_run: Program) -> None:
 
 
 def test_a_configuration_that_was_edited_contradicts_its_digest(
-    repo: Path, qn_run: Program
+    project: Path, qn_run: Program
 ) -> None:
     id = run_it(qn_run, "--episodes", "2")
     path = Path(f"experiments/runs/{id}/config.yml")
@@ -541,6 +575,7 @@ def test_a_configuration_that_was_edited_contradicts_its_digest(
     refused(rerun(id), "does not have the digest", 3)
 
 
+@pytest.mark.slow
 def test_a_plugin_of_its_own_is_never_loaded(repo: Path, qn_run: Program, tidy: None) -> None:
     (repo / "mine.py").write_text(
         "from qn_tracking import hookimpl\n"
@@ -558,17 +593,18 @@ def test_a_plugin_of_its_own_is_never_loaded(repo: Path, qn_run: Program, tidy: 
     assert not (repo / "executed").exists()
 
 
-def test_an_id_is_no_path(repo: Path) -> None:
+def test_an_id_is_no_path(project: Path) -> None:
     assert rerun("--", "../x").returncode == rerun("a/../../b").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_package_is_a_name(repo: Path, qn_run: Program, tidy: None) -> None:
     id = run_it(qn_run, "--episodes", "2")
     edit(id, lambda doc: doc["subject"].update(packages=["../../evil"]))
     refused(rerun(id, "--at-commit"), "'../../evil' is not the name of a package")
 
 
-def test_runs_of_other_programs_are_not_run(repo: Path, qn_run: Program) -> None:
+def test_runs_of_other_programs_are_not_run(project: Path, qn_run: Program) -> None:
     with track({"a": 1}, seed=1) as run:
         run.episode(success=True)
     refused(rerun(run.id), "a program of its own ran it")
@@ -582,6 +618,7 @@ def test_runs_of_other_programs_are_not_run(repo: Path, qn_run: Program) -> None
 # ----------------------------------------------------------------------------------- the worktree
 
 
+@pytest.mark.slow
 def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: None) -> None:
     slow = "\nimport time\n_was = StaticEnvironment.end\n" + (
         "def _slow(self):\n    time.sleep(0.05)\n    return _was(self)\n"
@@ -604,6 +641,7 @@ def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: Non
     assert list(Path("experiments").glob("*.json")) == [Path(f"experiments/{id}.json")]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_swept(repo: Path, git: Git, tidy: None) -> None:
     program = (
         "import os, sys; from qn_tracking.reproduce.worktree import worktree\n"
@@ -672,6 +710,7 @@ def index(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_recorded_versions_are_installed(project: Path, index: Path) -> None:
     python = environment("qn-tracking==9\ntiny==1.0\n", str(project / "environment"))
     program = "import tiny, sys; print(tiny.VERSION, sys.prefix)"
@@ -679,6 +718,7 @@ def test_the_recorded_versions_are_installed(project: Path, index: Path) -> None
     assert done.stdout.split() == ["1.0", str(project / "environment")], done.stderr
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_named(repo: Path, index: Path, qn_run: Program, tidy: None) -> None:
     from hashlib import sha256
 

@@ -18,7 +18,8 @@ import yaml
 from attrs import evolve
 
 import qn_tracking
-from conftest import BIN, SMALL
+from conftest import BIN, SMALL, command
+from qn_tracking import Leaderboard
 from qn_tracking.benchmark import aggregate, checkpoint, files, source, verifications, verify
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.errors import UnsupportedError, UsageError
@@ -64,7 +65,7 @@ def commit(place: Path, text: str) -> str:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of a project: its source, a submission by Ada, and one of the best 10 of 50 seeds."""
+    """A clone of a project: its source, and a submission by Ada."""
     place = tmp_path_factory.mktemp("made")
     subprocess.run([*GIT, "init", "-q", "-b", "main", str(place)], check=True)
     source = Path(qn_tracking.__file__).parent
@@ -76,17 +77,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     benchmark = ("--save-benchmark", "--benchmark-notes", "x", "--episodes", "50", "--jobs", "2")
     done = program(place, "run", "small.yml", "--seed", "1", *benchmark, "--contributor", "Ada")
     assert done.returncode == 0, done.stderr
-    done = program(place, "run", "small.yml", "--seed", "2", "--n-seeds", "50", "--episodes", "50",
-                   "--jobs", "2", "--quiet", "--experiments-dir", "experiments/many")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(p.read_text()) for p in (place / "experiments/many").glob("*.json")]
-    records.sort(key=lambda one: -one["results"]["final_success_rate"])
-    best = [one["id"] for one in records[:10]]
-    done = program(place, "bench", "submit", *best, "--contributor", "Mallory", "--yes",
-                   "--experiments-dir", "experiments/many")  # fmt: skip
-    assert done.returncode == 0, done.stderr
     shutil.copy(source / "benchmark/protocol.yml", place / "benchmarks")
-    commit(place, "submissions")
+    commit(place, "submission")
     return place
 
 
@@ -104,6 +96,22 @@ def repo(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+@pytest.fixture
+def best_of_many(repo: Path) -> None:
+    """A submission by Mallory of the best 10 of 50 seeds."""
+    place = repo
+    done = program(place, "run", "small.yml", "--seed", "2", "--n-seeds", "50", "--episodes", "50",
+                   "--jobs", "2", "--quiet", "--experiments-dir", "experiments/many")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(p.read_text()) for p in (place / "experiments/many").glob("*.json")]
+    records.sort(key=lambda one: -one["results"]["final_success_rate"])
+    best = [one["id"] for one in records[:10]]
+    done = program(place, "bench", "submit", *best, "--contributor", "Mallory", "--yes",
+                   "--experiments-dir", "experiments/many")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    commit(place, "best of many")
+
+
 def entry(by: str = "Ada") -> Path:
     for path in Path("benchmarks").glob("static_maze/*/*.json"):
         if json.loads(path.read_text())["contribution"]["contributor"] == by:
@@ -112,10 +120,7 @@ def entry(by: str = "Ada") -> Path:
 
 
 def bench(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(BIN / "qn-bench"), *args],
-        capture_output=True, text=True, timeout=100, env={**os.environ, **env},
-    )  # fmt: skip
+    return command("qn-bench", *args, env=env)
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -151,6 +156,7 @@ def test_integrity_runs_nothing_and_writes_nothing(repo: Path) -> None:
     assert not Path("benchmarks/.verify").exists()
 
 
+@pytest.mark.slow
 def test_repeating_at_the_commit_earns_the_mark(repo: Path) -> None:
     path, witness = entry(), repo.parent / "hooked"
     before = path.read_bytes()
@@ -186,7 +192,8 @@ def test_repeating_at_the_commit_earns_the_mark(repo: Path) -> None:
     assert statuses("--verified") == {}
 
 
-def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
+@pytest.mark.slow
+def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path, best_of_many: None) -> None:
     path = entry("Mallory")
     options = ("--present-code", "--jobs", "2")
     done = bench("verify", path.stem, "--repeat", *options, "--json")
@@ -203,12 +210,45 @@ def test_the_best_of_many_seeds_repeat_and_do_not_replicate(repo: Path) -> None:
     assert statuses("--verified") == {}
     fresh = [one["seed"] for one in records(path.stem)[-1]["runs"] if one["index"] is None]
     assert len(set(fresh)) == 10
-    # Nor may the code that is installed be another.
-    done = bench("verify", entry().stem, "--replicate", "-m", "3", "--sample", "1", *options,
+
+
+@pytest.mark.slow
+def test_who_verifies_their_own_submission_checks_themselves(repo: Path) -> None:
+    done = bench("verify", entry().stem, "--repeat", "--sample", "1", "--present-code",
                  "--verifier", "ADA ")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "self-checked" in done.stdout
     assert statuses()[entry().stem] == ["self-checked"]
+
+
+def test_from_python_it_returns_what_the_command_prints(repo: Path) -> None:
+    leaderboard = Leaderboard()
+    report = leaderboard.verify(entry().stem)
+    assert (report.outcome, report.level, report.errors, report.record) == (
+        "verified", "integrity", (), None,
+    )  # fmt: skip
+    assert report.source is not None
+    plan = leaderboard.verify(entry().stem, replicate=True, sample=2, fresh=3, dry_run=True)
+    assert plan.outcome == "planned"
+    assert plan.plan is not None
+    assert (len(plan.plan.repeat), len(plan.plan.fresh)) == (2, 3)
+    steps: list[tuple[int, int]] = []
+    same = leaderboard.verify(
+        entry().stem,
+        repeat=True,
+        sample=1,
+        present_code=True,
+        progress=lambda *step: steps.append(step),
+    )
+    assert same.outcome == "verified", same.reasons
+    assert steps == [(0, 1), (1, 1)]
+    assert [one.agreement for one in same.runs] == ["exact"]
+    assert same.own is False
+    assert same.record is not None
+    stopped = leaderboard.verify(entry().stem, repeat=True, present_code=True, stop=lambda: True)
+    assert stopped.outcome == "interrupted"
+    with pytest.raises(UsageError, match="cannot be combined"):
+        leaderboard.verify(entry().stem, repeat=True, trust=True, renew=True)
 
 
 def flip(doc: dict[str, Any]) -> None:
@@ -229,6 +269,7 @@ def test_an_edited_episode_is_named(repo: Path) -> None:
     assert records(path.stem) == []
 
 
+@pytest.mark.slow
 def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> None:
     path = entry()
     change(path, flip)
@@ -301,6 +342,7 @@ def test_a_commit_that_is_none_is_refused(repo: Path, value: str | None, said: s
     assert records(path.stem) == []
 
 
+@pytest.mark.slow
 def test_code_that_no_commit_of_the_main_branch_has_is_refused(repo: Path) -> None:
     path = entry()
     world = Path("src/qn_tracking/nematode/world.py")
@@ -337,6 +379,7 @@ def test_without_a_repository(repo: Path) -> None:
     assert "no repository" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plugin_of_its_own_is_not_loaded(repo: Path) -> None:
     witness = repo.parent / "witness"
     Path("evil.py").write_text(EVIL.format(witness))
@@ -430,6 +473,7 @@ def test_the_mark_of_an_entry(made: Path, found: list[dict[str, Any]], mark: str
     assert (found_status and found_status.status) == mark
 
 
+@pytest.mark.slow
 def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
     loaded = files.load(str(entry()))
     for name, code in (("r1", loaded.submission.code), ("r2", ({"name": "json", "digest": "x"},))):
@@ -447,6 +491,7 @@ def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
     assert one["command"] in bench("outdated").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holds", [True, False])
 def test_code_that_has_moved_on_renews_what_still_holds(
     repo: Path, tmp_path: Path, holds: bool
@@ -569,6 +614,7 @@ def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> 
         pass
 
 
+@pytest.mark.slow
 def test_a_signal_ends_after_the_runs_that_run(repo: Path) -> None:
     path = entry()
     command = [
@@ -621,6 +667,7 @@ def test_the_digest_of_a_package_in_a_commit_is_that_of_its_folder(repo: Path) -
 # --------------------------------------------------------------------------------------- signatures
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 def test_signatures(repo: Path) -> None:
     for name in ("ada", "eve"):
