@@ -255,7 +255,7 @@ class Project:
 
     def study(self) -> str:
         (path,) = Path("experiments/studies").glob("*/study.json")
-        return path.stem
+        return path.parent.name
 
     def marks(self) -> list[tuple[int, int, list[tuple[str, float]]]]:
         """Process, seed, and what was told with its time, of every run that was begun."""

@@ -39,8 +39,8 @@ def make(config: Data) -> Any:
     return make_simulation(read, make_manager(config=read))
 
 
-def episodes(config: Data, runs: int = 5, seed: int = 1) -> list[Any]:
-    return list(make(config).episodes(runs, seed))
+def episodes(config: Data, count: int = 5, seed: int = 1) -> list[Any]:
+    return list(make(config).episodes(count, seed))
 
 
 LAKE = {"is_slippery": True}
@@ -81,7 +81,7 @@ class TestQLearningOnALake(SimulationContract):
 
 def test_an_episode_is_what_gymnasium_plays_from_its_seed() -> None:
     """The world of an episode is its seed's; replayed here with the actions drawn again."""
-    found = episodes(data("FrozenLake-v1", kwargs=LAKE), episodes=30)
+    found = episodes(data("FrozenLake-v1", kwargs=LAKE), count=30)
     env = gymnasium.make("FrozenLake-v1", is_slippery=True)
     _, mind = np.random.SeedSequence(1).spawn(2)
     env.action_space.seed(int(mind.generate_state(1)[0]))
@@ -106,19 +106,19 @@ def test_an_episode_is_what_gymnasium_plays_from_its_seed() -> None:
     ],
 )
 def test_what_a_success_is(config: Data, success: bool | None) -> None:
-    assert {one["success"] for one in episodes(config, episodes=3)} == {success}
+    assert {one["success"] for one in episodes(config, count=3)} == {success}
 
 
 def test_arguments_of_the_environment_are_plain_data() -> None:
     ice = {"desc": ["SF", "HG"], "is_slippery": False}
-    found = episodes(data("FrozenLake-v1", kwargs=ice, max_steps=200), episodes=50)
+    found = episodes(data("FrozenLake-v1", kwargs=ice, max_steps=200), count=50)
     assert {one["termination"] for one in found} == {"terminated"}
     assert 0.2 < sum(one["success"] for one in found) / 50 < 0.8
 
 
 def test_infos_of_the_environment_become_metrics() -> None:
     config = data("Taxi-v4", max_steps=3, info={"prob": "probability"})
-    assert [one["metrics"] for one in episodes(config, episodes=2)] == [{"probability": 1.0}] * 2
+    assert [one["metrics"] for one in episodes(config, count=2)] == [{"probability": 1.0}] * 2
 
 
 def test_steps_without_a_limit_are_warned_of() -> None:
@@ -128,7 +128,7 @@ def test_steps_without_a_limit_are_warned_of() -> None:
     )
     assert make(data("CliffWalking-v1")).warnings == (said,)
     assert make(data("CliffWalking-v1", max_steps=50)).warnings == ()
-    (one,) = episodes(data("CliffWalking-v1", max_steps=50), episodes=1)
+    (one,) = episodes(data("CliffWalking-v1", max_steps=50), count=1)
     assert (one["steps"], one["termination"]) == (50, "truncated")
 
 
@@ -142,7 +142,7 @@ def test_what_gymnasium_warns_of_is_said_once(program: Program) -> None:
 
 
 def test_runs_side_by_side_do_not_share_an_environment() -> None:
-    alone = episodes(data("CartPole-v1"), episodes=4)
+    alone = episodes(data("CartPole-v1"), count=4)
     one, two = make(data("CartPole-v1")), make(data("CartPole-v1"))
     mixed = list(zip(one.episodes(4, 1), two.episodes(4, 1), strict=True))
     assert mixed == [(told, told) for told in alone]
@@ -156,7 +156,7 @@ def test_qlearning_learns() -> None:
         {"alpha": {"initial": 1.0}, "epsilon": {"initial": 1.0, "decay": 0.99}, "gamma": 0.9},
         kwargs={"is_slippery": False},
     )
-    found = episodes(config, episodes=1500)
+    found = episodes(config, count=1500)
     assert [one["steps"] for one in found[-20:]] == [6] * 20
     assert all(one["success"] for one in found[-20:])
     assert found[0]["metrics"]["epsilon"] == 1.0

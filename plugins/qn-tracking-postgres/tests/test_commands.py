@@ -292,7 +292,7 @@ def test_one_that_is_refused_keeps_nobody_else_out(
 def test_a_record_that_is_too_large_is_not_fetched(
     three: None, server: Server, database: str, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
-    monkeypatch.setattr(reading.read, "LIMIT", 500)
+    monkeypatch.setattr(reading.read, "MAX_BYTES", 500)
     (error,) = ask("pull", IDS[0], *THERE)["errors"]
     assert f"{IDS[0]}: missing, or larger than" in error["error"]
 
