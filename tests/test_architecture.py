@@ -5,6 +5,9 @@ nothing heavy is imported before it is needed.
 from __future__ import annotations
 
 import ast
+import json
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,7 +18,7 @@ from string import Template
 import pytest
 
 import qn_tracking
-from qn_tracking import plugin
+from qn_tracking import Experiments, plugin, track
 
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
@@ -212,3 +215,188 @@ def test_an_untracked_run_imports_no_store(tmp_path: Path) -> None:
         "qn_tracking.builtin.metadata",
     }
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------- the commands
+
+SHARED = {"command", "options", "output", "signals", "run_print"}
+"""The modules of `cli` that several commands share."""
+MODES = {"run": {"study", "new_plugin"}}
+"""`qn-run` is one command; what two of its options do is in modules of their own."""
+
+
+def test_commands_are_a_small_part() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
+    commands = sum(count for path, count in lines.items() if path.parent == ROOT / "cli")
+    assert commands <= 0.15 * sum(lines.values())
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("cli.")])
+def test_no_command_imports_another_command(module: str) -> None:
+    name = module.removeprefix("cli.")
+    others = {one.removeprefix("cli.") for one in _imports(MODULES[module]) if "cli." in one}
+    assert others <= SHARED | MODES.get(name, set())
+
+
+EVERY_JOB = """
+import io
+import sys
+
+
+class NoCommands:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("qn_tracking.cli"):
+            raise ImportError(name)
+
+
+sys.meta_path.insert(0, NoCommands())
+
+from qn_tracking import Experiments, Leaderboard, Study, run
+from qn_tracking.records.submission import Contribution
+
+
+def warn(text):
+    pass
+
+
+# qn-run
+first = run("small.yml", episodes=3, seed=1, warn=warn)
+second = run("small.yml", episodes=3, seed=2, overrides=["brain.config.gamma=0.5"], warn=warn)
+study = Study.plan("small.yml", n_seeds=2, seed=5, episodes=3)
+assert study.about["runs"] == 2
+study = Study.declare("small.yml", seeds=[42, 7], episodes=3)
+assert study.run(jobs=1, warn=warn).finished == 2
+assert [one.seed for one in Study.load(study.id).results()] == [42, 7]
+assert study.summary().counts == {"completed": 2}
+
+# qn-exp
+experiments = Experiments("experiments", warn=warn)
+assert len(experiments.find(where="seed < 3", sort="seed")) == 2
+assert experiments.get(first.id).digests == first.digests
+assert experiments.document(first.id)["labels"] == {"tags": {}, "notes": []}
+assert b"mlp" in experiments.config_text(first.id)
+assert len(list(experiments.episodes([first.id, second.id]))) == 6
+assert experiments.compare([first.id, second.id]).ids == [first.id, second.id]
+assert len(experiments.compare(by="config", where="seed > 0").groups) == 2
+assert not experiments.diff(first.id, second.id, resolved=True).same
+assert len(experiments.best("reward", by="config")) == 2
+assert experiments.export("all.zip", format="bundle").count == 4
+assert experiments.export(io.BytesIO(), format="csv", rows="episodes").count == 12
+assert len(Experiments("there", warn=warn).import_("all.zip")) == 4
+assert experiments.stats()["experiments"] == 4
+assert [one.index for one in experiments.tail(first.id, last=1) if one] == [2]
+assert experiments.tag(first.id, {"a": "b"})["tags"] == {"a": "b"}
+assert experiments.note(first.id, "seen")["notes"][0]["text"] == "seen"
+experiments.remove(second.id)
+assert experiments.trash() == [second.id]
+experiments.restore(second.id)
+assert experiments.crashed() == []
+assert experiments.check().faults == 0
+assert experiments.rerun(first.id).id != first.id
+dead = experiments.find(limit=1).ids[0]
+__import__("os").unlink(f"experiments/{dead}.json")
+assert experiments.recover(dead).results.episodes == 3
+
+# qn-bench
+board = Leaderboard("benchmarks", warn=warn)
+rows = board.entries("static_maze")
+id = rows[0].entry.id
+assert board.get(id).id == id == board.details(id).entry.id
+assert board.submissions() and board.contributor(rows[0].entry.contributor)
+assert all(report.valid for report in board.validate())
+assert board.compare(id, rows[1].entry.id).verdict
+assert board.quantum_against_classical("static_maze").verdict
+assert not any(page.changed for page in board.regenerate(check=True))
+board.outdated()
+assert board.verify(id, sample=1, repeat=True, present_code=True, dry_run=True)
+made = board.submit([first.id], Contribution(contributor="Ada", notes="small"))
+assert not made.valid
+assert not [name for name in sys.modules if name.startswith("qn_tracking.cli")]
+"""
+
+
+def test_every_job_of_a_command_is_done_without_one(project: Path) -> None:
+    top = ROOT.parents[1]
+    shutil.copytree(top / "benchmarks", "benchmarks", ignore=shutil.ignore_patterns(".*"))
+    for page in ("README.md", "BENCHMARKS.md"):
+        shutil.copy(top / page, page)
+    done = subprocess.run([sys.executable, "-c", EVERY_JOB], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --------------------------------------------------------------------------- one place for a fact
+
+
+def _changed(folder: Path, file: str, before: str, line: str) -> Path:
+    """A copy of the package in which one file has one more line; what `PYTHONPATH` takes."""
+    package = folder / "src" / "qn_tracking"
+    shutil.copytree(ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
+    path = package / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, f"{line}\n{before}"), encoding="utf-8")
+    return package.parent
+
+
+def _with(package: Path, *command: str) -> str:
+    """What a command prints that runs the code of a changed package."""
+    env = {**os.environ, "PYTHONPATH": str(package)}
+    words = [sys.executable, *command]
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _recorded(seed: int) -> str:
+    with track({"a": 1}, seed=seed, blocked=("metadata",)) as one:
+        for steps in (2, 4):
+            one.episode(success=True, steps=steps * seed)
+    return one.id
+
+
+def test_a_column_of_a_list_is_one_line_of_one_file(project: Path, tmp_path: Path) -> None:
+    """A store that is indexed already has the column as well."""
+    low, high = _recorded(1), _recorded(2)
+    assert Experiments("experiments").find().ids == [high, low]
+    package = _changed(
+        tmp_path,
+        "store/fields.py",
+        '    Field("tags", "tags"',
+        '    Field("average", "results.avg_steps", MEASURE, listed=True, indexed=True),',
+    )
+    listing = ("-m", "qn_tracking.cli.exp", "list")
+    _, head, *rows = _with(package, *listing).splitlines()
+    assert "AVERAGE" in head
+    assert len(rows) == 2
+    shown = _with(package, *listing, "--columns", "id,average", "--sort", "average:asc")
+    assert [line.split() for line in shown.splitlines()[2:]] == [[low, "3.0"], [high, "6.0"]]
+    chosen = ("--where", "results.avg_steps > 3", "--columns", "id,average", "--json")
+    found = json.loads(_with(package, *listing, *chosen))
+    assert found["experiments"] == [{"id": high, "average": 6.0}]
+
+
+def test_an_optional_field_of_a_record_is_one_line_of_one_file(
+    project: Path, tmp_path: Path
+) -> None:
+    """Records that are stored and indexed already are read as before."""
+    old = _recorded(1)
+    assert Experiments("experiments").find().ids == [old]
+    package = _changed(
+        tmp_path, "records/model.py", "    recount: bool = field(", "    mood: str | None = None"
+    )
+    code = """
+import sys
+from attrs import evolve
+from qn_tracking import Experiments
+from qn_tracking.records.codec import document
+store = Experiments("experiments")
+old = store.get(sys.argv[1])
+assert old.mood is None
+new = evolve(old, id="new", mood="good", attachments=())
+with open("experiments/new.json", "wb") as file:
+    file.write(document(new))
+assert store.get("new").mood == "good"
+assert store.find(where="mood = 'good'").rows(["id", "mood"]) == [{"id": "new", "mood": "good"}]
+assert sorted(store.find().ids) == sorted([old.id, "new"])
+"""
+    _with(package, "-c", code, old)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from conftest import Program
 from qn_tracking import Leaderboard
-from qn_tracking.benchmark import files, metrics, verifications
+from qn_tracking.api.leaderboard import validators
+from qn_tracking.benchmark import aggregate, files, metrics, verifications
 from qn_tracking.benchmark.metrics import Metric
 from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.benchmark.validation import validate
 from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.render.board import BEGIN, END
@@ -116,6 +119,32 @@ def test_a_metric_is_added_in_one_place(
     assert compared.verdict.winner in ("first", None)
     assert qn_bench("regenerate").returncode == 0
     assert "| longest episode |" in Path("BENCHMARKS.md").read_text()
+
+
+@pytest.mark.parametrize("unknown", [1, 30, None])
+def test_success_is_known_of_all_episodes_or_of_none(unknown: int | None) -> None:
+    """Rates are over the episodes that have a success value: leaving it out could hide failures."""
+    (path,) = (ROOT / "benchmarks/dynamic_small/quantum").glob("2*.json")
+    book = rulebook()
+    made = files.load(str(path)).submission
+    runs = []
+    for run in made.runs:
+        flags = run.episodes.success
+        known = flags[:0] if unknown is None else flags[:-unknown]
+        success = known + (None,) * (len(flags) - len(known))
+        episodes = evolve(run.episodes, success=success)
+        runs.append(evolve(run, episodes=episodes, digests=aggregate.digests(episodes)))
+    figures = aggregate.aggregate(runs, book.version(made.protocol))
+    changed = evolve(made, runs=tuple(runs), aggregates=figures)
+    findings = validate(changed, (), book=book, make_manager=validators)
+    errors = [(one.rule, one.field) for one in findings if one.level == "error"]
+    if unknown is None:
+        assert errors == []
+        assert figures["success_rate"]["mean"] == 0
+        assert "low-success" in {one.rule for one in findings}
+    else:
+        first = len(made.runs[0].episodes.success) - unknown
+        assert errors == [("success", f"runs[0].episodes.success[{first}]")]
 
 
 def test_what_is_claimed_is_checked_and_nothing_else(eleven: Path) -> None:

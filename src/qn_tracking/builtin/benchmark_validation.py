@@ -59,6 +59,7 @@ def _findings(
     yield from _duplicates(submission, others)
     broken = list(_columns(submission))
     yield from broken
+    yield from _success(submission)
     yield from _source(submission)
     # Of columns that are broken nothing can be recomputed.
     if not broken and submission.runs:
@@ -207,6 +208,23 @@ def _columns(submission: Submission) -> Iterator[Finding]:
             value = getattr(run, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 yield _error("range", "is below 0 or not finite", f"runs[{i}].{name}")
+
+
+def _success(submission: Submission) -> Iterator[Finding]:
+    """All episodes say whether they succeeded, or none does: otherwise failures could be hidden,
+    since rates are over the episodes that do.
+    """
+    unknown = [
+        (i, at)
+        for i, run in enumerate(submission.runs)
+        for at, flag in enumerate(run.episodes.success)
+        if flag is None
+    ]
+    total = sum(len(run.episodes.success) for run in submission.runs)
+    if 0 < len(unknown) < total:
+        i, at = unknown[0]
+        where = f"runs[{i}].episodes.success[{at}]"
+        yield _error("success", f"no value, in {len(unknown)} of {total} episodes", where)
 
 
 def _within(column: Sequence[float | None], range: tuple[float, float] | None) -> bool:
