@@ -22,11 +22,11 @@ from qn_tracking import Experiments, plugin, track
 
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
-    ("errors",),
+    ("errors", "records.limits"),
+    ("files",),
     (
         "ids",
         "project",
-        "records.limits",
         "records.schema",
         "tracking.installed",
         "code",

@@ -7,10 +7,8 @@ refused. The file is opened once; what runs is the text that was read then.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from inspect import isclass
@@ -18,6 +16,7 @@ from math import isfinite
 from types import FunctionType
 from typing import Any
 
+from qn_tracking import files
 from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.records.codec import canonical, check_text, digest, scalar
 from qn_tracking.records.limits import MAX_DEPTH as STORED_DEPTH, MAX_INT
@@ -199,38 +198,18 @@ def _is_count(value: Any) -> bool:
 
 
 def _read(path: str, given: str) -> bytes:
-    """The bytes of a regular file; never waits on a FIFO, never reads a device."""
     try:
-        # Without O_NONBLOCK, opening a FIFO without a writer waits for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError):
-            raise ConfigError("not a file name", file=given) from None
-        hint = None
-        if error.errno == errno.ENOENT:
-            from difflib import get_close_matches
+        return files.load(path, MAX_BYTES, error=ConfigError, name=given)[0]
+    except ValueError:
+        raise ConfigError("not a file name", file=given) from None
+    except FileNotFoundError:
+        from difflib import get_close_matches
 
-            names = shipped()
-            near = get_close_matches(
-                os.path.splitext(os.path.basename(given))[0], names, n=1, cutoff=0.5
-            )
-            hint = f"shipped: {near[0] if near else ', '.join(names)}" if names else None
-        cause = (error.strerror or type(error).__name__).lower()
-        raise ConfigError(cause, file=given, hint=hint) from None
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-            kind = kinds.get(stat.S_IFMT(info.st_mode), "a device")
-            raise ConfigError(f"is {kind}, not a file", file=given)
-        if info.st_size > MAX_BYTES:
-            raise ConfigError(f"larger than {MAX_BYTES >> 20} MiB", file=given)
-        with open(fd, "rb", closefd=False) as stream:
-            return stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError((error.strerror or "cannot be read").lower(), file=given) from None
-    finally:
-        os.close(fd)
+        names = shipped()
+        name = os.path.splitext(os.path.basename(given))[0]
+        near = get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"shipped: {near[0] if near else ', '.join(names)}" if names else None
+        raise ConfigError("no such file or directory", file=given, hint=hint) from None
 
 
 # ------------------------------------------------------------------------------- a host's own files

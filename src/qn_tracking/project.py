@@ -6,9 +6,9 @@ This module is read at the start of every command; it imports nothing that takes
 from __future__ import annotations
 
 import os
-import stat
 
 from qn_tracking.errors import ConfigError, did_you_mean
+from qn_tracking.files import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ FILE = "pyproject.toml"
 TABLE = "tool.qn-tracking"
 KEYS = ("plugins", "experiments_dir")
 MAX_BYTES = 4 << 20
-_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 
 
 def settings(folder: str | None = None) -> tuple[str | None, dict[str, Any]]:
@@ -45,29 +44,11 @@ def experiments_dir(folder: str | None = None) -> str | None:
 
 
 def _read(path: str) -> bytes | None:
-    """The bytes of a regular file; None if it does not exist. Never waits for a FIFO."""
+    """The bytes of the file; None if it does not exist, or its folder cannot be searched."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return load(path, MAX_BYTES, error=ConfigError)[0] if os.path.exists(path) else None
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if not os.path.lexists(path):  # a folder above that may not be searched
-            return None
-        raise ConfigError((error.strerror or "cannot be read").lower(), file=path) from None
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "a device")
-            raise ConfigError(f"is {kind}, not a file", file=path)
-        with open(fd, "rb", closefd=False) as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError((error.strerror or "cannot be read").lower(), file=path) from None
-    finally:
-        os.close(fd)
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"larger than {MAX_BYTES >> 20} MiB", file=path)
-    return raw
 
 
 def _table(raw: bytes, path: str) -> dict[str, Any]:

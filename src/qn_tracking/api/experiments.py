@@ -74,7 +74,7 @@ class Experiments:
             folder = experiments_dir() or "experiments"
         name = os.fspath(folder)
         if not name or "\x00" in name:
-            raise UsageError("expected a folder of experiments")
+            raise UsageError("expected a folder", file="experiments_dir")
         self.folder = name.rstrip("/") or "/"
         self.warn = warn or _warn
         self._progress = progress or _silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from qn_tracking.api.leaderboard import Leaderboard
-from qn_tracking.cli.options import folder
+from qn_tracking.cli.options import experiments
 from qn_tracking.cli.output import confirm_submission, print_submitted, warn
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def run(args: Namespace) -> int:
     made = Leaderboard(args.benchmarks_dir, warn=warn).submit(
         args.ids,
         Contribution(contributor=args.contributor, github=args.github, notes=args.benchmark_notes),
-        experiments=folder(args),
+        experiments=experiments(args).folder,
         confirm=partial(confirm_submission, ask=not args.yes, silent=args.json),
     )
     return print_submitted(made, as_json=args.json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.options import do_all, experiments, one_id
+from qn_tracking.cli.options import do_all, experiments, one_id, tags
 from qn_tracking.cli.output import print_plain, warn
 from qn_tracking.errors import UsageError, printable
 
@@ -64,12 +64,12 @@ def run(args: Namespace) -> int:
 
 def _label(args: Namespace) -> int:
     store = experiments(args)
-    tags = _tags(args.tags) if args.command == "tag" else {}
+    given = tags(args.tags, "") if args.command == "tag" else {}
     id = store.id(args.id)
     if args.command == "note":
         labels = store.note(id, args.text)
     else:
-        labels = store.tag(id, tags, remove=args.remove)
+        labels = store.tag(id, given, remove=args.remove)
     if args.json:
         print_plain({"id": id, "labels": labels})
     elif args.command == "note":
@@ -78,18 +78,6 @@ def _label(args: Namespace) -> int:
         shown = " ".join(f"{key}={value}" for key, value in labels["tags"].items())
         print(f"{id}  {printable(shown) or 'no tags were added'}")
     return 0
-
-
-def _tags(given: list[str]) -> dict[str, str]:
-    tags = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise UsageError(f"{text}: expected KEY=VALUE")
-        if key in tags:
-            raise UsageError(f"{key}: given twice")
-        tags[key] = value
-    return tags
 
 
 def _remove(args: Namespace) -> int:

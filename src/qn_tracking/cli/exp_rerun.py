@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.options import folder
 from qn_tracking.cli.output import print_plain, print_table, warn
 from qn_tracking.errors import printable
 
@@ -70,7 +69,7 @@ def run(args: Namespace) -> int:
     pin_numeric_threads()
     with signals.handled_by(signals.interrupt) as received:
         try:
-            experiments = Experiments(folder(args), warn=warn, progress=progress)
+            experiments = Experiments(args.experiments_dir, warn=warn, progress=progress)
             found = experiments.rerun(
                 args.id,
                 at_commit=args.at_commit,

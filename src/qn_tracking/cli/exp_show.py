@@ -83,7 +83,7 @@ def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pair
     origin = doc.get("origin")
     if origin:
         facts = {k: v for k, v in origin.items() if k not in ("original", "notes")}
-        yield "origin", [*_flat(facts), *(("note", text) for text in origin["notes"])]
+        yield "origin", [*_shown(facts), *(("note", text) for text in origin["notes"])]
     if doc.get("error"):
         yield "error", [(doc["error"]["type"], doc["error"]["message"])]
     yield "results", _results(doc.get("results") or {})
@@ -98,11 +98,11 @@ def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pair
             ("file", config.get("label")),
             ("digest", config.get("digest")),
             *((f"set {key}", value) for key, value in overrides.items()),
-            *_flat(config.get("data") or {}),
+            *_shown(config.get("data") or {}),
         ],
     )
     for plugin, facts in (doc.get("facts") or {}).items():
-        yield f"facts: {plugin}", list(_flat(facts)) if isinstance(facts, dict) else [("", facts)]
+        yield f"facts: {plugin}", _shown(facts)
     yield "files", _files(doc)
 
 
@@ -168,16 +168,11 @@ def _print_curve(results: dict[str, Any]) -> None:
             print(f"  {line}")
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, object]]:
-    """Every leaf with its dotted name."""
-    if isinstance(value, dict) and value:
-        for key, below in value.items():
-            yield from _flat(below, f"{path}.{key}" if path else key)
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (dict, list)) for item in value):
-        for i, below in enumerate(value):
-            yield from _flat(below, f"{path}[{i}]")
-    else:
-        yield path, value_text(value)
+def _shown(value: Any) -> Pairs:
+    """Every field inside, with its dotted name."""
+    from qn_tracking.studies.comparison import leaves
+
+    return [(name, value_text(one)) for name, one in leaves(value).items()]
 
 
 def _files(doc: dict[str, Any]) -> Pairs:

@@ -17,23 +17,11 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def folder(args: Namespace) -> str:
-    """The folder of the experiments: the option, else the project's setting, else the default."""
-    given: str | None = args.experiments_dir
-    if given is None:
-        from qn_tracking.project import experiments_dir
-
-        given = experiments_dir() or "experiments"
-    if not given or "\x00" in given:
-        raise UsageError("--experiments-dir: expected a folder")
-    return given.rstrip("/") or "/"
-
-
 def experiments(args: Namespace) -> Experiments:
     """The experiments of the folder; warnings and progress go to standard error."""
     from qn_tracking.api.experiments import Experiments
 
-    return Experiments(folder(args), warn=warn, progress=progress)
+    return Experiments(args.experiments_dir, warn=warn, progress=progress)
 
 
 def resolved(args: Namespace, texts: Iterable[str]) -> list[str]:
@@ -72,21 +60,9 @@ def add_filters(group: _ArgumentGroup) -> None:
 
 def conditions(args: Namespace) -> Conditions:
     """What the options of `add_filters` say, for `Experiments.find`."""
-    return {
-        "env_type": args.env_type,
-        "brain_type": args.brain_type,
-        "family": args.family,
-        "status": args.status,
-        "min_success_rate": args.min_success_rate,
-        "since": args.since,
-        "until": args.until,
-        "tag": args.tag,
-        "config": args.config,
-        "commit": args.commit,
-        "dirty": args.dirty,
-        "seed": args.seed,
-        "where": args.where,
-    }
+    from qn_tracking.store.filters import NAMES
+
+    return {name: getattr(args, name) for name in NAMES}  # type: ignore[return-value]
 
 
 def add_choice(parser: ArgumentParser) -> None:
@@ -158,7 +134,7 @@ def named_or_all(args: Namespace) -> list[str]:
         return resolved(args, args.ids)
     from qn_tracking.store.read import recorded
 
-    return recorded(folder(args))
+    return recorded(experiments(args).folder)
 
 
 def each(ids: Sequence[str], do: Callable[[str], T], doing: str) -> tuple[list[T], list[str]]:
@@ -219,15 +195,15 @@ def plugin_names(given: Sequence[str], option: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def tags(given: Sequence[str]) -> dict[str, str]:
-    """The tags that `--tag KEY=VALUE`, given any number of times, means."""
+def tags(given: Sequence[str], option: str = "--tag ") -> dict[str, str]:
+    """The tags that `KEY=VALUE`, given any number of times, means."""
     found = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise UsageError(f"--tag {text}: expected KEY=VALUE")
+            raise UsageError(f"{option}{text}: expected KEY=VALUE")
         if key in found:
-            raise UsageError(f"--tag {key}: given twice")
+            raise UsageError(f"{option}{key}: given twice")
         found[storable(key)] = storable(value)
     return found
 

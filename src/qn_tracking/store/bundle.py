@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from typing import IO
 
 from qn_tracking.errors import StorageError
+from qn_tracking.files import OPEN, kind_of, load, os_error
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.store import paths
-from qn_tracking.store.read import kind_of, load
-from qn_tracking.store.write import naming, storage_error
+from qn_tracking.store.write import naming
 
 VERSION = 1
 COMMENT = b"qn-tracking bundle "
@@ -69,7 +69,11 @@ def _add(bundle: zipfile.ZipFile, experiments: str, name: str) -> None:
         info = _info(name)
         info.file_size = left
         with bundle.open(info, "w", force_zip64=left >= zipfile.ZIP64_LIMIT // 2) as member:
-            while left and (part := _read(source, min(left, CHUNK), path)):
+            while left:
+                with naming(path):
+                    part = source.read(min(left, CHUNK))
+                if not part:
+                    break
                 member.write(part)
                 left -= len(part)
 
@@ -78,19 +82,14 @@ def _add(bundle: zipfile.ZipFile, experiments: str, name: str) -> None:
 def opened(path: str) -> Iterator[IO[bytes]]:
     """A regular file, open for reading; never waits on a FIFO. Raises StorageError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = os.open(path, OPEN)
     except OSError as error:
-        raise storage_error(path, error) from None
+        raise os_error(path, error) from None
     with open(fd, "rb") as stream:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             raise StorageError(f"is {kind_of(mode)}, not a file", file=path)
         yield stream
-
-
-def _read(source: IO[bytes], size: int, path: str) -> bytes:
-    with naming(path):
-        return source.read(size)
 
 
 def files(folder: str, warn: Callable[[str], None]) -> list[str]:
@@ -107,7 +106,7 @@ def files(folder: str, warn: Callable[[str], None]) -> list[str]:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise storage_error(os.path.join(folder, below), error) from None
+            raise os_error(os.path.join(folder, below), error) from None
         for entry in entries:
             name = f"{below}{entry.name}"
             if entry.name.endswith(".tmp") and entry.name.startswith("."):
@@ -236,7 +235,7 @@ class Bundle:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise self.wrong(f"damaged: {error}", info.filename) from None
         except OSError as error:
-            raise storage_error(self.path, error) from None
+            raise os_error(self.path, error) from None
 
 
 def place(folder: str, name: str, parts: Iterable[bytes]) -> None:

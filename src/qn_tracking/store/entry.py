@@ -174,6 +174,8 @@ def parsers(
         return careful, encode
     import orjson
 
+    keys = re.compile(_KEY).findall
+
     def quick(data: bytes, file: str) -> dict[str, Any]:
         # What may be a duplicate key, or a number that it would round, is left to the careful one.
         try:
@@ -183,7 +185,7 @@ def parsers(
         if (
             type(doc) is dict
             and doc.get("schema") == RECORD.version
-            and len(_KEY.findall(data)) == names.add(doc)
+            and len(keys(data)) == names.add(doc)
             and _LONG not in data.translate(_DIGITS)
         ):
             return doc
@@ -199,7 +201,7 @@ def parsers(
 
 
 # A key, or text that ends like one: never fewer than there are keys.
-_KEY = re.compile(rb'"[ \t\r\n]*:')
+_KEY = rb'"[ \t\r\n]*:'
 # A whole number that does not fit 64 bits: every digit as 0, whatever may stand before as a space.
 _DIGITS = bytes.maketrans(b"123456789,:[-\n\r\t", b"000000000       ")
 _LONG = b" " + b"0" * 19

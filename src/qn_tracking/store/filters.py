@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
-    from typing import Any, TypedDict
+    from typing import Any, TypedDict, Unpack
 
     from qn_tracking.store.index import Index
 
@@ -40,6 +40,16 @@ if TYPE_CHECKING:
         where: Texts
 
 
+NAMES = (
+    *("env_type", "brain_type", "family", "status", "min_success_rate", "since", "until"),
+    *("tag", "config", "commit", "dirty", "seed", "where"),
+)
+"""The keywords of `Filters`, which are the options of `qn-exp list`."""
+_NO_TEXT = ("min_success_rate", "since", "until", "dirty", "seed")
+_COLUMNS = {"env_type": "environment", "brain_type": "brain"}
+_COLUMNS |= {name: name for name in ("family", "status", "seed")}
+
+
 class Filters:
     """The conditions of `qn-exp list`; the names are those of its options.
 
@@ -48,78 +58,56 @@ class Filters:
     ends are included, and an end that is a day is the whole day. Raises UsageError.
     """
 
-    def __init__(
-        self,
-        *,
-        env_type: Texts = (),
-        brain_type: Texts = (),
-        family: Texts = (),
-        status: Texts = (),
-        min_success_rate: float | None = None,
-        since: Time | None = None,
-        until: Time | None = None,
-        tag: Texts = (),
-        config: Texts = (),
-        commit: Texts = (),
-        dirty: bool | None = None,
-        seed: int | Iterable[int] = (),
-        where: Texts = (),
-    ) -> None:
-        self.env_type = _texts("env-type", env_type)
-        self.brain_type = _texts("brain-type", brain_type)
-        self.family = _texts("family", family)
-        self.status = checked_statuses(_texts("status", status))
-        if min_success_rate is not None and not 0 <= min_success_rate <= 1:
+    def __init__(self, **given: Unpack[Conditions]) -> None:
+        if unknown := given.keys() - {*NAMES}:
+            raise TypeError(f"unexpected conditions: {', '.join(sorted(unknown))}")
+        values: dict[str, Any] = {**given}
+        for name in NAMES:
+            value = values.get(name)
+            values[name] = value if name in _NO_TEXT else _texts(name, value or ())
+        share = values["min_success_rate"]
+        if share is not None and not 0 <= share <= 1:
             raise UsageError(
-                f"expected a share from 0 to 1, got {min_success_rate!r}", file="--min-success-rate"
+                f"expected a share from 0 to 1, got {share!r}", file="--min-success-rate"
             )
-        self.min_success_rate = min_success_rate
-        self.since = None if since is None else _stated(since)
-        self.until = None if until is None else _stated(until)
-        self._from = None if self.since is None else moment(self.since)
-        self._to = None if self.until is None else moment(self.until, end=True)
-        self.tag = _texts("tag", tag)
-        self.config = _texts("config", config)
-        self.commit = [text.lower() for text in _texts("commit", commit)]
-        for text in self.commit:
+        for name in ("since", "until"):
+            if hasattr(values[name], "isoformat"):
+                values[name] = values[name].isoformat()
+        since, until = values["since"], values["until"]
+        self._from = None if since is None else moment(since)
+        self._to = None if until is None else moment(until, end=True)
+        values["commit"] = [text.lower() for text in values["commit"]]
+        for text in values["commit"]:
             if not 4 <= len(text) <= 64 or text.strip("0123456789abcdef"):
                 raise UsageError(f"--commit {text}: expected 4 to 64 hexadecimal digits")
-        self.dirty = dirty
-        self.seed = list(seed) if hasattr(seed, "__iter__") else [int(seed)]
-        self.where = _texts("where", where)
+        values["status"] = checked_statuses(values["status"])
+        seed = values["seed"]
+        values["seed"] = [seed] if isinstance(seed, int) else list(seed or ())
+        self._values = {name: values[name] for name in NAMES}
 
     def stated(self) -> dict[str, Any]:
         """The conditions that were set, by the names of their options."""
-        names = [name for name in vars(self) if name[0] != "_"]
-        found = {name.replace("_", "-"): getattr(self, name) for name in names}
+        found = {name.replace("_", "-"): value for name, value in self._values.items()}
         return {name: value for name, value in found.items() if value not in (None, [])}
 
     def conditions(self, index: Index) -> list[query.Condition]:
         """For a query. Raises UsageError for an expression that makes no sense."""
-        out = [
-            query.any_of(column, values)
-            for column, values in (
-                ("environment", self.env_type),
-                ("brain", self.brain_type),
-                ("family", self.family),
-                ("status", self.status),
-                ("seed", self.seed),
-                ("dirty", [] if self.dirty is None else [int(self.dirty)]),
-            )
-            if values
-        ]
-        if self.min_success_rate is not None:
-            out.append(query.at_least("success_rate", self.min_success_rate))
+        of = self._values
+        out = [query.any_of(_COLUMNS[name], of[name]) for name in _COLUMNS if of[name]]
+        if of["dirty"] is not None:
+            out.append(query.any_of("dirty", [int(of["dirty"])]))
+        if of["min_success_rate"] is not None:
+            out.append(query.at_least("success_rate", of["min_success_rate"]))
         if self._from is not None:
             out.append(query.at_least("at", place_in_time(self._from)))
         if self._to is not None:
             out.append(query.below("at", place_in_time(self._to)))
-        if self.config:
-            out.append(query.either([query.config_is(name) for name in self.config]))
-        if self.commit:
-            out.append(query.either([query.begins("commit", text) for text in self.commit]))
-        out.extend(query.tagged(index, text) for text in self.tag)
-        for text in self.where:
+        if of["config"]:
+            out.append(query.either([query.config_is(name) for name in of["config"]]))
+        if of["commit"]:
+            out.append(query.either([query.begins("commit", text) for text in of["commit"]]))
+        out.extend(query.tagged(index, text) for text in of["tag"])
+        for text in of["where"]:
             out.extend(query.conditions(index, parse(text)))
         return out
 
@@ -138,13 +126,14 @@ def checked_statuses(given: Sequence[str], known: Sequence[str] = STATUSES) -> l
 
 def _texts(name: str, given: Texts) -> list[str]:
     texts = [given] if isinstance(given, str) else list(given)
+    option = f"--{name.replace('_', '-')}"
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise UsageError("not valid Unicode text", file=f"--{name}") from None
+            raise UsageError("not valid Unicode text", file=option) from None
         if "\x00" in text:
-            raise UsageError("holds a NUL character", file=f"--{name}")
+            raise UsageError("holds a NUL character", file=option)
     return texts
 
 
@@ -153,10 +142,6 @@ def _texts(name: str, given: Texts) -> list[str]:
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LENGTHS = {0: 86400 * 10**6, 2: 3600 * 10**6, 4: 60 * 10**6}
 """Microseconds that a time stands for, by how many digits follow the day."""
-
-
-def _stated(time: Time) -> str:
-    return time if isinstance(time, str) else time.isoformat()
 
 
 def moment(text: str, *, end: bool = False) -> int:

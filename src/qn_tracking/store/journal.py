@@ -17,10 +17,11 @@ from zlib import crc32
 
 import orjson
 
+from qn_tracking.files import os_error
 from qn_tracking.records.codec import document, plain
 from qn_tracking.records.model import Episode, RunInfo
 from qn_tracking.records.schema import RUN
-from qn_tracking.store.write import naming, storage_error, write_all
+from qn_tracking.store.write import naming, write_all
 
 SYNC_SECONDS = 5.0
 
@@ -67,7 +68,7 @@ class Journal:
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._fd, self._size)
-            raise storage_error(self.path, error) from None
+            raise os_error(self.path, error) from None
 
     @property
     def size(self) -> int:

@@ -50,7 +50,7 @@ def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) ->
     import fcntl
     import json
 
-    from qn_tracking.store.write import create, make_folder, naming, sync_folder
+    from qn_tracking.store.write import make_folder, naming, published, write_all
 
     file = path(experiments, id)
     folder = paths.run_folder(experiments, id)
@@ -63,15 +63,8 @@ def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) ->
         labels = read(experiments, id)
         edit(labels)
         text = json.dumps({"schema": LABELS.version, **labels}, indent=2, ensure_ascii=False) + "\n"
-        with naming(file):
-            temporary = join(folder, f".labels.json.{os.urandom(4).hex()}.tmp")
-            create(temporary, text.encode(), durable=True)
-            try:
-                os.replace(temporary, file)
-            except OSError:
-                os.unlink(temporary)
-                raise
-            sync_folder(folder)
+        with published(file, replace=True) as stream:
+            write_all(stream.fileno(), text.encode())
         return labels
     finally:
         os.close(lock)

@@ -12,6 +12,7 @@ import stat
 from zlib import crc32
 
 from qn_tracking.errors import StorageError
+from qn_tracking.files import OPEN, load as load, os_error
 from qn_tracking.ids import is_id, microseconds
 from qn_tracking.records import schema
 from qn_tracking.records.limits import MAX_BYTES as MAX_BYTES, MAX_DEPTH, RECORDED as RECORDED
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from qn_tracking.records.model import Episode, Experiment
 
-_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _LFS = b"version https://git-lfs.github.com/spec/"
 _BOMS = (
     (b"\xef\xbb\xbf", "UTF-8 with a byte order mark"),
@@ -51,52 +51,8 @@ def recorded(experiments: str) -> list[str]:
     try:
         names = os.listdir(experiments)
     except OSError as error:
-        raise _storage_error(experiments, error) from None
+        raise os_error(experiments, error) from None
     return sorted(name[:-5] for name in names if name[-5:] == ".json" and is_id(name[:-5]))
-
-
-def load(path: str, limit: int = MAX_BYTES) -> tuple[bytes, os.stat_result]:
-    """The bytes of a regular file, and its stat when it was read; never waits on a FIFO.
-
-    Raises FileNotFoundError if there is none, StorageError for anything else.
-    """
-    try:
-        fd = os.open(path, _OPEN)
-    except FileNotFoundError:
-        if os.path.islink(path):
-            raise StorageError("is a link to nothing", file=path) from None
-        raise
-    except OSError as error:
-        raise _storage_error(path, error) from None
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise StorageError(f"is {kind_of(info.st_mode)}, not a file", file=path)
-        if info.st_size > limit:
-            raise StorageError(f"larger than {limit >> 20} MiB", file=path)
-        parts, wanted = [], info.st_size + 1
-        while part := os.read(fd, wanted):
-            parts.append(part)
-            if len(part) < wanted:  # the end, asked for with the first byte that is not there
-                break
-        return b"".join(parts), info
-    except OSError as error:
-        raise _storage_error(path, error) from None
-    finally:
-        os.close(fd)
-
-
-def kind_of(mode: int) -> str:
-    """`a directory`, `a FIFO`, …: what is there in place of a file."""
-    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    kinds[stat.S_IFLNK] = "a link"
-    return kinds.get(stat.S_IFMT(mode), "a device")
-
-
-def _storage_error(path: str, error: OSError) -> StorageError:
-    from qn_tracking.store.write import storage_error
-
-    return storage_error(path, error)
 
 
 # ----------------------------------------------------------------------------------------- records
@@ -259,7 +215,7 @@ class Lines:
     def raw(self) -> Iterator[bytes]:
         """The committed lines as bytes; the caller counts them."""
         try:
-            fd = os.open(self.path, _OPEN)
+            fd = os.open(self.path, OPEN)
             with open(fd, "rb") as stream:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise StorageError("is not a file", file=self.path)
@@ -272,7 +228,7 @@ class Lines:
                         return
                     yield line
         except OSError as error:
-            raise _storage_error(self.path, error) from None
+            raise os_error(self.path, error) from None
 
     def _bad(self, cause: str) -> StorageError:
         return StorageError(cause, file=self.path, field=f"line {self.count + 1}")

@@ -15,7 +15,7 @@ from typing import Any
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.ids import microseconds, utc
 from qn_tracking.records import codec
-from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
+from qn_tracking.records.limits import CRASHED
 from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
 from qn_tracking.records.schema import RUN
 from qn_tracking.records.stats import Tally
@@ -35,14 +35,7 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
     record = paths.record(experiments, id)
     if lexists(record):
         raise UsageError("has a record already", file=id)
-    status = unfinished.status_now(experiments, id)
-    if status == RUNNING:
-        raise UsageError("is still running", file=id, hint=f"qn-exp tail {id}")
-    if status == UNKNOWN and not force:
-        host = unfinished.host_of(experiments, id)
-        raise UsageError(
-            f"was started on {host} and may be running there", file=id, hint="--force if it is not"
-        )
+    unfinished.check_over(experiments, id, force=force, hint="--force if it is not")
     run = _run(folder, id)
     journal = join(folder, "episodes.jsonl")
     lock = _locked(journal, id)

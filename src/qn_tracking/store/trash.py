@@ -7,15 +7,13 @@ begun.
 
 from __future__ import annotations
 
-import errno
 import os
 from os.path import dirname, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.ids import check_id, is_id
-from qn_tracking.records.limits import RUNNING, UNKNOWN
 from qn_tracking.store import paths, unfinished
-from qn_tracking.store.write import make_folder, naming, sync_folder
+from qn_tracking.store.write import NO_LINKS, make_folder, naming, sync_folder
 
 NAME = ".trash"
 
@@ -27,16 +25,7 @@ def remove(experiments: str, id: str, *, force: bool = False) -> str:
     """
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     if not lexists(record):
-        status = unfinished.status_now(experiments, id)
-        if status == RUNNING:
-            raise UsageError("is still running", file=id)
-        if status == UNKNOWN and not force:
-            host = unfinished.host_of(experiments, id)
-            raise UsageError(
-                f"was started on {host} and may be running there",
-                file=id,
-                hint="--force removes it",
-            )
+        unfinished.check_over(experiments, id, force=force, hint="--force removes it")
     slot = _slot(experiments, id, isdir(folder))
     with naming(slot):
         if isdir(folder):
@@ -59,7 +48,8 @@ def restore(experiments: str, id: str) -> str:
     slot = slots[max(slots)]
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     kept, run = join(slot, "record.json"), join(slot, "run")
-    if lexists(kept) and lexists(record) and not _same(kept, record):
+    # One file by two names is a restoring that was interrupted.
+    if lexists(kept) and lexists(record) and not os.path.samefile(kept, record):
         raise StorageError("is there already", file=record)
     if isdir(run) and isdir(folder):
         raise StorageError("is there already", file=folder)
@@ -139,11 +129,6 @@ def _slot(experiments: str, id: str, run: bool) -> str:
         return slot
 
 
-def _same(a: str, b: str) -> bool:
-    """One file by two names: a restoring that was interrupted."""
-    return os.path.samefile(a, b)
-
-
 def _put_back(kept: str, record: str) -> None:
     """Moves without overwriting."""
     try:
@@ -151,7 +136,7 @@ def _put_back(kept: str, record: str) -> None:
     except FileExistsError:
         pass  # linked by an interrupted restoring, as has been looked at
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+        if error.errno not in NO_LINKS:
             raise
         os.rename(kept, record)  # no hard links here
         return

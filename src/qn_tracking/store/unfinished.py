@@ -12,7 +12,7 @@ import re
 import time
 from os.path import exists, join
 
-from qn_tracking.errors import QnError, StorageError
+from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
 from qn_tracking.records.schema import RECORD, RUN
 from qn_tracking.store import paths
@@ -119,6 +119,18 @@ def status_now(experiments: str, id: str) -> str | None:
     """`running`, `crashed` or `unknown`; None if the run has a record or does not exist."""
     found = survey(experiments, id)
     return None if found is None else found.status
+
+
+def check_over(experiments: str, id: str, *, force: bool, hint: str) -> None:
+    """Raises UsageError for a run without a record that is running, or may be on another host,
+    unless `force`d.
+    """
+    status = status_now(experiments, id)
+    if status == RUNNING:
+        raise UsageError("is still running", file=id, hint=f"qn-exp tail {id}")
+    if status == UNKNOWN and not force:
+        host = host_of(experiments, id)
+        raise UsageError(f"was started on {host} and may be running there", file=id, hint=hint)
 
 
 def host_of(experiments: str, id: str) -> str | None:

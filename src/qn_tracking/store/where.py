@@ -28,16 +28,14 @@ if TYPE_CHECKING:
 LONGEST = 4000
 DEEPEST = 50
 
-_TOKEN = re.compile(
-    r"""\s*(?:
+# Compiled when they are used: a listing does not.
+_LEXEME = r"""\s*(?:
       (?P<number>[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?![\w.]))
     | (?P<text>'(?:[^']|'')*'|"(?:[^"\\]|\\.)*")
     | (?P<name>[^\W\d][\w-]*)
     | (?P<op>!=|<>|<=|>=|==|[=<>~(),.\[\]])
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
-_WORD = re.compile(r"[^\W\d][\w-]*")
+    )"""
+_WORD = r"[^\W\d][\w-]*"
 _OPERATORS = {"=", "==", "!=", "<>", "<", "<=", ">", ">=", "~"}
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ def shown(path: Path, record: Container[str] = ()) -> str:
             out += f"[{step}]"
         else:
             out += "." if out else ""
-            plain = _WORD.fullmatch(step)
+            plain = re.fullmatch(_WORD, step)
             escaped = step.replace("\\", "\\\\").replace('"', '\\"')
             out += step if plain else f'"{escaped}"'
     return out
@@ -101,6 +99,7 @@ class _Parser:
         if "\x00" in text:
             raise UsageError("holds a NUL character", file="--where")
         self.text = text
+        self.match = re.compile(_LEXEME, re.VERBOSE | re.DOTALL).match
         self.at = self.end = 0
         self.depth = 0
         self.kind = self.token = ""
@@ -108,7 +107,7 @@ class _Parser:
 
     def next(self) -> None:
         self.at = self.end
-        found = _TOKEN.match(self.text, self.end)
+        found = self.match(self.text, self.end)
         if found is None:
             self.at = len(self.text) - len(self.text[self.end :].lstrip())
             self.kind = self.token = ""

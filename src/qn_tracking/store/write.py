@@ -14,34 +14,20 @@ from contextlib import contextmanager, suppress
 from os.path import basename, dirname, isdir, join
 from typing import TYPE_CHECKING
 
-from qn_tracking.errors import StorageError
+from qn_tracking.files import os_error
 
 if TYPE_CHECKING:
     from io import BufferedRandom
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What file systems without hard links answer.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
 
 
 def publish(path: str, data: bytes) -> None:
     """Creates a file that must not exist yet; durable on return. Raises StorageError."""
-    with naming(path):
-        temporary = join(dirname(path), f".{basename(path)}.{os.urandom(4).hex()}.tmp")
-        try:
-            create(temporary, data, durable=True)
-            try:
-                os.link(temporary, path)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                # Exclusive as well, though a crash may leave it incomplete; this file system offers
-                # nothing better.
-                create(path, data, durable=True)
-        finally:
-            with suppress(OSError):
-                os.unlink(temporary)
-        sync_folder(dirname(path) or ".")
+    with published(path) as stream:
+        write_all(stream.fileno(), data)
 
 
 @contextmanager
@@ -74,7 +60,7 @@ def _name(temporary: str, path: str) -> None:
     try:
         os.link(temporary, path)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         # Without links nothing is both exclusive and atomic: the name is taken first, and then
         # replaced. A crash in between leaves an empty file.
@@ -152,10 +138,4 @@ class naming:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, OSError):
-            raise storage_error(self.path, error) from None
-
-
-def storage_error(path: object, error: OSError) -> StorageError:
-    """The one line for an OSError: `PATH: no space left on device (ENOSPC)`."""
-    name = errno.errorcode.get(error.errno or 0)
-    return StorageError((error.strerror or str(error)).lower(), file=path, hint=name)
+            raise os_error(self.path, error) from None

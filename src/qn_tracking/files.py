@@ -1,0 +1,69 @@
+"""Reading a file that others may have put there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from qn_tracking.errors import StorageError
+from qn_tracking.records.limits import MAX_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qn_tracking.errors import QnError
+
+OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""Without O_NONBLOCK, opening a FIFO without a writer waits for ever."""
+
+
+def load(
+    path: str,
+    limit: int = MAX_BYTES,
+    *,
+    error: type[QnError] = StorageError,
+    name: str | None = None,
+) -> tuple[bytes, os.stat_result]:
+    """The bytes of a regular file, and its stat when it was read; never waits for a FIFO.
+
+    Raises FileNotFoundError if there is none, and `error` for anything else; that names the file,
+    as `name` if given.
+    """
+    name = path if name is None else name
+    try:
+        fd = os.open(path, OPEN)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise error("is a link to nothing", file=name) from None
+        raise
+    except OSError as cause:
+        raise os_error(name, cause, error) from None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise error(f"is {kind_of(info.st_mode)}, not a file", file=name)
+        if info.st_size > limit:
+            raise error(f"larger than {limit >> 20} MiB", file=name)
+        parts, wanted = [], info.st_size + 1
+        while part := os.read(fd, wanted):
+            parts.append(part)
+            if len(part) < wanted:  # the end, asked for with the first byte that is not there
+                break
+        return b"".join(parts), info
+    except OSError as cause:
+        raise os_error(name, cause, error) from None
+    finally:
+        os.close(fd)
+
+
+def kind_of(mode: int) -> str:
+    """`a directory`, `a FIFO`, …: what is there in place of a file."""
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    kinds[stat.S_IFLNK] = "a link"
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def os_error(path: object, cause: OSError, error: type[QnError] = StorageError) -> QnError:
+    """The error of one line for an OSError: `PATH: no space left on device (ENOSPC)`."""
+    hint = errno.errorcode.get(cause.errno or 0)
+    return error((cause.strerror or str(cause)).lower(), file=path, hint=hint)
