@@ -80,7 +80,7 @@ def test_two_single_runs_support_no_conclusion_however_far_apart(
     two = make({"a": 2}, 2, chance=0.98, episodes=400)
     found = _json(qn_exp, "compare", one, two)
     assert found["better"] is None
-    assert "one run each; 5 a side are needed" in found["conclusion"]
+    assert "one run each, but 5 or more of each are needed" in found["conclusion"]
     rate = next(m for m in found["metrics"] if m["metric"] == "success_rate")
     first, second = rate["values"]
     assert first["low"] < first["value"] < first["high"] < second["low"]

@@ -607,7 +607,7 @@ def test_a_package_is_a_name(repo: Path, qn_run: Program, tidy: None) -> None:
 def test_runs_of_other_programs_are_not_run(project: Path, qn_run: Program) -> None:
     with track({"a": 1}, seed=1) as run:
         run.episode(success=True)
-    refused(rerun(run.id), "a program of its own ran it")
+    refused(rerun(run.id), "was recorded by a script")
     id = run_it(qn_run, "--episodes", "2")
     edit(id, lambda doc: doc.update(status="imported"))
     refused(rerun(id), "another program ran it")

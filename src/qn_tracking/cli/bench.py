@@ -10,31 +10,35 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
 
-ABOUT = "Submissions made of tracked runs, their rules and their leaderboard."
+ABOUT = "Make, check and rank submissions, which are published sets of runs."
 COMMANDS = {
-    "leaderboard": ("bench_board", "the ranking of each category, with ranks as intervals"),
-    "list": ("bench_board", "every submission"),
-    "contributor": ("bench_board", "what a person submitted, and their best in each category"),
-    "show": ("bench_show", "everything about one submission"),
-    "compare": ("bench_compare", "two submissions, or quantum against classical"),
-    "submit": ("bench_submit", "make a submission of tracked experiments or a study"),
+    "leaderboard": ("bench_board", "rank the submissions of each category"),
+    "list": ("bench_board", "list every submission"),
+    "contributor": (
+        "bench_board",
+        "show the submissions of a contributor, and the best in each category",
+    ),
+    "show": ("bench_show", "show everything about one submission"),
+    "compare": ("bench_compare", "compare two submissions, or quantum with classical"),
+    "submit": ("bench_submit", "make a submission of a study or of experiments"),
     "validate": ("bench_validate", "check submissions by the rules"),
-    "verify": ("bench_verify", "check a submission, run it again, or with fresh seeds"),
-    "outdated": ("bench_upkeep", "verifications that something has changed since"),
+    "verify": ("bench_verify", "check a submission by running it again, or with new seeds"),
+    "outdated": ("bench_upkeep", "list verifications of code or rules that have changed since"),
     "sign": ("bench_upkeep", "sign a submission or a verification with an SSH key"),
     "regenerate": ("bench_upkeep", "write the leaderboard into README.md and BENCHMARKS.md"),
 }
 FOOT = """
 qn-bench COMMAND --help explains the options of a command.
 
+examples:
   qn-run mlp_dynamic_small --save-benchmark --contributor Ada --benchmark-notes baseline
   qn-bench leaderboard dynamic_small
   qn-bench validate benchmarks
   qn-bench verify ID --repeat --sample 2 --trust
   qn-bench compare --quantum-vs-classical dynamic_small
 
-exit codes: 0 done, 1 a submission is not valid or does not agree, or a page is stale, 2 usage,
-3 data or storage, 4 refused or not possible here
+exit codes: 0 success, 1 a submission is not valid or not confirmed, or a page is not up to date,
+2 usage, 3 data or storage, 4 refused or not possible here
 """
 
 
@@ -50,7 +54,7 @@ def common(parser: ArgumentParser) -> None:
         "--benchmarks-dir",
         metavar="DIR",
         default="benchmarks",
-        help="where the submissions are (default: benchmarks)",
+        help="the folder of the submissions (default: benchmarks)",
     )
 
 

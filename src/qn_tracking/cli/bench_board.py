@@ -24,26 +24,35 @@ TOP = 10
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of each of the three."""
     if command == "contributor":
-        parser.add_argument("name", metavar="NAME", help="their name, or their account on GitHub")
+        parser.add_argument(
+            "name", metavar="NAME", help="the name of the contributor, or the GitHub account"
+        )
         return
     if command == "leaderboard":
         parser.add_argument(
             "category",
             nargs="?",
             metavar="CATEGORY",
-            help="an environment, or one and a family: ENVIRONMENT/quantum",
+            help="such as dynamic_small, or dynamic_small/quantum (default: every category)",
         )
         parser.add_argument(
-            "--metric", choices=ranked(), default=PRIMARY, help=f"rank by (default: {PRIMARY})"
+            "--metric",
+            choices=ranked(),
+            default=PRIMARY,
+            help=f"rank by this metric (default: {PRIMARY})",
         )
         parser.add_argument(
-            "--all", action="store_true", help=f"every entry, not only the first {TOP} of each"
+            "--all",
+            action="store_true",
+            help=f"show every entry, not only the first {TOP} of each category",
         )
-    parser.add_argument("--env", metavar="NAME", help="the environment of the category")
-    parser.add_argument("--family", metavar="NAME", help="quantum or classical")
-    parser.add_argument("--brain", metavar="NAME", help="the brain")
     parser.add_argument(
-        "--verified", action="store_true", help="only those that someone else has verified"
+        "--env", metavar="NAME", help="only this environment, such as dynamic_small"
+    )
+    parser.add_argument("--family", metavar="NAME", help="only this family: quantum or classical")
+    parser.add_argument("--brain", metavar="NAME", help="only this brain")
+    parser.add_argument(
+        "--verified", action="store_true", help="only submissions that someone else has verified"
     )
 
 
@@ -90,7 +99,7 @@ def _table(rows: Sequence[Row], metric: str) -> str:
     others = [m for m in METRICS.values() if m.column is not None and m.name != metric]
     columns = [
         Column("rank"),
-        Column("id", least=10),
+        Column("id"),
         Column("brain", least=6),
         Column("mean, 95%"),
         Column("IQM", drop=5),
@@ -140,7 +149,7 @@ def _list(args: Namespace, leaderboard: Leaderboard) -> int:
 
 def _print_entries(entries: Sequence[Entry]) -> None:
     columns = [
-        Column("id", least=10),
+        Column("id"),
         Column("category"),
         Column("brain", drop=2),
         Column("final success", drop=1),

@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `compare`."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="two submissions of one environment")
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="two submissions of the same environment"
+    )
     parser.add_argument(
         "--quantum-vs-classical",
         metavar="ENV",
-        help="the first of each family in an environment, dynamic_small for instance",
+        help="compare the first-ranked submission of each family, such as in dynamic_small",
     )
-    parser.add_argument("--metric", choices=ranked(), default=PRIMARY, help=f"default: {PRIMARY}")
+    parser.add_argument(
+        "--metric",
+        choices=ranked(),
+        default=PRIMARY,
+        help=f"compare this metric (default: {PRIMARY})",
+    )
 
 
 def run(args: Namespace) -> int:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `show`."""
-    parser.add_argument("id", metavar="ID", help="of a submission, or the beginning of it")
-    parser.add_argument("--config", action="store_true", help="print the configuration as it was")
+    parser.add_argument("id", metavar="ID", help="the id of a submission, or its beginning")
+    parser.add_argument("--config", action="store_true", help="print only the configuration")
     parser.add_argument(
-        "--allowed-signers", metavar="FILE", help="check signatures, as ssh-keygen does"
+        "--allowed-signers", metavar="FILE", help="check signatures against this file of ssh-keygen"
     )
 
 

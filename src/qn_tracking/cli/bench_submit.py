@@ -19,15 +19,15 @@ def arguments(parser: ArgumentParser, command: str) -> None:
         "ids", nargs="+", metavar="ID", help="a study, or experiments of one configuration"
     )
     parser.add_argument("--contributor", required=True, metavar="NAME", help="who submits")
-    parser.add_argument("--github", metavar="ACCOUNT", help="their GitHub account")
-    parser.add_argument("--benchmark-notes", metavar="TEXT", help="what they say about it")
+    parser.add_argument("--github", metavar="ACCOUNT", help="the GitHub account of the contributor")
+    parser.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
     parser.add_argument(
         "--experiments-dir",
         metavar="DIR",
-        help="the folder of the experiments (default: that of the project, or experiments)",
+        help="the folder of the records (default: that of the project, or experiments)",
     )
     parser.add_argument(
-        "--yes", action="store_true", help="save it in spite of warnings, without asking"
+        "--yes", action="store_true", help="save the submission despite warnings, without asking"
     )
 
 

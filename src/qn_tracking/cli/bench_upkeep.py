@@ -21,12 +21,20 @@ def arguments(parser: ArgumentParser, command: str) -> None:
             "--key",
             required=True,
             metavar="FILE",
-            help="an SSH key for ssh-keygen -Y sign",
+            help="your SSH key, such as ~/.ssh/id_ed25519",
         )
     elif command == "regenerate":
-        parser.add_argument("--check", action="store_true", help="write nothing; 1 if one is stale")
-        parser.add_argument("--readme", default="README.md", metavar="FILE")
-        parser.add_argument("--pages", default="BENCHMARKS.md", metavar="FILE")
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="change nothing; exit with 1 if a page is not up to date",
+        )
+        parser.add_argument(
+            "--readme", default="README.md", metavar="FILE", help="default: README.md"
+        )
+        parser.add_argument(
+            "--pages", default="BENCHMARKS.md", metavar="FILE", help="default: BENCHMARKS.md"
+        )
 
 
 def run(args: Namespace) -> int:
@@ -63,7 +71,7 @@ def _regenerate(args: Namespace, leaderboard: Leaderboard) -> int:
     if args.json:
         print_json(pages)
     for page in () if args.json else pages:
-        stale = "does not exist" if page.created else "is stale"
+        stale = "does not exist" if page.created else "is not up to date"
         written = "created" if page.created else "written"
         state = "is up to date" if not page.changed else stale if args.check else written
         print(f"{page.file} {state}")

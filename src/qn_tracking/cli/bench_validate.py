@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `validate`."""
     parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="files or folders (default: all benchmarks)"
+        "paths", nargs="*", metavar="PATH", help="files or folders (default: every submission)"
     )
 
 

@@ -22,7 +22,7 @@ OPTIONS = (
 EXIT = {"verified": 0, "planned": 0, "mismatch": 1, "refused": 4}
 ISOLATION = {
     "installed code": "runs the installed code, which is that of the submission",
-    "renewed": "runs the installed code, whatever that of the submission was",
+    "renewed": "runs the installed code, which differs from that of the submission",
     "bubblewrap": "isolated by bubblewrap: no network, empty environment, read-only system,"
     " private /tmp",
     "none": "warning: no isolation: bubblewrap (bwrap) is not installed, or does not work",
@@ -32,16 +32,22 @@ AGREEMENTS = {"exact": "bit-exact", "outcome": "with the same outcomes", "none":
 
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `verify`."""
-    parser.add_argument("target", metavar="ID|PATH", help="a submission, or the file of one")
-    parser.add_argument("--repeat", action="store_true", help="run its runs again")
-    parser.add_argument("--sample", type=int, metavar="K", help="only K of them, chosen at random")
+    parser.add_argument(
+        "target", metavar="ID|PATH", help="the id of a submission, its beginning, or its file"
+    )
+    parser.add_argument(
+        "--repeat", action="store_true", help="run the runs of the submission again"
+    )
+    parser.add_argument(
+        "--sample", type=int, metavar="K", help="run again only K of them, chosen at random"
+    )
     parser.add_argument(
         "--replicate",
         action="store_true",
-        help="and runs with fresh seeds, which no one knew before",
+        help="also run with new seeds, which the contributor could not know",
     )
     parser.add_argument(
-        "-m", "--fresh", type=int, metavar="M", help="how many of those (default: 10)"
+        "-m", "--fresh", type=int, metavar="M", help="how many new seeds (default: 10)"
     )
     code = parser.add_mutually_exclusive_group()
     code.add_argument(
@@ -50,30 +56,38 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     code.add_argument(
         "--present-code",
         action="store_true",
-        help="run the installed code instead, which must be the same",
+        help="run the installed code, if it is the same as that of the submission",
     )
     code.add_argument(
         "--renew",
         action="store_true",
-        help="run the installed code, which has changed: does the submission still hold?",
+        help="run the installed code although it has changed: does the result still hold?",
     )
     parser.add_argument(
         "--main-branch", metavar="NAME", help="the protected branch (default: that of the remote)"
     )
     parser.add_argument(
-        "--allowed-signers", metavar="FILE", help="check its signature, as ssh-keygen does"
+        "--allowed-signers",
+        metavar="FILE",
+        help="check the signature against this file of ssh-keygen",
     )
     parser.add_argument(
         "--verifier", metavar="NAME", help="who verifies (default: git's user.name)"
     )
-    parser.add_argument("--github", metavar="ACCOUNT", help="their GitHub account")
+    parser.add_argument("--github", metavar="ACCOUNT", help="the GitHub account of the verifier")
     parser.add_argument(
         "--no-record", action="store_true", help="write no verification beside the submission"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs side by side (default: 1)"
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many runs at the same time (default: 1)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan and its cost, and run nothing"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -202,7 +216,9 @@ def print_report(report: VerificationReport) -> None:
         about += _replication(report.replication)
     if report.record is not None:
         about.append(("recorded", report.record))
-        other = "by another than the contributor, as they say: it counts once merged, or signed"
+        other = (
+            "a check by someone other than the contributor: it counts once it is merged or signed"
+        )
         about.append(("counts as", "the contributor's own: self-checked" if report.own else other))
     print(f"{printable(report.submission.id)}: {report.outcome}, level {report.level}")
     sys.stdout.write(rows(about))

@@ -18,7 +18,7 @@ COMMANDS = {
     "best": ("exp_best", "find the best run of each group, by a metric"),
     "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),
     "import": ("exp_transfer", "read bundles and records of other machines and programs"),
-    "stats": ("exp_stats", "count experiments, and the disk space that they take"),
+    "stats": ("exp_stats", "count experiments and show how much disk space they use"),
     "tail": ("exp_tail", "print the episodes of a run as they end"),
     "tag": ("exp_care", "add tags to an experiment"),
     "note": ("exp_care", "add a note to an experiment"),
@@ -48,7 +48,7 @@ def common(parser: ArgumentParser) -> None:
     """The options that every command has."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--experiments-dir", metavar="DIR", help="where the experiments are (default: experiments)"
+        "--experiments-dir", metavar="DIR", help="the folder of the records (default: experiments)"
     )
 
 

@@ -17,17 +17,29 @@ if TYPE_CHECKING:
 def arguments(parser: Parser, command: str) -> None:
     """The options of `best`."""
     parser.add_argument(
-        "--metric", required=True, metavar="NAME", help="success_rate, a metric, or any field"
+        "--metric",
+        required=True,
+        metavar="NAME",
+        help="such as success_rate, reward, steps or a metric of your own",
     )
     parser.add_argument(
-        "--by", default="category", metavar="FIELD", help="best of each (default: category)"
+        "--by",
+        default="category",
+        metavar="FIELD",
+        help="the field that forms the groups (default: category)",
     )
-    parser.add_argument("--lowest", action="store_true", help="the least is the best")
+    parser.add_argument("--lowest", action="store_true", help="the smallest value is the best")
     parser.add_argument(
-        "--min-episodes", type=up_to(10**15), default=1, metavar="N", help="look at no shorter runs"
+        "--min-episodes",
+        type=up_to(10**15),
+        default=1,
+        metavar="N",
+        help="ignore runs with fewer episodes",
     )
-    parser.add_argument("--columns", type=names, metavar="NAME,…", help="as of list; after these")
-    add_filters(parser.add_argument_group("filters, as of list (--status: whole runs)"))
+    parser.add_argument(
+        "--columns", type=names, metavar="NAME,…", help="show these columns too, as in qn-exp list"
+    )
+    add_filters(parser.add_argument_group("filters, as in qn-exp list"))
 
 
 def run(args: Namespace) -> int:

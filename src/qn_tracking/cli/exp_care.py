@@ -24,29 +24,35 @@ def arguments(parser: Parser, command: str) -> None:
             action="append",
             default=[],
             metavar="KEY",
-            help="take away a tag that was added later; those of the record stay",
+            help="remove a tag that was added after the run; tags of the record stay",
         )
     elif command == "note":
         parser.add_argument("text", metavar="TEXT", help="the note")
     elif command == "rm":
-        parser.add_argument("id", nargs="+", metavar="ID", help="what to put into the trash")
         parser.add_argument(
-            "--force", action="store_true", help="also a run of another host that has no record"
+            "id", nargs="+", metavar="ID", help="an id, its beginning, or @1 for the latest"
+        )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="also a run that may still be running on another host",
         )
     elif command == "restore":
         parser.add_argument(
-            "id", nargs="*", metavar="ID", help="what to take out; without any: list the trash"
+            "id", nargs="*", metavar="ID", help="an id; without one, the trash is listed"
         )
     elif command == "recover":
-        parser.add_argument("id", nargs="*", metavar="ID", help="a run that has no record")
+        parser.add_argument(
+            "id", nargs="*", metavar="ID", help="a run that died before its record was written"
+        )
         parser.add_argument("--all", action="store_true", help="every run that has crashed")
         parser.add_argument(
             "--force",
             action="store_true",
-            help="also a run of another host that is known to be dead",
+            help="also a run of another host, if you know that it is dead",
         )
     else:
-        parser.add_argument("id", nargs="*", metavar="ID", help="check these only (default: all)")
+        parser.add_argument("id", nargs="*", metavar="ID", help="check these (default: all)")
 
 
 def run(args: Namespace) -> int:

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 LONGEST = 60
 """Characters of a cell, where no terminal asks for fewer."""
 
-COMPARE = """two single runs say nothing of their configurations, however many episodes they have:
-the run is the unit. --by (or several runs of two configurations) puts runs together:
-  qn-exp compare --by config --tag sweep=gamma
+COMPARE = """Two single runs support no conclusion about their configurations, however many episodes
+they have, because runs of the same configuration differ too. Compare groups of runs instead.
 
-FIELD of --by is {}, or any stored field.
+examples:
+  qn-exp compare @1 @2                             every difference between two runs
+  qn-exp compare --by config --tag sweep=gamma     is one configuration better?
+
+--by takes {}, or any stored field.
 """
 
 
@@ -47,16 +50,24 @@ def arguments(parser: Parser, command: str) -> None:
         parser.epilog = COMPARE.format(", ".join(GROUPS))
         parser.renamed = {"--runs": "--ungrouped"}
         add_choice(parser)
-        parser.add_argument("--by", metavar="FIELD", help="runs that share it are one group")
-        parser.add_argument("--ungrouped", action="store_true", help="never put runs together")
-        parser.add_argument("--all", action="store_true", help="fields that are the same, too")
+        parser.add_argument(
+            "--by", metavar="FIELD", help="runs with the same value of FIELD form a group"
+        )
+        parser.add_argument("--ungrouped", action="store_true", help="keep every run separate")
+        parser.add_argument("--all", action="store_true", help="also list fields that are the same")
         return
-    parser.add_argument("first", metavar="ID")
-    parser.add_argument("second", metavar="ID")
+    parser.add_argument("first", metavar="ID", help="an id, its beginning, or @1 for the latest")
+    parser.add_argument("second", metavar="ID", help="another one")
     parser.add_argument(
-        "--resolved", action="store_true", help="what ran, overrides applied, not the text"
+        "--resolved",
+        action="store_true",
+        help="compare what ran, with overrides applied, instead of the files",
     )
-    parser.add_argument("--exit-code", action="store_true", help="exit 1 if they differ")
+    parser.add_argument(
+        "--exit-code",
+        action="store_true",
+        help="exit with 1 if they differ (default: 0, like git diff)",
+    )
 
 
 def run(args: Namespace) -> int:

@@ -20,16 +20,21 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 
-WHERE = f"""--where takes any stored field, those of the configuration by their own names:
+WHERE = f"""examples:
+  qn-exp list --family quantum --min-success-rate 0.9 --since 7d
+  qn-exp list --columns id,seed,brain.config.gamma,success_rate --sort success_rate
+  qn-exp list --where "results.avg_reward > 3"
+
+--where takes any stored field; fields of the configuration are named as in the configuration:
   --where "results.avg_reward > 3 and brain.config.gamma = 0.99"
   --where "not status in (failed, crashed) or facts.metadata.git.branch ~ 'exp/'"
   comparisons = != < <= > >=, ~ contains, in (...), is null, and, or, not, parentheses
 
 --since and --until take 2026-01-31, 2026-01-31T12 or 2026-01-31T12:00 (UTC), or an age: 30m, 12h,
-7d, 4w; the end is included, be it a day, an hour or a minute.
+7d, 4w; the day, hour or minute that is given is included.
 
 --columns takes {", ".join(field.name for field in FIELDS)};
-a metric; a stored field; or all below one, such as config.brain.* or results.metrics.*
+a metric; a stored field; or all fields below one, such as config.brain.* or results.metrics.*.
 
 --sort takes {", ".join(SORTS)}; or a stored field.
 """
@@ -40,14 +45,24 @@ def arguments(parser: Parser, command: str) -> None:
     parser.epilog = WHERE
     add_filters(parser.add_argument_group("filters"))
     parser.add_argument(
-        "--sort", metavar="FIELD[:asc]", help="largest first, or smallest (default: newest first)"
+        "--sort",
+        metavar="FIELD[:asc]",
+        help="sort by FIELD, largest first; :asc for smallest first (default: newest first)",
     )
     parser.add_argument(
-        "--limit", type=up_to(10**9), default=LIMIT, metavar="N", help="0 for all (default: 20)"
+        "--limit",
+        type=up_to(10**9),
+        default=LIMIT,
+        metavar="N",
+        help="show N experiments, 0 for all (default: 20)",
     )
-    parser.add_argument("--columns", type=names, metavar="NAME,…", help="show these, in this order")
     parser.add_argument(
-        "--fresh", action="store_true", help="look at every file for changes made in place"
+        "--columns", type=names, metavar="NAME,…", help="show these columns, in this order"
+    )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="read every file again, for files that were edited in place",
     )
 
 

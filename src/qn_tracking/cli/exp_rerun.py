@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from qn_tracking.reproduce.divergence import Divergence
     from qn_tracking.reproduce.rerun import Plan, Rerun
 
-EPILOG = """the present code runs the recorded configuration, which is data. --at-commit runs the
-code of the recorded commit, in a temporary worktree of the repository here; a recorded
-patch, or a commit that no branch here has, may be a stranger's and needs --trust.
+EPILOG = """By default the installed code runs the recorded configuration. --at-commit runs the code
+of the recorded commit, in a temporary worktree of this repository. Code that may be someone
+else's (a recorded patch, a commit that is on no branch here) needs --trust.
 
-exit codes: 0 identical or same outcome, 1 different, 4 it cannot be run here
+examples:
+  qn-exp rerun @1                                the latest run, in the installed code
+  qn-exp rerun ID --at-commit                    in the code of the recorded commit
+  qn-exp rerun ID --at-commit --env recorded     and with the recorded packages
+
+exit codes: 0 identical or same outcome, 1 different, 4 not possible here
 """
 
 
@@ -33,16 +38,16 @@ def arguments(parser: Parser, command: str) -> None:
     parser.add_argument(
         "--at-commit",
         action="store_true",
-        help="run the recorded code: its commit, with the uncommitted changes",
+        help="run the code of the recorded commit, with the recorded uncommitted changes",
     )
     parser.add_argument(
         "--env",
         choices=("present", "recorded"),
         default="present",
-        help="recorded: a fresh virtual environment of the recorded packages",
+        help="recorded: in a new virtual environment with the recorded packages (default: present)",
     )
     parser.add_argument(
-        "--trust", action="store_true", help="run code that may be a stranger's, in a sandbox"
+        "--trust", action="store_true", help="run code that may be someone else's, in a sandbox"
     )
     parser.add_argument(
         "--no-plugin",
@@ -51,9 +56,7 @@ def arguments(parser: Parser, command: str) -> None:
         metavar="NAME",
         help="run without a plugin that the configuration names",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print what would be done, and run nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
 
 
 def run(args: Namespace) -> int:

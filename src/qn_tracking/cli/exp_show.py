@@ -30,7 +30,7 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `show`."""
     one_id(parser)
     parser.add_argument(
-        "--config", action="store_true", help="print the exact text of the configuration, no more"
+        "--config", action="store_true", help="print only the configuration, exactly as it was"
     )
 
 

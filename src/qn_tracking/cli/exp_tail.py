@@ -30,7 +30,9 @@ def arguments(parser: Parser, command: str) -> None:
         help=f"begin with the last N episodes, 0 for all of them (default: {LAST})",
     )
     parser.add_argument(
-        "--no-follow", action="store_true", help="print what is there and do not wait for more"
+        "--no-follow",
+        action="store_true",
+        help="print the episodes so far, and do not wait for more",
     )
 
 

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from qn_tracking.cli.command import Parser
 
 EXPORT = """examples:
-  qn-exp export --format csv -o runs.csv                 every run, a row each
-  qn-exp export --format jsonl --rows episodes @1           the episodes of the latest
+  qn-exp export --format csv -o runs.csv                 a row for each run
+  qn-exp export --format jsonl --rows episodes @1        a row for each episode of the latest run
   qn-exp export --format parquet --tag sweep=gamma -o sweep.parquet
-  qn-exp export --format bundle -o some.zip @1 @2        for qn-exp import on another machine
+  qn-exp export --format bundle -o some.zip @1 @2        for qn-exp import, on another machine
 
-In CSV a text that a spreadsheet would take for a formula begins with a quote.
+In CSV, a text that a spreadsheet would read as a formula gets a quote (') before it.
 """
 IMPORT = """PATH is a bundle of qn-exp export, a record, a folder of experiments, or a record of
-Quantum Nematode, of any generation. Existing experiments are not changed.
+Quantum Nematode, of any version. Existing experiments are not changed.
+
+examples:
+  qn-exp import some.zip
+  qn-exp import records/*
 """
 
 
@@ -40,17 +44,21 @@ def arguments(parser: Parser, command: str) -> None:
         "--format",
         required=True,
         choices=("csv", "jsonl", "parquet", "bundle"),
-        help="bundle: records with all their files",
+        help="the format of the file; a bundle is a zip of records with all their files",
     )
     parser.add_argument(
         "--rows",
         choices=("runs", "episodes"),
-        help="what a row is: a run (default), or one of its episodes",
+        help="a row for each run (default) or for each episode",
     )
     parser.add_argument(
-        "-o", "--output", default="-", metavar="FILE", help="default: -, standard output"
+        "-o",
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="the file to write (default: -, standard output)",
     )
-    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
 
 
 def run(args: Namespace) -> int:

@@ -39,23 +39,33 @@ def add_filters(group: _ArgumentGroup) -> None:
     def texts(option: str, metavar: str, about: str) -> None:
         group.add_argument(option, action="append", default=[], metavar=metavar, help=about)
 
-    texts("--env-type", "NAME", "the environment")
-    texts("--brain-type", "NAME", "the brain")
+    texts("--env-type", "NAME", "of this environment")
+    texts("--brain-type", "NAME", "of this brain")
     texts("--family", "NAME", "quantum or classical")
     texts("--status", "STATUS", ", ".join(STATUSES))
     group.add_argument(
-        "--min-success-rate", type=_share, metavar="R", help="at least this share, from 0 to 1"
+        "--min-success-rate", type=_share, metavar="R", help="success rate at least R, from 0 to 1"
     )
-    group.add_argument("--since", metavar="WHEN", help="started then or later")
-    group.add_argument("--until", metavar="WHEN", help="started then or earlier")
-    texts("--tag", "KEY[=VALUE]", "has the tag; all that are given")
-    texts("--config", "NAME", "the configuration, by name or digest")
-    texts("--commit", "HASH", "the commit, or the beginning of it")
+    group.add_argument("--since", metavar="WHEN", help="started at that time or later")
+    group.add_argument("--until", metavar="WHEN", help="started at that time or earlier")
+    texts("--tag", "KEY[=VALUE]", "with this tag; if given again, with all of them")
+    texts("--config", "NAME", "of this configuration: its name or digest")
+    texts("--commit", "HASH", "of this commit, or a commit that begins so")
     dirty = group.add_mutually_exclusive_group()
-    dirty.add_argument("--dirty", action="store_const", const=True, help="with uncommitted changes")
-    dirty.add_argument("--clean", dest="dirty", action="store_const", const=False, help="without")
-    group.add_argument("--seed", type=up_to(2**53), action="append", default=[], metavar="S")
-    texts("--where", "EXPR", "any stored field; all that are given")
+    dirty.add_argument(
+        "--dirty", action="store_const", const=True, help="with uncommitted changes of the code"
+    )
+    dirty.add_argument(
+        "--clean",
+        dest="dirty",
+        action="store_const",
+        const=False,
+        help="without uncommitted changes",
+    )
+    group.add_argument(
+        "--seed", type=up_to(2**53), action="append", default=[], metavar="S", help="with this seed"
+    )
+    texts("--where", "EXPR", "a condition on any stored field; if given again, all must hold")
 
 
 def conditions(args: Namespace) -> Conditions:
@@ -67,8 +77,13 @@ def conditions(args: Namespace) -> Conditions:
 
 def add_choice(parser: ArgumentParser) -> None:
     """Adds ids, or the filters of `list`."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="experiments (or filters, below)")
-    add_filters(parser.add_argument_group("filters, as of list"))
+    parser.add_argument(
+        "ids",
+        nargs="*",
+        metavar="ID",
+        help="experiments; instead of ids, the filters below choose them",
+    )
+    add_filters(parser.add_argument_group("filters, as in qn-exp list"))
 
 
 def statuses_of(args: Namespace, known: Sequence[str]) -> list[str]:
@@ -80,9 +95,7 @@ def statuses_of(args: Namespace, known: Sequence[str]) -> list[str]:
 
 def one_id(parser: ArgumentParser) -> None:
     """Adds the id of one experiment."""
-    parser.add_argument(
-        "id", metavar="ID", help="an id, the beginning of one, or @1 for the latest"
-    )
+    parser.add_argument("id", metavar="ID", help="an id, its beginning, or @1 for the latest")
 
 
 def up_to(most: int) -> Callable[[str], int]:

@@ -33,20 +33,24 @@ EXAMPLES = """examples:
   qn-run my.yml --episodes 200 --seed 7 --track-experiment
   qn-run my.yml --set brain.config.gamma=0.95 --tag sweep=gamma --track-experiment
   qn-run my.yml --plugins mysink:Sink           a plugin of your own, in mysink.py here
-  qn-run my.yml --n-seeds 10 --jobs 2           independent runs, each tracked
+  qn-run my.yml --n-seeds 10 --jobs 2           ten runs with different seeds, recorded
   qn-run my.yml --seeds 42-49,60                runs with exactly these seeds
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing
-  qn-run --new-plugin qn-tracking-hello         a package to begin a plugin with
+  qn-run --new-plugin qn-tracking-hello         a new plugin package with tests
 
-exit codes: 0 done, 1 the simulation or a plugin failed, 2 usage or configuration,
+exit codes: 0 success, 1 the simulation or a plugin failed, 2 usage or configuration,
 3 the record could not be written, 128 + signal when interrupted
 """
 
 
 def parser() -> Parser:
     """The command line."""
-    p = Parser(prog="qn-run", description="Run a simulation.", epilog=EXAMPLES)
+    p = Parser(
+        prog="qn-run",
+        description="Run a configuration, and record the run if asked.",
+        epilog=EXAMPLES,
+    )
     p.add_argument(
         "config",
         nargs="?",
@@ -57,7 +61,7 @@ def parser() -> Parser:
         "--episodes",
         type=positive,
         metavar="N",
-        help="how many (default: the configuration's, or 50)",
+        help="how many episodes (default: those of the configuration, or 50)",
     )
     p.add_argument("--runs", type=positive, metavar="N", help=SUPPRESS)
     p.renamed = {"--sessions": "--n-seeds"}
@@ -65,7 +69,7 @@ def parser() -> Parser:
         "--seed",
         type=seed_number,
         metavar="S",
-        help="run seed (default: the configuration's, or a random one)",
+        help="the seed (default: that of the configuration, or a random one)",
     )
     p.add_argument(
         "--set",
@@ -73,85 +77,94 @@ def parser() -> Parser:
         default=[],
         metavar="FIELD=VALUE",
         dest="overrides",
-        help="override a field of the configuration; VALUE is YAML",
+        help="change a field of the configuration; VALUE is YAML",
     )
     p.add_argument("--dry-run", action="store_true", help="check everything, run nothing")
     tracking = p.add_argument_group("tracking")
     tracking.add_argument(
         "--track-experiment",
         action="store_true",
-        help="record the run: --plugins metadata,json_storage",
+        help="record the run (turns on the plugins metadata and json_storage)",
     )
     tracking.add_argument(
         "--plugins",
         action="append",
         default=[],
         metavar="NAME[,NAME...]",
-        help="turn on built-in or installed plugins, or MODULE:ATTRIBUTE of this folder",
+        help="turn on plugins: built-in, installed, or MODULE:ATTRIBUTE of this folder",
     )
     tracking.add_argument(
         "--no-plugin",
         action="append",
         default=[],
         metavar="NAME",
-        help="block a plugin, wherever it is turned on",
+        help="turn a plugin off, wherever it was turned on",
     )
     tracking.add_argument(
-        "--experiments-dir", metavar="DIR", help="where records go (default: experiments)"
+        "--experiments-dir", metavar="DIR", help="the folder of the records (default: experiments)"
     )
     tracking.add_argument(
-        "--tag", action="append", default=[], metavar="KEY=VALUE", help="a label of the record"
+        "--tag", action="append", default=[], metavar="KEY=VALUE", help="add a tag to the record"
     )
-    tracking.add_argument("--notes", metavar="TEXT", help="a remark in the record")
-    runs = p.add_argument_group("runs and benchmarks (these track, too)")
+    tracking.add_argument("--notes", metavar="TEXT", help="add a note to the record")
+    runs = p.add_argument_group("studies and benchmarks (these record every run)")
     runs.add_argument(
         "--n-seeds",
         type=positive,
         metavar="N",
-        help="independent runs, each with a seed of its own, as one study",
+        help="run N times, each time with another seed, as one study",
     )
     runs.add_argument(
-        "--seeds", type=seed_list, metavar="LIST", help="runs with these seeds, such as 42-49,60"
+        "--seeds",
+        type=seed_list,
+        metavar="LIST",
+        help="run once with each of these seeds, such as 42-49,60",
     )
-    runs.add_argument("--jobs", type=positive, metavar="N", help="runs side by side (default: 1)")
-    about = "where runs run: local (default), or a plugin's, such as dask://HOST:PORT"
+    runs.add_argument(
+        "--jobs", type=positive, metavar="N", help="how many runs at the same time (default: 1)"
+    )
+    about = (
+        "where runs are executed: local (default), or that of a plugin, such as dask://HOST:PORT"
+    )
     runs.add_argument("--executor", metavar="SPEC", help=about)
-    runs.add_argument("--resume", metavar="ID", help="run the runs that a study lacks")
+    runs.add_argument("--resume", metavar="ID", help="execute the runs that a study still lacks")
     runs.add_argument(
         "--save-benchmark",
         action="store_true",
-        help="make a benchmark of the runs; as many as the protocol asks for unless given",
+        help="make a submission of the runs; by default as many runs as the protocol requires",
     )
-    runs.add_argument("--contributor", metavar="NAME", help="who submits the benchmark")
+    runs.add_argument("--contributor", metavar="NAME", help="who submits it")
     runs.add_argument("--github", metavar="ACCOUNT", help="the contributor's GitHub account")
-    runs.add_argument(
-        "--benchmark-notes", metavar="TEXT", help="what the contributor says about it"
-    )
+    runs.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
     runs.add_argument(
         "--benchmarks-dir",
         metavar="DIR",
-        help=f"where benchmarks go (default: {BENCHMARKS})",
+        help=f"the folder of the submissions (default: {BENCHMARKS})",
     )
     runs.add_argument(
-        "--yes", action="store_true", help="save a benchmark in spite of warnings, without asking"
+        "--yes", action="store_true", help="save the submission despite warnings, without asking"
     )
     output = p.add_argument_group("output")
-    output.add_argument("--quiet", action="store_true", help="no progress, no summary")
-    output.add_argument("--json", action="store_true", help="the record as JSON on standard output")
+    output.add_argument("--quiet", action="store_true", help="print no progress and no summary")
+    output.add_argument("--json", action="store_true", help="print the record as JSON")
     output.add_argument(
-        "--traceback", action="store_true", help="show where a simulation or plugin failed"
+        "--traceback", action="store_true", help="show where a simulation or a plugin failed"
     )
-    output.add_argument("--list-configs", action="store_true", help="the shipped configurations")
     output.add_argument(
-        "--list-plugins", action="store_true", help="the plugins: version, kind, on or off"
+        "--list-configs", action="store_true", help="list the shipped configurations"
+    )
+    output.add_argument(
+        "--list-plugins", action="store_true", help="list the plugins: version, kind, on or off"
     )
     output.add_argument(
         "--hooks",
         action="store_true",
-        help="with --list-plugins: import each plugin, and list its hooks or what is wrong with it",
+        help="with --list-plugins: import each plugin, and list its hooks or its error",
     )
     output.add_argument(
-        "--new-plugin", metavar="NAME", help="write a package to begin a plugin with, here"
+        "--new-plugin",
+        metavar="NAME",
+        help="write a new plugin package with tests into a folder of that name",
     )
     output.add_argument("--version", nargs=0, action=Version, help="print the version")
     return p

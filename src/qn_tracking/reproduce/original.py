@@ -83,7 +83,9 @@ def load_original(experiments: str, id: str, warn: Warn) -> Original:
     if not (doc.get("subject") or {}).get("packages"):
         command = " ".join(map(str, doc.get("command") or ()))
         raise UnsupportedError(
-            "a program of its own ran it, which a record does not hold", file=id, hint=command[:80]
+            "was recorded by a script, which the record does not contain",
+            file=id,
+            hint=f"run the script again: {command[:80]}",
         )
     episodes, digests = _episodes(experiments, doc, warn)
     count = (doc.get("results") or {}).get("episodes")
@@ -95,7 +97,7 @@ def load_original(experiments: str, id: str, warn: Warn) -> Original:
         raise UnsupportedError("has no episodes to compare", file=id)
     planned = doc.get("episodes")
     if status != "completed" or type(planned) is not int or planned < 1:
-        planned = count  # it broke off
+        planned = count  # it ended early
     return Original(
         experiments=experiments,
         document=doc,

@@ -234,7 +234,7 @@ class _Verifier:
         elif plan and not (damaged and options.which is None):
             try:
                 self._run_again(plan, book, bool(damaged))
-            except UnsupportedError:
+            except (UnsupportedError, UsageError):
                 raise
             except QnError as error:
                 cause = f"could not be run: {error}"
@@ -370,7 +370,9 @@ class _Verifier:
         if name is None:
             name = user_name(self._benchmarks)
         if not name:
-            raise UsageError("--verifier: expected a name", hint="git has no user.name")
+            raise UsageError(
+                "no name of a verifier", hint="--verifier NAME, or set git's user.name"
+            )
         return name[:100]
 
     def _code(self, made: Execution) -> dict[str, Any]:

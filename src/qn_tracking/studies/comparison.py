@@ -341,7 +341,7 @@ def conclusion(docs: Sequence[Doc]) -> str:
         return "no conclusion to draw: it is the same run"
     if any(several_runs(doc) for doc in docs):
         return "no conclusion: the values of single runs are not in an imported submission"
-    return f"no conclusion: one run each; {proportion.MIN_RUNS} a side are needed"
+    return f"no conclusion: one run each, but {proportion.MIN_RUNS} or more of each are needed"
 
 
 def letters(places: Sequence[int]) -> str:
