@@ -95,11 +95,17 @@ def _members(cls: type) -> list[str]:
 
 
 def _fields(cls: Any) -> list[str]:
-    """The fields of a record as a table."""
+    """The fields of a record as a table, with the types as they are written.
+
+    `field.type` will not do: it is something else once attrs has resolved the types.
+    """
+    written = {
+        k: v for one in reversed(cls.__mro__) for k, v in inspect.get_annotations(one).items()
+    }
     rows = ["| field | type |", "|---|---|"]
     for field in attrs.fields(cls):
         if not field.name.startswith("_"):
-            kind = _kind(field.type).replace("|", "\\|")
+            kind = _kind(written[field.name]).replace("|", "\\|")
             rows.append(f"| `{field.name}` | `{kind}` |")
     return ["\n".join(rows)]
 
