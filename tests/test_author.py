@@ -453,6 +453,7 @@ def test_the_command_of_the_page_counts_episodes(qn_run: Program, project: Path)
     assert count("--all", "--experiments-dir", "nowhere")[0] == 3
 
 
+@pytest.mark.slow
 def test_the_simulation_of_the_page_keeps_its_contract(qn_run: Program, project: Path) -> None:
     code = {"coin": block(HOOKS, "tested: coin.py")}
     install(project / "site", "coin", "simulation.coin = coin:Coin", code)

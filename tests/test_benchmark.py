@@ -378,6 +378,7 @@ def again(**replaced: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", ["{}['x']", '("coins", "classical")'])
 def test_a_provider_that_cannot_tell_its_category_spoils_its_own_only(
     coins: Path, monkeypatch: pytest.MonkeyPatch, category: str
@@ -637,6 +638,7 @@ def test_a_protocol_that_is_wrong_is_named(tmp_path: Path) -> None:
         assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_cache_may_hold_anything_and_the_board_stays_the_same(board: Path) -> None:
     cache = board / "benchmarks" / ".cache.json"
     cache.unlink(missing_ok=True)

@@ -540,6 +540,7 @@ def test_a_terminal_of_the_poorest_kind(qn_run: Program) -> None:
     done.stdout.encode("ascii")
 
 
+@pytest.mark.slow
 def test_sixteen_at_once(project: Path) -> None:
     args = [QN_RUN, "small.yml", "--episodes", "3", "--track-experiment", "--quiet"]
     processes = [subprocess.Popen(args, stderr=subprocess.PIPE, text=True) for _ in range(16)]
@@ -642,6 +643,7 @@ class Sink:
     assert records()[0]["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_what_is_ignored_stays_ignored(project: Path) -> None:
     process = endless()
     process.kill()

@@ -109,6 +109,7 @@ def test_another_seed_says_something(qn_run: Program) -> None:
     assert digests(qn_run, "mlp", "--seed", "12")["exact"] != usual(qn_run, "mlp")["exact"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "modular", "qmodular"])
 def test_as_many_workers_as_one_likes(name: str, project: Path, qn_run: Program) -> None:
     found = []

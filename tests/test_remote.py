@@ -401,6 +401,7 @@ def test_the_first_ctrl_c_ends_runs_after_their_episode(qn: Program, scheme: str
     assert digests() == digests("here")
 
 
+@pytest.mark.slow
 def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
     process = started("--executor", "processes", "--jobs", "1", "--set", "pause=0.5")
     process.send_signal(signal.SIGINT)
@@ -424,6 +425,7 @@ def test_a_run_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> None:
     assert len(records()) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["object", "noshutdown"])
 def test_what_is_no_executor_is_refused_before_anything_is_declared(
     qn: Program, scheme: str

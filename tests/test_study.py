@@ -224,6 +224,7 @@ def test_a_study_that_goes_on_is_recorded_as_of_the_repository_of_its_configurat
     assert declared["config_file"] == "../one/my.yml"
 
 
+@pytest.mark.slow
 def test_a_study_of_before_that_or_whose_file_is_gone_goes_on(
     project: Path, qn_run: Program
 ) -> None:

@@ -130,6 +130,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", [*BAD.values(), None], ids=[*BAD, "a good one"])
 def test_a_sink_that_breaks_the_contract_is_found(tmp_path: Path, hook: str | None) -> None:
     good = "def episode_end(self, episode): self.n += 1"
@@ -338,6 +339,7 @@ def failed_simulations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, se
     return _failed(folder, tests, FOUND_SIMULATIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "test"), FOUND_SIMULATIONS.items(), ids=FOUND_SIMULATIONS)
 def test_a_simulation_that_breaks_the_contract_is_found(
     failed_simulations: dict[str, set[str]], kind: str, test: str | None
@@ -362,6 +364,7 @@ def failed_executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[
     return _failed(tmp_path_factory.mktemp("executors"), tests, FOUND_EXECUTORS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "test"), FOUND_EXECUTORS.items(), ids=FOUND_EXECUTORS)
 def test_an_executor_that_breaks_the_contract_is_found(
     failed_executors: dict[str, set[str]], kind: str, test: str | None
