@@ -28,6 +28,7 @@ LAYERS = (
         "ids",
         "project",
         "records.schema",
+        "records.facts",
         "tracking.installed",
         "code",
         "machine",

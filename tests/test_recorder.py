@@ -433,6 +433,17 @@ def test_a_metric_cannot_pass_for_a_field(fields: dict[str, Any]) -> None:
         run.episode(metrics={"foods": 1.0}, counts={"foods": 1})
 
 
+def test_counts_called_as_a_field_are_kept_beside_it() -> None:
+    with recorder() as run:
+        for _ in range(3):
+            run.episode(success=True, steps=2, reward=1.0, counts={"steps": 9, "reward": 9})
+    assert run.experiment is not None
+    results = run.experiment.results
+    assert (results.total_steps, results.avg_steps, results.avg_reward) == (6, 2.0, 1.0)
+    means = {name: spread.mean for name, spread in results.metrics.items()}
+    assert means == {"steps": 2.0, "reward": 1.0, "counts.steps": 9.0, "counts.reward": 9.0}
+
+
 def test_the_largest_numbers_still_have_a_mean() -> None:
     with recorder() as run:
         for _ in range(3):

@@ -17,7 +17,7 @@ from types import FunctionType
 from typing import Any
 
 from qn_tracking import files
-from qn_tracking.errors import ConfigError, UsageError
+from qn_tracking.errors import ConfigError, UsageError, short
 from qn_tracking.records.codec import canonical, check_text, digest, scalar
 from qn_tracking.records.limits import MAX_DEPTH as STORED_DEPTH, MAX_INT
 from qn_tracking.records.model import Config
@@ -450,20 +450,16 @@ class _Builder:
         if _INT.fullmatch(text):
             value = int(text, 0 if text[:2] in ("0o", "0x") else 10) if len(text) < 400 else MAX_INT
             if not -MAX_INT < value < MAX_INT:
-                raise self.fail(f"{_short(text)} is beyond 2**53", event.start_mark)
+                raise self.fail(f"{short(text, 40)} is beyond 2**53", event.start_mark)
             return value
         if _FLOAT.fullmatch(text):
             number = float(text)
             if not isfinite(number):
-                raise self.fail(f"{_short(text)} is not a finite number", event.start_mark)
+                raise self.fail(f"{short(text, 40)} is not a finite number", event.start_mark)
             return number
         if _NOT_FINITE.fullmatch(text):
             raise self.fail(f"{text} is not a finite number", event.start_mark)
         return text
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _depth(value: Any) -> int:
@@ -530,7 +526,7 @@ def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
         return bool(number)
     if isinstance(number, int):
         if not -MAX_INT < number < MAX_INT:
-            raise fail(f"{_short(str(number))} is beyond 2**53")
+            raise fail(f"{short(str(number), 40)} is beyond 2**53")
         return int(number)
     if isinstance(number, float):
         if not isfinite(number):

@@ -39,6 +39,11 @@ def printable(text: object) -> str:
     return str(text).translate(_escapes())
 
 
+def short(text: str, most: int = 60) -> str:
+    """At most so many characters, with dots at the end if something is missing."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def storable(text: object) -> str:
     """The text as UTF-8 can hold it; bytes that are no text, of a file name say, are escaped."""
     return str(text).encode("utf-8", "backslashreplace").decode()

@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import UsageError, short
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -24,9 +24,9 @@ def is_id(text: str) -> bool:
 def check_id(text: str) -> str:
     """The id, if it can be the name of a file and nothing else; UsageError otherwise."""
     if not is_id(text):
-        shown = text if len(text) <= 60 else text[:57] + "..."
         raise UsageError(
-            f"{shown!r} is not an id", hint="letters, digits, dots, dashes; at most 128 of them"
+            f"{short(text)!r} is not an id",
+            hint="letters, digits, dots, dashes; at most 128 of them",
         )
     return text
 

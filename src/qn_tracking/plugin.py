@@ -60,11 +60,11 @@ if TYPE_CHECKING:
         canonical as canonical,
         digest as digest,
         document as document,
-        not_finite as not_finite,
         plain as plain,
         scalar as scalar,
         structure as structure,
     )
+    from qn_tracking.records.limits import not_finite as not_finite
     from qn_tracking.records.model import (
         EMPTY as EMPTY,
         MAX_INT as MAX_INT,
@@ -141,10 +141,11 @@ _NAMES = {
     "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Measure"
     " Membership Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
     "records.submission": "Category Finding Submission",
+    "records.limits": "not_finite",
     "records.provenance": "provenance",
     "records.schema": "RECORD",
     "records.stats": "Tally",
-    "records.codec": "canonical digest document not_finite plain scalar structure",
+    "records.codec": "canonical digest document plain scalar structure",
     "config": "SETTINGS",
     "ids": "check_id is_id microseconds utc",
     "redact": "MARK redact_text redact_value",

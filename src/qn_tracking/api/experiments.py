@@ -203,17 +203,9 @@ class Experiments:
 
     def status(self, id: str) -> str:
         """The status of a record, or of a run that has none: running, crashed, unknown or gone."""
-        from qn_tracking.store import paths, read
-        from qn_tracking.store.unfinished import status_now
+        from qn_tracking.store import documents
 
-        for _ in range(2):  # a run may end between the two questions
-            path = paths.record(self.folder, id)
-            if os.path.lexists(path):
-                return str(read.document(path).get("status"))
-            status = status_now(self.folder, id)
-            if status is not None:
-                return status
-        return "gone"
+        return documents.status(self.folder, id) or "gone"
 
     def host(self, id: str) -> str | None:
         """The host that started a run which has no record."""
@@ -248,6 +240,7 @@ class Experiments:
         groups, unless `ungrouped`. Raises UsageError for fewer than two.
         """
         from qn_tracking.api.reports import RunComparison
+        from qn_tracking.store import documents
         from qn_tracking.store.groups import Grouping
         from qn_tracking.studies import comparison
 
@@ -256,7 +249,7 @@ class Experiments:
         grouping = None if by is None else Grouping(by)
         chosen = self.choose(ids, **conditions)
         named = not Filters(**conditions).stated()
-        docs = self._documents(chosen, named)
+        docs = list(documents.load_all(self.folder, chosen, named=named, warn=self.warn))
         if len(docs) < 2:
             count = "one experiment" if docs else "none"
             raise UsageError(f"{count} to compare", hint="give two or more, each once")
@@ -268,33 +261,16 @@ class Experiments:
             if grouping is None:
                 return RunComparison(self, docs)
             from qn_tracking.benchmark.metrics import METRICS
-            from qn_tracking.store.documents import with_labels
             from qn_tracking.studies.groups import HIGHER, compare_groups
 
             better = [one for one in METRICS.values() if one.higher_is_better]
             higher = HIGHER.union(*((one.name, *one.columns) for one in better))
 
-            docs = [with_labels(doc) for doc in docs]
+            docs = [documents.with_labels(doc) for doc in docs]
             return compare_groups(docs, grouping.name, grouping.key_of, grouping.label, higher)  # type: ignore[arg-type]
         except (AttributeError, KeyError, TypeError, ValueError):
             self.check_fields(chosen)
             raise
-
-    def _documents(self, ids: Sequence[str], named: bool) -> list[dict[str, Any]]:
-        """As plain data. Raises StorageError for one that was named and cannot be read; of those
-        that filters found, it is left out with a warning.
-        """
-        from qn_tracking.store import documents
-
-        out = []
-        for id in ids:
-            try:
-                out.append(documents.load(self.folder, id, self.warn))
-            except StorageError as error:
-                if named:
-                    raise
-                self.warn(f"left out: {error}")
-        return out
 
     def check_fields(self, ids: Iterable[str]) -> None:
         """Checks every field of these records. Raises StorageError for the first that is wrong."""
@@ -313,7 +289,7 @@ class Experiments:
         from qn_tracking.store import documents
 
         ids = [self.id(first), self.id(second)]
-        docs = self._documents(ids, True)
+        docs = [documents.load(self.folder, id, self.warn) for id in ids]
         texts: list[str | None] = [None, None]
         if not resolved:
             texts = [documents.attached_text(self.folder, doc, "config.yml") for doc in docs]

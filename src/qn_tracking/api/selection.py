@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
+from qn_tracking.records.limits import NOT_FINITE
 from qn_tracking.store import query
 from qn_tracking.store.fields import FIELDS, NAMES
 
@@ -293,7 +294,7 @@ def _typed(field: Field | None, value: Any) -> Any:
         import json
 
         return json.loads(value)
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+    return float(value) if value in NOT_FINITE else value
 
 
 class Episodes:

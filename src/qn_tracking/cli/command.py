@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from functools import partial
@@ -351,6 +352,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     An error that nothing expected is a fault of this program. The user sees it on one line, and
     where it happened if `--traceback` is given or QN_TRACEBACK is set.
     """
+    gc.set_threshold(50_000)  # most commands end before a collection would free anything
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell, `>&-`
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.output import print_plain, print_table, warn
-from qn_tracking.errors import printable
+from qn_tracking.errors import printable, short
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -183,7 +183,7 @@ def _shown(value: Any) -> str:
     if value is None or value is ABSENT:
         return "none" if value is None else "absent"
     text = value if isinstance(value, str) else canonical(value).decode()
-    return printable(text if len(text) <= 64 else text[:61] + "...")
+    return printable(short(text, 64))
 
 
 def _print_explanations(found: Rerun) -> None:

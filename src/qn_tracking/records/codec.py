@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar, Union
 import attrs
 import orjson
 
-from qn_tracking.errors import ConfigError, QnError, did_you_mean
-from qn_tracking.records.limits import MAX_DEPTH, MAX_INT
+from qn_tracking.errors import ConfigError, QnError, did_you_mean, short
+from qn_tracking.records.limits import MAX_DEPTH, MAX_INT, NOT_FINITE, not_finite
 from qn_tracking.records.model import FrozenDict, Measure
 
 T = TypeVar("T")
@@ -83,11 +83,6 @@ def check_text(value: str, where: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{where or 'value'}: not valid Unicode text") from None
     return value
-
-
-def not_finite(value: float) -> str:
-    """Return the text for NaN or an infinity, which JSON cannot write as a number."""
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
 def document(record: Any) -> bytes:
@@ -205,8 +200,7 @@ def _got(value: Any) -> str:
         return "a list"
     if value is None or type(value) is bool:
         return {None: "nothing", True: "true", False: "false"}[value]
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    return short(repr(value))
 
 
 def _exact(kind: type, name: str) -> Any:
@@ -240,7 +234,7 @@ def _float(value: Any, _: Any) -> float:
 
 
 def _measure(value: Any, _: Any) -> float:
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else _float(value, _)
+    return float(value) if value in NOT_FINITE else _float(value, _)
 
 
 def _anything(value: Any, _: Any) -> Any:

@@ -23,3 +23,11 @@ STATUSES = (COMPLETED, FAILED, INTERRUPTED, CRASHED, RUNNING, UNKNOWN, IMPORTED)
 """Those, and the statuses of a run that has no record yet."""
 WHOLE = (COMPLETED, IMPORTED)
 """Statuses of whole runs: one that was cut short is easily lucky."""
+
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""What stands for the three values that JSON cannot write as numbers."""
+
+
+def not_finite(value: float) -> str:
+    """Return the text for NaN or an infinity, which JSON cannot write as a number."""
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

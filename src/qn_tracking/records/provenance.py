@@ -11,12 +11,10 @@ from typing import Any, Literal, TypeVar, cast
 
 from attrs import fields, frozen
 
+from qn_tracking.records.facts import mapping, metadata
 from qn_tracking.records.model import EMPTY, Experiment
 
 T = TypeVar("T")
-
-PLUGIN = "metadata"
-"""Whose facts they are, in `facts` of a record."""
 
 Dirty = bool | Literal["unknown"] | None
 
@@ -99,8 +97,7 @@ class Provenance:
 
 def facts_of(run: Experiment | Mapping[str, Any]) -> Mapping[str, Any]:
     """The stored facts about where a run came from; empty if there are none."""
-    facts = run.facts if isinstance(run, Experiment) else run.get("facts")
-    return _mapping(facts.get(PLUGIN)) if isinstance(facts, Mapping) else EMPTY
+    return metadata({"facts": run.facts} if isinstance(run, Experiment) else run) or EMPTY
 
 
 def provenance(run: Experiment | Mapping[str, Any]) -> Provenance:
@@ -121,13 +118,9 @@ def provenance(run: Experiment | Mapping[str, Any]) -> Provenance:
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else EMPTY
-
-
 def _read(cls: type[T], section: Any, **given: Any) -> T:
     """A record of a section: each field that has the type it should have."""
-    section, known = _mapping(section), cast(Any, cls)
+    section, known = mapping(section), cast(Any, cls)
     for field in fields(known):
         value = section.get(field.name)
         if field.name not in given and value is not None and _fits(value, str(field.type)):

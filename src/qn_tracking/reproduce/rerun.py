@@ -350,7 +350,8 @@ def _store(
 def _with_git(ran: Experiment, tree: str, texts: Mapping[str, bytes]) -> Mapping[str, Any]:
     """The facts of a run, with those of git that the worktree has."""
     from qn_tracking.builtin.snapshot import git_facts
-    from qn_tracking.records.provenance import PLUGIN, facts_of
+    from qn_tracking.records.facts import METADATA
+    from qn_tracking.records.provenance import facts_of
 
     git = git_facts(tree, "", None, [])
     if git is not None:
@@ -359,7 +360,7 @@ def _with_git(ran: Experiment, tree: str, texts: Mapping[str, bytes]) -> Mapping
         if name in texts:
             size, sha256 = len(texts[name]), codec.digest(texts[name])
             git["patch"] = {"file": name, "size": size, "sha256": sha256}
-    return {**ran.facts, PLUGIN: {**facts_of(ran), "git": git}}
+    return {**ran.facts, METADATA: {**facts_of(ran), "git": git}}
 
 
 def _replace(path: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking.config import digest_of
-from qn_tracking.errors import QnError, StorageError, printable
+from qn_tracking.errors import QnError, StorageError, printable, short
 from qn_tracking.ids import is_id
 from qn_tracking.records import codec
 from qn_tracking.records.limits import CRASHED, MAX_BYTES
@@ -229,8 +229,7 @@ def _differences(said: Any, computed: Any, field: str) -> Iterator[tuple[str, An
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return "nothing" if value is None else short(str(value), 40)
 
 
 def _folders(

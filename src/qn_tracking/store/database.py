@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from os.path import join
-from zlib import crc32
 
 from qn_tracking.errors import StorageError
 from qn_tracking.store.entry import PARTS
@@ -32,7 +31,7 @@ CREATE TABLE facts   (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT N
 CREATE TABLE rest    (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE field (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """.format(", ".join(field.sql for field in FIELDS))
-VERSION = crc32(_TABLES.encode(), 3) >> 1
+VERSION = int.from_bytes(_TABLES.encode(), "big") % (2**31 - 1)
 """Of the tables: an index of another version is rebuilt."""
 # Each with the order of listing behind it: the newest of what an index finds need no sorting.
 _INDEXES = """

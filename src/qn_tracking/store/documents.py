@@ -5,11 +5,12 @@ from __future__ import annotations
 from os.path import exists, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UnsupportedError
+from qn_tracking.records import facts
 from qn_tracking.store import fields, labels, paths, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     Document = dict[str, Any]
@@ -22,10 +23,37 @@ def load(experiments: str, id: str, warn: Warn | None = None) -> Document:
     Of a run without a record it is what its folder says. Only the fields that the index has are
     checked: `check` checks all of them. Raises StorageError.
     """
+    doc, _ = _stored(experiments, id, warn)
+    added = labels.read(experiments, id)
+    if added["tags"] or added["notes"]:
+        doc["labels"] = added
+    return doc
+
+
+def load_all(
+    experiments: str, ids: Iterable[str], *, named: bool, warn: Warn, whole: bool = False
+) -> Iterator[Document]:
+    """Experiments as `load` returns them, with `whole` every field checked.
+
+    Raises StorageError for one that was named and cannot be read; of those that filters found, it
+    is left out with a warning.
+    """
+    for id in ids:
+        try:
+            if whole:
+                check(experiments, id)
+            yield load(experiments, id, warn)
+        except StorageError as error:
+            if named:
+                raise
+            warn(f"left out: {error}")
+
+
+def _stored(experiments: str, id: str, warn: Warn | None) -> tuple[Document, str | None]:
+    """The document of a record and its path; without a record, what the folder of the run says."""
     path = paths.record(experiments, id)
     try:
         doc = read.document(path)
-        fields.values(doc, path, str)
     except FileNotFoundError:
         from qn_tracking.store.unfinished import survey
 
@@ -34,11 +62,23 @@ def load(experiments: str, id: str, warn: Warn | None = None) -> Document:
             raise StorageError("vanished", file=path) from None
         if run.problem and warn is not None:
             warn(run.problem)
-        doc = run.doc
-    added = labels.read(experiments, id)
-    if added["tags"] or added["notes"]:
-        doc["labels"] = added
-    return doc
+        return run.doc, None
+    fields.values(doc, path, str)
+    return doc, path
+
+
+def status(experiments: str, id: str) -> str | None:
+    """The status of a record, or of a run that has none; None if there is neither."""
+    from qn_tracking.store.unfinished import status_now
+
+    for _ in range(2):  # a run may end between the two questions
+        path = paths.record(experiments, id)
+        if lexists(path):
+            return str(read.document(path).get("status"))
+        found = status_now(experiments, id)
+        if found is not None:
+            return found
+    return None
 
 
 def check(experiments: str, id: str) -> None:
@@ -60,28 +100,16 @@ def describe(experiments: str, id: str, warn: Warn) -> Document:
 
     Of a run without a record the results are computed from its episodes. Raises StorageError.
     """
-    path = paths.record(experiments, id)
     folder = paths.run_folder(experiments, id)
-    doc: Document
-    if lexists(path):
-        record = read.document(path)
-        fields.values(record, path, str)
-        doc = {"path": path, **record}
-    else:
-        from qn_tracking.store.unfinished import survey
-
-        run = survey(experiments, id)
-        if run is None:
-            raise StorageError("no longer there", file=path)
-        if run.problem:
-            warn(run.problem)
-        doc = {"path": None, **run.doc, **_counted(join(folder, "episodes.jsonl"), warn)}
+    doc, path = _stored(experiments, id, warn)
+    if path is None:
+        doc |= _counted(join(folder, "episodes.jsonl"), warn)
     try:
         added = labels.read(experiments, id)
     except StorageError as error:
         warn(str(error))
         added = {"tags": {}, "notes": []}
-    return {**doc, "labels": added, "folder": folder if isdir(folder) else None}
+    return {"path": path, **doc, "labels": added, "folder": folder if isdir(folder) else None}
 
 
 def _counted(journal: str, warn: Warn) -> Document:
@@ -144,14 +172,13 @@ def packages(experiments: str, doc: Document, warn: Warn) -> dict[str, str] | No
 
     from qn_tracking.studies.comparison import parse_packages
 
-    metadata = (doc.get("facts") or {}).get("metadata") or {}
-    recorded = metadata.get("packages") or {}
+    recorded = facts.section(doc, "packages").get("sha256")
     path = join(paths.run_folder(experiments, doc["id"]), "packages.txt")
     try:
         data, _ = read.load(path)
     except (FileNotFoundError, StorageError):
         return None
-    if recorded.get("sha256") not in (None, sha256(data).hexdigest()):
+    if recorded not in (None, sha256(data).hexdigest()):
         warn(f"{path}: not the list that the record names")
         return None
     return parse_packages(data.decode(errors="replace"))

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from qn_tracking.errors import StorageError, UnsupportedError
+from qn_tracking.records.limits import NOT_FINITE, not_finite
 from qn_tracking.records.model import Episode
 
 Row = dict[str, Any]
@@ -23,8 +24,6 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 BATCH = 10_000
 
 _LEFT_OUT = {("origin", "original"), ("labels",)}
-# Where text such as "NaN" stands for a number.
-_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 # -------------------------------------------------------------------------------------------- rows
@@ -48,8 +47,8 @@ def flat(doc: Mapping[str, Any]) -> Row:
         name = ".".join(map(_step, path))
         if isinstance(value, (list, tuple)):
             out[name] = _json(value)
-        elif path[0] == "results" and isinstance(value, str):
-            out[name] = _NUMBERS.get(value, value)
+        elif path[0] == "results" and value in NOT_FINITE:
+            out[name] = float(value)
         else:
             out[name] = value
 
@@ -162,8 +161,6 @@ def _cell(value: Any) -> str:
     if type(value) is bool:
         return "true" if value else "false"
     if type(value) is float:
-        from qn_tracking.records.codec import not_finite
-
         return repr(value) if abs(value) < float("inf") else not_finite(value)
     return str(value)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from qn_tracking.errors import StorageError
 from qn_tracking.ids import utc
+from qn_tracking.records.facts import METADATA
 from qn_tracking.records.model import (
     Config,
     Experiment,
@@ -232,7 +233,7 @@ def _facts(fields: _Fields) -> dict[str, Any]:
         "system": {key: value for key, value in system.items() if value is not None},
     }
     metadata = {key: section for key, section in found.items() if section}
-    return {"metadata": metadata} if metadata else {}
+    return {METADATA: metadata} if metadata else {}
 
 
 def _measure(value: float | None) -> Measure | None:

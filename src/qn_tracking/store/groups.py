@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qn_tracking.errors import UsageError
 from qn_tracking.store import where
-from qn_tracking.store.fields import label_key
+from qn_tracking.store.fields import NAMES, label_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     Key = tuple[Any, ...]
 
 GROUPS: dict[str, tuple[tuple[Path, ...], ...]] = {
-    "category": ((("subject", "environment"),), (("subject", "family"),)),
+    "category": ((NAMES["environment"].path,), (NAMES["family"].path,)),
     # Another program's records have no digest.
-    "config": ((("config", "digest"), ("config", "sha256"), ("config", "label")),),
-    "brain": ((("subject", "brain"),),),
-    "environment": ((("subject", "environment"),),),
-    "family": ((("subject", "family"),),),
-    "commit": ((("facts", "metadata", "git", "commit"),),),
-    "status": ((("status",),),),
+    "config": ((NAMES["digest"].path, ("config", "sha256"), NAMES["config_file"].path),),
+    **{
+        name: ((NAMES[name].path,),)
+        for name in ("brain", "environment", "family", "commit", "status")
+    },
 }
 """What a group shares, by name: several parts, each the first of its fields that is stored."""
 

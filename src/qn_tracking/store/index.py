@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from os.path import isdir, join
-from zlib import crc32
 
 from qn_tracking.errors import StorageError, printable
 from qn_tracking.store.database import NAME, Writing, connect, in_memory, is_broken
@@ -203,6 +202,8 @@ class Index:
         """Makes an index for a field, so that the next question about it is fast."""
         if not self.sync.writable or column.kind is None or self.total() < ROLLING:
             return
+        from zlib import crc32  # an import that a plain listing saves
+
         name = f"where_{crc32(column.expression.encode()):08x}"
         made = [
             row[0]

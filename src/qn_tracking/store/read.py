@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
-from zlib import crc32
 
-from qn_tracking.errors import StorageError
+from qn_tracking.errors import StorageError, short
 from qn_tracking.files import OPEN, load as load, os_error
 from qn_tracking.ids import is_id, microseconds
 from qn_tracking.records import schema
-from qn_tracking.records.limits import MAX_BYTES as MAX_BYTES, MAX_DEPTH, RECORDED as RECORDED
+from qn_tracking.records.limits import (
+    MAX_BYTES as MAX_BYTES,
+    MAX_DEPTH,
+    NOT_FINITE,
+    RECORDED as RECORDED,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,8 +157,7 @@ def _refuse(name: str) -> NoReturn:
 def same_id(doc: dict[str, Any], name: str, file: str) -> None:
     """Raises StorageError if a document is not what the name of its file says."""
     if doc.get("id") != name:
-        shown = repr(doc.get("id"))
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        shown = short(repr(doc.get("id")))
         raise StorageError(f"{shown} is not the name of the file", file=file, field="id")
 
 
@@ -234,6 +237,8 @@ class Lines:
         return StorageError(cause, file=self.path, field=f"line {self.count + 1}")
 
     def _episode(self, line: bytes) -> Episode:
+        from zlib import crc32  # an import that a listing saves
+
         body, mark, crc = line.rpartition(b',"crc":"')
         if not mark or crc[8:] != b'"}\n' or crc[:8] != b"%08x" % crc32(body):
             raise self._bad("checksum does not match")
@@ -247,7 +252,6 @@ class Lines:
 
 
 _FIELDS = {"index", "seed", "success", "termination", "steps", "reward", "counts", "metrics"}
-_TEXT_NUMBERS = ("NaN", "Infinity", "-Infinity")
 
 
 def _episode(body: bytes) -> Episode:
@@ -267,7 +271,7 @@ def _episode(body: bytes) -> Episode:
         raise ValueError(f"fields {', '.join(wrong)}")
 
     def number(key: str, value: Any) -> Measure:
-        if type(value) is float or type(value) is int or value in _TEXT_NUMBERS:
+        if type(value) is float or type(value) is int or value in NOT_FINITE:
             return Measure(float(value))
         raise ValueError(f"{key}: expected a number")
 

@@ -15,6 +15,7 @@ from typing import Any
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.ids import microseconds, utc
 from qn_tracking.records import codec
+from qn_tracking.records.facts import METADATA
 from qn_tracking.records.limits import CRASHED
 from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
 from qn_tracking.records.schema import RUN
@@ -143,7 +144,7 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
             "size": attachment.size,
             "sha256": attachment.sha256,
         }
-    return {"metadata": doc}, attachments
+    return {METADATA: doc}, attachments
 
 
 def _attachment(name: str, data: bytes) -> Attachment:

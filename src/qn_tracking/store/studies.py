@@ -15,7 +15,7 @@ from qn_tracking.ids import check_id
 from qn_tracking.records.codec import document, structure
 from qn_tracking.records.schema import STUDY
 from qn_tracking.records.submission import Study
-from qn_tracking.store import paths, read, unfinished
+from qn_tracking.store import documents, paths, read
 from qn_tracking.store.write import make_folder, naming, publish
 
 
@@ -105,8 +105,5 @@ def _begun(experiments: str, id: str) -> bool:
 
 
 def status(experiments: str, id: str) -> str:
-    """That of the record of a run, or how it stands without one."""
-    record = paths.record(experiments, id)
-    if exists(record):
-        return read.experiment(record).status
-    return unfinished.status_now(experiments, id) or "missing"
+    """That of the record of a run, or of a run without one."""
+    return documents.status(experiments, id) or "missing"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import IO, Any
@@ -85,10 +85,11 @@ def _writer(
         return _bundler(experiments, ids, named, warn)
     if format == "parquet":
         export.parquet()
+    whole = partial(documents.load_all, experiments, named=named, warn=warn, whole=True)
     if rows == "episodes":
         make = export.nested if format == "jsonl" else export.of_episode
         ids = with_episodes(experiments, ids, named=named, warn=warn)
-        abouts = {doc["id"]: about(doc) for doc in checked(experiments, ids, named, warn)}
+        abouts = {doc["id"]: about(doc) for doc in whole(ids)}
         counts: dict[str, int] = {}
 
         def each() -> Iterator[dict[str, Any]]:
@@ -97,13 +98,13 @@ def _writer(
                     yield make(fields, episode)
     else:
         # Checked once, and then read as often as it takes.
-        good = [doc["id"] for doc in checked(experiments, ids, named, warn)]
-        whole = format == "jsonl"
+        good = [doc["id"] for doc in whole(ids)]
+        nested = format == "jsonl"
 
         def each() -> Iterator[dict[str, Any]]:
             for id in good:
                 doc = documents.load(experiments, id)
-                yield doc if whole else export.flat(documents.with_labels(doc))
+                yield doc if nested else export.flat(documents.with_labels(doc))
 
     writers = {
         "csv": export.write_csv,
@@ -115,24 +116,6 @@ def _writer(
 
 def _call(writer: Callable[..., int], rows: export.Rows, stream: IO[bytes]) -> int:
     return writer(stream, rows)
-
-
-def checked(
-    experiments: str, ids: Iterable[str], named: bool, warn: Warn
-) -> Iterator[dict[str, Any]]:
-    """The experiments as plain data, every field checked.
-
-    Raises StorageError for one that was named and cannot be read; of those that filters found, it
-    is left out with a warning.
-    """
-    for id in ids:
-        try:
-            documents.check(experiments, id)
-            yield documents.load(experiments, id, warn)
-        except StorageError as error:
-            if named:
-                raise
-            warn(f"left out: {error}")
 
 
 def _bundler(experiments: str, ids: Sequence[str], named: bool, warn: Warn) -> Write:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from math import isfinite
 
 from qn_tracking.inference import proportion
+from qn_tracking.records.facts import METADATA, metadata, section
+from qn_tracking.records.limits import NOT_FINITE, not_finite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def sections(
     installed = [one for one in packages if one is not None]
     if len(installed) < len(docs):
         installed = [
-            {key: value for key, value in _section(doc, "packages").items() if key != "list"}
+            {key: value for key, value in section(doc, "packages").items() if key != "list"}
             for doc in docs
         ]
     return {
@@ -108,7 +110,7 @@ def sections(
         "configuration": _without_file(differences([_configuration(doc) for doc in docs])),
         "code": differences([_code(doc) for doc in docs]),
         "packages": differences(installed),
-        "system": differences([leaves(_section(doc, "system")) for doc in docs]),
+        "system": differences([leaves(section(doc, "system")) for doc in docs]),
         "facts": differences([_facts(doc) for doc in docs]),
     }
 
@@ -144,22 +146,10 @@ def _without_file(rows: tuple[Difference, ...]) -> tuple[Difference, ...]:
 _FILE = "(file sha256)"
 
 
-def _section(doc: Doc, name: str) -> Mapping[str, Any]:
-    """A section of the facts about where a run came from, with every field that it holds."""
-    section = _provenance(doc).get(name)
-    return section if isinstance(section, Mapping) else {}
-
-
-def _provenance(doc: Doc) -> Mapping[str, Any]:
-    """As `records.provenance.facts_of`, without the imports that typed records need."""
-    facts = (doc.get("facts") or {}).get("metadata")
-    return facts if isinstance(facts, Mapping) else {}
-
-
 def _code(doc: Doc) -> dict[str, Any]:
-    git = _section(doc, "git")
+    git = section(doc, "git")
     out = leaves({"git": git}) if git else {}
-    for package in _provenance(doc).get("code") or ():
+    for package in metadata(doc).get("code") or ():
         if isinstance(package, Mapping):
             name = str(package.get("name"))
             rest = {key: value for key, value in package.items() if key != "name"}
@@ -169,7 +159,7 @@ def _code(doc: Doc) -> dict[str, Any]:
 
 def _facts(doc: Doc) -> dict[str, Any]:
     facts = doc.get("facts") or {}
-    return leaves({name: said for name, said in facts.items() if name != "metadata"})
+    return leaves({name: said for name, said in facts.items() if name != METADATA})
 
 
 def parse_packages(text: str) -> dict[str, str]:
@@ -235,9 +225,7 @@ class Metric:
         """As JSON data; what is not finite is text."""
 
         def number(value: float | None) -> float | str | None:
-            if value is None or isfinite(value):
-                return value
-            return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+            return value if value is None or isfinite(value) else not_finite(value)
 
         return {
             "metric": self.name,
@@ -262,7 +250,7 @@ class Metric:
 def values_of(doc: Doc) -> dict[str, float]:
     """Every metric of an experiment: rates, means over episodes, and what it cost."""
     results = doc.get("results") or {}
-    resources = _section(doc, "resources")
+    resources = section(doc, "resources")
     means = {name: spread.get("mean") for name, spread in (results.get("metrics") or {}).items()}
     computed = {
         PRIMARY: results.get(PRIMARY),
@@ -283,7 +271,7 @@ def values_of(doc: Doc) -> dict[str, float]:
 
 
 def _number(value: Any) -> bool:
-    return value in ("NaN", "Infinity", "-Infinity") or type(value) in (int, float)
+    return value in NOT_FINITE or type(value) in (int, float)
 
 
 def metrics(docs: Sequence[Doc]) -> tuple[Metric, ...]:
