@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from qn_tracking.errors import UsageError
 from qn_tracking.store import where
-from qn_tracking.store.where import Column
+from qn_tracking.store.fields import Column
 
 DOC = {
     "status": "completed",

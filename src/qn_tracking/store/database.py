@@ -11,8 +11,7 @@ import sqlite3
 from os.path import join
 
 from qn_tracking.errors import StorageError
-from qn_tracking.store.entry import PARTS
-from qn_tracking.store.fields import FIELDS
+from qn_tracking.store.fields import FIELDS, PARTS
 
 NAME = ".index.sqlite"
 WAIT_SECONDS = 120.0

@@ -8,7 +8,7 @@ from qn_tracking.errors import StorageError
 from qn_tracking.ids import microseconds
 from qn_tracking.records.schema import RECORD
 from qn_tracking.store import fields
-from qn_tracking.store.fields import COLUMNS
+from qn_tracking.store.fields import COLUMNS, HOMES, PARTS, STEP, place_in_time
 from qn_tracking.store.read import parse, same_id
 
 TYPE_CHECKING = False
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 MANY = 200
 """More new records than this are worth the import of a faster parser."""
-PARTS = ("config", "results", "metrics", "facts", "rest")
-"""A document is kept in parts, for a question about one field reads only the part that holds it."""
-
-STEP = "\x1f"
-"""Between the names of a path; no name has it."""
-HOMES = ("config", "results", "facts")
-"""Fields of a record that have a part of their own."""
 
 
 class Row:
@@ -255,10 +248,3 @@ def _order(started: str, name: str, file: str) -> int:
         raise StorageError(
             f"expected a time, got {started[:40]!r}", file=file, field="started"
         ) from None
-
-
-def place_in_time(micro: int) -> int:
-    """The first place in the order of experiments that starts at a time, in microseconds since
-    1970; times before 1970 or after 2112 are all in one place.
-    """
-    return min(max(micro, 0), 2**52) * 1024

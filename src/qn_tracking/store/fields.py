@@ -156,6 +156,36 @@ for _field in FIELDS:
     _SECTIONS.setdefault((_field.path[:-1], _field.lenient), []).append(_field)
 
 
+PARTS = ("config", "results", "metrics", "facts", "rest")
+"""A document is kept in parts, for a question about one field reads only the part that holds it."""
+
+STEP = "\x1f"
+"""Between the names of a path; no name has it."""
+HOMES = ("config", "results", "facts")
+"""Fields of a record that have a part of their own."""
+
+
+class Column:
+    """Where the index keeps a field: a table, and the SQL of the value in it.
+
+    `raw` is the same as JSON where that distinguishes true from 1; a plain column holds no true.
+    """
+
+    __slots__ = ("expression", "kind", "table")
+
+    def __init__(self, table: str, expression: str, kind: str | None) -> None:
+        self.table = table
+        self.expression = expression
+        self.kind = kind
+
+
+def place_in_time(micro: int) -> int:
+    """The first place in the order of experiments that starts at a time, in microseconds since
+    1970; times before 1970 or after 2112 are all in one place.
+    """
+    return min(max(micro, 0), 2**52) * 1024
+
+
 def values(doc: dict[str, Any], file: str, dumps: Dumps) -> dict[str, Any]:
     """The fields of a document by name. Raises StorageError for one of another type."""
     out: dict[str, Any] = {}

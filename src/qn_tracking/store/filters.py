@@ -8,8 +8,7 @@ from qn_tracking.errors import UsageError
 from qn_tracking.ids import microseconds
 from qn_tracking.records.limits import STATUSES
 from qn_tracking.store import query
-from qn_tracking.store.entry import place_in_time
-from qn_tracking.store.where import parse
+from qn_tracking.store.fields import place_in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ class Filters:
             out.append(query.either([query.begins("commit", text) for text in of["commit"]]))
         out.extend(query.tagged(index, text) for text in of["tag"])
         for text in of["where"]:
+            from qn_tracking.store.where import parse
+
             out.extend(query.conditions(index, parse(text)))
         return out
 

@@ -12,10 +12,8 @@ from os.path import isdir, join
 
 from qn_tracking.errors import StorageError, printable
 from qn_tracking.store.database import NAME, Writing, connect, in_memory, is_broken
-from qn_tracking.store.entry import HOMES, STEP
-from qn_tracking.store.fields import BY_PATH
+from qn_tracking.store.fields import BY_PATH, HOMES, STEP, Column
 from qn_tracking.store.sync import ROLLING, Sync
-from qn_tracking.store.where import Column, json_path, near, resolve, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +138,9 @@ class Index:
 
         `config.brain` is `config.data.brain`, as nothing else of a configuration has that name.
         """
-        path = resolve(path, self.record)
+        from qn_tracking.store import where
+
+        path = where.resolve(path, self.record)
         if path[0] == "config" and len(path) > 1 and not self._has(path):
             inner = ("config", "data", *path[1:])
             return inner if self._has(inner) else path
@@ -148,15 +148,18 @@ class Index:
 
     def shown(self, path: Path) -> str:
         """A path as `--where` would take it."""
-        return shown(path, self.record)
+        from qn_tracking.store import where
+
+        return where.shown(path, self.record)
 
     def find(self, path: Path) -> Column:
         """Where a field is kept. Raises UsageError if no document has it, naming the near ones."""
         from qn_tracking.errors import UsageError
+        from qn_tracking.store import where
 
         path = self.resolve(path)
         if not self._has(path) and self.record:
-            hint = near(path, self.fields(), self.record)
+            hint = where.near(path, self.fields(), self.record)
             raise UsageError(f"no stored field {self.shown(path)}", file="--where", hint=hint)
         field = BY_PATH.get(path)
         if field is not None:
@@ -170,7 +173,7 @@ class Index:
             table, doc, inner = "metrics", "metrics.doc", path[2:]
         elif top == "tags":
             table, doc, inner = "run", "run.tags", path[1:]
-        literal = json_path(inner)
+        literal = where.json_path(inner)
         return Column(table, f"json_extract({doc}, {literal})", f"json_type({doc}, {literal})")
 
     def values(self, column: Column, rows: Sequence[int] | None = None) -> dict[int, Any]:

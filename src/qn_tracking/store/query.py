@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.errors import UsageError
-from qn_tracking.store import where
-from qn_tracking.store.entry import PARTS
-from qn_tracking.store.fields import COLUMNS, SORTS, label_key
-from qn_tracking.store.where import Column
+from qn_tracking.store.fields import COLUMNS, PARTS, SORTS, Column, label_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.store.index import Index
+    from qn_tracking.store.where import Node
 
 FEW = 2000
 """So many matches are fetched and sorted; where there are more, the newest are soon met."""
@@ -114,8 +112,10 @@ def tagged(index: Index, text: str) -> Condition:
     return conditions(index, node)[0]
 
 
-def conditions(index: Index, tree: where.Node) -> list[Condition]:
+def conditions(index: Index, tree: Node) -> list[Condition]:
     """An expression of `--where`, taken apart where all of its parts must hold."""
+    from qn_tracking.store import where
+
     if tree[0] == "and":
         return [condition for part in tree[1] for condition in conditions(index, part)]
     columns = [index.find(path) for path in where.paths(tree)]
@@ -139,6 +139,8 @@ def order(index: Index, text: str | None) -> tuple[str, set[str]] | None:
         column_name = "at" if name == "started" else SORTS[name].name
         expression, tables = f'run."{column_name}"', {"run"}
     else:
+        from qn_tracking.store import where
+
         try:
             column = index.find(where.field(name))
         except UsageError as error:

@@ -21,12 +21,14 @@ from os.path import join
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import is_id
 from qn_tracking.store.database import WAIT_SECONDS, Writing, make_indexes
-from qn_tracking.store.entry import PARTS, Fields, Row, Rows, join_labels, make_row, parsers
+from qn_tracking.store.fields import PARTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
+
+    from qn_tracking.store.entry import Row
 
 YOUNG_NS = 2_000_000_000
 ROLLING = 2000
@@ -287,7 +289,8 @@ class Sync:
         """Reads files into entries; True if any of them says something new."""
         if not todo:
             return False
-        from qn_tracking.store.read import load
+        from qn_tracking.files import load
+        from qn_tracking.store.entry import Fields, Rows, make_row, parsers
 
         fields = Fields(self.db)
         parse, dumps = parsers(len(todo), fields)
@@ -356,6 +359,7 @@ class Sync:
     def _survey(self, name: str, n: int | None, known: int | None) -> None:
         """Takes in how a run without a record stands."""
         from qn_tracking.store import paths
+        from qn_tracking.store.entry import Fields, Rows, make_row, parsers
         from qn_tracking.store.unfinished import survey
 
         found = survey(self.experiments, name, known)
@@ -402,6 +406,8 @@ class Sync:
     def _relabel(self, names: Iterable[str]) -> bool:
         """Takes in labels that have changed."""
         import json
+
+        from qn_tracking.store.entry import join_labels, parsers
 
         _, dumps = parsers(1)
         changed = False

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from typing import Any, NoReturn
 
+    from qn_tracking.store.fields import Column
+
 LONGEST = 4000
 DEEPEST = 50
 
@@ -265,20 +267,6 @@ def _unquoted(token: str) -> str:
 
 
 # --------------------------------------------------------------------------------------- compiling
-
-
-class Column:
-    """Where the index keeps a field: a table, and the SQL of the value in it.
-
-    `raw` is the same as JSON where that distinguishes true from 1; a plain column holds no true.
-    """
-
-    __slots__ = ("expression", "kind", "table")
-
-    def __init__(self, table: str, expression: str, kind: str | None) -> None:
-        self.table = table
-        self.expression = expression
-        self.kind = kind
 
 
 def paths(tree: Node) -> Iterator[Path]:
