@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     from qn_tracking.records.submission import Contribution, Finding, Study
     from qn_tracking.reproduce.verification import VerificationReport
 
+    class Filters(TypedDict, total=False):
+        """Which entries: of an environment, a family, a brain; those that others have verified."""
+
+        environment: str | None
+        family: str | None
+        brain: str | None
+        verified: bool
+
     class VerifyOptions(TypedDict, total=False):
         """The options of `Leaderboard.verify`; see `reproduce.verification.Options`."""
 
@@ -88,24 +96,18 @@ class Leaderboard:
     # -------------------------------------------------------------------------------------- reading
 
     def boards(
-        self,
-        category: str | None = None,
-        *,
-        metric: str = PRIMARY,
-        environment: str | None = None,
-        family: str | None = None,
-        brain: str | None = None,
-        verified: bool = False,
+        self, category: str | None = None, *, metric: str = PRIMARY, **filters: Unpack[Filters]
     ) -> dict[str, Board]:
         """The board of each category by its name, `dynamic_small/quantum` for instance.
 
         `category` is such a name, or that of an environment. A category without entries is
-        included if this project has a configuration of it. Raises UsageError for a category or a
-        metric that does not exist, ConfigError for rules that cannot be read.
+        included if this project has a configuration of it. `filters` are `environment`, `family`,
+        `brain` and `verified`, by others. Raises UsageError for a category or a metric that does
+        not exist, ConfigError for rules that cannot be read.
         """
         _check_metric(metric)
         found = self._survey()
-        chosen = _chosen(found.entries, environment, family, brain, verified)
+        chosen = _chosen(found.entries, **filters)
         every = ranking.boards(chosen, found, metric)
         found.cache.save()
         if category is not None:
@@ -121,43 +123,22 @@ class Leaderboard:
         return {
             name: Board(name, rows, found.configs.get(name), found.version)
             for name, rows in every.items()
-            if environment in (None, name.partition("/")[0])
-            and family in (None, name.partition("/")[2])
+            if filters.get("environment") in (None, name.partition("/")[0])
+            and filters.get("family") in (None, name.partition("/")[2])
         }
 
     def entries(
-        self,
-        category: str | None = None,
-        *,
-        metric: str = PRIMARY,
-        environment: str | None = None,
-        family: str | None = None,
-        brain: str | None = None,
-        verified: bool = False,
+        self, category: str | None = None, *, metric: str = PRIMARY, **filters: Unpack[Filters]
     ) -> tuple[Row, ...]:
         """The ranked rows of the boards that `boards` returns for the same arguments, in order."""
-        every = self.boards(
-            category,
-            metric=metric,
-            environment=environment,
-            family=family,
-            brain=brain,
-            verified=verified,
-        )
+        every = self.boards(category, metric=metric, **filters)
         return tuple(row for board in every.values() for row in board.rows)
 
-    def submissions(
-        self,
-        *,
-        environment: str | None = None,
-        family: str | None = None,
-        brain: str | None = None,
-        verified: bool = False,
-    ) -> list[Entry]:
-        """The entries of all valid submissions, the newest first."""
+    def submissions(self, **filters: Unpack[Filters]) -> list[Entry]:
+        """The entries of all valid submissions, the newest first; `filters` as in `boards`."""
         found = self._survey()
         found.cache.save()
-        chosen = _chosen(found.entries, environment, family, brain, verified)
+        chosen = _chosen(found.entries, **filters)
         return sorted(chosen, key=lambda entry: (entry.created, entry.id), reverse=True)
 
     def get(self, id: str) -> Entry:
@@ -297,6 +278,8 @@ class Leaderboard:
         the project's. Raises UsageError for experiments that do not belong together, StorageError
         for what cannot be read or written.
         """
+        from attrs import evolve
+
         from qn_tracking.benchmark import files
         from qn_tracking.benchmark.reports import Submitted
         from qn_tracking.benchmark.submit import assembled
@@ -319,7 +302,7 @@ class Leaderboard:
         if not made.valid or (made.warnings and confirm is not None and not confirm(made)):
             return made
         files.save(self.folder, submission)
-        return made.as_saved()
+        return evolve(made, saved=True)
 
     def sign(self, target: str, key: str) -> Signed:
         """Signs a submission, or the file of a verification, with an SSH key.
@@ -397,11 +380,9 @@ class Leaderboard:
 
     def _survey(self, *, complete: bool = False) -> Survey:
         """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
+        from qn_tracking.code import installed_digests
 
-        def check(stored: Stored, rules: Rulebook) -> tuple[Finding, ...]:
-            return self._check(stored, rules)
-
-        found = survey(self.folder, check, _category, _digest_now())
+        found = survey(self.folder, self._check, _category, installed_digests())
         for problem in found.problems:
             self.warn(str(problem))
         for entry in found.invalid:
@@ -420,8 +401,6 @@ class Board:
 
     `protocol` is the version of the rules in force.
     """
-
-    __slots__ = ("config", "name", "protocol", "rows")
 
     def __init__(self, name: str, rows: tuple[Row, ...], config: str | None, protocol: int) -> None:
         self.name = name
@@ -469,18 +448,12 @@ def _category(source: str, rules: Rulebook) -> str | None:
         return None
 
 
-def _digest_now() -> Callable[[str], str | None]:
-    from qn_tracking.code import installed_digests
-
-    return installed_digests()
-
-
 def _chosen(
     entries: Sequence[Entry],
-    environment: str | None,
-    family: str | None,
-    brain: str | None,
-    verified: bool,
+    environment: str | None = None,
+    family: str | None = None,
+    brain: str | None = None,
+    verified: bool = False,
 ) -> list[Entry]:
     return [
         entry

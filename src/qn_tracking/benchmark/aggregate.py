@@ -139,14 +139,10 @@ def _estimate(
     metric: Metric, known: Sequence[float], runs: Sequence[Run], rules: Rules
 ) -> Estimate:
     center, sd = mean_sd(known)
-    found = interval.t_interval(known) if len(known) > 1 else None
-    if metric.trials is not None:
-        if found is not None:
-            found = found.clip(*(metric.range or (0.0, 1.0)))
-        else:
-            trials = [metric.trials(one, rules) for one in runs]
-            successes = sum(round(v * n) for v, n in zip(known, trials, strict=True))
-            found = interval.wilson(successes, sum(trials))
+    trials = [metric.trials(one, rules) for one in runs] if metric.trials else ()
+    found = interval.mean_interval(known, trials)
+    if found and metric.trials:
+        found = found.clip(*(metric.range or (0.0, 1.0)))
     return Estimate(
         n=len(known),
         mean=center,
@@ -154,6 +150,6 @@ def _estimate(
         low=found.low if found else None,
         high=found.high if found else None,
         pooled=found is not None and found.method == "wilson",
-        iqm=interval.iqm(known, rules=rules).value,
+        iqm=interval.iqm(known, rules=rules),
         worst=of_run.cvar(known, rules=rules),
     )

@@ -25,30 +25,6 @@ class Entry:
     (see `VerificationStatus`), None if there are none.
     """
 
-    __slots__ = (
-        "aggregates",
-        "brain",
-        "category",
-        "checkable",
-        "config",
-        "config_digest",
-        "contribution",
-        "created",
-        "environment",
-        "episodes",
-        "errors",
-        "id",
-        "overrides",
-        "path",
-        "protocol",
-        "seed",
-        "sha256",
-        "source",
-        "stamp",
-        "study",
-        "values",
-        "verification",
-    )
     id: str
     path: str
     sha256: str
@@ -68,13 +44,10 @@ class Entry:
     aggregates: Mapping[str, Any]
     values: Mapping[str, Sequence[float]]
     errors: Sequence[str]
-    verification: Mapping[str, Any] | None
-    checkable: bool
-    stamp: Sequence[int]
 
     def __init__(self, data: Mapping[str, Any], stamp: Sequence[int]) -> None:
         """Raises KeyError or TypeError for data that is not an entry's."""
-        self.verification = None
+        self.verification: Mapping[str, Any] | None = None
         self.checkable = True
         self.stamp = stamp
         for name in STORED:
@@ -129,27 +102,7 @@ class Entry:
         return tuple(found)
 
 
-STORED = (
-    "id",
-    "path",
-    "sha256",
-    "protocol",
-    "created",
-    "category",
-    "contribution",
-    "brain",
-    "environment",
-    "config",
-    "config_digest",
-    "overrides",
-    "episodes",
-    "seed",
-    "source",
-    "study",
-    "aggregates",
-    "values",
-    "errors",
-)
+STORED = tuple(Entry.__annotations__)
 """The fields of an entry in the cache and in JSON, in order."""
 MAPPINGS = ("category", "contribution", "overrides", "source", "aggregates", "values")
 
@@ -159,8 +112,6 @@ class Row:
 
     `better` and `worse` are the ids of entries that are better, or worse, beyond chance.
     """
-
-    __slots__ = ("better", "entry", "rank_high", "rank_low", "status", "worse")
 
     def __init__(self, rank: Mapping[str, Any], status: tuple[str, ...], entry: Entry) -> None:
         self.rank_low: int = rank["low"]

@@ -27,18 +27,6 @@ class Metric:
     columns must be within `range`. `column` is its title in tables, None where it is not shown.
     """
 
-    __slots__ = (
-        "column",
-        "columns",
-        "format",
-        "higher_is_better",
-        "name",
-        "of_run",
-        "range",
-        "title",
-        "trials",
-    )
-
     def __init__(
         self,
         name: str,

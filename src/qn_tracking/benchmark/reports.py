@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, fields, frozen
+from attrs import fields, frozen
 
 from qn_tracking.benchmark import files, places, signature, verifications
 from qn_tracking.benchmark.aggregate import rules_of
@@ -65,10 +65,6 @@ class Submitted:
     def warnings(self) -> list[Finding]:
         """The findings that do not keep it out."""
         return [finding for finding in self.findings if finding.level == "warning"]
-
-    def as_saved(self) -> Submitted:
-        """The same, once it has been saved."""
-        return evolve(self, saved=True)
 
     def plain(self) -> dict[str, Any]:
         """The result as JSON data, without the episodes and the text of the configuration."""

@@ -19,7 +19,8 @@ from qn_tracking.records.submission import Submission
 from qn_tracking.repository import GitError, Repository
 
 Git = Callable[..., str]
-"""Runs a git command and returns what it prints; raises `GitFailedError`."""
+"""Runs a git command and returns what it prints; raises what is in `FAILED`."""
+FAILED = (GitError, OSError)
 GIT_SECONDS = 120.0
 
 MAIN = tuple(
@@ -30,26 +31,14 @@ MOST_COMMITS = 1000
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-class GitFailedError(Exception):
-    """The message of git, in one line."""
-
-
 def git_around(folder: str) -> Git:
     """Git in the repository around a folder. Raises UnsupportedError where there is none."""
     try:
-        repository = Repository(folder, GIT_SECONDS)
+        return Repository(folder, GIT_SECONDS).git
     except FileNotFoundError:
         raise UnsupportedError("git is not installed, or no such folder", file=folder) from None
-    except (GitError, TimeoutError, OSError) as error:
+    except FAILED as error:
         raise UnsupportedError(f"no repository: {error}", file=folder) from None
-
-    def git(*arguments: str) -> str:
-        try:
-            return repository.git(*arguments)
-        except (GitError, OSError) as error:
-            raise GitFailedError(str(error)) from None
-
-    return git
 
 
 @frozen(kw_only=True)
@@ -128,10 +117,10 @@ def _main(git: Git, branch: str | None) -> tuple[str, str]:
         names = [f"refs/remotes/origin/{branch}", f"refs/heads/{branch}", f"refs/remotes/{branch}"]
     else:
         names = list(MAIN)
-        with suppress(GitFailedError):
+        with suppress(*FAILED):
             names.insert(0, git("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD").strip())
     for name in names:
-        with suppress(GitFailedError):
+        with suppress(*FAILED):
             tip = git("show-ref", "--verify", "--hash", "--", name).strip()
             if full_hash(tip):
                 return name.removeprefix("refs/heads/").removeprefix("refs/remotes/"), tip
@@ -145,7 +134,7 @@ def _is_ancestor(git: Git, commit: str, tip: str) -> bool:
         if git("cat-file", "-t", commit).strip() != "commit":
             return False
         git("merge-base", "--is-ancestor", "--end-of-options", commit, tip)
-    except GitFailedError:
+    except FAILED:
         return False
     return True
 
@@ -159,7 +148,7 @@ def _history(git: Git, tip: str, wanted: Mapping[str, str]) -> Iterator[str]:
         most = f"--max-count={MOST_COMMITS}"
         where = [f":(top,literal){place}" for place in places]
         listing = git("rev-list", most, "--full-history", "--end-of-options", tip, "--", *where)
-    except GitFailedError:
+    except FAILED:
         return
     yield from listing.split()
 
@@ -169,7 +158,7 @@ def contents(git: Git, commit: str, wanted: Mapping[str, str]) -> dict[str, str]
     found = {}
     for package, place in _places(git, commit, wanted).items():
         if place is not None:
-            with suppress(GitFailedError):
+            with suppress(*FAILED):
                 found[package] = _digest(git, commit, place)
     return found
 
@@ -187,7 +176,7 @@ def _places(git: Git, commit: str, wanted: Mapping[str, str]) -> dict[str, str |
     """The folder, or the one file, of each package in a commit; None where it is not there."""
     try:
         paths = _tree(git, commit)
-    except GitFailedError:
+    except FAILED:
         paths = {}
     out: dict[str, str | None] = {}
     for package in wanted:

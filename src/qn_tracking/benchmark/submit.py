@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
-from qn_tracking import config as configuration
-from qn_tracking.benchmark.assemble import FINISHED, assemble
+from attrs import fields
+
+from qn_tracking import config as configuration, ids as identity
+from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.benchmark.validation import MakeManager
-from qn_tracking.errors import StorageError, UsageError
-from qn_tracking.ids import check_id
+from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.records.model import Episode, Experiment
-from qn_tracking.records.submission import Contribution, Study, Submission
+from qn_tracking.records.provenance import provenance
+from qn_tracking.records.submission import (
+    Contribution,
+    Run,
+    Source,
+    Study,
+    StudyResult,
+    Submission,
+)
 from qn_tracking.store import paths, read, studies
+
+FINISHED = "completed"
 
 
 def assembled(
@@ -37,20 +49,37 @@ def assembled(
         states = studies.states(experiments, study)
         statuses = [state.status for state in states]
         names = [state.id for state in states if state.status == FINISHED]
-    runs = [_load(experiments, id) for id in names]
-    if not runs:
+    loaded = [_load(experiments, id) for id in names]
+    if not loaded:
         raise UsageError("no finished run to make a submission of")
-    first = runs[0][0]
+    first = loaded[0][0]
+    for experiment, episodes in loaded:
+        _check(experiment, episodes, first)
     text = _text(experiments, first)
     config = configuration.from_text(text, first.config.label, first.config.overrides)
-    return assemble(
-        runs,
-        text=text,
+    runs = tuple(_run(experiment, episodes) for experiment, episodes in loaded)
+    try:
+        aggregates = aggregate(runs, protocol)
+    except ValueError as error:  # numbers that are not finite, which no submission may hold
+        raise QnError(f"no submission can be made of these runs: {error}") from None
+    origin = provenance(first)
+    return Submission(
+        id=identity.new_id(),
+        protocol=protocol.version,
+        created=identity.utc(time.time()),
         category=categorize(config, protocol, make_manager(config)),
         contribution=by,
-        protocol=protocol,
-        study=study,
-        statuses=statuses,
+        subject=first.subject,
+        config=first.config,
+        text=text,
+        episodes=len(loaded[0][1]),
+        study=None if study is None else _study_result(study, statuses),
+        source=Source(**{a.name: getattr(origin.git, a.name) for a in fields(Source)}),
+        code=tuple(origin.facts.get("code") or ()),
+        packages=origin.packages.sha256,
+        system=origin.facts.get("system") or {},
+        aggregates=aggregates,
+        runs=runs,
     )
 
 
@@ -69,7 +98,7 @@ def _study(experiments: str, ids: str | Iterable[str] | Study) -> tuple[Study | 
 
 def _load(experiments: str, id: str) -> tuple[Experiment, list[Episode]]:
     try:
-        experiment = read.experiment(paths.record(experiments, check_id(id)))
+        experiment = read.experiment(paths.record(experiments, identity.check_id(id)))
     except FileNotFoundError:
         raise UsageError(f"no experiment {id}", hint=f"looked in {experiments}") from None
     journal = f"{paths.run_folder(experiments, id)}/episodes.jsonl"
@@ -89,3 +118,50 @@ def _text(experiments: str, experiment: Experiment) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise StorageError("is not UTF-8", file=name) from None
+
+
+def _check(experiment: Experiment, episodes: Sequence[Episode], first: Experiment) -> None:
+    """Raises UsageError for an experiment that does not belong to a submission with the first."""
+    if experiment.status != FINISHED:
+        raise UsageError(f"{experiment.id} is {experiment.status}, not {FINISHED}")
+    if experiment.config.digest != first.config.digest:
+        raise UsageError(f"{experiment.id} has another configuration than {first.id}")
+    if experiment.seed is None or experiment.digests is None:
+        raise UsageError(f"{experiment.id} has no seed and no digests")
+    if not episodes or experiment.wall_seconds is None:
+        raise UsageError(f"{experiment.id} has no episodes")
+
+
+def _run(experiment: Experiment, episodes: Sequence[Episode]) -> Run:
+    assert experiment.seed is not None
+    assert experiment.digests is not None
+    assert experiment.wall_seconds is not None
+    resources = provenance(experiment).resources
+    return Run(
+        id=experiment.id,
+        seed=experiment.seed,
+        started=experiment.started,
+        digests=experiment.digests,
+        wall_seconds=experiment.wall_seconds,
+        cpu_seconds=resources.cpu_seconds,
+        peak_memory_bytes=resources.peak_memory_bytes,
+        steps_per_second=experiment.steps_per_second,
+        jobs=resources.jobs,
+        episodes=columns(episodes),
+    )
+
+
+def _study_result(study: Study, statuses: Sequence[str]) -> StudyResult:
+    if study.seed is None:
+        hint = "declare one with --n-seeds"
+        raise UsageError(f"study {study.id}: its seeds were chosen, not derived", hint=hint)
+    finished = sum(status == FINISHED for status in statuses)
+    failed = sum(status in ("failed", "crashed") for status in statuses)
+    return StudyResult(
+        id=study.id,
+        runs=study.runs,
+        seed=study.seed,
+        finished=finished,
+        failed=failed,
+        aborted=len(statuses) - finished - failed,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve, fields
 
 from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import (
@@ -215,14 +215,5 @@ def replication(submission: Submission, done: Sequence[Checked], protocol: Proto
     ]
     result = replicate(submitted, fresh, rules=rules)
     power = replication_power(submitted, len(fresh), rules=rules)
-    return Replicated(
-        accepted=result.accepted,
-        mean=result.mean,
-        fresh_mean=result.fresh_mean,
-        bound=result.bound,
-        runs=result.runs,
-        fresh=result.fresh,
-        false_alarm=power.false_alarm,
-        best_of_2n=power.best_of_2n,
-        best_of_5n=power.best_of_5n,
-    )
+    figures = {**asdict(result), **asdict(power)}
+    return Replicated(**{one.name: figures[one.name] for one in fields(Replicated)})

@@ -27,7 +27,6 @@ def git_facts(
     config: str,
     own: str | None,
     warnings: list[str],
-    seconds: float = GIT_SECONDS,
     *,
     here: str | None = None,
 ) -> dict[str, Any] | None:
@@ -37,7 +36,7 @@ def git_facts(
     where there is no repository either.
     """
     try:
-        repository, outside = _repository(folder, here, seconds)
+        repository, outside = _repository(folder, here)
     except FileNotFoundError:
         warnings.append("git: the program is not installed; commit and changes are not recorded")
         return None
@@ -91,14 +90,14 @@ def git_facts(
     return facts
 
 
-def _repository(folder: str, here: str | None, seconds: float) -> tuple[Repository, bool]:
+def _repository(folder: str, here: str | None) -> tuple[Repository, bool]:
     """The repository, and whether it is the one around `here` instead of `folder`."""
     try:
-        return Repository(folder, seconds), False
+        return Repository(folder), False
     except GitError as error:
         if here is None or here == folder or "not a git repository" not in str(error):
             raise
-        return Repository(here, seconds), True
+        return Repository(here), True
 
 
 def _excluded(top: str, own: str | None) -> list[str]:

@@ -122,14 +122,15 @@ def compare(
     family: int = 1,
     seed: int = 0,
     rules: Rules = RULES,
+    tested: bool = True,
 ) -> Comparison:
-    """Two submissions by one value a run.
+    """Two samples, one value a run; without a test, which takes time, unless `tested`.
 
     `family` is the number of comparisons shown together: it sets only how many arrangements are
     drawn where not all can be looked at. Raises ValueError for no values, or not finite ones.
     """
     x, y = checked(x, "x"), checked(y, "y")
-    testable = min(len(x), len(y)) > 1
+    testable = tested and min(len(x), len(y)) > 1
     return Comparison(
         n=len(x),
         m=len(y),

@@ -8,7 +8,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from qn_tracking.inference.interval import newcombe, t_quantile
+from qn_tracking.inference.interval import t_quantile
+from qn_tracking.inference.proportion import newcombe
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked_flags, mean_sd
 
@@ -20,20 +21,16 @@ class Plateau:
     """The change of the success rate from the quarter before to the last one, over runs.
 
     `state` is trending if the interval from `low` to `high` excludes 0; else plateau if the one
-    from `inner_low` to `inner_high` is inside ±`margin`; else inconclusive. The method is "t", or
-    "pooled" where all runs changed by the same. Not assessed: no interval.
+    from `inner_low` to `inner_high` is inside the margin; else inconclusive. Not assessed: no
+    interval.
     """
 
     state: State
-    margin: float
-    runs: int
-    episodes: int
     change: float | None = None
     low: float | None = None
     high: float | None = None
     inner_low: float | None = None
     inner_high: float | None = None
-    method: str | None = None
 
 
 def plateau(runs: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plateau:
@@ -48,7 +45,7 @@ def plateau(runs: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plateau:
         raise ValueError("expected runs of one length")
     n, episodes = len(flags), len(flags[0])
     if n < 2 or episodes < rules.plateau_episodes:
-        return Plateau(state="not assessed", margin=rules.plateau_margin, runs=n, episodes=episodes)
+        return Plateau(state="not assessed")
     quarter = episodes // 4
     after = [sum(run[-quarter:]) for run in flags]
     before = [sum(run[-2 * quarter : -quarter]) for run in flags]
@@ -57,8 +54,7 @@ def plateau(runs: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plateau:
     def interval(confidence: float) -> tuple[float, float]:
         if sd == 0:
             trials = n * quarter
-            pooled = newcombe(sum(after), trials, sum(before), trials, confidence=confidence)
-            return pooled.low, pooled.high
+            return newcombe(sum(after), trials, sum(before), trials, confidence)
         half = t_quantile(confidence, n - 1) * sd / sqrt(n)
         return change - half, change + half
 
@@ -72,13 +68,9 @@ def plateau(runs: Sequence[Sequence[bool]], *, rules: Rules = RULES) -> Plateau:
         state = "plateau"
     return Plateau(
         state=state,
-        margin=margin,
-        runs=n,
-        episodes=episodes,
         change=change,
         low=low,
         high=high,
         inner_low=inner_low,
         inner_high=inner_high,
-        method="t" if sd else "pooled",
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Replication:
     """The mean of fresh runs against the bound that the submission sets.
 
-    `sd` is the one used; `floored` where chance alone makes a larger one than the runs had.
+    `sd` is that of the runs, or the one that chance alone makes where it is larger.
     """
 
     accepted: bool
@@ -29,7 +29,6 @@ class Replication:
     fresh_mean: float
     bound: float
     sd: float
-    floored: bool
     runs: int
     fresh: int
 
@@ -49,8 +48,7 @@ def replicate(
         raise ValueError("expected at least two submitted runs and a fresh one")
     mean, sd = mean_sd([r.value for r in submitted])
     fresh_mean, _ = mean_sd([r.value for r in fresh])
-    least = _least_sd(sum(r.successes for r in submitted), n, window)
-    used = max(sd, least)
+    used = max(sd, _least_sd(sum(r.successes for r in submitted), n, window))
     bound = mean - _reach(n, m, rules) * used
     return Replication(
         accepted=fresh_mean >= bound,
@@ -58,7 +56,6 @@ def replicate(
         fresh_mean=fresh_mean,
         bound=bound,
         sd=used,
-        floored=sd < least,
         runs=n,
         fresh=m,
     )
@@ -88,14 +85,10 @@ class ReplicationPower:
     false_alarm: float
     best_of_2n: float
     best_of_5n: float
-    rate: float
-    between_sd: float
-    simulations: int
-    seed: int
 
 
 def replication_power(
-    submitted: Sequence[Rate], fresh: int, *, seed: int = 0, rules: Rules = RULES
+    submitted: Sequence[Rate], fresh: int, *, rules: Rules = RULES
 ) -> ReplicationPower:
     """The false-alarm rate and the power of `replicate` with so many fresh runs.
 
@@ -109,7 +102,7 @@ def replication_power(
         raise ValueError("expected at least two submitted runs and a fresh one")
     centre = (sum(r.successes for r in submitted) + 1) / (n * window + 2)
     variance = min((net_sd(submitted) or 0.0) ** 2, 0.9 * centre * (1 - centre))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def draw(runs: int) -> NDArray[Any]:
         shape = (rules.simulations, runs)
@@ -133,8 +126,4 @@ def replication_power(
         false_alarm=rejected(n),
         best_of_2n=rejected(2 * n),
         best_of_5n=rejected(5 * n),
-        rate=centre,
-        between_sd=sqrt(variance),
-        simulations=rules.simulations,
-        seed=seed,
     )

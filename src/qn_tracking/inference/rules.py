@@ -13,7 +13,6 @@ from qn_tracking.inference.proportion import (
     FINAL_LEAST,
     FINAL_SHARE,
     MIN_RUNS,
-    final_window,
 )
 
 
@@ -68,10 +67,6 @@ class Rules:
     plateau_confidence: float = _number(0.9, 0.5, 1 - _TINY)
     replication_confidence: float = _number(0.95, 0.5, 1 - _TINY)
     simulations: int = _number(20_000, 100, 10**7)
-
-    def final_window(self, episodes: int) -> int:
-        """K: how many of the last episodes the final success rate is over."""
-        return final_window(episodes, self.final_least, self.final_share)
 
 
 def share_of(share: float, n: int) -> int:

@@ -115,8 +115,6 @@ class RestrictedMean:
 
     mean: float
     fraction: float
-    runs: int
-    horizon: int
 
 
 def restricted_mean(times: Sequence[TimeTo | None]) -> RestrictedMean | None:
@@ -133,8 +131,6 @@ def restricted_mean(times: Sequence[TimeTo | None]) -> RestrictedMean | None:
     return RestrictedMean(
         mean=sum(time.episodes for time in known) / len(known),
         fraction=sum(time.reached for time in known) / len(known),
-        runs=len(known),
-        horizon=known[0].horizon,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from os.path import basename, join
@@ -48,15 +47,12 @@ def supervise(
     command: Sequence[str],
     folder: str,
     env: Mapping[str, str],
-    *,
-    seconds: float | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[int, str]:
     """Runs a program in a folder; returns its exit code and the end of its standard error.
 
     The program and all that it has started are killed when the call ends, for whatever reason.
-    Raises UnsupportedError if it cannot be started, takes longer than `seconds`, or `cancelled`
-    returns True.
+    Raises UnsupportedError if it cannot be started, or `cancelled` returns True.
     """
     with open(join(folder, "stderr"), "x+b") as err:
         try:
@@ -74,7 +70,7 @@ def supervise(
                 f"cannot be started: {error.strerror}", file=command[0]
             ) from None
         try:
-            code = _wait(child, seconds, cancelled)
+            code = _wait(child, cancelled)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
@@ -83,14 +79,9 @@ def supervise(
         return code, err.read(1 << 16).decode("utf-8", "replace")
 
 
-def _wait(
-    child: subprocess.Popen[bytes], seconds: float | None, cancelled: Callable[[], bool]
-) -> int:
-    end = None if seconds is None else time.monotonic() + seconds
+def _wait(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> int:
     while True:
         with suppress(subprocess.TimeoutExpired):
             return child.wait(POLL_SECONDS)
         if cancelled():
             raise UnsupportedError("was cancelled")
-        if end is not None and time.monotonic() > end:
-            raise UnsupportedError(f"the run took longer than {seconds:g} s")

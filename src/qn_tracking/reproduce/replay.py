@@ -52,23 +52,20 @@ def replay_config(
     seed: int,
     episodes: int,
     place: str,
-    simulation: str | None = None,
     sandbox: bool = False,
-    seconds: float | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Replay:
     """Runs a configuration with the code of these folders, in a process of its own.
 
-    `simulation` replaces the setting of that name. With `sandbox` it runs in bubblewrap if that
-    works here. A run that fails has a record that says so. Raises UnsupportedError, with the last
-    line of its output, if it leaves no record, takes longer than `seconds`, or `cancelled` returns
-    True.
+    With `sandbox` it runs in bubblewrap if that works here. A run that fails has a record that says
+    so. Raises UnsupportedError, with the last line of its output, if it leaves no record, or
+    `cancelled` returns True.
     """
     folder = tempfile.mkdtemp(prefix="run-", dir=place)
     with open(join(folder, "pyproject.toml"), "xb") as out:
         out.write(_NO_PROJECT)
     with open(join(folder, "config.yml"), "xb") as out:
-        out.write(_resolved(config, simulation))
+        out.write(_resolved(config))
     command = [
         *(python, "-I", "-B", "-X", "utf8", "-c", _PROGRAM, orjson.dumps(list(roots)).decode()),
         # The program of an old commit knows --episodes by its former name only.
@@ -79,15 +76,13 @@ def replay_config(
     wrapper = sandboxed(folder, python, roots) if sandbox else []
     if wrapper:
         env = {**env, "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
-    code, output = supervise(
-        [*wrapper, *command], folder, env, seconds=seconds, cancelled=cancelled
-    )
+    code, output = supervise([*wrapper, *command], folder, env, cancelled)
     return _load(join(folder, "experiments"), code, output, bool(wrapper))
 
 
-def _resolved(config: Config, simulation: str | None) -> bytes:
+def _resolved(config: Config) -> bytes:
     """The configuration as JSON, which is YAML: overrides are applied, and no plugin is named."""
-    named = simulation or config.settings.get("simulation")
+    named = config.settings.get("simulation")
     data = {**config.data, **({"simulation": named} if named else {})}
     text = orjson.dumps(codec.plain(data)).decode()
     # YAML allows no control characters.

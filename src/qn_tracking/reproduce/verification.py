@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from qn_tracking import ids
 from qn_tracking.benchmark import checkpoint, files, signature, validation, verifications, verify
@@ -156,9 +156,9 @@ def verify_submission(
     options.check()
     stored = files.find(benchmarks, target)
     verifier = _Verifier(
-        benchmarks,
-        options,
-        VerificationReport(
+        benchmarks=benchmarks,
+        options=options,
+        report=VerificationReport(
             path=stored.path,
             sha256=stored.sha256,
             submission=stored.submission,
@@ -181,26 +181,22 @@ def verify_submission(
     return verifier.report
 
 
+@define(kw_only=True)
 class _Verifier:
     """One verification: the report so far, and the steps that complete it."""
 
-    def __init__(
-        self,
-        benchmarks: str,
-        options: Options,
-        report: VerificationReport,
-        *,
-        make_manager: Callable[[Config], PluginManager],
-        warn: Callable[[str], None],
-        inform: Callable[[str], None],
-        progress: Callable[[int, int], None],
-        stop: Callable[[], bool],
-    ) -> None:
-        self.report = report
-        self._benchmarks, self._options = benchmarks, options
-        self._submission = report.submission
-        self._make_manager, self._warn = make_manager, warn
-        self._inform, self._progress, self._stop = inform, progress, stop
+    report: VerificationReport
+    _benchmarks: str
+    _options: Options
+    _make_manager: Callable[[Config], PluginManager]
+    _warn: Callable[[str], None]
+    _inform: Callable[[str], None]
+    _progress: Callable[[int, int], None]
+    _stop: Callable[[], bool]
+
+    @property
+    def _submission(self) -> Submission:
+        return self.report.submission
 
     def _add(self, **fields: Any) -> None:
         self.report = evolve(self.report, **fields)

@@ -245,7 +245,7 @@ def _run(
     runner.warm_up()
     here = _snapshot(study, plan)
     return runner.run_tasks(
-        [runner.with_snapshot(task, here, jobs) for task in tasks],
+        [evolve(task, snapshot=here, jobs=jobs) for task in tasks],
         jobs,
         runs=study.runs,
         tick=tick,

@@ -17,11 +17,8 @@ from qn_tracking.inference.pair import (
     Comparison,
     Verdict,
     compare,
-    hedges_g,
     holm,
-    probability_of_improvement,
     verdict,
-    welch,
 )
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import mean_sd
@@ -83,9 +80,7 @@ class Summary:
     pairs: tuple[Pair, ...]
 
 
-def summarise(
-    groups: Sequence[Sequence[Doc]], rules: Rules = RULES, higher: frozenset[str] = HIGHER
-) -> Summary:
+def summarise(groups: Sequence[Sequence[Doc]], higher: frozenset[str] = HIGHER) -> Summary:
     """Means, intervals, and every pair of groups.
 
     The primary metric was fixed in advance: its family are the pairs of groups. Every other metric
@@ -102,25 +97,25 @@ def summarise(
     others = [name for name in names if name in higher and name != PRIMARY]
     for name, sides in samples.items():
         family = len(places) * (1 if name == PRIMARY else max(len(others), 1))
-        # The margin is one of rates.
-        own = rules if name in RATES else evolve(rules, margin=0.0)
         if len(places) > MOST_PAIRS and name != PRIMARY:
             continue
         for i, j in places:
             one, other = sides[i], sides[j]
             if one is None or other is None:
                 continue
-            if name in higher:
-                result = compare(other.values, one.values, family=family, rules=own)
-            else:
-                result = _untested(other.values, one.values, own)
+            tested = name in higher
+            result = compare(
+                other.values, one.values, family=family, rules=_rules(name), tested=tested
+            )
             pairs.append(Pair(metric=name, first=i, second=j, comparison=result, family=family))
-    tested = _tested([p for p in pairs if p.metric == PRIMARY], rules)
-    tested += _tested([p for p in pairs if p.metric in higher and p.metric != PRIMARY], rules)
-    by_place = {(p.metric, p.first, p.second): p for p in tested}
+    primary = [pair for pair in pairs if pair.metric == PRIMARY]
+    adjusted = _adjusted(primary) | _adjusted([pair for pair in pairs if pair.metric != PRIMARY])
     return Summary(
         samples=samples,
-        pairs=tuple(by_place.get((p.metric, p.first, p.second), p) for p in pairs),
+        pairs=tuple(
+            _judged(pair, adjusted.get(id(pair))) if pair.metric in higher else pair
+            for pair in pairs
+        ),
     )
 
 
@@ -129,43 +124,32 @@ def _sample(name: str, docs: Sequence[Doc], found: Sequence[Mapping[str, float]]
     if not all(name in one and isfinite(one[name]) and abs(one[name]) < 1e300 for one in found):
         return None
     values = tuple(one[name] for one in found)
-    mean, sd = mean_sd(values)
-    bounds = interval.t_interval(values)
-    if bounds is not None:
-        return Sample(values=values, mean=mean, low=bounds.low, high=bounds.high)
     rates = [value_of(doc, name, value) for doc, value in zip(docs, values, strict=True)]
-    if sd == 0 and name in RATES and all(rate.episodes for rate in rates):
-        bounds = interval.wilson(
-            sum(rate.successes or 0 for rate in rates), sum(rate.episodes or 0 for rate in rates)
-        )
-        return Sample(values=values, mean=mean, low=bounds.low, high=bounds.high, pooled=True)
-    return Sample(values=values, mean=mean)
-
-
-def _untested(x: Sequence[float], y: Sequence[float], rules: Rules) -> Comparison:
-    """A pair without a test, which takes time, and of which nothing is concluded."""
-    return Comparison(
-        n=len(x),
-        m=len(y),
-        delta=mean_sd(x)[0] - mean_sd(y)[0],
-        welch=welch(x, y, rules=rules),
-        permutation=None,
-        hedges_g=hedges_g(x, y),
-        improvement=probability_of_improvement(x, y),
+    trials = [rate.episodes for rate in rates if rate.episodes]
+    bounds = interval.mean_interval(values, trials if len(trials) == len(rates) else ())
+    return Sample(
+        values=values,
+        mean=mean_sd(values)[0],
+        low=bounds.low if bounds else None,
+        high=bounds.high if bounds else None,
+        pooled=bounds is not None and bounds.method == "wilson",
     )
 
 
-def _tested(pairs: Sequence[Pair], rules: Rules) -> list[Pair]:
-    known = [p for p in pairs if p.comparison.permutation is not None]
-    adjusted = holm([p.comparison.permutation.p for p in known if p.comparison.permutation])
-    ps = {id(p): value for p, value in zip(known, adjusted, strict=True)}
-    out = []
-    for pair in pairs:
-        own = rules if pair.metric in RATES else evolve(rules, margin=0.0)
-        p = ps.get(id(pair))
-        said = verdict(pair.comparison, adjusted_p=p, rules=own)
-        out.append(evolve(pair, adjusted_p=p, verdict=said))
-    return out
+def _rules(metric: str) -> Rules:
+    """The margin is one of rates."""
+    return RULES if metric in RATES else evolve(RULES, margin=0.0)
+
+
+def _adjusted(family: Sequence[Pair]) -> dict[int, float]:
+    """The p values of those that were tested, by the `id` of the pair, after Holm."""
+    tested = {id(p): p.comparison.permutation.p for p in family if p.comparison.permutation}
+    return dict(zip(tested, holm(list(tested.values())), strict=True))
+
+
+def _judged(pair: Pair, p: float | None) -> Pair:
+    said = verdict(pair.comparison, adjusted_p=p, rules=_rules(pair.metric))
+    return evolve(pair, adjusted_p=p, verdict=said)
 
 
 def winner(pair: Pair) -> int | None:

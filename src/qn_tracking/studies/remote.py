@@ -39,6 +39,8 @@ from qn_tracking.tracking.runner import (
 )
 
 METADATA = "metadata"
+EPISODE = ("success", "termination", "steps", "reward", "seed", "counts", "metrics", "timing")
+"""The keyword arguments that make an episode."""
 
 
 @frozen(kw_only=True)
@@ -69,21 +71,7 @@ class _Collector:
 
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
-        self.episodes.append(
-            {
-                name: getattr(episode, name)
-                for name in (
-                    "success",
-                    "termination",
-                    "steps",
-                    "reward",
-                    "seed",
-                    "counts",
-                    "metrics",
-                    "timing",
-                )
-            }
-        )
+        self.episodes.append({name: getattr(episode, name) for name in EPISODE})
 
 
 class _MeasuredClock:

@@ -90,9 +90,7 @@ class Emitter:
                 started.add(plugin.name)
                 if facts_of is not None:
                     facts[plugin.name] = _mapping(facts_of, plugin.name, "run_start")
-        except QnError:
-            raise
-        except KeyboardInterrupt:
+        except (QnError, KeyboardInterrupt):
             raise
         except BaseException as error:
             if _from_a_handler(error):

@@ -237,17 +237,13 @@ def _found(name: str) -> Any:
     """The class, module or object that a name stands for."""
     if ":" in name:
         return _in_project(name)
-    entry = _builtin(name) or entry_points().get(name)
+    # For a built-in one the installed ones need not be looked at.
+    entry = EntryPoint(name, BUILTIN[name]) if name in BUILTIN else entry_points().get(name)
     if entry is None:
         sinks = [known for known in entry_points() if "." not in known and known != SIMULATION]
         hint = did_you_mean(name, sinks) or f"known: {', '.join(sinks)}; or MODULE:ATTRIBUTE here"
         raise PluginSetupError("unknown plugin", file=f"plugin {name}", hint=hint)
     return _loaded(entry)
-
-
-def _builtin(name: str) -> EntryPoint | None:
-    """The entry point of a built-in plugin; the installed ones need not be looked at for it."""
-    return EntryPoint(name, BUILTIN[name]) if name in BUILTIN else None
 
 
 def _loaded(entry: EntryPoint) -> Any:

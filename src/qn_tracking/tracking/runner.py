@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from qn_tracking.errors import QnError
 from qn_tracking.records.model import Config, Episode, Experiment, Membership, Simulation, Subject
@@ -387,11 +387,6 @@ def _kill(others: set[BaseProcess]) -> None:
 
     for child in set(active_children()) - others:
         child.kill()
-
-
-def with_snapshot(task: Task, snapshot: Mapping[str, Any], jobs: int) -> Task:
-    """The task with what was read of git and machine once for the whole study."""
-    return evolve(task, snapshot=snapshot, jobs=jobs)
 
 
 def preset_metadata(
