@@ -44,7 +44,7 @@ LAYERS = (
         "redact",
         "render",
     ),
-    ("config", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),
+    ("config", "records.divergence", "tracking.hookspecs", "tracking.outbox", "studies.comparison"),
     ("tracking.emit", "studies.groups"),
     ("tracking.recorder", "store"),
     ("tracking.callback", "benchmark"),

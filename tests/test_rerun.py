@@ -22,9 +22,9 @@ import qn_tracking
 from conftest import BIN, Program, command
 from qn_tracking import Experiments, track
 from qn_tracking.errors import UnsupportedError, UsageError
+from qn_tracking.records.divergence import first_difference
 from qn_tracking.records.model import Episode, FrozenDict
 from qn_tracking.reproduce import sandbox
-from qn_tracking.reproduce.divergence import first_difference
 from qn_tracking.reproduce.environment import environment
 from qn_tracking.reproduce.worktree import check_commit, worktree
 

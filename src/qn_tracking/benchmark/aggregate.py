@@ -13,10 +13,15 @@ from qn_tracking.inference.rules import Rules
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Digests, Episode
+from qn_tracking.records.stats import outcome_of
 from qn_tracking.records.submission import Columns, Estimate, Run
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.protocol import Protocol
+
+
+_EXACT = ("counts", "index", "metrics", "reward", "seed", "steps", "success", "termination")
+"""What the exact digest is of."""
 
 
 def rules_of(protocol: Protocol) -> Rules:
@@ -55,27 +60,33 @@ def lengths(of: Columns) -> set[int]:
     return {len(c) for c in (*plain, *of.counts.values(), *of.metrics.values())}
 
 
+def episodes(of: Columns) -> list[Episode]:
+    """Columns of one length as episodes."""
+    plain = zip(of.seed, of.success, of.termination, of.steps, of.reward, strict=True)
+    return [
+        Episode(
+            index=i,
+            seed=seed,
+            success=success,
+            termination=termination,
+            steps=steps,
+            reward=reward,
+            counts={key: n for key, c in of.counts.items() if (n := c[i]) is not None},
+            metrics={key: m for key, c in of.metrics.items() if (m := c[i]) is not None},
+        )
+        for i, (seed, success, termination, steps, reward) in enumerate(plain)
+    ]
+
+
 def digests(of: Columns) -> Digests:
     """The digests of a run, recomputed from its columns of finite numbers."""
     from hashlib import sha256
 
     exact, outcome = sha256(), sha256()
-    for i, success in enumerate(of.success):
-        counts = {k: c[i] for k, c in of.counts.items() if c[i] is not None}
-        metrics = {k: c[i] for k, c in of.metrics.items() if c[i] is not None}
-        fields = {
-            "counts": counts,
-            "index": i,
-            "metrics": metrics,
-            "reward": of.reward[i],
-            "seed": of.seed[i],
-            "steps": of.steps[i],
-            "success": success,
-            "termination": of.termination[i],
-        }
+    for episode in episodes(of):
+        fields = {name: getattr(episode, name) for name in _EXACT}
         exact.update(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) + b"\n")
-        parts = [i, success, of.termination[i], of.steps[i], counts]
-        outcome.update(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS) + b"\n")
+        outcome.update(outcome_of(episode) + b"\n")
     return Digests(exact=exact.hexdigest(), outcome=outcome.hexdigest())
 
 

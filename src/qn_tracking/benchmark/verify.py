@@ -16,6 +16,7 @@ from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import (
     columns,
     digests,
+    episodes,
     final_rates,
     lengths,
     rules_of,
@@ -26,7 +27,7 @@ from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import UsageError
 from qn_tracking.inference.replication import replicate, replication_power
 from qn_tracking.inference.run import Rate, final_success, rate
-from qn_tracking.records.codec import canonical
+from qn_tracking.records import divergence
 from qn_tracking.records.model import Digests, Episode
 from qn_tracking.records.rounding import close
 from qn_tracking.records.submission import Checked, Columns, Replicated, Run, Submission
@@ -168,26 +169,13 @@ def _close(submitted: Columns, rerun: Columns, name: str) -> bool:
 
 def first_difference(submitted: Columns, rerun: Columns) -> str | None:
     """`episode 7: success: submitted True, now False`; None if all is equal."""
-    sides = (submitted, rerun)
-    fields = ["seed", "success", "termination", "steps", "reward"]
-    fields += [f"counts.{name}" for name in dict.fromkeys(n for c in sides for n in c.counts)]
-    fields += [f"metrics.{name}" for name in dict.fromkeys(n for c in sides for n in c.metrics)]
-    n, m = len(submitted.success), len(rerun.success)
-    for i in range(min(n, m)):
-        for name in fields:
-            a, b = (_value(side, name, i) for side in sides)
-            # As they are written: 0.0 is not -0.0, 1 is not true.
-            if canonical(a) != canonical(b):
-                return f"episode {i}: {name}: submitted {_shown(a)}, now {_shown(b)}"
-    return None if n == m else f"{n} episodes were submitted, {m} came out"
-
-
-def _value(of: Columns, name: str, i: int) -> Any:
-    group, _, key = name.partition(".")
-    column = getattr(of, group)
-    if key:
-        column = column.get(key, ())
-    return column[i] if i < len(column) else None
+    found = divergence.first_difference(episodes(submitted), episodes(rerun))
+    if found is None:
+        return None
+    if found.field == "episode":
+        return f"{len(submitted.seed)} episodes were submitted, {len(rerun.seed)} came out"
+    values = f"submitted {_shown(found.first)}, now {_shown(found.second)}"
+    return f"episode {found.episode}: {found.field}: {values}"
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from qn_tracking.cli.command import Parser
-    from qn_tracking.reproduce.divergence import Divergence
+    from qn_tracking.records.divergence import Divergence
     from qn_tracking.reproduce.rerun import Plan, Rerun
 
 EPILOG = """By default the installed code runs the recorded configuration. --at-commit runs the code

@@ -49,7 +49,7 @@ class Tally:
         chunk, self._chunk = self._chunk, []
         self._episodes += len(chunk)
         self._exact.update(b"".join([episode.exact + b"\n" for episode in chunk]))
-        self._outcome.update(b"".join([_outcome(episode) + b"\n" for episode in chunk]))
+        self._outcome.update(b"".join([outcome_of(episode) + b"\n" for episode in chunk]))
         self._outcomes.extend([2 if e.success is None else e.success for e in chunk])
         for end in [e.termination for e in chunk if e.termination is not None]:
             self._terminations[end] = self._terminations.get(end, 0) + 1
@@ -102,7 +102,8 @@ class Tally:
         )
 
 
-def _outcome(episode: Episode) -> bytes:
+def outcome_of(episode: Episode) -> bytes:
+    """What the outcome digest is of, as JSON."""
     return orjson.dumps(
         [episode.index, episode.success, episode.termination, episode.steps, episode.counts],
         option=orjson.OPT_SORT_KEYS,

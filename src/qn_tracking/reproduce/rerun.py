@@ -20,9 +20,9 @@ from qn_tracking.errors import (
     describe,
 )
 from qn_tracking.records import codec
+from qn_tracking.records.divergence import Divergence, first_difference
 from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
 from qn_tracking.records.rounding import close
-from qn_tracking.reproduce.divergence import Divergence, first_difference
 from qn_tracking.reproduce.environment import environment
 from qn_tracking.reproduce.original import Original, Warn, load_original
 from qn_tracking.reproduce.recorded import (
