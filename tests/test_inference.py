@@ -659,14 +659,14 @@ def test_runs_needed(effect: float) -> None:
     assert found == runs_needed(-effect)
     assert power(effect, found) >= 0.8
     assert found == 5 or power(effect, found - 1) < 0.8
-    in_a_family = runs_needed(effect, alpha=0.05 / 20)
+    in_a_family = runs_needed(effect, rules=Rules(alpha=0.05 / 20))
     assert in_a_family is not None
     assert in_a_family > found
     assert smallest_p(in_a_family, in_a_family) < 0.05 / 20
 
 
 def test_runs_that_could_conclude_at_all() -> None:
-    assert runs_needed(20, alpha=0.05 / 20) == 6  # 5 against 5 cannot go below 2/252
+    assert runs_needed(20, rules=Rules(alpha=0.05 / 20)) == 6  # 5 against 5 cannot go below 2/252
 
 
 def test_runs_needed_where_no_number_is_known() -> None:

@@ -466,13 +466,8 @@ def _chosen(
 
 
 def _pick(entries: Sequence[Entry], id: str) -> Entry:
-    found = [entry for entry in entries if entry.id == id]
-    found = found or [entry for entry in entries if entry.id.startswith(id)]
-    if len(found) != 1:
-        names = ", ".join(entry.id for entry in (found or entries)[:5]) or "there are none"
-        cause = "is ambiguous" if found else "no such submission"
-        raise UsageError(f"{id}: {cause}", hint=names)
-    return found[0]
+    known = {entry.id: entry for entry in entries}
+    return known[places.pick(known, id, "there are none")]
 
 
 def _check_metric(name: str) -> None:

@@ -144,15 +144,11 @@ def find(benchmarks: str, target: str) -> Stored:
             raise UsageError("no such file", file=target) from None
     check_id(target)
     known = {basename(name).removesuffix(".json"): name for name in names(benchmarks)}
-    found = [id for id in known if id == target] or [id for id in known if id.startswith(target)]
-    if len(found) != 1:
-        cause = "is ambiguous" if found else "no such submission"
-        hint = ", ".join((found or sorted(known, reverse=True))[:5])
-        raise UsageError(f"{target}: {cause}", hint=hint or f"none in {benchmarks}")
+    name = known[places.pick(known, target, f"none in {benchmarks}")]
     try:
-        return load(known[found[0]])
+        return load(name)
     except FileNotFoundError:
-        raise StorageError("does not exist any more", file=known[found[0]]) from None
+        raise StorageError("does not exist any more", file=name) from None
 
 
 def same_file(one: str, other: str) -> bool:

@@ -5,15 +5,29 @@ from __future__ import annotations
 import os
 from os.path import dirname, exists, isdir, join
 
+from qn_tracking.errors import UsageError
 from qn_tracking.ids import check_id, is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 PROTOCOL = "protocol.yml"
 FOLDER = "verifications"
 SIGNATURES = "signatures"
+
+
+def pick(ids: Collection[str], text: str, empty: str) -> str:
+    """The id that is meant, or the only one that begins so; the hint is `empty` without any.
+
+    Raises UsageError.
+    """
+    found = [id for id in ids if id == text] or [id for id in ids if id.startswith(text)]
+    if len(found) != 1:
+        cause = "is ambiguous" if found else "no such submission"
+        some = found or sorted(ids, reverse=True)
+        raise UsageError(f"{text}: {cause}", hint=", ".join(some[:5]) or empty)
+    return found[0]
 
 
 def submission(benchmarks: str, environment: str, family: str, id: str) -> str:

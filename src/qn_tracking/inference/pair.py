@@ -120,7 +120,6 @@ def compare(
     y: Sequence[float],
     *,
     family: int = 1,
-    seed: int = 0,
     rules: Rules = RULES,
     tested: bool = True,
 ) -> Comparison:
@@ -136,9 +135,7 @@ def compare(
         m=len(y),
         delta=mean_sd(x)[0] - mean_sd(y)[0],
         welch=welch(x, y, rules=rules),
-        permutation=permutation_test(x, y, family=family, seed=seed, rules=rules)
-        if testable
-        else None,
+        permutation=permutation_test(x, y, family=family, rules=rules) if testable else None,
         hedges_g=hedges_g(x, y),
         improvement=probability_of_improvement(x, y),
     )
@@ -181,7 +178,7 @@ def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules =
     return Verdict(better=not reasons, winner=winner, p=p, reasons=tuple(reasons))
 
 
-def power(effect: float, runs: int, *, alpha: float | None = None, rules: Rules = RULES) -> float:
+def power(effect: float, runs: int, *, rules: Rules = RULES) -> float:
     """How likely so many runs a side show an effect of that many standard deviations.
 
     Of the two-sided t-test (noncentral t, df 2n − 2). Raises ValueError for fewer than two
@@ -191,43 +188,40 @@ def power(effect: float, runs: int, *, alpha: float | None = None, rules: Rules 
         raise ValueError("expected at least two runs")
     checked([effect], "effect")
     special, df = _special(), 2 * runs - 2
-    limit = special.stdtrit(df, 1 - (rules.alpha if alpha is None else alpha) / 2)
+    limit = special.stdtrit(df, 1 - rules.alpha / 2)
     shift = min(abs(effect), 1e3) * sqrt(runs / 2)
     return float(1 - special.nctdtr(df, shift, limit) + special.nctdtr(df, shift, -limit))
 
 
-def detectable_effect(runs: int, *, alpha: float | None = None, rules: Rules = RULES) -> float:
+def detectable_effect(runs: int, *, rules: Rules = RULES) -> float:
     """The smallest effect, in standard deviations, that so many runs a side show with .8."""
     low, high = 0.0, 1e3
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        if power(middle, runs, alpha=alpha, rules=rules) < rules.power:
+        if power(middle, runs, rules=rules) < rules.power:
             low = middle
         else:
             high = middle
     return high
 
 
-def runs_needed(
-    effect: float | None, *, alpha: float | None = None, rules: Rules = RULES
-) -> int | None:
+def runs_needed(effect: float | None, *, rules: Rules = RULES) -> int | None:
     """Runs a side for a conclusion, if the effect (Hedges' g) is what it looks like.
 
-    The fewest that have a power of .8 and can be called better at all; for a family give alpha/m.
-    None where no effect is known, for none, and beyond 10,000.
+    The fewest that have a power of .8 and can be called better at all. None where no effect is
+    known, for none, and beyond 10,000.
     """
     if effect is None or effect == 0:
         return None
-    level = rules.alpha if alpha is None else alpha
     low = rules.min_runs
-    while smallest_p(low, low) >= level:
+    while smallest_p(low, low) >= rules.alpha:
         low += 1
     high = MOST_RUNS
-    if power(effect, high, alpha=level, rules=rules) < rules.power:
+    if power(effect, high, rules=rules) < rules.power:
         return None
     while low < high:
         middle = (low + high) // 2
-        if power(effect, middle, alpha=level, rules=rules) < rules.power:
+        if power(effect, middle, rules=rules) < rules.power:
             low = middle + 1
         else:
             high = middle

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+HEIGHT = 6
 
 
 def chart(
@@ -19,7 +20,6 @@ def chart(
     high: float | None = None,
     *,
     columns: int = 60,
-    height: int = 6,
     unicode: bool = True,
 ) -> list[str]:
     """Lines of a bar chart with its scale at the left; values that are not finite are empty."""
@@ -39,11 +39,11 @@ def chart(
     bars = []
     for value in points:
         place = (value - least) / (most - least) if isfinite(value) else 0.0
-        eighths = round(min(1.0, max(0.0, place)) * height * levels)
+        eighths = round(min(1.0, max(0.0, place)) * HEIGHT * levels)
         bars.append(max(eighths, 1) if isfinite(value) else 0)
     lines = []
-    for row in range(height - 1, -1, -1):
-        label = labels[0] if row == height - 1 else labels[1] if row == 0 else ""
+    for row in range(HEIGHT - 1, -1, -1):
+        label = labels[0] if row == HEIGHT - 1 else labels[1] if row == 0 else ""
         cells = []
         for bar in bars:
             filled = min(levels, max(0, bar - row * levels))
