@@ -103,9 +103,9 @@ def redact_value(value: Any, key: str = "") -> Any:
         return {k: redact_value(item, k) for k, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact_value(item, key) for item in value]
-    if isinstance(value, str):
-        return MARK if value and is_secret(key) else redact_text(value)
-    return MARK if _is_secret_value(value, key) else value
+    if _is_secret_value(value, key):
+        return MARK
+    return redact_text(value) if isinstance(value, str) else value
 
 
 def _is_secret_value(value: Any, key: str) -> bool:

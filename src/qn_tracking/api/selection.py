@@ -173,14 +173,11 @@ class Selection:
         return out
 
     def _with(self, columns: Sequence[str]) -> Selection:
-        return Selection(
-            self._store,
-            self._filters,
-            ids=self._named,
-            sort=self._sort,
-            limit=self._limit,
-            columns=columns,
-        )
+        from copy import copy
+
+        other = copy(self)
+        other._columns, other._found = list(columns), None
+        return other
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """A DataFrame with a row for each experiment; see `rows`. Raises UnsupportedError without

@@ -21,7 +21,7 @@ COMMANDS = {
     "show": ("bench_show", "show everything about one submission"),
     "compare": ("bench_compare", "compare two submissions, or quantum with classical"),
     "submit": ("bench_submit", "make a submission of a study or of experiments"),
-    "validate": ("bench_validate", "check submissions by the rules"),
+    "validate": ("bench_submit", "check submissions by the rules"),
     "verify": ("bench_verify", "check a submission by running it again, or with new seeds"),
     "outdated": ("bench_upkeep", "list verifications of code or rules that have changed since"),
     "sign": ("bench_upkeep", "sign a submission or a verification with an SSH key"),

@@ -8,7 +8,7 @@ from qn_tracking.cli.output import print_json, print_table, warn
 from qn_tracking.errors import printable
 from qn_tracking.render.board import estimate, ranks
 from qn_tracking.render.table import Column, columns_of, table
-from qn_tracking.render.text import duration, rows as text_rows, sparkline
+from qn_tracking.render.text import counted, duration, rows as text_rows, sparkline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ def _contributor(args: Namespace, leaderboard: Leaderboard) -> int:
     if args.json:
         print_json(found.plain())
         return 0
-    n = len(found.entries)
-    print(f"{printable(found.name)}: {n} submission{'s' * (n > 1)}")
+    print(f"{printable(found.name)}: {counted(len(found.entries), 'submission')}")
     _print_entries(found.entries)
     print("\nbest, and the trend over time")
     for board, entry in found.best.items():

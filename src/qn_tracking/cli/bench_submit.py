@@ -1,4 +1,4 @@
-"""`qn-bench submit`: a submission of tracked experiments or of a study."""
+"""`qn-bench submit` and `validate`: making submissions, and checking them by the rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from functools import partial
 
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.cli.options import experiments
-from qn_tracking.cli.output import confirm_submission, print_submitted, warn
+from qn_tracking.cli.output import (
+    confirm_submission,
+    print_findings,
+    print_json,
+    print_submitted,
+    warn,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of `submit`."""
+    """The options of both."""
+    if command == "validate":
+        parser.add_argument(
+            "paths", nargs="*", metavar="PATH", help="files or folders (default: all benchmarks)"
+        )
+        return
     parser.add_argument(
         "ids", nargs="+", metavar="ID", help="a study, or experiments of one configuration"
     )
@@ -32,6 +43,11 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
+    """Runs the command."""
+    return _validate(args) if args.command == "validate" else _submit(args)
+
+
+def _submit(args: Namespace) -> int:
     """Makes, checks and saves a submission; 1 if it is not valid, and nothing is written."""
     from qn_tracking.records.submission import Contribution
 
@@ -42,3 +58,24 @@ def run(args: Namespace) -> int:
         confirm=partial(confirm_submission, ask=not args.yes, silent=args.json),
     )
     return print_submitted(made, as_json=args.json)
+
+
+def _validate(args: Namespace) -> int:
+    """Checks each against all others; 1 if one has an error or cannot be read, 4 if all that is
+    wrong is that one needs what is not installed here.
+    """
+    reports = Leaderboard(args.benchmarks_dir, warn=warn).validate(args.paths or None)
+    strange = sum(not report.checkable for report in reports)
+    bad = sum(not report.valid for report in reports) - strange
+    if args.json:
+        print_json(
+            [{"path": r.path, "valid": r.valid, "findings": list(r.findings)} for r in reports]
+        )
+    else:
+        for report in reports:
+            print_findings(report.path, report.findings)
+        warned = sum(bool(report.findings) for report in reports) - bad - strange
+        good = len(reports) - bad - strange
+        more = f"; {strange} cannot be checked here" if strange else ""
+        print(f"{len(reports)} submissions: {good} valid, {bad} not; {warned} with warnings{more}")
+    return 1 if bad else 4 if strange else 0

@@ -18,7 +18,7 @@ COMMANDS = {
     "best": ("exp_best", "find the best run of each group, by a metric"),
     "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),
     "import": ("exp_transfer", "read bundles and records of other machines and programs"),
-    "stats": ("exp_stats", "count experiments and show how much disk space they use"),
+    "stats": ("exp_care", "count experiments and show how much disk space they use"),
     "tail": ("exp_tail", "print the episodes of a run as they end"),
     "tag": ("exp_care", "add tags to an experiment"),
     "note": ("exp_care", "add a note to an experiment"),

@@ -1,9 +1,9 @@
-"""`qn-exp tag`, `note`, `rm`, `restore`, `recover` and `fsck`: looking after experiments."""
+"""`qn-exp tag`, `note`, `rm`, `restore`, `recover`, `fsck`, `stats`: looking after experiments."""
 
 from __future__ import annotations
 
 from qn_tracking.cli.options import do_all, experiments, one_id, tags
-from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.cli.output import print_plain, print_section, warn
 from qn_tracking.errors import UsageError, printable
 
 TYPE_CHECKING = False
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from qn_tracking.cli.command import Parser
+
+SHOWN = 12
+"""Of a field of `stats`, so many values are named."""
 
 
 def arguments(parser: Parser, command: str) -> None:
@@ -51,7 +54,7 @@ def arguments(parser: Parser, command: str) -> None:
             action="store_true",
             help="also a run of another host, if you know that it is dead",
         )
-    else:
+    elif command == "fsck":
         parser.add_argument("id", nargs="*", metavar="ID", help="check these (default: all)")
 
 
@@ -64,6 +67,7 @@ def run(args: Namespace) -> int:
         "restore": _restore,
         "recover": _recover,
         "fsck": _check,
+        "stats": _stats,
     }
     return commands[args.command](args)
 
@@ -167,3 +171,42 @@ def _check(args: Namespace) -> int:
         f" {counted(report.episodes, 'episode')}"
     )
     return 1 if faults else 0
+
+
+def _stats(args: Namespace) -> int:
+    """Prints the counts."""
+    from qn_tracking.render.text import duration
+
+    found = experiments(args).stats()
+    if args.json:
+        print_plain(found)
+        return 0
+    sizes = found["bytes"]
+    lines: list[tuple[str, object]] = [
+        ("experiments", f"{found['experiments']:,}"),
+        ("unreadable", found["unreadable"] or None),
+        ("episodes", f"{found['episodes']:,}"),
+        ("steps", f"{found['steps']:,}"),
+        ("time", duration(found["seconds"])),
+        ("first", found["first"]),
+        ("last", found["last"]),
+    ]
+    for key in ("status", "family", "environment", "brain", "config"):
+        counts = [(name, count) for name, count in found[key].items() if name]
+        some = ", ".join(f"{name} {count:,}" for name, count in counts[:SHOWN])
+        more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+        lines.append((key, some + more or None))
+    lines += [
+        (f"{key} on disk", _bytes(sizes[key])) for key in ("records", "runs", "index", "trash")
+    ]
+    lines.append(("free", None if sizes["free"] is None else _bytes(sizes["free"])))
+    print_section(found["experiments_dir"], lines)
+    return 0
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -146,7 +146,9 @@ def _plain(found: Rerun) -> dict[str, Any]:
 
 def print_outcome(found: Rerun) -> None:
     """Prints the outcome, the first difference, and what may explain it."""
-    count = f"{found.plan.episodes} episode" + ("" if found.plan.episodes == 1 else "s")
+    from qn_tracking.render.text import counted
+
+    count = counted(found.plan.episodes, "episode")
     if found.outcome == "identical":
         print(f"identical: every number of {count}, {found.digests.exact[:12]}")
     elif found.outcome == "same outcome":

@@ -250,8 +250,9 @@ def confirm_submission(made: Submitted, *, ask: bool, silent: bool) -> bool:
         print_findings(made.path, made.findings)
     if not (ask and sys.stdin.isatty() and sys.stderr.isatty()):
         return True
-    n = len(made.warnings)
-    question = f"{n} warning{'s' * (n > 1)}: save it all the same? [y/N] "
+    from qn_tracking.render.text import counted
+
+    question = f"{counted(len(made.warnings), 'warning')}: save it all the same? [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

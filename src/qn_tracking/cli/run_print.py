@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from qn_tracking.cli.output import print_json, warn
+from qn_tracking.cli.output import print_json, unicode_out, warn
 from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
@@ -119,9 +119,8 @@ def summary(experiment: Experiment, path: str | None) -> None:
     ]
     curve = None
     if len(results.curve) > 1:
-        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         low, high = (0.0, 1.0) if results.curve_of == "success_rate" else (None, None)
-        curve = f"{sparkline(results.curve, low, high, unicode=unicode)}  {results.curve_of}"
+        curve = f"{sparkline(results.curve, low, high, unicode=unicode_out())}  {results.curve_of}"
     lines: list[tuple[str, object]] = [
         ("status", None if experiment.status == "completed" else experiment.status),
         ("episodes", done + (f", {speed:,.0f} steps/s" if speed else "")),

@@ -42,23 +42,6 @@ class Field:
     `convert` makes the value of the column; of a `lenient` field another type counts as absent.
     """
 
-    __slots__ = (
-        "also",
-        "convert",
-        "drop",
-        "indexed",
-        "kinds",
-        "least",
-        "lenient",
-        "listed",
-        "name",
-        "path",
-        "right",
-        "show",
-        "sortable",
-        "title",
-    )
-
     def __init__(
         self,
         name: str,

@@ -18,7 +18,6 @@ from qn_tracking.store.write import published
 
 FORMATS = ("csv", "jsonl", "parquet", "bundle")
 ROWS = ("runs", "episodes")
-BINARY = ("parquet", "bundle")
 
 Warn = Callable[[str], None]
 Write = Callable[[IO[bytes]], int]
@@ -111,11 +110,7 @@ def _writer(
         "jsonl": export.write_jsonl,
         "parquet": export.write_parquet,
     }
-    return partial(_call, writers[format], each)
-
-
-def _call(writer: Callable[..., int], rows: export.Rows, stream: IO[bytes]) -> int:
-    return writer(stream, rows)
+    return lambda stream: writers[format](stream, each)
 
 
 def _bundler(experiments: str, ids: Sequence[str], named: bool, warn: Warn) -> Write:
