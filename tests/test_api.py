@@ -185,7 +185,7 @@ def test_comparisons_return_what_the_commands_print(store: Experiments) -> None:
     ]
     best = store.best("success_rate", by="config")
     assert [row["value"] for row in best] == [5 / 6, 0.5]
-    with pytest.raises(UsageError, match="one experiment to compare"):
+    with pytest.raises(UsageError, match="only one matching experiment"):
         store.compare([one])
 
 

@@ -188,7 +188,7 @@ def test_groups_by_any_field_and_by_filters(make: Make, qn_exp: Program) -> None
 @pytest.mark.parametrize(
     ("args", "cause"),
     [
-        (["@1"], "one experiment to compare"),
+        (["@1"], "only one matching experiment"),
         ([], "no experiments given"),
         (["@1", "@2", "--family", "quantum"], "ids and --family together"),
         (["@1", "@2", "--by", "a."], "--by"),

@@ -68,6 +68,10 @@ def did_you_mean(word: str, options: Iterable[str]) -> str | None:
     return f"did you mean {near[0]}?" if near else None
 
 
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What may be raised where a record is used whose fields have not been checked one by one."""
+
+
 class QnError(Exception):
     """What a user can act on: a cause, and where known the file, the field and a hint.
 

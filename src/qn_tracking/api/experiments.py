@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from qn_tracking.api.selection import Episodes, Selection
-from qn_tracking.errors import StorageError, UnsupportedError, UsageError
+from qn_tracking.errors import MALFORMED, StorageError, UnsupportedError, UsageError
 from qn_tracking.store.filters import Filters
 
 TYPE_CHECKING = False
@@ -251,13 +251,13 @@ class Experiments:
         named = not Filters(**conditions).stated()
         docs = list(documents.load_all(self.folder, chosen, named=named, warn=self.warn))
         if len(docs) < 2:
-            count = "one experiment" if docs else "none"
-            raise UsageError(f"{count} to compare", hint="give two or more, each once")
-        digests = [comparison.config_digest(doc) for doc in docs]
-        two = None not in digests and len(set(digests)) == 2
-        if two and grouping is None and not ungrouped and len(docs) > 2:
-            grouping = Grouping("config")
+            cause = "only one matching experiment" if docs else "no matching experiments"
+            raise UsageError(cause, hint="compare needs two or more, each once")
         try:
+            digests = [comparison.config_digest(doc) for doc in docs]
+            two = None not in digests and len(set(digests)) == 2
+            if two and grouping is None and not ungrouped and len(docs) > 2:
+                grouping = Grouping("config")
             if grouping is None:
                 return RunComparison(self, docs)
             from qn_tracking.benchmark.metrics import METRICS
@@ -268,7 +268,7 @@ class Experiments:
 
             docs = [documents.with_labels(doc) for doc in docs]
             return compare_groups(docs, grouping.name, grouping.key_of, grouping.label, higher)  # type: ignore[arg-type]
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except MALFORMED:
             self.check_fields(chosen)
             raise
 

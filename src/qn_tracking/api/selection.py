@@ -241,7 +241,10 @@ def expanded(
         from qn_tracking.store.best import metric_path
 
         if name.endswith(".*"):
-            above = index.resolve(where.field(name[:-2]))
+            try:
+                above = index.resolve(where.field(name[:-2]))
+            except UsageError as error:
+                raise _unknown(index, name, error) from None
             above = ("config", "data") if above == ("config",) else above
             stored = [path for path in index.fields() if path[: len(above)] == above]
             inner = {path[:-1] for path in stored}

@@ -36,16 +36,21 @@ def submission(benchmarks: str, environment: str, family: str, id: str) -> str:
 
 
 def names(place: str) -> Iterator[str]:
-    """The files of submissions at a path: the file itself, or all below a folder, in order."""
+    """The files of submissions at a path: the file itself, or all below a folder, in order.
+
+    A folder that cannot be read is one of them, so that loading it gives the error.
+    """
     if not isdir(place):
         yield place
         return
-    for folder, folders, files in os.walk(place):
+    unreadable: list[str] = []
+    for folder, folders, files in os.walk(place, onerror=lambda e: unreadable.append(e.filename)):
         ignored = (FOLDER, SIGNATURES)
         folders[:] = sorted(name for name in folders if name not in ignored and name[0] != ".")
         for name in sorted(files):
             if name.endswith(".json") and not name.startswith("."):
                 yield join(folder, name)
+    yield from unreadable
 
 
 def verification(benchmarks: str, submission: str, id: str) -> str:

@@ -77,5 +77,6 @@ def _validate(args: Namespace) -> int:
         warned = sum(bool(report.findings) for report in reports) - bad - strange
         good = len(reports) - bad - strange
         more = f"; {strange} cannot be checked here" if strange else ""
-        print(f"{len(reports)} submissions: {good} valid, {bad} not; {warned} with warnings{more}")
+        noun = "submission" if len(reports) == 1 else "submissions"
+        print(f"{len(reports)} {noun}: {good} valid, {bad} not; {warned} with warnings{more}")
     return 1 if bad else 4 if strange else 0

@@ -378,6 +378,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         raise
     except OSError as error:
         where = f"{printable(error.filename)}: " if error.filename else ""
+        if not where and isinstance(error, FileNotFoundError):  # os.getcwd() names no file
+            where = "the current folder: "
         print(f"error: {where}{printable(error.strerror or error)}", file=sys.stderr)
         code = 3
     except Exception as error:

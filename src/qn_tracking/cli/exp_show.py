@@ -13,7 +13,7 @@ from qn_tracking.cli.output import (
     unicode_out,
     value_text,
 )
-from qn_tracking.errors import printable
+from qn_tracking.errors import MALFORMED, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,10 +54,15 @@ def run(args: Namespace) -> int:
         return 0
     host = store.host(id) if doc["path"] is None else None
     try:
-        sections = list(_sections(doc, host))
-    except (AttributeError, KeyError, TypeError, ValueError):
+        _print(doc, host)
+    except MALFORMED:
         store.check_fields([id])
         raise
+    return 0
+
+
+def _print(doc: dict[str, Any], host: str | None) -> None:
+    sections = list(_sections(doc, host))
     subject = doc.get("subject") or {}
     words = [
         doc["id"],
@@ -74,7 +79,6 @@ def run(args: Namespace) -> int:
         print(f"warning  {printable(text)}")
     for failure in doc.get("failures") or []:
         print(f"failure  {printable(failure['plugin'])}: {printable(failure['error'])}")
-    return 0
 
 
 def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pairs]]:
@@ -141,10 +145,11 @@ def _results(results: dict[str, Any]) -> Pairs:
     ]
     plus_minus = "±" if unicode_out() else "+-"
     for name, spread in (results.get("metrics") or {}).items():
-        sd = "" if spread["sd"] is None else f" {plus_minus} {number_text(spread['sd'])}"
+        deviation, low, high = (spread.get(key) for key in ("sd", "min", "max"))
+        sd = "" if deviation is None else f" {plus_minus} {number_text(deviation)}"
         about = []
-        if spread["min"] is not None and spread["max"] is not None:
-            about.append(f"{number_text(spread['min'])} to {number_text(spread['max'])}")
+        if low is not None and high is not None:
+            about.append(f"{number_text(low)} to {number_text(high)}")
         if spread["n"] is not None:
             about.append(f"n {spread['n']}")
         more = f"  ({', '.join(about)})" if about else ""

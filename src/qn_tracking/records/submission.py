@@ -45,7 +45,7 @@ class Study:
     text: str = field(repr=False)
     config_file: str | None = None
     subject: Subject
-    plugins: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
+    plugins: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
     blocked: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
     notes: str | None = None

@@ -63,7 +63,7 @@ def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived |
         if isdir(source):
             yield from _folder(experiments, source.rstrip("/") or "/", warn)
             return
-        with bundle.opened(source) as stream:
+        with naming(source), bundle.opened(source) as stream:
             zipped = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
         if zipped:
             yield from _bundle(experiments, source)

@@ -82,10 +82,16 @@ def status(experiments: str, id: str) -> str | None:
 
 
 def check(experiments: str, id: str) -> None:
-    """Raises StorageError unless every field of a record is what it must be."""
+    """Raises StorageError unless every field of a record is what it must be, or of what a run
+    without one has written.
+    """
     path = paths.record(experiments, id)
     if lexists(path):
         read.experiment(path)
+        return
+    from qn_tracking.store.unfinished import load_run
+
+    load_run(paths.run_folder(experiments, id), id)
 
 
 def with_labels(doc: Document) -> Document:

@@ -18,7 +18,6 @@ from qn_tracking.records import codec
 from qn_tracking.records.facts import METADATA
 from qn_tracking.records.limits import CRASHED
 from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
-from qn_tracking.records.schema import RUN
 from qn_tracking.records.stats import Tally
 from qn_tracking.store import paths, unfinished
 from qn_tracking.store.read import Lines, load, parse
@@ -37,7 +36,7 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
     if lexists(record):
         raise UsageError("has a record already", file=id)
     unfinished.check_over(experiments, id, force=force, hint="--force if it is not")
-    run = _run(folder, id)
+    run = unfinished.load_run(folder, id)
     journal = join(folder, "episodes.jsonl")
     lock = _locked(journal, id)
     try:
@@ -58,23 +57,6 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
     finally:
         if lock >= 0:
             os.close(lock)
-
-
-def _run(folder: str, id: str) -> RunInfo:
-    """What was known before episode 0."""
-    path = join(folder, "run.json")
-    try:
-        doc = RUN.current(parse(load(path)[0], path), path)
-    except FileNotFoundError:
-        raise StorageError(
-            "missing: the run died before it was written", file=path, hint=f"qn-exp rm {id}"
-        ) from None
-    for key in ("schema", "host", "pid"):
-        doc.pop(key, None)
-    run = codec.structure(doc, RunInfo, file=path, error=StorageError)
-    if run.id != id:
-        raise StorageError(f"{run.id!r} is not the name of the folder", file=path, field="id")
-    return run
 
 
 def _locked(journal: str, id: str) -> int:

@@ -69,6 +69,9 @@ def check_output(output: str, replace: bool) -> None:
         raise UsageError("--output: expected a file")
     if os.path.isdir(output):
         raise UsageError("is a folder", file=output, field="--output")
+    if os.path.exists(output) and not os.path.isfile(output):
+        hint = "without --output, the table goes to standard output"
+        raise UsageError("is not a regular file", file=output, field="--output", hint=hint)
     if not replace and os.path.lexists(output):
         raise UsageError("is there already", file=output, hint="--force replaces it")
 

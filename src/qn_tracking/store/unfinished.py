@@ -22,6 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from qn_tracking.records.model import RunInfo
+
+
 GLANCE = 32 << 20
 """Bytes of the largest journal that a listing reads; of a larger one it reads the end."""
 STARTING_SECONDS = 60.0
@@ -151,6 +154,26 @@ def _about(folder: str, id: str) -> tuple[dict[str, Any] | None, str | None]:
         if type(doc.get(key)) is not kind:
             return {}, f"{path}: {key}: not what a run would say"
     return doc, None
+
+
+def load_run(folder: str, id: str) -> RunInfo:
+    """What was known before episode 0, every field checked. Raises StorageError."""
+    from qn_tracking.records import model
+    from qn_tracking.records.codec import structure
+
+    path = join(folder, "run.json")
+    try:
+        doc = RUN.current(parse(load(path)[0], path), path)
+    except FileNotFoundError:
+        raise StorageError(
+            "missing: the run died before it was written", file=path, hint=f"qn-exp rm {id}"
+        ) from None
+    for key in ("schema", "host", "pid"):
+        doc.pop(key, None)
+    run = structure(doc, model.RunInfo, file=path, error=StorageError)
+    if run.id != id:
+        raise StorageError(f"{run.id!r} is not the name of the folder", file=path, field="id")
+    return run
 
 
 def _status(folder: str, about: dict[str, Any], size: int) -> str:

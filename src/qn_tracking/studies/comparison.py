@@ -295,6 +295,8 @@ def value_of(doc: Doc, name: str, value: float) -> Value:
     total = results.get("final_window") if name == PRIMARY else results.get("episodes")
     if name not in RATES or type(total) is not int or total < 1 or several_runs(doc):
         return Value(value=value)
+    if not isfinite(value):
+        return Value(value=value)
     successes = round(value * total)
     # Where some episodes neither succeed nor fail, the rate is not over all of them.
     if abs(value * total - successes) > 1e-6 or not 0 <= successes <= total:
