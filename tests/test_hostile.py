@@ -75,8 +75,11 @@ def faults(text: str) -> Iterator[str]:
 
 def _paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield above
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:1])
-    for key, one in inner if isinstance(value, (dict, list)) else ():
+    if isinstance(value, dict):
+        inner = list(value.items())
+    else:
+        inner = list(enumerate(value[:1])) if isinstance(value, list) else []
+    for key, one in inner:
         yield from _paths(one, (*above, key))
 
 
