@@ -67,8 +67,7 @@ def faults(text: str) -> Iterator[str]:
     doc = json.loads(text)
     values = cycle(VALUES)
     for path in _paths(doc):
-        for value in (next(values), next(values)):
-            yield _with(doc, path, "@").replace('"@"', value)
+        yield _with(doc, path, "@").replace('"@"', next(values))
         if path:
             yield _with(doc, path, None)
 
@@ -127,7 +126,7 @@ def test_no_field_of_a_stored_file_ends_a_command_in_a_traceback(
         path.write_text("\n".join([fault, *rest, ""]))
         Path("experiments/.index.sqlite").unlink(missing_ok=True)
         assert good in check(qn_exp, "list", fault)
-        for line in (next(commands) for _ in range(5)):
+        for line in (next(commands) for _ in range(3)):
             check(qn_exp, line.replace("ID", id).replace("OTHER", good), fault)
     path.write_text(text)
     assert qn_exp("fsck").returncode == 0
@@ -212,3 +211,15 @@ def test_a_deleted_current_folder_is_named(
     done = qn_exp("list", process=True)
     assert done.returncode == 3
     assert done.stderr == "error: the current folder: No such file or directory\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(
+    tmp_path: Path, qn_bench: Program
+) -> None:
+    folder = tmp_path / "benchmarks"
+    folder.mkdir(mode=0o000)
+    done = qn_bench("validate", "--benchmarks-dir", str(folder))
+    folder.chmod(0o700)
+    assert done.returncode != 0
+    assert "permission denied" in done.stderr

@@ -23,7 +23,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of both."""
     if command == "validate":
         parser.add_argument(
-            "paths", nargs="*", metavar="PATH", help="files or folders (default: all benchmarks)"
+            "paths", nargs="*", metavar="PATH", help="files or folders (default: every submission)"
         )
         return
     parser.add_argument(
