@@ -21,6 +21,8 @@ from qn_tracking.testing import ExecutorContract, SimulationContract, SinkContra
 from test_docs import HOOKS, block
 from test_manager import install
 
+pytestmark = pytest.mark.slow
+
 
 def installed(folder: Path, package: Path) -> dict[str, str]:
     """The environment in which a package is installed, as an editable install leaves it."""
@@ -453,7 +455,6 @@ def test_the_command_of_the_page_counts_episodes(qn_run: Program, project: Path)
     assert count("--all", "--experiments-dir", "nowhere")[0] == 3
 
 
-@pytest.mark.slow
 def test_the_simulation_of_the_page_keeps_its_contract(qn_run: Program, project: Path) -> None:
     code = {"coin": block(HOOKS, "tested: coin.py")}
     install(project / "site", "coin", "simulation.coin = coin:Coin", code)

@@ -250,6 +250,7 @@ def test_the_protocol_refuses_before_anything_runs(project: Path, qn_run: Progra
         assert sorted(path.name for path in project.iterdir()) == ["gitconfig", "small.yml"]
 
 
+@pytest.mark.slow
 def test_the_same_seeds_again_are_refused(board: Path) -> None:
     done = subprocess.run(
         [str(BIN / "qn-run"), "small.yml", "--episodes", "50", "--seed", "1", "--save-benchmark",

@@ -192,6 +192,7 @@ def test_what_keeps_a_benchmark_from_being_saved_is_said_before_it_runs(
     assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]
 
 
+@pytest.mark.slow
 def test_the_first_benchmark_of_a_folder_keeps_its_caches_out_of_git(
     project: Path, qn_run: Program, git: Callable[..., str]
 ) -> None:
@@ -489,6 +490,7 @@ def test_a_plugin_that_hangs_even_at_the_end_cannot_keep_us(project: Path) -> No
     assert record["results"]["episodes"] == len(journal())
 
 
+@pytest.mark.slow
 def test_a_plugin_that_hangs_is_named(project: Path) -> None:
     Path("hang.py").write_text(
         "from qn_tracking import hookimpl\nfrom qn_tracking.tracking import runner\nimport time\n"
@@ -586,6 +588,7 @@ def there(folder: str) -> list[Path]:
     return [*Path(folder).glob("runs/*/episodes.jsonl")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_saved_is_said_only_of_what_is_saved(project: Path) -> None:
     for pause in (0.2, 0.9, 1.6):  # of the two seconds that its end takes

@@ -664,6 +664,7 @@ def test_every_command_has_json_and_a_folder(
     assert "--experiments-dir" in out
 
 
+@pytest.mark.slow
 def test_sixteen_starts_at_once(store: Path, qn_exp: Call) -> None:
     code = (
         "from qn_tracking import track\n"

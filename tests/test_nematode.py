@@ -659,6 +659,7 @@ def test_the_same_seed_gives_the_same_episodes(kind: str) -> None:
     assert len({episode["seed"] for episode in first}) == 6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_episodes_in_another_process() -> None:
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import test_nematode as t;"

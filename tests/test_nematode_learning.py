@@ -17,6 +17,8 @@ from qn_tracking.nematode.simulation import NematodeSimulation
 from qn_tracking.records.model import EpisodeFields
 from qn_tracking.tracking import hookspecs
 
+pytestmark = pytest.mark.slow
+
 REAL = Path(os.environ.get("QN_REAL_DATA", "/nonexistent"), "quantum-nematode", "configs")
 WITHOUT_LEARNING = (
     "learning_rate.parameters.initial_learning_rate=0",
@@ -124,7 +126,6 @@ def test_the_manual_parameters_alone_reach_the_goal(source: str, seed: int) -> N
     assert success(episodes) == 1
 
 
-@pytest.mark.slow
 @both
 def test_modular_learns_to_forage(source: str) -> None:
     episodes = play(source, "modular_dynamic_small", 60, 0)
@@ -139,7 +140,6 @@ def test_modular_learns_from_random_angles_on_the_medium_grid() -> None:
     assert steps(episodes[-10:]) < steps(episodes[:10])
 
 
-@pytest.mark.slow
 @both
 @seeds
 @pytest.mark.parametrize("brain", ["qmlp", "qmodular"])
@@ -151,7 +151,6 @@ def test_q_learning_soon_needs_few_steps(brain: str, source: str, seed: int) -> 
     assert steps(episodes[-30:]) < min(22, 0.15 * steps(random))
 
 
-@pytest.mark.slow
 @seeds
 def test_spiking_neurons_learn_the_way(seed: int) -> None:
     episodes = play("shipped", "spiking_simple_medium", 80, seed)

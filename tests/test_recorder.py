@@ -769,6 +769,7 @@ print(caught, len(sink.heard), sink.heard == sorted(set(sink.heard)))
 """
 
 
+@pytest.mark.slow
 def test_a_loop_that_goes_on_after_each_interrupt_loses_nothing(project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", STUBBORN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,8 @@ import pytest
 
 from conftest import BIN, Program, wait_until
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = """
 import os
 import pickle
@@ -304,7 +306,6 @@ def test_sinks_hear_every_episode_in_the_process_that_was_started(qn: Program) -
     assert sorted((index, episode) for _, index, episode in heard) == expected
 
 
-@pytest.mark.slow
 def test_numbers_that_are_not_finite_arrive(qn: Program) -> None:
     Path("toy.yml").write_text("simulation: toy\nnan: true\n")
     args = ("toy.yml", "--n-seeds", "2", "--episodes", "3", "--seed", "1")
@@ -348,7 +349,6 @@ def test_a_worker_that_cannot_make_the_simulation_says_why(qn: Program) -> None:
     assert "2 missing" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_worker_with_other_code_is_refused(qn: Program) -> None:
     other = Path("other")
     other.mkdir()
@@ -376,7 +376,6 @@ def started(*args: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["interruptible", "threads"])
 def test_the_first_ctrl_c_ends_runs_after_their_episode(qn: Program, scheme: str) -> None:
     # Without --jobs, the executor has all of them already.
@@ -401,7 +400,6 @@ def test_the_first_ctrl_c_ends_runs_after_their_episode(qn: Program, scheme: str
     assert digests() == digests("here")
 
 
-@pytest.mark.slow
 def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
     process = started("--executor", "processes", "--jobs", "1", "--set", "pause=0.5")
     process.send_signal(signal.SIGINT)
@@ -425,7 +423,6 @@ def test_a_run_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> None:
     assert len(records()) <= 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["object", "noshutdown"])
 def test_what_is_no_executor_is_refused_before_anything_is_declared(
     qn: Program, scheme: str
@@ -478,7 +475,6 @@ def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> Non
     assert digests() == digests("here")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "most"), [("2", 2), (None, 6)])
 def test_no_more_at_a_time_than_asked_for(qn: Program, jobs: str | None, most: int) -> None:
     Path("toy.yml").write_text(SLOW)

@@ -190,6 +190,7 @@ def test_a_study_that_was_stopped_goes_on_where_it_was(
     assert sorted(os.listdir("experiments/runs")) == before
 
 
+@pytest.mark.slow
 def test_a_study_that_goes_on_is_recorded_as_of_the_repository_of_its_configuration(
     project: Path, qn_run: Program, git: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

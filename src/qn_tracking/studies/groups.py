@@ -113,7 +113,7 @@ def summarise(groups: Sequence[Sequence[Doc]], higher: frozenset[str] = HIGHER) 
     return Summary(
         samples=samples,
         pairs=tuple(
-            _judged(pair, adjusted.get(id(pair))) if pair.metric in higher else pair
+            _with_verdict(pair, adjusted.get(id(pair))) if pair.metric in higher else pair
             for pair in pairs
         ),
     )
@@ -147,7 +147,7 @@ def _adjusted(family: Sequence[Pair]) -> dict[int, float]:
     return dict(zip(tested, holm(list(tested.values())), strict=True))
 
 
-def _judged(pair: Pair, p: float | None) -> Pair:
+def _with_verdict(pair: Pair, p: float | None) -> Pair:
     said = verdict(pair.comparison, adjusted_p=p, rules=_rules(pair.metric))
     return evolve(pair, adjusted_p=p, verdict=said)
 
