@@ -51,7 +51,7 @@ class Made:
         with open(told, "a") as out:
             print("begun", time.time(), file=out, flush=True)
             try:
-                for index in range(runs):
+                for _ in range(count):
                     if self.data.get("kills"):
                         os.kill(os.getpid(), 9)
                     time.sleep(float(Path(self.data["folder"], "pause").read_text()))

@@ -27,7 +27,9 @@ def same_as_here(project: Project, *args: str) -> None:
     project.pause(0.0)
     done = project.run(*args, "--experiments-dir", "here")
     assert done.returncode == 0, done.stderr
-    assert project.digests() == project.digests("here")
+    digests = project.digests()
+    assert digests
+    assert digests == project.digests("here")
 
 
 def test_a_study_there_is_what_it_is_here(shared: Cluster, project: Project) -> None:
@@ -295,7 +297,10 @@ def test_numpy_with_threads_is_warned_of(cluster: Cluster, project: Project) -> 
     cluster.start().add("--preload", "numpy", nanny=False)
     done = project.run(*SMALL, "--executor", cluster.spec)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("NumPy was imported on the worker before it was held") == 1
+    assert (
+        done.stderr.count("NumPy was imported on the worker before it was limited to one thread")
+        == 1
+    )
 
 
 def test_runs_take_turns_in_a_process(cluster: Cluster, project: Project) -> None:

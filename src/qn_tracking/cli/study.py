@@ -14,6 +14,7 @@ from qn_tracking.cli.run_print import dry_run, study_summary
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.records.submission import Contribution
 from qn_tracking.render.progress import Display
+from qn_tracking.render.text import counted
 from qn_tracking.repository import user_name
 from qn_tracking.tracking.recorder import warn_on_stderr
 
@@ -37,7 +38,9 @@ def main(args: Namespace) -> int:
 
     def started() -> None:
         if args.resume is None and not quiet:
-            print(f"study {study.id}: {study.record.runs} runs declared", file=sys.stderr)
+            print(
+                f"study {study.id}: {counted(study.record.runs, 'run')} declared", file=sys.stderr
+            )
 
     def warn(text: str) -> None:
         display.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from qn_tracking.errors import printable
-from qn_tracking.render.text import duration
+from qn_tracking.render.text import counted, duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def details(
 def declared(study: Mapping[str, Any]) -> str:
     """What became of the runs of a study, in words."""
     return (
-        f"{study['runs']} runs declared: {study['finished']} finished,"
+        f"{counted(study['runs'], 'run')} declared: {study['finished']} finished,"
         f" {study['failed']} failed, {study['aborted']} aborted"
     )
 
