@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_numbers_of_other_libraries_are_the_numbers_they_hold() -> None:
         ({"termination": 3}, TypeError, "termination"),
         ({"counts": {"foods": 1.0}}, TypeError, "foods"),
         ({"counts": {"foods": 2**60}}, OverflowError, "foods"),
-        ({"termination": "\ud800"}, TypeError, "episode 0"),
+        ({"termination": "\ud800"}, ValueError, "termination"),
     ],
 )
 def test_what_cannot_be_recorded_is_named_and_not_counted(
@@ -425,12 +426,83 @@ def test_times_are_numbers_too(project: Path) -> None:
     assert json.loads(journal.read_text())["timing"]["t"] == 0.5
 
 
-@pytest.mark.parametrize("fields", [{"metrics": {"steps": 1.0}}, {"metrics": {"reward": 1.0}}])
-def test_a_metric_cannot_pass_for_a_field(fields: dict[str, Any]) -> None:
-    with recorder() as run, pytest.raises(ValueError, match="a name is taken"):
-        run.episode(**fields)
-    with recorder() as run, pytest.raises(ValueError, match="a name is taken"):
-        run.episode(metrics={"foods": 1.0}, counts={"foods": 1})
+class Colour(str, Enum):  # noqa: UP042 - its text is not its value
+    RED = "red"
+
+
+class Box:
+    """An object of a host that happens to have an attribute called item."""
+
+    item = "sword"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"metrics": {"steps": 1.0, "x": 1.0}}, "metrics.steps: the name is taken"),
+        ({"metrics": {"reward": 1.0}}, "metrics.reward: the name is taken"),
+        ({"metrics": {"foods": 1.0}, "counts": {"foods": 1}}, "metrics.foods: the name is taken"),
+        ({"metrics": {"loss": 1.0}, "loss": 2.0}, "metrics.loss: the name is taken"),
+        ({"timing": {"at": 3.0}}, "timing.at: the name is taken"),
+        ({"timing": {"t": -1}}, "timing.t: -1.0 is no time in seconds"),
+        ({"timing": {"t": float("inf")}}, "timing.t: inf is no time in seconds"),
+        ({"timing": {3: 1.0}}, "timing: 3: expected text as a name, got int"),
+        ({"metrics": {1: 2.0}}, "metrics: 1: expected text as a name, got int"),
+        ({"counts": {None: 2}}, "counts: None: expected text as a name, got NoneType"),
+        ({"metrics": {"train": {"loss": 1.0}}}, "metrics.train: expected a number"),
+        ({"loss": "0.5"}, "loss: expected a number, got str"),
+        ({"loss": Box()}, "loss: expected a number, got Box"),
+        ({"counts": {"k": 2.0}}, "counts.k: expected a whole number, got float"),
+        ({"termination": "\ud800"}, "termination: "),
+        ({"metrics": {"\ud800": 1.0}}, "metrics: "),
+        ({"counts": {"\ud800": 1}}, "counts: "),
+    ],
+    ids=range(17),
+)
+def test_what_an_episode_cannot_hold_is_refused_by_its_key(
+    fields: dict[str, Any], said: str
+) -> None:
+    with recorder() as run:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            run.episode(**fields)
+        assert str(caught.value).startswith(said)
+        assert "\n" not in str(caught.value)
+        str(caught.value).encode()  # can be printed
+        run.episode(reward=1.0)
+        assert run.end().results.episodes == 1
+
+
+def test_a_clash_of_names_does_not_list_them_all() -> None:
+    names = [f"m{i}" for i in range(300)]
+    with recorder() as run, pytest.raises(ValueError, match="the name is taken") as caught:
+        run.episode(counts=dict.fromkeys(names, 1), metrics=dict.fromkeys(names, 1.0))
+    assert len(str(caught.value)) < 100
+
+
+def test_names_of_hosts_own_kinds_are_text() -> None:
+    with recorder() as run:
+        run.episode(metrics={np.str_("a"): 1.0}, counts={Colour.RED: 2})
+        made = run.end()
+    assert set(made.results.metrics) == {"a", "red"}
+
+
+@pytest.mark.parametrize("word", ["sucess", "stpes", "step", "rewards", "terminaton", "metrcs"])
+def test_a_keyword_one_letter_off_is_warned_of_once(word: str) -> None:
+    with recorder() as run:
+        for _ in range(3):
+            run.episode(**{word: 1.0})
+        made = run.end()
+    said = [text for text in made.warnings if "did you mean" in text]
+    assert len(said) == 1
+    assert word in said[0]
+    assert word in made.results.metrics
+
+
+@pytest.mark.parametrize("word", ["speed", "loss", "foods", "epsilon", "rewarded"])
+def test_other_keywords_are_metrics_without_a_word(word: str) -> None:
+    with recorder() as run:
+        run.episode(**{word: 1.0})
+        assert run.end().warnings == ()
 
 
 def test_counts_called_as_a_field_are_kept_beside_it() -> None:

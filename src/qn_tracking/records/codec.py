@@ -71,7 +71,7 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
 def scalar(value: Any) -> Any:
     """Return the Python number in a NumPy scalar, 0-d array or tensor; else the value."""
     item = getattr(value, "item", None)
-    if item is None or getattr(value, "ndim", 0) != 0:
+    if not callable(item) or getattr(value, "ndim", 0) != 0:
         return value
     return item()
 

@@ -200,8 +200,9 @@ def record_run(task: Task, run: RemoteRun, here: Mapping[str, Any], jobs: int | 
         recorder = recorder_of(task, manager, run.subject, warnings.append, clock)
         recorder.start()
         for episode in run.episodes:
-            clock.seconds = episode["timing"]["at"]
-            recorder.episode(**episode)
+            timing = dict(episode["timing"])
+            clock.seconds = timing.pop("at")
+            recorder.episode(**{**episode, "timing": timing})
         for text in run.warnings:
             if text not in recorder.warnings:  # this recorder finds some by itself
                 recorder.warn(text)

@@ -17,7 +17,7 @@ from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from math import isfinite
+from math import inf, isfinite
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
@@ -62,6 +62,12 @@ NO_SUBJECT = Subject()
 RESERVED = frozenset(("run.json", "episodes.jsonl", "facts.json", "labels.json"))
 """Files of a run's folder that no attachment may be called after."""
 STATUSES = ("completed", "failed", "interrupted")
+ARGUMENTS = (
+    "success", "termination", "steps", "reward", "counts", "metrics", "timing",
+)  # fmt: skip
+"""What a keyword of `episode()` may be a misspelling of; `seed` is too near to `speed`."""
+MAX_KEYWORDS = 1_000
+"""Different keywords of a run that are looked at for misspellings."""
 FACTS_TIMEOUT = 15.0
 """Seconds that the end of a run waits for facts that are still being found out."""
 
@@ -153,6 +159,7 @@ class Recorder:
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._count = 0
         self._told_not_finite = False
+        self._keywords: set[str] = set()
         self._state = "new"
         self._began = self._since = 0.0
         # One writer: a forked copy of this process keeps silent, threads take turns.
@@ -277,26 +284,38 @@ class Recorder:
         if counts:
             counts = FrozenDict(
                 {
-                    key: value
+                    key if type(key) is str else _name("counts", key): value
                     if type(value) is int and -MAX_INT < value < MAX_INT
-                    else _whole(key, value)
+                    else _whole(f"counts.{key}", value)
                     for key, value in counts.items()
                 }
             )
         if metrics or more:
+            if more:
+                if not more.keys() <= self._keywords:
+                    self._new_keywords(more)
+                if not more.keys().isdisjoint(metrics):
+                    raise _taken(more.keys() & metrics.keys(), "as a keyword and in metrics")
             numbers = {**metrics, **more} if more else metrics
             checked = {}
             for key, value in numbers.items():
+                if type(key) is not str:
+                    key = _name("metrics", key)
                 if type(value) is not float:
-                    value = _number(key, value)
+                    value = _number(key if key in more else f"metrics.{key}", value)
                 if not isfinite(value):
                     finite = False
                 checked[key] = value
             metrics = FrozenDict(checked)
-            if "steps" in checked or "reward" in checked or not checked.keys().isdisjoint(counts):
-                raise ValueError(f"metrics: a name is taken: {', '.join(checked)}")
+            if "steps" in checked or "reward" in checked:
+                raise _taken(checked.keys() & {"steps", "reward"}, "an argument of episode()")
+            if not checked.keys().isdisjoint(counts):
+                raise _taken(checked.keys() & counts.keys(), "in counts and in metrics")
         if timing:
-            timing = {key: _seconds(key, value) for key, value in timing.items()}
+            timing = {
+                key if type(key) is str else _name("timing", key): _seconds(key, value)
+                for key, value in timing.items()
+            }
         # Before the lock, which in a forked copy may be held by a thread that is not there.
         if self._state != "running" or self._pid != os.getpid():
             self._not_running()
@@ -324,8 +343,8 @@ class Recorder:
                     fields = codec.plain(fields)
                 try:
                     exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-                except TypeError as error:  # a key that is not text, text that is not Unicode
-                    raise TypeError(f"episode {self._count}: {error}") from None
+                except TypeError:  # text that is not Unicode
+                    raise _not_unicode(fields) from None
                 episode = Episode(
                     index=self._count,
                     seed=seed,
@@ -368,6 +387,17 @@ class Recorder:
         if self._pid != os.getpid():
             return  # the parent records
         raise UsageError("episode outside of a run", hint="call it between start() and end()")
+
+    def _new_keywords(self, more: Mapping[str, float]) -> None:
+        """Warns of keywords that are an argument with one letter wrong: they become metrics."""
+        if self._state != "running" or len(self._keywords) >= MAX_KEYWORDS:
+            return
+        for word in sorted(more.keys() - self._keywords):
+            self._keywords.add(word)
+            meant = next((name for name in ARGUMENTS if _one_letter_off(word, name)), None)
+            if meant is not None:
+                text = f"episode {self._count}: {word}: recorded as a metric"
+                self.warn(f"{text} (did you mean {meant}?)")
 
     def _not_finite(self) -> None:
         if not self._told_not_finite:
@@ -602,6 +632,39 @@ def _together(failed: list[tuple[Failure, BaseException]]) -> QnError:
     return kind(causes, field="run_end")
 
 
+def _one_letter_off(word: str, name: str) -> bool:
+    """Whether a word is a name with one letter added, left out, replaced, or two exchanged."""
+    if word == name or abs(len(word) - len(name)) > 1:
+        return False
+    same = (a == b for a, b in zip(word, name, strict=False))
+    begin = next((i for i, here in enumerate(same) if not here), min(len(word), len(name)))
+    a, b = word[begin:], name[begin:]
+    return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+
+
+def _name(where: str, key: Any) -> str:
+    """A name in a mapping as text; `numpy.str_` and members of a `str` enum are text."""
+    if not isinstance(key, str):
+        raise TypeError(f"{where}: {key!r}: expected text as a name, got {type(key).__name__}")
+    return _text(where, key)
+
+
+def _taken(names: set[str], why: str) -> ValueError:
+    first = min(names)
+    others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return ValueError(f"metrics.{printable(first)}: the name is taken: {why}{others}")
+
+
+def _not_unicode(fields: Mapping[str, Any]) -> ValueError:
+    """The error that names the field of an episode that JSON cannot hold."""
+    for field, value in fields.items():
+        names = value if isinstance(value, Mapping) else () if value is None else (value,)
+        for text in names:
+            if isinstance(text, str) and storable(text) != text:
+                return ValueError(f"{field}: {printable(text)}: not valid Unicode")
+    return ValueError("a value cannot be stored as JSON")
+
+
 def _flag(key: str, value: Any) -> bool:
     item = codec.scalar(value)
     if type(item) is not bool:
@@ -641,9 +704,11 @@ def _whole(key: str, value: Any) -> int:
 
 
 def _seconds(key: str, value: Any) -> float:
+    if key == "at":
+        raise ValueError("timing.at: the name is taken: the recorder measures it")
     number = _number(f"timing.{key}", value)
-    if not isfinite(number):
-        raise ValueError(f"timing.{key}: {number} is no time")
+    if not 0 <= number < inf:
+        raise ValueError(f"timing.{key}: {number} is no time in seconds")
     return number
 
 
