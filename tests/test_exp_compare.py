@@ -343,6 +343,40 @@ def test_best_of_each_group_and_ties_go_to_the_first(make: Make, qn_exp: Program
     assert "luckiest" in qn_exp("best", "--metric", "reward").stdout
 
 
+@pytest.mark.parametrize("field", ["reward", "results.metrics.loss.mean", "results.avg_reward"])
+def test_what_is_not_finite_is_sorted_by_its_size_and_nan_last(
+    project: Path, qn_exp: Program, field: str
+) -> None:
+    infinity = float("inf")
+    ids = {}
+    for i, value in enumerate((1.0, -infinity, 3.0, infinity, float("nan"), -5.0, None)):
+        with track({"i": i}, seed=i, blocked=["metadata"], warn=lambda text: None) as run:
+            if value is None:
+                run.episode(steps=1)
+            else:
+                run.episode(steps=1, reward=value, loss=value)
+        ids[run.id] = value
+    kept = [ids[row["id"]] for row in _json(qn_exp, "list", "--sort", field)["experiments"]]
+    assert str(kept) == str([infinity, 3.0, 1.0, -5.0, -infinity, float("nan"), None])
+    kept = [
+        ids[row["id"]] for row in _json(qn_exp, "list", "--sort", f"{field}:asc")["experiments"]
+    ]
+    assert str(kept) == str([-infinity, -5.0, 1.0, 3.0, infinity, float("nan"), None])
+
+
+def test_best_names_what_is_not_finite(project: Path, qn_exp: Program) -> None:
+    ids = []
+    for i, value in enumerate((1.0, float("inf"), float("nan"))):
+        with track({"i": 0}, seed=i, blocked=["metadata"], warn=lambda text: None) as run:
+            run.episode(reward=value)
+        ids.append(run.id)
+    found = _json(qn_exp, "best", "--metric", "reward", "--by", "config")
+    assert [one["id"] for one in found["best"]] == [ids[0]]
+    assert found["not_finite"] == {ids[1]: "Infinity", ids[2]: "NaN"}
+    said = qn_exp("best", "--metric", "reward").stdout
+    assert f"left out, as not finite: {ids[1]} (Infinity), {ids[2]} (NaN)" in said
+
+
 def test_best_by_any_metric_and_a_wrong_one_names_the_others(make: Make, qn_exp: Program) -> None:
     id = make({"a": 7}, 1)
     assert _json(qn_exp, "best", "--metric", "a")["best"][0]["value"] == 7

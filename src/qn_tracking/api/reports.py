@@ -88,7 +88,9 @@ def _rendered(doc: dict[str, Any]) -> str:
 
 class Best:
     """The best run of each group: a sequence of dicts with `group`, `value`, `of` (how many) and
-    the fields by which a run is known. `without_metric` counts runs that lack the metric.
+    the fields by which a run is known. `without_metric` counts runs that lack the metric;
+    `not_finite` maps the ids of runs whose metric is NaN or infinite to that value. Neither can be
+    the best.
     """
 
     def __init__(
@@ -113,20 +115,20 @@ class Best:
         def ask(index: Index) -> tuple[Any, ...]:
             rows, _ = query.select(index, filters.conditions(index))
             path = best.metric_path(index, metric)
-            found, lacking = best.winners(
-                index, rows, path, by, lowest=lowest, min_episodes=min_episodes
-            )
-            documents = index.documents([one.row.n for one in found])
-            shown = Found(index, [one.row for one in found], False, columns)
-            return index.shown(path), found, lacking, documents, shown
+            found = best.winners(index, rows, path, by, lowest=lowest, min_episodes=min_episodes)
+            documents = index.documents([one.row.n for one in found.best])
+            shown = Found(index, [one.row for one in found.best], False, columns)
+            return index.shown(path), found, documents, shown
 
-        self.metric, found, self.without_metric, documents, shown = store.consult(ask)
+        self.metric, found, documents, shown = store.consult(ask)
+        self.without_metric = found.lacking
+        self.not_finite = found.not_finite
         for _, problem in shown.problems:
             store.warn(problem)
         self.columns = shown.columns
         self.cells: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
-        for one, cells in zip(found, shown.cells(), strict=True):
+        for one, cells in zip(found.best, shown.cells(), strict=True):
             doc = documents.get(one.row.n)
             if doc is None:
                 continue

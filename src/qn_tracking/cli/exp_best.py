@@ -65,6 +65,7 @@ def run(args: Namespace) -> int:
                 "min_episodes": args.min_episodes,
                 "filters": found.filters.stated(),
                 "without_metric": found.without_metric,
+                "not_finite": found.not_finite,
                 "best": [{**row, **more} for row, more in zip(found, extra, strict=True)],
             }
         )
@@ -80,6 +81,10 @@ def _print(args: Namespace, found: Best) -> None:
     way = "lowest" if args.lowest else "highest"
     less = f"; {found.without_metric} without it" if found.without_metric else ""
     print(f"{way} {printable(found.metric)} of each {printable(args.by)}{less}")
+    if found.not_finite:
+        few = [f"{id} ({value})" for id, value in list(found.not_finite.items())[:5]]
+        more = f" and {len(found.not_finite) - 5:,} more" if len(found.not_finite) > 5 else ""
+        print(f"left out, as not finite: {', '.join(few)}{more}")
     if not len(found):
         print("no matching experiments")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from qn_tracking.errors import UsageError
+from qn_tracking.records.limits import NOT_FINITE, not_finite
 from qn_tracking.store import query, where
 from qn_tracking.store.groups import GROUPS, Grouping
 
@@ -50,6 +51,17 @@ def metric_path(index: Index, name: str, option: str = "--metric") -> Path:
     return path
 
 
+class Winners:
+    """The best of each group; how many rows lack the metric, and of which it is not finite."""
+
+    __slots__ = ("best", "lacking", "not_finite")
+
+    def __init__(self) -> None:
+        self.best: list[Winner] = []
+        self.lacking = 0
+        self.not_finite: dict[str, str] = {}
+
+
 def winners(
     index: Index,
     rows: Sequence[query.Row],
@@ -58,28 +70,32 @@ def winners(
     *,
     lowest: bool = False,
     min_episodes: int = 1,
-) -> tuple[list[Winner], int]:
-    """The best of each group, and how many rows lack the metric.
+) -> Winners:
+    """The best of each group, among those whose metric is a finite number.
 
     Of equal ones the first that started. Raises UsageError for a field that is not stored.
     """
     values = _column(index, path, "--metric")
     fields = {each: _column(index, each, "--by") for each in by.paths()}
     found: dict[tuple[Any, ...], Winner] = {}
-    lacking = 0
+    made = Winners()
     for row in sorted(rows, key=lambda row: (row["at"], row["id"])):
         if (row["episodes"] or 0) < min_episodes:
             continue
         value: Any = values.get(row.n)
-        if type(value) not in (int, float) or not isfinite(value):
-            lacking += 1
+        if value in NOT_FINITE or (type(value) is float and not isfinite(value)):
+            made.not_finite[row["id"]] = value if type(value) is str else not_finite(value)
+            continue
+        if type(value) not in (int, float):
+            made.lacking += 1
             continue
         key = by.key(lambda path, n=row.n: fields[path].get(n))  # type: ignore[misc]
         winner = found.setdefault(key, Winner(key, row, value))
         if value < winner.value if lowest else value > winner.value:
             winner.row, winner.value = row, value
         winner.count += 1
-    return sorted(found.values(), key=lambda one: repr(one.key)), lacking
+    made.best = sorted(found.values(), key=lambda one: repr(one.key))
+    return made
 
 
 def _column(index: Index, path: Path, option: str) -> dict[int, Any]:

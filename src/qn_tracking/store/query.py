@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.errors import UsageError
+from qn_tracking.records.limits import NOT_FINITE
 from qn_tracking.store.fields import COLUMNS, PARTS, SORTS, Column, label_key
 
 TYPE_CHECKING = False
@@ -148,9 +149,24 @@ def order(index: Index, text: str | None) -> tuple[str, set[str]] | None:
             raise UsageError(error.cause, file="--sort", field=error.field, hint=hint) from None
         index.index_field(column)
         expression, tables = column.expression, {column.table}
-    if way == "desc":
-        return f"{expression} DESC", tables
-    return f"{expression} ASC NULLS LAST", tables
+    direction = f"{way.upper()} NULLS LAST"
+    by = f"{expression} {direction}"
+    if _has_not_finite(index, expression, tables):
+        # NaN is no larger than anything: after all numbers both ways, before what is missing.
+        by = (
+            f"CASE {expression} WHEN 'NaN' THEN NULL WHEN 'Infinity' THEN 9e999"
+            f" WHEN '-Infinity' THEN -9e999 ELSE {expression} END {direction}, {by}"
+        )
+    return by, tables
+
+
+def _has_not_finite(index: Index, expression: str, tables: set[str]) -> bool:
+    """Whether a field has numbers that JSON stores as text; others are sorted by their index."""
+    found = index.db.execute(
+        f"SELECT 1 FROM {next(iter(tables))} WHERE {expression} IN (?, ?, ?) LIMIT 1",  # noqa: S608
+        NOT_FINITE,
+    ).fetchone()
+    return found is not None
 
 
 def select(
