@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -913,6 +914,141 @@ def test_a_plugin_may_end_the_run_after_the_episode() -> None:
     assert len(plugin.episodes) == 2
     with pytest.raises(UsageError, match="episode outside of a run"):
         run.episode()
+
+
+PROMPT = """from qn_tracking import track
+run = track({"a": 1}, episodes=PLANNED, blocked=("metadata",)).start(at_exit=True)
+run.episode()
+no_such_name
+run.episode()
+exit()
+"""
+
+
+@pytest.mark.parametrize(("planned", "status"), [(2, "completed"), (3, "failed")])
+def test_a_mistake_at_a_prompt_does_not_fail_a_whole_run(
+    project: Path, planned: int, status: str
+) -> None:
+    text = PROMPT.replace("PLANNED", str(planned))
+    done = subprocess.run(
+        [sys.executable, "-i"], input=text, capture_output=True, text=True, cwd=project
+    )
+    assert "NameError" in done.stderr
+    (record,) = project.glob("experiments/*.json")
+    assert json.loads(record.read_bytes())["status"] == status
+
+
+async def _forever(run: Recorder) -> None:
+    with run:
+        run.episode()
+        await asyncio.sleep(3600)
+
+
+async def _times_out(run: Recorder) -> None:
+    await asyncio.wait_for(_forever(run), 0.01)
+
+
+async def _sibling_fails(run: Recorder) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.01)
+        raise ZeroDivisionError
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_forever(run))
+        group.create_task(fail())
+
+
+async def _closes_a_generator(run: Recorder) -> None:
+    async def generate() -> AsyncIterator[int]:
+        with run:
+            run.episode()
+            yield 1
+
+    made = generate()
+    await anext(made)
+    await made.aclose()
+
+
+async def _group_inside(run: Recorder) -> None:
+    async def stop() -> None:
+        raise KeyboardInterrupt
+
+    with run:
+        run.episode()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stop())
+
+
+async def _fails_inside(run: Recorder) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with run:
+        run.episode()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            group.create_task(asyncio.sleep(3600))
+
+
+@pytest.mark.parametrize(
+    ("main", "status", "error"),
+    [
+        (_times_out, "interrupted", "CancelledError"),
+        (_sibling_fails, "interrupted", "CancelledError"),
+        (_closes_a_generator, "interrupted", "GeneratorExit"),
+        (_group_inside, "interrupted", "KeyboardInterrupt"),
+        (_fails_inside, "failed", "ExceptionGroup"),
+    ],
+)
+def test_how_a_task_ends_is_how_its_run_ends(
+    main: Callable[[Recorder], Any], status: str, error: str
+) -> None:
+    run = recorder()
+    with suppress(BaseException):
+        asyncio.run(main(run))
+    assert run.experiment is not None
+    assert (run.experiment.status, run.experiment.results.episodes) == (status, 1)
+    assert run.experiment.error is not None
+    assert run.experiment.error.type == error
+
+
+CTRL_C = """
+import asyncio, os, signal
+from qn_tracking import track
+
+async def loop():
+    with track({"a": 1}, blocked=("metadata",)) as run:
+        run.episode()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(3600)
+
+async def group():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(loop())
+        tasks.create_task(asyncio.sleep(3600))
+
+asyncio.run(MAIN())
+"""
+
+
+@pytest.mark.parametrize("main", ["loop", "group"])
+def test_ctrl_c_in_asyncio_is_an_interrupt(project: Path, main: str) -> None:
+    # Whoever starts the tests in the background has the signal ignored.
+    command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    done = subprocess.run(
+        [sys.executable, "-c", command + CTRL_C.replace("MAIN", main)],
+        capture_output=True, text=True, cwd=project,
+    )  # fmt: skip
+    assert "KeyboardInterrupt" in done.stderr
+    (record,) = project.glob("experiments/*.json")
+    found = json.loads(record.read_bytes())
+    assert (found["status"], found["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
+
+
+def test_the_former_name_of_episodes_is_understood() -> None:
+    assert recorder(runs=3).run.episodes == 3
+    with pytest.raises(UsageError, match="the former name of episodes"):
+        recorder(runs=3, episodes=3)
 
 
 def test_a_recorder_that_is_over_is_let_go() -> None:

@@ -91,9 +91,9 @@ class Recorder:
 
     `config` is a mapping, the path of a YAML file, the name of a shipped configuration, or a
     `Config`. As a context manager it starts on entry and ends on exit: `completed`, `interrupted`
-    (KeyboardInterrupt, or SystemExit with 128 + a signal), else `failed`. A loop that cannot be
-    indented calls `start()` and `end()` itself. `name_slow`: a plugin that took much of the run is
-    named at its end.
+    (KeyboardInterrupt, SystemExit with 128 + a signal, a cancelled task, a closed generator), else
+    `failed`. A loop that cannot be indented calls `start()` and `end()` itself. `name_slow`: a
+    plugin that took much of the run is named at its end. `runs` is the former name of `episodes`.
 
     Raises ConfigError for the configuration, and from `start` what a plugin raised there.
     """
@@ -116,10 +116,12 @@ class Recorder:
         clock: Clock = time,
         warn: Callable[[str], None] = warn_on_stderr,
         name_slow: bool = True,
-        runs: None = None,
+        runs: int | None = None,
     ) -> None:
-        if runs is not None:
-            raise UsageError("runs: one recorder records one run", hint="did you mean episodes?")
+        if runs is not None:  # the former word for episodes
+            if episodes is not None:
+                raise UsageError("runs: the former name of episodes, which is given too")
+            episodes = runs
         config = configuration.as_config(config)
         for name, number in (("seed", seed), ("episodes", episodes)):
             if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
@@ -201,7 +203,8 @@ class Recorder:
 
         With `at_exit`, a run that has not ended when the program ends is ended then: `failed`
         with the error that ended the program, `completed` if all declared `episodes` are
-        there, else `interrupted`.
+        there, else `interrupted`. At an interactive prompt, where an error ends nothing, all
+        declared `episodes` make it `completed`.
         """
         if self._state != "new":
             raise UsageError(f"run {self.id} was started before")
@@ -230,9 +233,11 @@ class Recorder:
         if self._state != "running" or self._pid != os.getpid():
             return
         last = _last_error()
-        if last is not None and last is not self._before:
+        whole = self._count == self.run.episodes
+        # At a prompt the last error may be that of any statement, long before the end.
+        if last is not None and last is not self._before and not (whole and _at_prompt()):
             status, error = _status(last)
-        elif self._count == self.run.episodes:
+        elif whole:
             status, error = "completed", None
         else:
             # How the program ended cannot be known here, `sys.exit` above all.
@@ -593,12 +598,41 @@ def _last_error() -> BaseException | None:
     return found if isinstance(found, BaseException) else None
 
 
+def _at_prompt() -> bool:
+    """Whether this Python, or IPython, asks for statements."""
+    return hasattr(sys, "ps1") or bool(sys.flags.interactive)
+
+
+def _cancelled() -> tuple[type[BaseException], ...]:
+    """The exceptions by which an event loop that is in use here stops a task."""
+    names = (("asyncio.exceptions", "CancelledError"), ("trio", "Cancelled"))
+    found = (getattr(sys.modules.get(module), name, None) for module, name in names)
+    return tuple(kind for kind in found if kind is not None)
+
+
+def _ctrl_c_pending() -> bool:
+    """Whether asyncio has taken a Ctrl-C, cancelled its main task, and will raise it later."""
+    import signal
+
+    handler = signal.getsignal(signal.SIGINT)
+    runner = getattr(getattr(handler, "func", None), "__self__", None)
+    return bool(getattr(runner, "_interrupt_count", 0))
+
+
 def _status(error: BaseException | None) -> tuple[str, BaseException | None]:
     """What an exception that ends the `with` block says of the run."""
     if error is None:
         return "completed", None
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
         return "interrupted", error
+    if isinstance(error, cancelled := _cancelled()):
+        return "interrupted", KeyboardInterrupt() if _ctrl_c_pending() else error
+    if isinstance(error, BaseExceptionGroup):
+        # What stopped the others of the group, if something did.
+        others: tuple[type[BaseException], ...]
+        others = (BaseExceptionGroup, KeyboardInterrupt, SystemExit, GeneratorExit, *cancelled)
+        failed = error.subgroup(lambda one: not isinstance(one, others))
+        return ("failed" if failed else "interrupted"), error
     if isinstance(error, SystemExit):
         if error.code in (None, 0):
             return "completed", None
