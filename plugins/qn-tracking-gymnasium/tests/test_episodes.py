@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import find_highest_version
 from gymnasium.wrappers import Autoreset, RecordEpisodeStatistics, TimeLimit
 
 from qn_tracking.errors import UsageError
@@ -46,7 +47,10 @@ def episode(recording: Any) -> Any:
     return play_one
 
 
-@pytest.mark.parametrize("id", ["CartPole-v1", "FrozenLake-v1", "MountainCar-v0", "Taxi-v4"])
+TAXI = f"Taxi-v{find_highest_version(None, 'Taxi')}"
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "FrozenLake-v1", "MountainCar-v0", TAXI])
 def test_it_records_what_a_loop_without_it_counts(id: str, recording: Any, play: Any) -> None:
     kwargs = {"is_slippery": True} if id == "FrozenLake-v1" else {}
     bare = play(gymnasium.make(id, **kwargs), range(20))

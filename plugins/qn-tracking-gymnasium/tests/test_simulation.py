@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import find_highest_version
 
 from qn_tracking import config as configuration
 from qn_tracking.benchmark.category import categorize
@@ -116,19 +117,23 @@ def test_arguments_of_the_environment_are_plain_data() -> None:
     assert 0.2 < sum(one["success"] for one in found) / 50 < 0.8
 
 
+# Each release of Gymnasium has one version of these.
+TAXI, CLIFF = (f"{name}-v{find_highest_version(None, name)}" for name in ("Taxi", "CliffWalking"))
+
+
 def test_infos_of_the_environment_become_metrics() -> None:
-    config = data("Taxi-v4", max_steps=3, info={"prob": "probability"})
+    config = data(TAXI, max_steps=3, info={"prob": "probability"})
     assert [one["metrics"] for one in episodes(config, count=2)] == [{"probability": 1.0}] * 2
 
 
 def test_steps_without_a_limit_are_warned_of() -> None:
     said = (
-        "CliffWalking-v1 has no registered limit of steps: without environment.max_steps an "
+        f"{CLIFF} has no registered limit of steps: without environment.max_steps an "
         "episode may not end"
     )
-    assert make(data("CliffWalking-v1")).warnings == (said,)
-    assert make(data("CliffWalking-v1", max_steps=50)).warnings == ()
-    (one,) = episodes(data("CliffWalking-v1", max_steps=50), count=1)
+    assert make(data(CLIFF)).warnings == (said,)
+    assert make(data(CLIFF, max_steps=50)).warnings == ()
+    (one,) = episodes(data(CLIFF, max_steps=50), count=1)
     assert (one["steps"], one["termination"]) == (50, "truncated")
 
 
