@@ -204,13 +204,14 @@ def test_runs_is_understood_as_episodes(qn_run: Program, quiet: list[str]) -> No
     assert "(it is --n-seeds now)" in qn_run("small.yml", "--sessions", "2").stderr
 
 
-def test_runs_of_a_recorder_are_episodes(project: Path) -> None:
+def test_runs_was_the_word_for_the_episodes_of_a_recorder(project: Path) -> None:
     for make in (
         lambda **more: track({}, **more),
         lambda **more: Recorder({}, manager=make_manager(), **more),
     ):
-        with pytest.raises(UsageError, match="did you mean episodes"):
-            make(runs=5)
+        assert make(runs=5).run.episodes == 5
+        with pytest.raises(UsageError, match="the former name of episodes"):
+            make(runs=5, episodes=5)
 
 
 @pytest.mark.parametrize("args", [[], ["--n-seeds", "2"]])

@@ -1045,12 +1045,6 @@ def test_ctrl_c_in_asyncio_is_an_interrupt(project: Path, main: str) -> None:
     assert (found["status"], found["error"]["type"]) == ("interrupted", "KeyboardInterrupt")
 
 
-def test_the_former_name_of_episodes_is_understood() -> None:
-    assert recorder(runs=3).run.episodes == 3
-    with pytest.raises(UsageError, match="the former name of episodes"):
-        recorder(runs=3, episodes=3)
-
-
 def test_a_recorder_that_is_over_is_let_go() -> None:
     import gc
     import weakref
