@@ -604,6 +604,50 @@ def test_columns_are_chosen_by_name(store: Path, qn_exp: Call) -> None:
         assert hint in err
 
 
+HOLD = """
+import fcntl, os, sqlite3, sys
+if sys.argv[1] == "making":
+    os.unlink("experiments/.index.sqlite")
+    lock = os.open("experiments/.index.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+else:
+    db = sqlite3.connect("experiments/.index.sqlite", isolation_level=None)
+    db.execute(f"BEGIN {sys.argv[1]}")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["exclusive", "immediate", "making"])
+def test_an_index_that_another_process_holds_is_not_waited_for_long(
+    store: Path, qn_exp: Call, ids: Ids, how: str
+) -> None:
+    first = make(store, seed=1)
+    assert ids() == [first.id]
+    second = make(store, seed=2)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        code, out, err = qn_exp("list", "--json")
+        assert holder.poll() is None
+        assert (code, [row["id"] for row in json.loads(out)["experiments"]]) == (
+            0,
+            [second.id, first.id],
+        )
+        waiting, answer = err.splitlines()
+        assert "another process holds it; waiting" in waiting
+        assert "another process holds it; indexing in memory, for this once" in answer
+    finally:
+        holder.communicate()
+    # And when it is gone, the index is as good as ever.
+    code, _, err = qn_exp("list")
+    assert (code, err) == (0, "")
+
+
 def test_every_field_of_the_index_can_be_a_column_and_sorted_by(store: Path, qn_exp: Call) -> None:
     make(store)
     for field in fields.FIELDS:

@@ -14,7 +14,8 @@ from qn_tracking.errors import StorageError
 from qn_tracking.store.fields import FIELDS, PARTS
 
 NAME = ".index.sqlite"
-WAIT_SECONDS = 120.0
+WAITS = (1.0, 2.5)
+"""Seconds to wait for another process that holds the index: until a word is said, and then."""
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -50,12 +51,22 @@ def is_broken(error: sqlite3.Error) -> bool:
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FORMAT"))
 
 
-def connect(experiments: str, *, discard: bool) -> sqlite3.Connection:
-    """The database of a folder, made if there is none of our version; `discard` a broken one."""
+def is_held(error: Exception) -> bool:
+    """Whether another process holds the index."""
+    name = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, BlockingIOError) or name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def connect(experiments: str, *, discard: bool, wait: float) -> sqlite3.Connection:
+    """The database of a folder, made if there is none of our version; `discard` a broken one.
+
+    `wait` is for how many seconds it waits for another process, each time. Raises sqlite3.Error
+    and OSError; `is_held` tells those after a wait.
+    """
     path = join(experiments, NAME)
     if not discard:
         try:
-            db = _connect(path, "rw")
+            db = _connect(path, "rw", wait)
             try:
                 # An index of another version, or an empty file, is rebuilt.
                 if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
@@ -67,7 +78,7 @@ def connect(experiments: str, *, discard: bool) -> sqlite3.Connection:
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorname", "") != "SQLITE_CANTOPEN" or not _creatable(path):
                 raise
-    return _make(experiments, path, discard)
+    return _make(experiments, path, discard, wait)
 
 
 def _creatable(path: str) -> bool:
@@ -80,28 +91,45 @@ def _creatable(path: str) -> bool:
     return False
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
+def _connect(path: str, mode: str, wait: float) -> sqlite3.Connection:
     name = os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return sqlite3.connect(
-        f"file:{name}?mode={mode}", uri=True, timeout=WAIT_SECONDS, isolation_level=None
-    )
+    return sqlite3.connect(f"file:{name}?mode={mode}", uri=True, timeout=wait, isolation_level=None)
 
 
-def _make(experiments: str, path: str, discard: bool) -> sqlite3.Connection:
-    """A database with empty tables, made by one process at a time."""
+def _lock(lock: int, wait: float) -> None:
+    """Takes a lock. Raises BlockingIOError if another process holds it for longer than `wait`."""
+    import errno
     import fcntl
+    import time
 
+    end = time.monotonic() + wait
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        except OSError as error:
+            # A file system without locks: SQLite has its own say.
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            return None
+
+
+def _make(experiments: str, path: str, discard: bool, wait: float) -> sqlite3.Connection:
+    """A database with empty tables, made by one process at a time."""
     lock = os.open(join(experiments, ".index.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if discard and not _sound(path):
+        _lock(lock, wait)
+        if discard and not _sound(path, wait):
             for name in (path, path + "-journal"):
                 try:  # noqa: SIM105  contextlib costs a listing two milliseconds
                     os.unlink(name)
                 except FileNotFoundError:
                     pass
         _ignored(experiments)
-        db = _connect(path, "rwc")
+        db = _connect(path, "rwc", wait)
         try:
             db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("BEGIN IMMEDIATE")
@@ -120,10 +148,10 @@ def _make(experiments: str, path: str, discard: bool) -> sqlite3.Connection:
         os.close(lock)
 
 
-def _sound(path: str) -> bool:
+def _sound(path: str, wait: float) -> bool:
     """Whether another process has rebuilt the index since we found it broken."""
     try:
-        db = _connect(path, "rw")
+        db = _connect(path, "rw", wait)
     except sqlite3.Error:
         return False
     try:
@@ -164,9 +192,10 @@ def in_memory(experiments: str, *, copy: bool) -> sqlite3.Connection:
     path = join(experiments, NAME)
     if copy and os.path.isfile(path):
         try:
-            source = _connect(path, "ro")
+            source = _connect(path, "ro", 0.2)
             try:
-                source.execute("PRAGMA busy_timeout = 2000")
+                # A copy waits for whoever locks the file meanwhile, without an end.
+                source.execute("BEGIN")
                 if source.execute("PRAGMA user_version").fetchone()[0] == VERSION:
                     source.backup(db)
                     return db

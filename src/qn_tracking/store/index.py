@@ -11,7 +11,15 @@ import sqlite3
 from os.path import isdir, join
 
 from qn_tracking.errors import StorageError, printable
-from qn_tracking.store.database import NAME, Writing, connect, in_memory, is_broken
+from qn_tracking.store.database import (
+    NAME,
+    WAITS,
+    Writing,
+    connect,
+    in_memory,
+    is_broken,
+    is_held,
+)
 from qn_tracking.store.fields import BY_PATH, HOMES, STEP, Column
 from qn_tracking.store.sync import ROLLING, Sync
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 WHERE_INDEXES = 24
+_held: set[str] = set()
+"""Folders whose index another process held when it was last asked for."""
 
 
 def consult(
@@ -37,26 +47,41 @@ def consult(
 ) -> T:
     """Asks the index something, after it has looked whether it is still true.
 
-    A broken index is thrown away and rebuilt; where none can be written, one is made in memory,
-    with a warning. Raises StorageError if there is no such folder.
+    A broken index is thrown away and rebuilt; where none can be written, or another process holds
+    it for seconds, one is made in memory, with a warning. Raises StorageError if there is no such
+    folder.
     """
     if not isdir(experiments):
         raise StorageError("no such folder", file=experiments)
     cause = ""
-    for attempt in range(2):
+    # The next question of a command need not wait once more.
+    told = experiments in _held
+    waits, discard = [0.0] if told else list(WAITS), False
+    while True:
         db = None
         try:
-            db = connect(experiments, discard=attempt > 0)
+            db = connect(experiments, discard=discard, wait=waits[0])
             index = Index(experiments, db, writable=True)
             index.sync.run(fresh=fresh, progress=progress)
+            _held.discard(experiments)
             return ask(index)
-        except sqlite3.Error as error:
-            cause = str(error)
-            if not is_broken(error):
+        except (sqlite3.Error, OSError) as error:
+            if is_held(error):
+                cause = "another process holds it"
+                _held.add(experiments)
+                if len(waits) == 1:
+                    break
+                waits.pop(0)
+                if warn is not None:
+                    warn(f"{join(experiments, NAME)}: {cause}; waiting {waits[0]:.1f} s for it")
+            elif isinstance(error, OSError):
+                cause = (error.strerror or str(error)).lower()
                 break
-        except OSError as error:
-            cause = (error.strerror or str(error)).lower()
-            break
+            else:
+                cause = str(error)
+                if discard or not is_broken(error):
+                    break
+                discard = True
         finally:
             if db is not None:
                 db.close()
@@ -70,7 +95,7 @@ def consult(
             db = in_memory(experiments, copy=False)
             index = Index(experiments, db, writable=False)
             index.sync.run(progress=progress)
-        if warn is not None:
+        if warn is not None and not told:
             warn(f"{join(experiments, NAME)}: {cause}; indexing in memory, for this once")
         return ask(index)
     except sqlite3.Error as error:

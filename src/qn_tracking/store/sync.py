@@ -20,7 +20,7 @@ from os.path import join
 
 from qn_tracking.errors import QnError, StorageError, printable
 from qn_tracking.ids import is_id
-from qn_tracking.store.database import WAIT_SECONDS, Writing, make_indexes
+from qn_tracking.store.database import Writing, make_indexes
 from qn_tracking.store.fields import PARTS
 
 TYPE_CHECKING = False
@@ -213,6 +213,7 @@ class Sync:
         if last != cursor and self.writable:
             try:
                 # Nothing depends on it, so it does not wait for other processes and is not synced.
+                (wait,) = self.db.execute("PRAGMA busy_timeout").fetchone()
                 self.db.execute("PRAGMA busy_timeout = 0")
                 self.db.execute("PRAGMA journal_mode = TRUNCATE")
                 self.db.execute("PRAGMA synchronous = OFF")
@@ -220,7 +221,7 @@ class Sync:
             except sqlite3.OperationalError:
                 pass
             finally:
-                self.db.execute(f"PRAGMA busy_timeout = {int(WAIT_SECONDS * 1000)}")
+                self.db.execute(f"PRAGMA busy_timeout = {wait}")
                 self.db.execute("PRAGMA synchronous = NORMAL")
 
     def _stale(self, rows: Iterable[tuple[int, str, int, int | None]]) -> list[tuple[int, str]]:
