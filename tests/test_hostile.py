@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from conftest import SMALL, Program
+from qn_tracking import track
 
 VALUES = (
     *("null", "5", "-1.5", "true", "[1]", "{}", '"x"', '""', "1" + "0" * 400, "-1e400"),
@@ -154,7 +155,7 @@ def test_a_metric_may_lack_its_deviation(ids: list[str], qn_exp: Program) -> Non
 def test_a_rate_that_is_not_finite_is_no_count(ids: list[str], qn_exp: Program) -> None:
     rewrite(ids[0], success_rate="-1e400")
     done = qn_exp("compare", *ids[:2])
-    assert (done.returncode, "internal" in done.stderr) == (0, False)
+    assert (done.returncode, "internal" in done.stderr) == (3, False)
 
 
 @pytest.mark.parametrize(
@@ -223,3 +224,93 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(
     folder.chmod(0o700)
     assert done.returncode != 0
     assert "permission denied" in done.stderr
+
+
+# ------------------------------------------------------------------------------ numbers at the edge
+
+
+@pytest.mark.parametrize(
+    ("field", "number", "listed"),
+    [
+        ("wall_seconds", "1e400", False),
+        ("wall_seconds", "1" + "0" * 400 + ".5", False),
+        ("results.avg_reward", "-1e999", False),
+        ("facts.metadata.x", "1e400", False),
+        ("wall_seconds", "1e308", True),
+        ("wall_seconds", "-1", True),
+    ],
+)
+def test_a_number_no_run_can_have_is_named_and_hides_nobody(
+    ids: list[str], qn_exp: Program, field: str, number: str, listed: bool
+) -> None:
+    bad, good, *_ = ids
+    path = Path("experiments", f"{bad}.json")
+    doc = json.loads(path.read_bytes())
+    *way, last = field.split(".")
+    section = doc
+    for key in way:
+        section = section.setdefault(key, {})
+    section[last] = "HERE"
+    path.write_text(json.dumps(doc).replace('"HERE"', number))
+    for command in ("list", "stats"):
+        done = qn_exp(command)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+        done = qn_exp(command, "--json")
+        assert done.returncode == 0
+        assert "Infinity" not in done.stdout
+        json.loads(done.stdout, parse_constant=pytest.fail)
+    shown = [row["id"] for row in json.loads(qn_exp("list", "--json").stdout)["experiments"]]
+    assert good in shown
+    assert qn_exp("show", bad).returncode == (0 if listed else 3)
+    checked = qn_exp("fsck")
+    assert checked.returncode == 1
+    assert bad in checked.stdout + checked.stderr
+
+
+def test_a_sum_of_steps_beyond_a_record_is_recorded_all_the_same(
+    project: Path, qn_exp: Program
+) -> None:
+    with track({"a": 1}, seed=1, blocked=["metadata"]) as run:
+        for _ in range(2):
+            run.episode(steps=2**53 - 1, success=True)
+    assert run.experiment is not None
+    assert run.experiment.results.total_steps is None
+    assert run.experiment.results.avg_steps == 2**53 - 1
+    assert qn_exp("fsck").returncode == 0
+    assert qn_exp("show", run.id).returncode == 0
+
+
+DIES_AT_ONCE = """
+import os
+import qn_tracking.builtin.json_storage as storage
+class Journal:
+    def __init__(self, *a):
+        os._exit(9)
+storage.Journal = Journal
+from qn_tracking import track
+track({"a": 1}, seed=1, blocked=["metadata"]).start()
+"""
+
+
+def test_a_run_that_died_before_its_journal_is_recovered_without_a_fault(
+    project: Path, qn_exp: Program
+) -> None:
+    assert subprocess.run([sys.executable, "-c", DIES_AT_ONCE], cwd=project).returncode == 9
+    done = qn_exp("recover", "--all")
+    assert (done.returncode, done.stdout[:21]) == (0, "recovered 0 episodes:")
+    assert qn_exp("fsck").returncode == 0
+
+
+def test_recover_all_goes_on_past_any_one_run(
+    project: Path, qn_exp: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", KILLED], cwd=project)
+    first, *others = sorted(path.name for path in Path("experiments/runs").iterdir())
+    run = Path("experiments/runs", first, "run.json")
+    run.write_text(run.read_text().replace('"seed": 3', '"seed": 1e400'))
+    done = qn_exp("recover", "--all")
+    assert done.returncode == 3
+    assert first in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.stem for path in sorted(Path("experiments").glob("*.json"))] == others

@@ -140,7 +140,7 @@ def test_an_info_that_is_no_number_stops_the_loop_naming_it(recording: Any) -> N
     with recording() as (run, recorded):
         env = TrackEpisodes(Scripted((1.0, True, False, {"a": "text"})), run, info=["a"])
         env.reset()
-        with pytest.raises(TypeError, match="^a: expected a number, got str"):
+        with pytest.raises(TypeError, match="^metrics.a: expected a number, got str"):
             env.step(0)
     assert recorded.episodes == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.cli.output import print_error, progress, warn
-from qn_tracking.errors import QnError, StorageError, UsageError, storable
+from qn_tracking.errors import MALFORMED, QnError, StorageError, UsageError, describe, storable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,7 +187,10 @@ def do_all(
     code = 0
     for id in ids:
         try:
-            done.append(do(id))
+            try:
+                done.append(do(id))
+            except MALFORMED as error:
+                raise StorageError(describe(error), file=id) from error
         except QnError as error:
             if raise_if_one and len(ids) == 1:
                 raise

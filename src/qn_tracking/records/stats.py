@@ -11,7 +11,15 @@ from sys import float_info
 import orjson
 
 from qn_tracking.inference.proportion import final_counts
-from qn_tracking.records.model import Digests, Episode, FrozenDict, Measure, Results, Spread
+from qn_tracking.records.model import (
+    MAX_INT,
+    Digests,
+    Episode,
+    FrozenDict,
+    Measure,
+    Results,
+    Spread,
+)
 
 CHUNK = 256
 CURVE_POINTS = 40
@@ -90,7 +98,8 @@ class Tally:
             success_rate=sum(known) / len(known) if known else None,
             final_success_rate=final[0] / final[1] if final else None,
             final_window=final[1] if final else None,
-            total_steps=self._steps if steps else None,
+            # Each was accepted; a sum that no record can hold exactly is not invented.
+            total_steps=self._steps if steps and self._steps <= MAX_INT else None,
             avg_steps=steps.mean if steps else None,
             avg_reward=reward.mean if reward else None,
             terminations=self._terminations,

@@ -52,7 +52,7 @@ def counted(number: int, noun: str) -> str:
 
 def duration(seconds: float) -> str:
     """`0.4s`, `12s`, `3m20s`, `2h05m`."""
-    if seconds < 10:
+    if seconds < 10 or not isfinite(seconds):
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
+from math import inf
 from os.path import exists, isdir, join
 from typing import Any
 
@@ -21,6 +22,8 @@ from qn_tracking.redact import MARK
 from qn_tracking.store import labels, paths, read, unfinished
 
 FAULT, NOTE = "fault", "note"
+MOST_SECONDS = 1e10
+"""Three centuries: no run takes longer."""
 
 
 @frozen(kw_only=True)
@@ -138,6 +141,15 @@ def _itself(path: str, experiment: Experiment) -> Iterator[Finding]:
     ):
         yield _fault(path, "the configuration has another digest", "config.digest")
     results = experiment.results
+    for field, number, most in (
+        ("seed", experiment.seed, inf),
+        ("episodes", experiment.episodes, inf),
+        ("wall_seconds", experiment.wall_seconds, MOST_SECONDS),
+        ("results.episodes", results.episodes, inf),
+        ("results.total_steps", results.total_steps, inf),
+    ):
+        if number is not None and not 0 <= number <= most:
+            yield _fault(path, f"{number:g} cannot be", field)
     for field in ("success_rate", "final_success_rate"):
         rate = getattr(results, field)
         if rate is not None and not 0 <= rate <= 1:
@@ -188,7 +200,8 @@ def _attachments(folder: str, experiment: Experiment) -> Iterator[Finding]:
 def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> Iterator[Finding]:
     """Recomputes what the record says of the episodes."""
     if not exists(journal):
-        if exists(join(os.path.dirname(journal), "run.json")):
+        # A run that was killed at its start is recovered without a journal, with 0 episodes.
+        if experiment.results.episodes and exists(join(os.path.dirname(journal), "run.json")):
             yield _fault(journal, "missing")
         return
     tally, lines = Tally(), read.Lines(journal)

@@ -61,7 +61,7 @@ def connect(experiments: str, *, discard: bool, wait: float) -> sqlite3.Connecti
     """The database of a folder, made if there is none of our version; `discard` a broken one.
 
     `wait` is for how many seconds it waits for another process, each time. Raises sqlite3.Error
-    and OSError; `is_held` tells those after a wait.
+    and OSError; `is_held` is true of those after a wait.
     """
     path = join(experiments, NAME)
     if not discard:
@@ -194,7 +194,7 @@ def in_memory(experiments: str, *, copy: bool) -> sqlite3.Connection:
         try:
             source = _connect(path, "ro", 0.2)
             try:
-                # A copy waits for whoever locks the file meanwhile, without an end.
+                # A copy waits without a limit for a process that locks the file meanwhile.
                 source.execute("BEGIN")
                 if source.execute("PRAGMA user_version").fetchone()[0] == VERSION:
                     source.backup(db)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from math import isfinite
 
 from qn_tracking.errors import StorageError, short
 from qn_tracking.files import OPEN, load as load, os_error
@@ -68,7 +69,9 @@ def parse(data: bytes, file: str) -> dict[str, Any]:
 
     text = _text(data, file)
     try:
-        doc = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        doc = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_number
+        )
         if "\\u" in text:  # an escaped half of a character is no text
             json.dumps(doc, ensure_ascii=False).encode()
     except _DuplicateKeyError as error:
@@ -148,6 +151,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise _DuplicateKeyError(key)
             seen.add(key)
     return out
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:20]} is beyond the range of numbers")
+    return number
 
 
 def _refuse(name: str) -> NoReturn:
