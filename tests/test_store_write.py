@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import stat
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ from zlib import crc32
 
 import pytest
 
-from qn_tracking import track
+from qn_tracking import Experiments, track
 from qn_tracking.errors import StorageError
 from qn_tracking.records.model import Episode, FrozenDict
 from qn_tracking.store import write
+from qn_tracking.store.arrival import Arrived
 from qn_tracking.store.journal import Journal
 
 
@@ -57,6 +59,49 @@ def test_a_failure_leaves_nothing(
     monkeypatch.undo()
     assert "a.json" not in os.listdir(project)
     assert not [name for name in os.listdir(project) if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_file_system_that_cannot_sync_a_folder_is_no_failure_one_that_cannot_sync_a_file_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch, kind: str, number: int
+) -> None:
+    real = os.fsync
+
+    def sync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode) == (kind == "folder"):
+            raise OSError(number, os.strerror(number))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if kind == "file":
+        with pytest.raises(StorageError, match=errno.errorcode[number]):
+            write.publish("a.json", b"one")
+        assert not Path("a.json").exists()
+        return
+    said: list[str] = []
+    with track({"a": 1}, seed=1, warn=said.append, blocked=("metadata",)) as run:
+        run.episode(success=True)
+    assert said == []
+    experiments = Experiments("experiments")
+    experiments.tag(run.id, {"seen": "yes"})
+    experiments.export("out.tar.gz", [run.id], format="bundle")
+    experiments.remove(run.id)
+    experiments.restore(run.id)
+    [arrived] = Experiments("elsewhere").import_("out.tar.gz")
+    assert isinstance(arrived, Arrived)
+
+
+def test_a_folder_whose_sync_fails_in_earnest_is_a_failure(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(StorageError, match="EIO"):
+        write.publish("a.json", b"one")
 
 
 def test_short_writes_are_finished(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What file systems without hard links answer.
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+# What file systems answer that cannot sync a folder (CIFS, many of FUSE): they keep the names in
+# their own way, and nothing more can be done. Of a file the same answer is a failure.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def publish(path: str, data: bytes) -> None:
@@ -112,10 +115,13 @@ def sync_file(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Makes the names in a folder durable. Raises OSError."""
+    """Makes the names in a folder durable, where the file system can. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(fd)
 
