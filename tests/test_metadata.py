@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import wait_until
-from qn_tracking import Experiment, Recorder, hookimpl, make_manager, track
+from conftest import command, wait_until
+from qn_tracking import Experiment, Experiments, Recorder, hookimpl, make_manager, track
 from qn_tracking.builtin.json_storage import JsonStorage
 from qn_tracking.errors import PluginError
 
@@ -437,3 +440,103 @@ def test_a_run_that_is_refused_at_the_last_moment_leaves_no_facts(repository: Pa
             Recorder("small.yml", manager=manager, experiments_dir="experiments").start()
         assert {one.pid for one in psutil.Process().children()} == before
     assert not list(Path("experiments").glob("runs/*/facts.json"))
+
+
+def closing(closed: tuple[int, ...]) -> Callable[[], None]:
+    """What closes descriptors of a program that is about to start."""
+
+    def close() -> None:
+        for fd in closed:
+            os.close(fd)
+
+    return close
+
+
+CLOSED = [closed for size in range(4) for closed in itertools.combinations(range(3), size)]
+
+
+@pytest.mark.parametrize("closed", CLOSED, ids=str)
+def test_closed_standard_descriptors_change_nothing(
+    repository: Path, git: Git, closed: tuple[int, ...]
+) -> None:
+    # Not through pipes: what a C library prints must not come to be in a file of the run either.
+    Path("train.py").write_text(STARTED)
+    null = subprocess.DEVNULL
+    program = [sys.executable, "train.py"]
+    done = subprocess.run(program, preexec_fn=closing(closed), stdout=null, stderr=null)
+    assert done.returncode == 0
+    (path,) = Path("experiments").glob("*.json")
+    record = json.loads(path.read_text())
+    found = record["facts"]["metadata"]
+    assert found["git"]["commit"] == git("rev-parse", "HEAD")
+    assert all(found[name] for name in ("code", "packages", "system"))
+    assert (record["warnings"], record["failures"]) == (["said"], [])
+    files = [*Path("experiments").rglob("*.*"), Path("out.tar.gz")]
+    assert not [file for file in files if file.is_file() and b"printed" in file.read_bytes()]
+    assert Experiments("experiments").check().faults == 0
+
+
+STARTED = """
+import os
+from qn_tracking import Experiments, track
+with track("small.yml", seed=1, plugins=["progress"]) as run:
+    journal = os.stat(f"experiments/runs/{run.id}/episodes.jsonl")
+    assert not any(os.path.samestat(os.fstat(fd), journal) for fd in range(3))
+    for fd in (1, 2):
+        os.write(fd, b"printed")
+    os.system("echo printed; echo printed >&2")
+    run.warn("said")
+    run.episode(success=True)
+Experiments().export("out.tar.gz", [run.id], format="bundle")
+"""
+
+
+def test_commands_run_with_closed_standard_descriptors(repository: Path) -> None:
+    def call(name: str, *args: str, closed: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
+        return command(
+            name, *args, process=True, preexec_fn=closing(closed), stdin=subprocess.DEVNULL
+        )
+
+    run = ("small.yml", "--episodes", "1", "--track-experiment")
+    for closed in ((0, 1, 2), (2,)):
+        assert call("qn-run", *run, closed=closed).returncode == 0
+    records = [json.loads(path.read_text()) for path in Path("experiments").glob("*.json")]
+    assert [bool(one["facts"]["metadata"]["git"]) for one in records] == [True, True]
+    assert [one["warnings"] for one in records] == [[], []]
+    Path("experiments/broken.json").write_text("{")  # a warning, which must not be in the output
+    listed = call("qn-exp", "list", "--json", closed=(2,))
+    assert (listed.returncode, len(json.loads(listed.stdout)["experiments"])) == (0, 2)
+    submitted = ("small.yml", "--episodes", "50", "--save-benchmark")
+    asked = call("qn-run", *submitted, closed=(0,))
+    assert (asked.returncode, "no terminal to ask on" in asked.stderr) == (2, True), asked.stderr
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_memory_without_a_name_is_not_needed(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    def refuse(*args: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    if missing:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    else:
+        monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    found, warnings = facts()
+    assert found["branch"] == "main"
+    assert len(warnings) == 1
+    assert warnings[0].startswith("memfd_create: ")
+
+
+def test_where_no_file_can_be_made_the_run_goes_on(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    found, warnings = facts()
+    assert found is None
+    assert any("git and system were not read" in text for text in warnings)

@@ -1,4 +1,4 @@
-"""Reading a file that others may have put there."""
+"""Reading a file that others may have put there, and the descriptors that files get."""
 
 from __future__ import annotations
 
@@ -54,6 +54,22 @@ def load(
         raise os_error(name, cause, error) from None
     finally:
         os.close(fd)
+
+
+def fill_standard_descriptors() -> None:
+    """Opens the null device as each of the descriptors 0, 1 and 2 that is closed.
+
+    A program may be started with some of them closed. The next file would get such a number, a
+    journal for instance, and what a C library or a child process prints would be written into it.
+    """
+    # The alternative, to move each file up (F_DUPFD_CLOEXEC), is needed at every place that opens
+    # one, plugins and libraries included, and the children would still inherit the gap.
+    try:
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest number that is free
+            os.set_inheritable(fd, True)
+    except OSError:  # no null device
+        return
+    os.close(fd)
 
 
 def kind_of(mode: int) -> str:

@@ -15,6 +15,7 @@ import os
 
 from qn_tracking.api.selection import Episodes, Selection
 from qn_tracking.errors import MALFORMED, StorageError, UnsupportedError, UsageError
+from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.store.filters import Filters
 
 TYPE_CHECKING = False
@@ -75,6 +76,7 @@ class Experiments:
         name = os.fspath(folder)
         if not name or "\x00" in name:
             raise UsageError("expected a folder", file="experiments_dir")
+        fill_standard_descriptors()
         self.folder = name.rstrip("/") or "/"
         self.warn = warn or _warn
         self._progress = progress or _silent

@@ -141,29 +141,31 @@ class _Child:
     def __init__(self, request: dict[str, Any], keep: str | None) -> None:
         self._keep = keep
         self._answer: dict[str, Any] | None = None
-        self._out = _nameless()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._out, self._warnings = -1, list[str]()
         try:
+            self._out = _nameless(self._warnings)
             self._pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-c", PROGRAM, _json({**request, "keep": keep})],
                 {**os.environ},
+                # The answer's file first: it may have one of the numbers that are opened below.
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, null, 0),
                     (os.POSIX_SPAWN_DUP2, self._out, 1),
-                    (os.POSIX_SPAWN_DUP2, null, 2),
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
                 ],
                 setpgroup=0,
             )
         except (OSError, ValueError, TypeError) as error:  # an embedded Python has no executable
-            os.close(self._out)
+            if self._out >= 0:
+                os.close(self._out)
             self._answer = {"warnings": [f"git and system were not read: {error}"]}
-        finally:
-            os.close(null)
 
     def answer(self, timeout: float | None) -> dict[str, Any]:
         if self._answer is None:
-            self._answer = self._wait(timeout)
+            answer = self._wait(timeout)
+            answer["warnings"] = [*self._warnings, *(answer.get("warnings") or ())]
+            self._answer = answer
             os.close(self._out)
         return self._answer
 
@@ -244,11 +246,16 @@ class _Part:
         )
 
 
-def _nameless() -> int:
-    """A file without a name."""
-    if hasattr(os, "memfd_create"):
+def _nameless(warnings: list[str]) -> int:
+    """A file without a name: of memory, or else a temporary one. Raises OSError."""
+    try:
         return os.memfd_create("qn-tracking", os.MFD_CLOEXEC)
-    import tempfile  # not on Linux
+    except (AttributeError, OSError) as error:  # an older kernel, or a sandbox
+        if sys.platform == "linux":  # no other system has it
+            cause = getattr(error, "strerror", None) or "not available"
+            text = f"memfd_create: {cause.lower()}; git and system are read by a temporary file"
+            warnings.append(text)
+    import tempfile
 
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -10,6 +10,7 @@ from functools import partial
 
 from qn_tracking.cli.output import print_json as print_json
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
+from qn_tracking.files import fill_standard_descriptors
 
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
 if TYPE_CHECKING:
@@ -353,9 +354,10 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     where it happened if `--traceback` is given or QN_TRACEBACK is set.
     """
     gc.set_threshold(50_000)  # most commands end before a collection would free anything
-    for name in ("stdout", "stderr"):
+    fill_standard_descriptors()
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:  # closed by the shell, `>&-`
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -39,6 +39,7 @@ class Display:
         delay: float = 0.0,
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
+        silent = silent or self._stream is None  # closed when the program started
         self.live = not silent and is_terminal(self._stream)
         self._silent = silent or (not self.live and not plain)
         self._pause = REDRAW_SECONDS if self.live else LINE_SECONDS

@@ -54,7 +54,7 @@ def coloured() -> bool:
     """Whether standard output is a terminal that takes colours."""
     try:
         terminal = os.isatty(sys.stdout.fileno())
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return False
     return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 

@@ -36,6 +36,7 @@ from qn_tracking.errors import (
     printable,
     storable,
 )
+from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.records import codec
 from qn_tracking.records.model import (
     EMPTY,
@@ -74,8 +75,13 @@ FACTS_TIMEOUT = 15.0
 
 def warn_on_stderr(text: str) -> None:
     """One line, `warning: …`, on standard error; a closed standard error does not end the run."""
-    with suppress(OSError, ValueError):
-        print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
+    _print_on_stderr(f"warning: {printable(text)}")
+
+
+def _print_on_stderr(line: str) -> None:
+    if sys.stderr is not None:  # of None, `print` makes standard output
+        with suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
 
 
 class Clock(Protocol):
@@ -214,6 +220,7 @@ class Recorder:
             )
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
         self._began, self._since = self._now(), perf_counter()
+        fill_standard_descriptors()
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
@@ -246,8 +253,7 @@ class Recorder:
         try:
             self.end(status, error)
         except QnError as failure:  # no caller is left to catch it
-            with suppress(OSError, ValueError):
-                print(f"error: {failure}", file=sys.stderr, flush=True)
+            _print_on_stderr(f"error: {failure}")
 
     def __enter__(self) -> Self:
         return self.start()
