@@ -61,6 +61,23 @@ def wait_until(
         time.sleep(0.02)
 
 
+NO_LOCKS = """
+import fcntl, os
+def refuse(fd, operation):
+    raise OSError({number}, os.strerror({number}))
+fcntl.flock = refuse
+"""
+
+
+def without_locks(number: int) -> dict[str, str]:
+    """The environment of processes whose file systems have no locks and answer so."""
+    place = Path("no-locks").absolute()
+    place.mkdir(exist_ok=True)
+    (place / "sitecustomize.py").write_text(NO_LOCKS.format(number=number))
+    before = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(place), *([before] if before else [])])}
+
+
 # A worker of the test runner sets it, and every table would be cut to that width.
 os.environ.pop("COLUMNS", None)
 

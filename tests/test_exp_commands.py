@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import command, without_locks
 from qn_tracking import Subject, track
 from qn_tracking.cli import exp
 from qn_tracking.errors import QnError
@@ -498,12 +501,62 @@ def test_a_run_of_another_host_is_unknown(store: Path, qn_exp: Call) -> None:
     host = os.uname().nodename
     about.write_text(about.read_text().replace(f'"host": "{host}"', '"host": "elsewhere"'))
     assert statuses(qn_exp) == {killed: "unknown"}
-    for command in ("recover", "rm"):
-        code, _, err = qn_exp(command, killed)
+    for name in ("recover", "rm"):
+        code, _, err = qn_exp(name, killed)
         assert code == 2
         assert "elsewhere" in err
     assert qn_exp("recover", killed, "--force")[0] == 0
     assert statuses(qn_exp) == {killed: "crashed"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_a_run_is_unknown_until_its_record_is_there(store: Path, number: int) -> None:
+    env = without_locks(number)
+
+    def call(*args: str, **how: Any) -> tuple[int, str, str]:
+        done = command("qn-exp", *args, **{"env": env, **how})
+        return done.returncode, done.stdout, done.stderr
+
+    run = ("small.yml", "--episodes", "2", "--track-experiment")
+    done = command("qn-run", *run, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("has no locks") == 1
+    (record,) = store.glob("*.json")
+    assert "has no locks" in json.loads(record.read_text())["warnings"][0]
+    assert call("tag", record.stem, "a=b")[0] == 0
+    assert call("export", record.stem, "--format", "bundle", "-o", "b.tar.gz")[0] == 0
+    assert call("import", "b.tar.gz", "--experiments-dir", "copy")[0] == 0
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, "wait"],
+        cwd=store.parent,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    id = process.stdout.readline().strip()
+    assert process.stdout.readline() == "half\n"
+    try:
+        for _ in ("alive", "dead"):
+            # To a process that sees locks, that of the run is free: it is not dead for that.
+            for seeing in (env, {}):
+                asked = partial(call, env=seeing)
+                assert statuses(asked)[id] == "unknown"
+                assert '"status": "unknown"' in asked("show", id, "--json")[1]
+                assert asked("recover", "--all")[:2] == (0, "no run has crashed\n")
+                code, _, err = asked("recover", id)
+                cause = "may be running: its file system has no locks (--force if it is not)"
+                assert (code, err) == (2, f"error: {id}: {cause}\n")
+                assert [asked(name, id)[0] for name in ("rm", "rerun", "fsck")] == [2, 4, 0]
+            process.kill()
+            process.wait()
+    finally:
+        process.kill()
+        process.communicate()
+    code, out, _ = call("recover", id, "--force")
+    assert (code, out) == (0, f"recovered 300 episodes: experiments/{id}.json\n")
+    assert statuses(call)[id] == "crashed"
 
 
 def test_what_a_run_left_that_died_too_early(

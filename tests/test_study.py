@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import BIN, Program, wait_until
+from conftest import BIN, Program, command, wait_until, without_locks
 from qn_tracking.ids import run_seed
 from qn_tracking.repository import user_name
 
@@ -159,6 +160,24 @@ def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
     assert done.stderr.count("\n") == 1
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
+
+
+def test_without_locks_a_run_that_may_go_on_is_not_begun_again(
+    project: Path, qn_run: Program
+) -> None:
+    env = without_locks(errno.ENOLCK)
+    declare = ("small.yml", "--n-seeds", "2", "--episodes", "5")
+    done = qn_run(*declare, env=env)
+    assert (done.returncode, done.stderr.count("experiments has no locks")) == (0, 1)
+    first, _ = sorted(Path("experiments").glob("*.json"))
+    first.unlink()
+    again = qn_run("--resume", study()["id"], env=env)
+    assert again.returncode == 1
+    hint = f"if it is not: qn-exp recover --force {first.stem}"
+    assert f"run 0 may be running: its file system has no locks ({hint})" in again.stderr
+    assert command("qn-exp", "recover", "--force", first.stem).returncode == 0
+    assert qn_run("--resume", study()["id"], env=env).returncode == 0
+    assert [one["study"]["attempt"] for one in records()] == [0, 1, 0]
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
-"""Reading a file that others may have put there, and the descriptors that files get."""
+"""Reading a file that others may have put there; locks; the descriptors that files get."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """Without O_NONBLOCK, opening a FIFO without a writer waits for ever."""
+# What file systems without locks answer (Lustre and FUSE as some mount them, NFS without its
+# daemon), and NFS for a file that is not open for writing.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
 
 
 def load(
@@ -54,6 +58,21 @@ def load(
         raise os_error(name, cause, error) from None
     finally:
         os.close(fd)
+
+
+def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
+    """Locks an open file until it is closed; False where the file system has no locks.
+
+    Raises BlockingIOError if another process holds it and it does not `wait`, and OSError.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 def fill_standard_descriptors() -> None:

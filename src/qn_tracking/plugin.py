@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         printable as printable,
         storable as storable,
     )
+    from qn_tracking.files import lock as lock
     from qn_tracking.ids import (
         check_id as check_id,
         is_id as is_id,
@@ -154,6 +155,7 @@ _NAMES = {
     # The files of experiments; the names of `store` are modules.
     "store": "arrival bundle journal labels paths read write",
     "store.recover": "recover",
+    "files": "lock",
     # Commands: arguments and output.
     "cli.options": "each ids_or_all named_or_all resolved statuses_of",
     "cli.output": "print_arrivals print_error print_json print_plain print_table progress"

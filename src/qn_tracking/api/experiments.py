@@ -427,7 +427,7 @@ class Experiments:
     def remove(self, id: str, *, force: bool = False) -> str:
         """Moves an experiment to the trash; returns where it is there.
 
-        Raises UsageError if it is running, or may be on another host (unless `force`).
+        Raises UsageError if it is running, or may be (unless `force`).
         """
         from qn_tracking.store import trash
 
@@ -467,7 +467,7 @@ class Experiments:
     def recover(self, id: str, *, force: bool = False) -> Experiment:
         """Makes the record of a run that died, from what its folder holds.
 
-        Raises UsageError for a run that is not known to be dead (of another host: unless `force`),
+        Raises UsageError for a run that is not known to be dead (if it is unknown: unless `force`),
         and StorageError for what cannot be read.
         """
         from qn_tracking.store.recover import recover

@@ -10,7 +10,7 @@ from os.path import dirname, join
 import orjson
 from attrs import field, frozen
 
-from qn_tracking import ids
+from qn_tracking import files, ids
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking.records.codec import document, structure
 from qn_tracking.records.submission import Checked
@@ -77,8 +77,6 @@ def remove(path: str) -> None:
 @contextmanager
 def locked(path: str) -> Iterator[None]:
     """Locks a checkpoint for this process. Raises UsageError if another process has it."""
-    import fcntl
-
     make_folder(dirname(path))
     with suppress(OSError):
         # It is never committed, in whatever repository the benchmarks are.
@@ -88,8 +86,8 @@ def locked(path: str) -> Iterator[None]:
         fd = os.open(f"{path}.lock", flags, 0o666)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            files.lock(fd, wait=False)
+        except BlockingIOError:
             raise UsageError("is being verified by another process", file=path) from None
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from os.path import dirname, isdir, join
 
@@ -11,8 +12,21 @@ from qn_tracking.records.codec import document
 from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.store import paths
 from qn_tracking.store.journal import Journal, run_file
-from qn_tracking.store.write import create, make_folder, naming, publish, sync_file, sync_folder
+from qn_tracking.store.write import (
+    create,
+    make_folder,
+    naming,
+    publish,
+    published,
+    sync_file,
+    sync_folder,
+)
 from qn_tracking.tracking.hookspecs import hookimpl
+
+_NO_LOCKS = (
+    "the file system of the experiments has no locks:"
+    " a run without a record is shown as unknown, not as running or crashed"
+)
 
 
 class JsonStorage:
@@ -36,7 +50,7 @@ class JsonStorage:
         self.saved = False
 
     @hookimpl(trylast=True)
-    def run_start(self, run: RunInfo) -> None:
+    def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> None:
         root = run.experiments_dir
         if root is None:
             raise UsageError("json_storage needs a folder for experiments")
@@ -52,6 +66,10 @@ class JsonStorage:
                 create(join(self._folder, "config.yml"), run.config.text.encode())
                 create(join(self._folder, "run.json"), run_file(run))
             self._journal = Journal(join(self._folder, "episodes.jsonl"))
+            if not self._journal.locked:
+                warn(_NO_LOCKS)
+                with published(join(self._folder, "run.json"), replace=True) as stream:
+                    stream.write(run_file(run, locks=False))
         except BaseException:
             import shutil
 

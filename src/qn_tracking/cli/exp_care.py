@@ -38,7 +38,7 @@ def arguments(parser: Parser, command: str) -> None:
         parser.add_argument(
             "--force",
             action="store_true",
-            help="also a run that may still be running on another host",
+            help="also a run that may still be running: one of another host, or without locks",
         )
     elif command == "restore":
         parser.add_argument(
@@ -52,7 +52,7 @@ def arguments(parser: Parser, command: str) -> None:
         parser.add_argument(
             "--force",
             action="store_true",
-            help="also a run of another host, if you know that it is dead",
+            help="also a run whose status is unknown, if you know that it is dead",
         )
     elif command == "fsck":
         parser.add_argument("id", nargs="*", metavar="ID", help="check these (default: all)")

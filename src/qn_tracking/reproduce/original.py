@@ -75,7 +75,7 @@ def load_original(experiments: str, id: str, warn: Warn) -> Original:
     if status == "imported" or (doc.get("origin") or {}).get("kind") == "import":
         raise UnsupportedError("another program ran it", file=id)
     if status in ("running", "unknown"):
-        hint = f"qn-exp tail {id}" if status == "running" else "it was started on another host"
+        hint = f"qn-exp {'tail' if status == 'running' else 'recover --force'} {id}"
         raise UnsupportedError("may still be running", file=id, hint=hint)
     seed = doc.get("seed")
     if type(seed) is not int or seed < 0:

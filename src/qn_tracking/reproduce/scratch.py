@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import join
+
+from qn_tracking.files import lock
 
 PREFIX = "qn-tracking-"
 
@@ -17,17 +18,17 @@ PREFIX = "qn-tracking-"
 def private_folder() -> Iterator[str]:
     """A folder that no other user can read, locked by this process; removed afterwards."""
     place = os.path.realpath(tempfile.mkdtemp(prefix=PREFIX))
-    lock = os.open(join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock(fd)
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
-        os.close(lock)
+        os.close(fd)
 
 
 def in_use(place: str) -> bool:
-    """Whether the process that made a private folder still runs: it holds the lock."""
+    """Whether the process that made a private folder may still run: it holds the lock."""
     try:
         fd = os.open(join(place, "lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -35,9 +36,8 @@ def in_use(place: str) -> bool:
     except OSError:
         return True
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not lock(fd, wait=False)
     except OSError:
         return True
     finally:
         os.close(fd)
-    return False

@@ -8,7 +8,6 @@ completes it. What is here already is never changed.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 from attrs import frozen
 
+from qn_tracking import files
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import is_id
 from qn_tracking.records.codec import document, structure
@@ -155,7 +155,7 @@ def _staging(experiments: str) -> Iterator[str]:
         lock = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with naming(stage):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            files.lock(lock)
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -172,8 +172,8 @@ def sweep(experiments: str) -> None:
                 continue
             fd = os.open(join(runs, name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(join(runs, name), ignore_errors=True)
+                if files.lock(fd, wait=False):
+                    shutil.rmtree(join(runs, name), ignore_errors=True)
             finally:
                 os.close(fd)
 

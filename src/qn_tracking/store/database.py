@@ -10,6 +10,7 @@ import os
 import sqlite3
 from os.path import join
 
+from qn_tracking import files
 from qn_tracking.errors import StorageError
 from qn_tracking.store.fields import FIELDS, PARTS
 
@@ -98,23 +99,17 @@ def _connect(path: str, mode: str, wait: float) -> sqlite3.Connection:
 
 def _lock(lock: int, wait: float) -> None:
     """Takes a lock. Raises BlockingIOError if another process holds it for longer than `wait`."""
-    import errno
-    import fcntl
     import time
 
     end = time.monotonic() + wait
     while True:
         try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(lock, wait=False)
+            return
         except BlockingIOError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
-        except OSError as error:
-            # A file system without locks: SQLite has its own say.
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-            return None
 
 
 def _make(experiments: str, path: str, discard: bool, wait: float) -> sqlite3.Connection:

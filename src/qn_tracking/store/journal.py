@@ -7,17 +7,17 @@ nothing; a machine that loses power, at most the last seconds.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import weakref
 from contextlib import suppress
 from functools import partial
 from time import monotonic
+from typing import Any
 from zlib import crc32
 
 import orjson
 
-from qn_tracking.files import os_error
+from qn_tracking.files import lock, os_error
 from qn_tracking.records.codec import document, plain
 from qn_tracking.records.model import Episode, RunInfo
 from qn_tracking.records.schema import RUN
@@ -26,9 +26,14 @@ from qn_tracking.store.write import naming, write_all
 SYNC_SECONDS = 5.0
 
 
-def run_file(run: RunInfo) -> bytes:
-    """The text of `run.json`: what is known before the first episode, and which process runs it."""
-    process = {"host": os.uname().nodename, "pid": os.getpid()}
+def run_file(run: RunInfo, *, locks: bool = True) -> bytes:
+    """The text of `run.json`: what is known before the first episode, and which process runs it.
+
+    Without `locks` on its file system, whether the process still does cannot be seen.
+    """
+    process: dict[str, Any] = {"host": os.uname().nodename, "pid": os.getpid()}
+    if not locks:
+        process["locks"] = False
     return document({"schema": RUN.version, **plain(run), **process})
 
 
@@ -39,7 +44,7 @@ def line(episode: Episode) -> bytes:
 
 
 class Journal:
-    """The journal of a running run; its lock shows that the writer is alive."""
+    """The journal of a running run; its lock shows that the writer is alive, if it is `locked`."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -47,7 +52,7 @@ class Journal:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o666)
             # No other process writes here; a listing that checks the lock holds it for an instant.
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self.locked = lock(self._fd)
         self._size = 0
         self._synced = monotonic()
         # A forked copy shares the lock: it lets go, or a crash of this process would go unseen.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from os.path import join
 
+from qn_tracking import files
 from qn_tracking.errors import StorageError
 from qn_tracking.records.schema import LABELS
 from qn_tracking.store import paths
@@ -47,7 +48,6 @@ def read(experiments: str, id: str) -> dict[str, Any]:
 
 def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Applies an edit to the labels, durably; returns them. Raises StorageError."""
-    import fcntl
     import json
 
     from qn_tracking.store.write import make_folder, naming, published, write_all
@@ -59,7 +59,7 @@ def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) ->
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with naming(folder):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            files.lock(lock)
         labels = read(experiments, id)
         edit(labels)
         text = json.dumps({"schema": LABELS.version, **labels}, indent=2, ensure_ascii=False) + "\n"

@@ -6,12 +6,12 @@ its last episode.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from os.path import join, lexists
 from typing import Any
 
+from qn_tracking import files
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.ids import microseconds, utc
 from qn_tracking.records import codec
@@ -29,7 +29,7 @@ _TEXTS = (("git", "patch", "uncommitted.patch"), ("packages", "list", "packages.
 
 def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
     """Makes the record, durably. Raises UsageError for a run that is not known to be dead, unless
-    `force`d for one of another host, and StorageError for what its folder does not hold.
+    `force`d for one whose status is unknown, and StorageError for what its folder does not hold.
     """
     folder = paths.run_folder(experiments, id)
     record = paths.record(experiments, id)
@@ -69,7 +69,7 @@ def _locked(journal: str, id: str) -> int:
         with naming(journal):
             raise error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        files.lock(fd, wait=False)
     except OSError:
         os.close(fd)
         raise UsageError("is in use", file=id, hint="by its run, or by another qn-exp") from None

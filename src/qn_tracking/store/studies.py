@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from os.path import dirname, exists, join
 
 from attrs import frozen
 
+from qn_tracking import files
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.ids import check_id
 from qn_tracking.records.codec import document, structure
@@ -75,10 +75,10 @@ def locked(experiments: str, id: str) -> Iterator[None]:
     """For the one process that runs a study. Raises UnsupportedError if another one does."""
     name = path(experiments, id)
     with naming(name):
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDWR | os.O_CLOEXEC)  # NFS locks no other
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(fd, wait=False)
         except BlockingIOError:
             raise UnsupportedError(
                 "is being run by another process", file=f"study {id}", hint="wait for it"

@@ -21,7 +21,7 @@ NAME = ".trash"
 def remove(experiments: str, id: str, *, force: bool = False) -> str:
     """Puts an experiment into the trash; returns where it is there.
 
-    Raises UsageError if it is running, or may be on another host (unless `force`).
+    Raises UsageError if it is running, or may be (unless `force`).
     """
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     if not lexists(record):

@@ -1,17 +1,18 @@
 """Runs without a record: going on, died, or not ours to say.
 
 The writer of a journal holds its lock. A run without a record whose lock is free has crashed, at
-once and for good; one that another host started is unknown, for its lock may not reach here.
+once and for good; one that another host started is unknown, for its lock may not reach here, and
+so is one on a file system without locks.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
 from os.path import exists, join
 
+from qn_tracking import files
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
 from qn_tracking.records.schema import RECORD, RUN
@@ -125,15 +126,22 @@ def status_now(experiments: str, id: str) -> str | None:
 
 
 def check_over(experiments: str, id: str, *, force: bool, hint: str) -> None:
-    """Raises UsageError for a run without a record that is running, or may be on another host,
-    unless `force`d.
-    """
+    """Raises UsageError for a run without a record that is running, or may be, unless `force`d."""
     status = status_now(experiments, id)
     if status == RUNNING:
         raise UsageError("is still running", file=id, hint=f"qn-exp tail {id}")
     if status == UNKNOWN and not force:
-        host = host_of(experiments, id)
-        raise UsageError(f"was started on {host} and may be running there", file=id, hint=hint)
+        cause = f"was started on {host_of(experiments, id)} and may be running there"
+        if unseen(experiments, id):
+            cause = "may be running: its file system has no locks"
+        raise UsageError(cause, file=id, hint=hint)
+
+
+def unseen(experiments: str, id: str) -> bool:
+    """Whether a run may go on unseen: its file system has no locks, or had none."""
+    folder = paths.run_folder(experiments, id)
+    about, _ = _about(folder, id)
+    return (about or {}).get("locks") is False or _held(join(folder, "episodes.jsonl")) is None
 
 
 def host_of(experiments: str, id: str) -> str | None:
@@ -168,7 +176,7 @@ def load_run(folder: str, id: str) -> RunInfo:
         raise StorageError(
             "missing: the run died before it was written", file=path, hint=f"qn-exp rm {id}"
         ) from None
-    for key in ("schema", "host", "pid"):
+    for key in ("schema", "host", "pid", "locks"):
         doc.pop(key, None)
     run = structure(doc, model.RunInfo, file=path, error=StorageError)
     if run.id != id:
@@ -177,26 +185,11 @@ def load_run(folder: str, id: str) -> RunInfo:
 
 
 def _status(folder: str, about: dict[str, Any], size: int) -> str:
-    locked = False
-    if size >= 0:
-        try:
-            fd = os.open(join(folder, "episodes.jsonl"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            pass
-        else:
-            try:
-                # Shared, so that two who ask do not take each other for the writer.
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                locked = True
-            except OSError:
-                pass
-            finally:
-                os.close(fd)
-    if locked:
+    held = _held(join(folder, "episodes.jsonl")) if size >= 0 else False
+    if held:
         return RUNNING
-    host = about.get("host")
-    if host is not None and host != os.uname().nodename:
+    here = os.uname().nodename
+    if held is None or about.get("locks") is False or about.get("host") not in (None, here):
         return UNKNOWN
     # Between the making of its folder and the locking of its journal, a run is starting.
     if size <= 0 and (
@@ -204,6 +197,25 @@ def _status(folder: str, about: dict[str, Any], size: int) -> str:
     ):
         return RUNNING
     return CRASHED
+
+
+def _held(journal: str) -> bool | None:
+    """Whether a process holds the lock of a journal; None if that cannot be seen."""
+    try:
+        fd = os.open(journal, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        # Shared, so that two who ask do not take each other for the writer.
+        return False if files.lock(fd, wait=False, shared=True) else None
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _young(folder: str, seconds: float = RESERVED_SECONDS) -> bool:

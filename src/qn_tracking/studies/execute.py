@@ -17,6 +17,7 @@ from qn_tracking.records.model import Membership, PluginUse, RunInfo
 from qn_tracking.records.submission import Study
 from qn_tracking.store import paths, read, studies
 from qn_tracking.store.studies import RunState
+from qn_tracking.store.unfinished import unseen
 from qn_tracking.studies.plan import Plan
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.emit import slow
@@ -198,6 +199,11 @@ def _tasks(study: Study, plan: Plan, states: Sequence[RunState], warn: Warn) -> 
             continue
         if state.status == "running":
             warn(f"run {state.index} is being run by another process")
+            continue
+        # One of another host has ended: that process held the lock on the study.
+        if state.status == "unknown" and unseen(plan.experiments_dir, state.id):
+            hint = f"if it is not: qn-exp recover --force {state.id}"
+            warn(f"run {state.index} may be running: its file system has no locks ({hint})")
             continue
         attempt = state.attempt + (state.status != "missing")
         tasks.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from os.path import join, lexists
 
 from attrs import evolve, frozen
 
-from qn_tracking.plugin import Experiment, digest, labels, paths, read, write
+from qn_tracking.plugin import Experiment, digest, labels, lock, paths, read, write
 from qn_tracking_mlflow import content, names
 from qn_tracking_mlflow.delivery import Delivery
 from qn_tracking_mlflow.server import Server
@@ -81,7 +80,7 @@ def _alone(record: str) -> Iterator[None]:
     if fd < 0:
         raise FileNotFoundError(record)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        lock(fd)
         yield
     finally:
         os.close(fd)

@@ -10,7 +10,6 @@ writer removes it. Each experiment has one file per dataset.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import time
@@ -20,7 +19,7 @@ from os.path import join
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from qn_tracking.plugin import ConfigError, Subject, check_id, storable, write
+from qn_tracking.plugin import ConfigError, Subject, check_id, lock, storable, write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,7 +126,7 @@ class _OwnFile(io.FileIO):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         super().__init__(os.open(path, flags, 0o666), "wb")
         self._pid = os.getpid()
-        fcntl.flock(self.fileno(), fcntl.LOCK_EX)
+        lock(self.fileno())
 
     def write(self, data: Any, /) -> int:
         """Write all bytes. Raises OSError."""
@@ -155,7 +154,7 @@ def _remove_if_left(path: str) -> None:
         return
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)
+        if lock(fd, wait=False):
+            os.unlink(path)
     finally:
         os.close(fd)

@@ -6,7 +6,6 @@ the episodes before it went away and no journal has them.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -16,7 +15,17 @@ from os.path import join, lexists
 
 from attrs import frozen
 
-from qn_tracking.plugin import Episode, QnError, StorageError, bundle, is_id, journal, paths, write
+from qn_tracking.plugin import (
+    Episode,
+    QnError,
+    StorageError,
+    bundle,
+    is_id,
+    journal,
+    lock,
+    paths,
+    write,
+)
 from qn_tracking_postgres.rows import Sealed
 from qn_tracking_postgres.server import UnreachableError
 
@@ -141,16 +150,16 @@ def _send(place: str, path: str, id: str, send: Send) -> None:
 def _locked(place: str) -> Iterator[bool]:
     """Yield whether this process got the lock on the folder."""
     with write.naming(place):
-        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(fd, wait=False)
             mine = True
         except BlockingIOError:
             mine = False
         yield mine
     finally:
-        os.close(lock)
+        os.close(fd)
 
 
 @contextmanager
