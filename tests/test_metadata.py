@@ -158,7 +158,9 @@ def test_a_submodule_and_a_worktree_have_their_own_commit(repository: Path, git:
     git("commit", "-qm", "sub")
     assert facts()[0]["dirty"] is False
     (repository / "sub" / "x").write_text("changed")
-    assert facts()[0]["dirty"] is True
+    found, warnings = facts()
+    assert found["dirty"] is True
+    assert warnings == ("git: changes inside of submodules are not in the patch: sub",)
     found, _ = facts("sub/small.yml")
     assert found["commit"] == git("rev-parse", "HEAD", cwd=side)
     shutil.rmtree(side)
@@ -195,7 +197,7 @@ def test_a_damaged_repository_is_warned_of(repository: Path, damage: str) -> Non
         place.write_bytes(b"\0broken")
     found, warnings = facts()
     assert warnings
-    assert found is None or found["commit"] is None or found["dirty"] is None
+    assert found is None or found["commit"] is None or found["dirty"] == "unknown"
 
 
 def test_a_stale_lock_is_no_hindrance(repository: Path) -> None:
@@ -266,7 +268,8 @@ def test_nothing_that_a_submodule_names_is_run(
     (place / "file").write_text("2\n")
     found, warnings = facts()
     assert not sprung.exists()
-    assert (found["dirty"], warnings) == (True, ())
+    said = "git: changes inside of submodules are not in the patch: sub"
+    assert (found["dirty"], warnings) == (True, (said,))
     assert found["patch"]["size"] > 0
     (place / "file").write_text("1\n")
     assert facts()[0]["dirty"] is False
@@ -306,7 +309,7 @@ def test_a_git_that_hangs_is_given_up(
     slow.mkdir()
     real = shutil.which("git")
     (slow / "git").write_text(
-        f'#!/bin/sh\ncase "$1" in status) exec sleep 600;; esac\nexec {real} "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *" status "*) exec sleep 600;; esac\nexec {real} "$@"\n'
     )
     (slow / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow}{os.pathsep}{os.environ['PATH']}")
@@ -359,47 +362,94 @@ with track({"a": 1}, subject=Subject(packages=("qn_tracking.store",))) as run: r
     assert len(code["digest"]) == 64
 
 
-class Slow:
-    """Takes longer to start than git to be read; until then there is no folder of the run."""
-
-    @hookimpl(trylast=True)
-    def run_start(self) -> None:
-        time.sleep(1.0)
-
-
-@pytest.mark.parametrize("others", [(), (Slow(),)])
-def test_git_is_read_while_the_loop_runs(repository: Path, others: tuple[object, ...]) -> None:
-    manager = make_manager(["metadata"])
-    for other in others:
-        manager.register(other)
-    manager.register(JsonStorage(), name="json_storage")
-    recorder = Recorder(
-        "small.yml",
-        manager=manager,
-        seed=1,
-        experiments_dir="experiments",
-        warn=lambda text: None,
-    )
-    recorder.start()
-    keep = repository / "experiments" / "runs" / recorder.id / "facts.json"
-    wait_until(lambda: keep.exists() and keep.stat().st_size)
-    assert json.loads(keep.read_text())["git"]["branch"] == "main"
-    recorder.end()
-    assert not keep.exists()
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_that_is_killed_leaves_what_git_said(
+    repository: Path, git: Git, before: bool
+) -> None:
+    git("remote", "add", "origin", "https://example.org/r.git")
+    with (repository / "small.yml").open("a") as config:
+        config.write("# changed\n")
+    (repository / "new.txt").write_text("x")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(before)], capture_output=True)
+    assert killed.returncode == -9, killed.stderr
+    wait_until(lambda: not [one for one in processes("git") if str(repository) in one])
+    (folder,) = (repository / "experiments" / "runs").iterdir()
+    assert (folder / ".capture").stat().st_mode & 0o077 == 0
+    experiment = Experiments("experiments").recover(folder.name)
+    found = experiment.facts["metadata"]
+    assert found["git"]["commit"] == git("rev-parse", "HEAD")
+    assert (found["git"]["dirty"], found["git"]["untracked"]) == (True, ("new.txt",))
+    assert (found["git"]["branch"], found["git"]["remote"]) == ("main", "https://example.org/r.git")
+    assert b"# changed" in (folder / "uncommitted.patch").read_bytes()
+    assert found["packages"]["count"] == len((folder / "packages.txt").read_text().splitlines())
+    assert found["system"]["python"] == sys.version.split()[0]
+    assert [text for text in experiment.warnings if "git" in text] == []
+    assert not (folder / ".capture").exists()
 
 
-def test_where_nothing_is_stored_nobody_waits_for_a_folder(repository: Path) -> None:
+def processes(name: str) -> list[str]:
+    """The command lines of the programs of this name."""
+    found = []
+    for one in psutil.process_iter(["name", "cmdline"]):
+        if one.info["name"] == name:
+            found.append(" ".join(one.info["cmdline"] or ()))
+    return found
+
+
+KILLED = """
+import os, sys
+from qn_tracking import Recorder, make_manager
+from qn_tracking.builtin.json_storage import JsonStorage
+manager = make_manager(["metadata"] if sys.argv[1] == "True" else ())
+manager.register(JsonStorage(), name="json_storage")
+if sys.argv[1] != "True":
+    from qn_tracking.builtin.metadata import Metadata
+    manager.register(Metadata(), name="metadata")
+run = Recorder("small.yml", manager=manager, seed=1, experiments_dir="experiments").start()
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_where_nothing_is_stored_nothing_is_written(repository: Path) -> None:
     recorder = Recorder(
         "small.yml", manager=make_manager(["metadata"]), experiments_dir="experiments"
     )
     before = {one.pid for one in psutil.Process().children()}
     recorder.start()
-    (child,) = (one for one in psutil.Process().children() if one.pid not in before)
     experiment = recorder.end()
     assert experiment is not None
     assert experiment.facts["metadata"]["git"]["branch"] == "main"
-    assert not child.is_running()
+    assert {one.pid for one in psutil.Process().children()} == before
     assert not Path("experiments").exists()
+
+
+def test_an_edit_between_two_runs_of_one_process_is_seen(repository: Path, git: Git) -> None:
+    def patch() -> str | None:
+        experiment = run()
+        assert experiment.facts["metadata"]["git"]["untracked"] == ()
+        file = repository / "experiments" / "runs" / experiment.id / "uncommitted.patch"
+        return file.read_text() if file.exists() else None
+
+    text = (repository / "small.yml").read_text()
+    assert patch() is None
+    for word in ("one", "two"):  # of the same size: dirty before, and dirty again
+        (repository / "small.yml").write_text(f"{text}# {word}\n")
+        said = patch()
+        assert said is not None
+        assert f"+# {word}\n" in said
+    git("commit", "-qam", "second")
+    assert patch() is None
+    assert facts()[0]["commit"] == git("rev-parse", "HEAD")
+
+
+def test_what_changes_after_the_start_is_not_of_the_run(repository: Path) -> None:
+    recorder = track("small.yml", seed=1, warn=lambda text: None).start()
+    read = psutil.STATUS_ZOMBIE
+    wait_until(lambda: all(one.status() == read for one in psutil.Process().children()))
+    (repository / "small.yml").write_text("changed: later\n")
+    recorder.end()
+    assert recorder.experiment is not None
+    assert recorder.experiment.facts["metadata"]["git"]["dirty"] is False
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -410,7 +460,7 @@ def test_a_host_that_reaps_its_children_loses_nothing(repository: Path, stored: 
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, "main 0\n"), done.stderr
-    assert not list(Path("experiments").glob("runs/*/facts.json"))
+    assert not list(Path("experiments").glob("runs/*/.capture"))
 
 
 REAPED = """
@@ -439,7 +489,7 @@ def test_a_run_that_is_refused_at_the_last_moment_leaves_no_facts(repository: Pa
         with pytest.raises(PluginError):
             Recorder("small.yml", manager=manager, experiments_dir="experiments").start()
         assert {one.pid for one in psutil.Process().children()} == before
-    assert not list(Path("experiments").glob("runs/*/facts.json"))
+    assert not list(Path("experiments").glob("runs/*/.capture"))
 
 
 def closing(closed: tuple[int, ...]) -> Callable[[], None]:
@@ -539,4 +589,4 @@ def test_where_no_file_can_be_made_the_run_goes_on(
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     found, warnings = facts()
     assert found is None
-    assert any("git and system were not read" in text for text in warnings)
+    assert any(text.startswith("git: ") for text in warnings)

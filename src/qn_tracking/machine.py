@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
+from functools import cache
 from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 
@@ -18,16 +19,9 @@ def package_facts(path: Sequence[str]) -> dict[str, Any]:
     Read from the names of the metadata folders, which is a hundred times faster than their texts.
     """
     found: dict[str, str] = {}
-    for folder in path:
-        try:
-            names = os.listdir(folder or ".")
-        except OSError:
-            continue
-        for entry in names:
-            stem, ending = os.path.splitext(entry)
-            if ending in (".dist-info", ".egg-info") and "-" in stem:
-                name, _, rest = stem.partition("-")
-                found.setdefault(name.replace("_", "-").lower(), rest.split("-py")[0])
+    for folder in metadata_folders(path):
+        name, version = _name_and_version(folder)
+        found.setdefault(name.replace("_", "-").lower(), version)
     text = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
     return {
         "count": len(found),
@@ -36,32 +30,128 @@ def package_facts(path: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def system_facts() -> dict[str, Any]:
-    """Python, platform, processor and memory (bytes)."""
-    facts: dict[str, Any] = {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpu": _processor() or platform.processor() or None,
-        "cpus": os.cpu_count(),
-    }
-    try:
-        import psutil
+def metadata_folders(path: Sequence[str]) -> list[str]:
+    """The folders with the metadata of installed distributions, in the order of the path."""
+    found = []
+    for folder in path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for name in names:
+            stem, ending = os.path.splitext(name)
+            if ending in (".dist-info", ".egg-info") and "-" in stem:
+                found.append(os.path.join(folder, name))
+    return found
 
-        facts["cpus_physical"] = psutil.cpu_count(logical=False)
-        facts["memory_bytes"] = psutil.virtual_memory().total
+
+def _name_and_version(folder: str) -> tuple[str, str]:
+    name, _, rest = os.path.splitext(os.path.basename(folder))[0].partition("-")
+    return name, rest.split("-py")[0]
+
+
+def distributions_of(
+    packages: Iterable[str], path: Sequence[str]
+) -> Mapping[str, tuple[str, str | None]]:
+    """Name and version of the distribution that each top-level package comes from, by package.
+
+    The texts of a distribution are read only where its name is not that of the package.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    wanted = set(packages)
+    for folder in metadata_folders(path) if wanted else ():
+        name, _ = _name_and_version(folder)
+        tops = {name.replace("-", "_").lower(), *_text(folder, "top_level.txt").split()}
+        for package in wanted & tops - found.keys():
+            header = _header(folder)
+            found[package] = header.get("name", name), header.get("version")
+    return found
+
+
+def _header(folder: str) -> dict[str, str]:
+    """The fields of a distribution's metadata, their names in small letters."""
+    text = _text(folder, "METADATA") or _text(folder, "PKG-INFO") or _text(folder, "")
+    fields = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {name.lower(): value.strip() for name, _, value in fields if value}
+
+
+def _text(folder: str, name: str) -> str:
+    try:
+        with open(os.path.join(folder, name) if name else folder, "rb") as stream:
+            return stream.read(1 << 20).decode("utf-8", "replace").replace("\r\n", "\n")
+    except OSError:
+        return ""
+
+
+@cache
+def _system() -> Mapping[str, Any]:
+    # `platform` would start a process, and `psutil` be imported, for what Linux has in its files.
+    implementation = sys.implementation.name
+    facts: dict[str, Any] = {
+        "python": sys.version.split()[0],
+        "implementation": {"cpython": "CPython", "pypy": "PyPy"}.get(
+            implementation, implementation
+        ),
+    }
+    if sys.platform == "linux":
+        name = os.uname()
+        facts["platform"] = f"Linux-{name.release}-{name.machine}{_libc()}"
+        facts["system"], facts["machine"] = name.sysname, name.machine
+        facts["cpu"] = _processor()
+    else:
+        import platform
+
+        facts["platform"], facts["system"] = platform.platform(), platform.system()
+        facts["machine"], facts["cpu"] = platform.machine(), platform.processor() or None
+    facts["cpus"] = os.cpu_count()
+    try:
+        facts["cpus_physical"], facts["memory_bytes"] = _cores(), _memory()
     except Exception:  # a psutil that does not know this platform costs two facts, not the run
         facts["cpus_physical"] = facts["memory_bytes"] = None
     return facts
 
 
-def _processor() -> str | None:
+def system_facts() -> dict[str, Any]:
+    """Python, platform, processor and memory (bytes)."""
+    return dict(_system())
+
+
+def _libc() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            return next(
-                (x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), None
-            )
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (ValueError, OSError):  # another C library
+        return ""
+    return f"-with-{name}{version}" if name else ""
+
+
+def _processor() -> str | None:
+    return next(iter(_values("/proc/cpuinfo", "model name")), None)
+
+
+def _cores() -> int | None:
+    if sys.platform != "linux":
+        import psutil
+
+        return psutil.cpu_count(logical=False)
+    places = "/sys/devices/system/cpu/"
+    try:
+        names = [name for name in os.listdir(places) if name[:3] == "cpu" and name[3:].isdigit()]
     except OSError:
         return None
+    siblings = {_text(f"{places}{name}/topology", "thread_siblings_list") for name in names}
+    return len(siblings - {""}) or None
+
+
+def _memory() -> int | None:
+    if sys.platform != "linux":
+        import psutil
+
+        return int(psutil.virtual_memory().total)
+    sizes = _values("/proc/meminfo", "MemTotal")
+    return int(sizes[0].split()[0]) * 1024 if sizes else None
+
+
+def _values(file: str, field: str) -> list[str]:
+    """The values of a field in a file of `field: value` lines."""
+    lines = (line.partition(":") for line in _text(file, "").splitlines())
+    return [value.strip() for name, _, value in lines if name.strip() == field]

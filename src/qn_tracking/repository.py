@@ -7,14 +7,16 @@ or text conversion that it names is run, and nothing is written, locks included.
 from __future__ import annotations
 
 import os
-import subprocess
+import re
 import time
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 GIT_SECONDS = 5.0
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 _SAFE = {
     "core.fsmonitor": "false",
@@ -58,6 +60,124 @@ def _settings(values: dict[str, str]) -> dict[str, str]:
     return out
 
 
+class Command:
+    """A git command that runs beside this program; what it prints goes into a file.
+
+    It is in a process group of its own: a Ctrl-C is for this program, which then stops it.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], env: Mapping[str, str], out: int | None = None
+    ) -> None:
+        """Starts it; `out` is the file, one without a name by default. Raises OSError."""
+        self._out = nameless() if out is None else out
+        self._err = self._pid = -1
+        try:
+            self._err = nameless()
+            self._pid = os.posix_spawnp(
+                "git",
+                ["git", *arguments],
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self._out, 1),
+                    (os.POSIX_SPAWN_DUP2, self._err, 2),
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                ],
+                setpgroup=0,
+            )
+        except BaseException:
+            self.stop()
+            raise
+
+    def result(self, end: float, codes: Sequence[int] = (0,)) -> bytes:
+        """What it printed, once it is over, which must be before `end` of the monotonic clock.
+
+        Raises GitError with the first line of what it says if its exit code is not in `codes`,
+        and TimeoutError. Can be called once.
+        """
+        try:
+            code = self._wait(end)
+            said = _content(self._err).decode("utf-8", "replace").strip().splitlines()
+            if code is None:  # the host reaps children by itself
+                failed = bool(said) and said[0].startswith(("fatal: ", "error: "))
+            else:
+                failed = code not in codes
+            if failed:
+                raise GitError(said[0] if said else f"git exited {code}")
+            return _content(self._out)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends it if it still runs; its output is gone, unless it has a name."""
+        if self._pid >= 0:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._pid, 9)
+                os.waitpid(self._pid, 0)
+            self._pid = -1
+        for fd in (self._out, self._err):
+            if fd >= 0:
+                os.close(fd)
+        self._out = self._err = -1
+
+    def _wait(self, end: float) -> int | None:
+        pause = 0.0002
+        while True:
+            try:
+                done, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:
+                self._pid = -1
+                return None
+            if done:
+                self._pid = -1
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > end:
+                raise TimeoutError
+            time.sleep(pause)
+            pause = min(pause * 2, 0.005)
+
+
+def nameless() -> int:
+    """A new file without a name: in memory where there is such a thing. Raises OSError."""
+    try:
+        return os.memfd_create("qn-tracking", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):  # not Linux, an older kernel, or a sandbox
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
+def _content(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+class Status:
+    """What `git status` said: `dirty`, whether tracked content differs from the commit; the names
+    of the files that do (`changed`) and of the `untracked` ones; the `submodules` that have changes
+    inside; the `branch`, where there is one.
+    """
+
+    def __init__(self, said: bytes) -> None:
+        """Reads version 2 of its format, separated by NUL."""
+        self.branch: str | None = None
+        self.changed: list[str] = []
+        self.untracked: list[str] = []
+        self.submodules: list[str] = []
+        for entry in said.decode("utf-8", "surrogateescape").split("\0"):
+            kind, _, rest = entry.partition(" ")
+            if entry.startswith("# branch.head "):
+                self.branch = entry.removeprefix("# branch.head ")
+            elif kind == "?":
+                self.untracked.append(rest)
+            elif kind in ("1", "u"):  # nothing is a rename: see `Repository.status`
+                fields = rest.split(" ", 7 if kind == "1" else 9)
+                self.changed.append(fields[-1])
+                if fields[1][0] == "S" and fields[1][2:] != "..":
+                    self.submodules.append(fields[-1])
+        self.dirty = bool(self.changed)
+
+
 class Repository:
     """The repository around a folder, read with the git command."""
 
@@ -66,46 +186,64 @@ class Repository:
     ) -> None:
         """`seconds` is for all commands together; `extra` are more environment variables.
 
-        Raises GitError where git finds no repository, FileNotFoundError without git or the folder,
-        TimeoutError.
+        Raises GitError where git finds no repository, FileNotFoundError without git, TimeoutError.
         """
         self.folder = folder
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
+        """When its commands must be over, by the monotonic clock."""
         self._env = {**_environment(), **(extra or {})}
-        self.bare = self.git("rev-parse", "--is-bare-repository").strip() == "true"
-        self.top = None if self.bare else self.git("rev-parse", "--show-toplevel").rstrip("\n")
+        settings = self.start(*_LIST)
+        try:
+            self._find(self.start(*_WHERE).result(self.end, (0, 128)))
+            self._settings = _scoped(settings.result(self.end))
+        finally:
+            settings.stop()
         names, self.unread = self._filters()
         """`unread` is why changes inside of submodules are not read; None if they are."""
         off = {f"{name}.{key}": "" for name in names for key in ("clean", "smudge", "process")}
         off |= {f"{name}.required": "false" for name in names}
         self._env |= _settings({**_SAFE, **off})
-        self.submodules = ("--ignore-submodules=dirty",) if self.unread else ()
-        """Options of `status` and `diff` that keep them from running anything in a submodule."""
+        self._submodules = ("--ignore-submodules=dirty",) if self.unread else ()
+
+    def _find(self, said: bytes) -> None:
+        """Takes what `_WHERE` printed, a line each."""
+        bare, *lines = said.decode("utf-8", "surrogateescape").split("\n")[:-1] or [""]
+        if not bare:
+            self.git("rev-parse", "--git-dir")  # says why not
+            raise GitError("not a git repository")
+        self.bare = bare == "true"
+        self._index = os.path.join(self.folder, lines.pop(0)) if lines else ""
+        self.commit: str | None = None
+        """The full hash; None before the first commit."""
+        self.branch: str | None = None
+        """None if detached, and before the first commit."""
+        if len(lines) > 1 and _HASH.fullmatch(lines[0]):
+            self.commit, name = lines.pop(0), lines.pop(0)
+            self.branch = name.removeprefix("refs/heads/") if name != "HEAD" else None
+        self.top = None if self.bare else "\n".join(lines)
+        """The folder of the work tree; None if there is none."""
+        if self.top is not None and not os.path.isdir(self.top):  # a line end in the index's path
+            self._index, self.top = "", self._top(self.folder)
+
+    def _top(self, folder: str, *options: str) -> str:
+        return self.git("-C", folder, *options, "rev-parse", "--show-toplevel").rstrip("\n")
 
     def extend(self, seconds: float) -> None:
         """Allows this many seconds from now on."""
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
+
+    def start(self, *arguments: str, cwd: str | None = None, out: int | None = None) -> Command:
+        """A git command that runs from now on. Raises OSError, FileNotFoundError without git."""
+        return Command(("-C", cwd or self.folder, *arguments), self._env, out)
 
     def git(self, *arguments: str, codes: Sequence[int] = (0,), cwd: str | None = None) -> str:
         """What a git command prints; bytes that are not UTF-8 become surrogates.
 
         Raises GitError, FileNotFoundError, TimeoutError.
         """
-        try:
-            done = subprocess.run(
-                ["git", *arguments],
-                cwd=cwd or self.folder,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=max(0.1, self._end - time.monotonic()),
-            )
-        except subprocess.TimeoutExpired:
-            raise TimeoutError from None
-        if done.returncode not in codes:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise GitError(said[0] if said else f"git {arguments[0]} exited {done.returncode}")
-        return done.stdout.decode("utf-8", "surrogateescape")
+        end = max(self.end, time.monotonic() + 0.1)
+        said = self.start(*arguments, cwd=cwd).result(end, codes)
+        return said.decode("utf-8", "surrogateescape")
 
     def _filters(self) -> tuple[set[str], str | None]:
         """The names of the filters that the repository configures, and why some may be missing.
@@ -113,8 +251,8 @@ class Repository:
         Includes those of its submodules, since `status` and `diff` look for changes inside of
         them. Excludes those of the user and the machine, such as git-lfs.
         """
-        names, unread = self._filter_names(self.folder), None
-        if self.top is not None:
+        names, unread = _filter_names(self._settings), None
+        if self.top is not None and self._may_have_submodules():
             place = self.top
             seen: set[str] = set()
             try:
@@ -126,9 +264,10 @@ class Repository:
                         continue
                     seen.add(real)
                     # As git itself looks into a submodule: not one that lies around it.
-                    names |= self._filter_names(place, "--git-dir=.git")
-                    top = self.git("--git-dir=.git", "rev-parse", "--show-toplevel", cwd=place)
-                    pending += self._gitlinks(place, top.rstrip("\n"), "--git-dir=.git")
+                    listed = self.start("--git-dir=.git", *_LIST, cwd=place).result(self.end)
+                    names |= _filter_names(_scoped(listed))
+                    top = self._top(place, "--git-dir=.git")
+                    pending += self._gitlinks(place, top, "--git-dir=.git")
             except (GitError, OSError) as error:
                 unread = str(error) or "took too long"
                 if place != self.top:
@@ -136,16 +275,18 @@ class Repository:
                     unread = f"submodules are not looked into: {inside}: {unread}"
         return names, unread
 
-    def _filter_names(self, folder: str, *options: str) -> set[str]:
-        # Includes the files that it includes, and the settings of this worktree alone.
-        said = self.git(
-            *options, "config", "--list", "--show-scope", "--name-only", "-z", cwd=folder
-        ).split("\0")
-        return {
-            key.rpartition(".")[0]
-            for scope, key in zip(said[::2], said[1::2], strict=False)
-            if scope in ("local", "worktree") and key.startswith("filter.")
-        }
+    def _may_have_submodules(self) -> bool:
+        """Whether the index must be read by git to know of submodules.
+
+        An entry of one has the mode 0160000, which stands as four bytes; the same bytes in another
+        place cost a few milliseconds. A split index has its entries in another file.
+        """
+        try:
+            with open(self._index or "", "rb") as stream:
+                index = stream.read()
+        except OSError:
+            return self.commit is not None or not self._index
+        return b"\x00\x00\xe0\x00" in index or b"link" in index
 
     def _gitlinks(self, folder: str, top: str, *options: str) -> list[str]:
         """The folders of submodules by the index; `.gitmodules` need not name them."""
@@ -156,48 +297,38 @@ class Repository:
             if entry.startswith("160000 ")
         ]
 
-    def commit(self) -> str | None:
-        """The full hash of the commit; None before the first."""
-        named = self.git("rev-parse", "--verify", "--quiet", "HEAD", codes=(0, 1)).strip()
-        if named:
-            self.git("cat-file", "-e", f"{named}^{{commit}}")
-        return named or None
-
-    def branch(self) -> str | None:
-        """The name of the branch; None when HEAD is detached."""
-        name = self.git("symbolic-ref", "--quiet", "--short", "HEAD", codes=(0, 1)).strip()
-        return name or None
-
+    @property
     def remote(self) -> str | None:
-        """The URL of `origin`, or of the only remote."""
-        names = self.git("remote").split()
-        if not names:
-            return None
-        name = "origin" if "origin" in names else names[0]
-        return self.git("config", "--get", f"remote.{name}.url", codes=(0, 1)).strip() or None
+        """The URL of `origin`, or of the first remote by name."""
+        urls = {
+            key[len("remote.") : -len(".url")]: value
+            for _, key, value in self._settings
+            if key.startswith("remote.") and key.endswith(".url")
+        }
+        return urls.get("origin") or urls.get(min(urls, default="")) or None
 
-    def status(self, exclude: Sequence[str]) -> tuple[bool, list[str]]:
-        """Whether tracked content differs from the commit, and the untracked files."""
-        out = self.git(
+    def status(self, *places: str) -> tuple[str, ...]:
+        """The command whose output `Status` reads, for these path specifications."""
+        return (
             "status",
-            "--porcelain=v1",
+            "--porcelain=v2",
+            "--branch",
             "-z",
+            "--no-ahead-behind",
             "--untracked-files=all",
             "--ignore-submodules=none",
-            *self.submodules,
+            *self._submodules,
             "--no-renames",
             "--",
-            ".",
-            *exclude,
+            *places,
         )
-        entries = [entry for entry in out.split("\0") if entry]
-        untracked = [entry[3:] for entry in entries if entry.startswith("??")]
-        return len(untracked) < len(entries), untracked
 
-    def patch(self, commit: str | None, exclude: Sequence[str]) -> str:
-        """Every uncommitted change of tracked files, as `git apply` reads it."""
-        base = commit or self.git("hash-object", "-t", "tree", os.devnull).strip()
-        return self.git(
+    def diff(self, *places: str) -> tuple[str, ...]:
+        """The command that prints every uncommitted change of tracked files, as `git apply` reads
+        it. Raises GitError, TimeoutError.
+        """
+        base = self.commit or self.git("hash-object", "-t", "tree", os.devnull).strip()
+        return (
             "diff",
             "--binary",
             "--full-index",
@@ -206,13 +337,46 @@ class Repository:
             "--no-color",
             "--no-renames",
             "--submodule=short",
-            *self.submodules,
+            *self._submodules,
             "--end-of-options",
             base,
             "--",
-            ".",
-            *exclude,
+            *places,
         )
+
+
+_LIST = ("config", "--list", "--show-scope", "-z")
+_WHERE = (
+    "rev-parse",
+    "--is-bare-repository",
+    "--git-path",
+    "index",
+    "--revs-only",
+    "HEAD",
+    "--symbolic-full-name",
+    "HEAD",
+    "--show-toplevel",
+)
+
+
+def _scoped(said: bytes) -> list[tuple[str, str, str]]:
+    """Scope, key and value of each setting, as `_LIST` prints them.
+
+    Includes what the files of a repository include, and the settings of its worktree alone.
+    """
+    texts = said.decode("utf-8", "surrogateescape").split("\0")
+    return [
+        (scope, *text.partition("\n")[::2])
+        for scope, text in zip(texts[::2], texts[1::2], strict=False)
+    ]
+
+
+def _filter_names(settings: Sequence[tuple[str, str, str]]) -> set[str]:
+    return {
+        key.rpartition(".")[0]
+        for scope, key, _ in settings
+        if scope in ("local", "worktree") and key.startswith("filter.")
+    }
 
 
 def escaped(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from os.path import dirname, isdir, join
 
 from qn_tracking.errors import StorageError, UsageError
@@ -122,8 +121,6 @@ class JsonStorage:
             raise
         finally:
             self._journal.close()
-            with suppress(OSError):
-                os.unlink(join(self._folder, "facts.json"))
         if self._broken is not None:
             raise self._broken
 

@@ -349,11 +349,11 @@ def _store(
 
 def _with_git(ran: Experiment, tree: str, texts: Mapping[str, bytes]) -> Mapping[str, Any]:
     """The facts of a run, with those of git that the worktree has."""
-    from qn_tracking.builtin.snapshot import git_facts
+    from qn_tracking.capture import git_facts
     from qn_tracking.records.facts import METADATA
     from qn_tracking.records.provenance import facts_of
 
-    git = git_facts(tree, "", None, [])
+    git = git_facts(tree)
     if git is not None:
         git = {k: v for k, v in git.items() if k not in ("patch", "config_file")}
         name = "uncommitted.patch"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from os.path import join, lexists
+from os.path import isdir, join, lexists
 from typing import Any
 
-from qn_tracking import files
-from qn_tracking.errors import QnError, StorageError, UsageError
+from qn_tracking import capture, files
+from qn_tracking.errors import MALFORMED, QnError, StorageError, UsageError, describe
 from qn_tracking.ids import microseconds, utc
 from qn_tracking.records import codec
 from qn_tracking.records.facts import METADATA
@@ -23,8 +23,8 @@ from qn_tracking.store import paths, unfinished
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
 
-# Where the child that reads git puts texts that belong into files of their own.
-_TEXTS = (("git", "patch", "uncommitted.patch"), ("packages", "list", "packages.txt"))
+# What the program wrote before it had `capture.FOLDER`.
+_FORMER = "facts.json"
 
 
 def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
@@ -51,8 +51,9 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
                     sync_file(join(folder, name))
             sync_folder(folder)
         publish(record, data)
+        capture.remove(join(folder, capture.FOLDER))
         with suppress(OSError):
-            os.unlink(join(folder, "facts.json"))
+            os.unlink(join(folder, _FORMER))
         return experiment
     finally:
         if lock >= 0:
@@ -94,26 +95,28 @@ def _tally(journal: str, lock: int, warnings: list[str]) -> tuple[Tally, float]:
 
 
 def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attachment]]:
-    """The facts that the metadata's child left behind, and the texts of the run."""
+    """The facts that were read while it ran, and the texts of the run."""
     attachments = []
     config = join(folder, "config.yml")
     try:
         attachments.append(_attachment("config.yml", load(config)[0]))
     except FileNotFoundError:
         raise StorageError("missing", file=config) from None
-    path = join(folder, "facts.json")
     try:
-        doc = parse(load(path)[0], path)
+        if isdir(join(folder, capture.FOLDER)):
+            doc = capture.left(folder)
+        else:
+            doc = parse(load(join(folder, _FORMER))[0], _FORMER)
     except FileNotFoundError:
         warnings.append("git, packages and system were not known yet when the run died")
         return {}, attachments
-    except QnError as error:
-        # The child died as well, in the middle of writing.
-        warnings.append(f"git, packages and system could not be read: {error.cause}")
+    except (QnError, OSError, *MALFORMED) as error:
+        cause = error.cause if isinstance(error, QnError) else describe(error)
+        warnings.append(f"git, packages and system could not be read: {cause}")
         return {}, attachments
     said = doc.pop("warnings", None) or []
     warnings.extend(str(text) for text in said)
-    for holder, field, name in _TEXTS:
+    for holder, (field, name) in capture.TEXTS.items():
         section = doc.get(holder)
         text = section.pop(field, None) if isinstance(section, dict) else None
         if not isinstance(section, dict) or not isinstance(text, str) or not text:

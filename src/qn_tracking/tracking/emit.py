@@ -42,6 +42,8 @@ class _Plugin:
     call: Callable[..., Any]
     seconds: float = 0.0
     stores: bool = False
+    late: bool = False
+    """Whether its `run_start` needs the folder of the run."""
     last: int = -1
     """The last episode that need not be given to it again after an interrupt."""
 
@@ -70,6 +72,7 @@ class Emitter:
         self.since = 0.0
         self._warn = warn
         self._start = _plugins(manager, "run_start", ("run", "warn"))
+        self._start.sort(key=lambda plugin: plugin.late)
         self._episode = _plugins(manager, "episode_end", ("run", "episode"))
         self._facts = _plugins(manager, "run_facts", ("run",))
         self._end = _plugins(manager, "run_end", ("experiment",))
@@ -239,6 +242,7 @@ def _plugins(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list
             impl.plugin_name,
             _adapt(impl, params),
             stores=bool(getattr(impl.plugin, "stores", False)),
+            late=bool(getattr(impl.plugin, "starts_after_storage", False)),
         )
         for impl in reversed(implementations)
     ]

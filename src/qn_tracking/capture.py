@@ -1,0 +1,426 @@
+"""Where a run comes from: the state of git, code, packages and machine at its start.
+
+Git is read by processes beside this program. Only what says where the repository is is waited for
+at the start; the rest is collected at the end of the run. If the run is killed, what was printed is
+in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from os.path import isdir, join, realpath, relpath
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking.code import is_installed, source_digest
+from qn_tracking.machine import distributions_of, package_facts, system_facts
+from qn_tracking.redact import redact_text, strip_url
+from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, Status, escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+FOLDER = ".capture"
+"""In the folder of a run that is not over: what was known at its start, and what git printed."""
+KEYS = ("git", "code", "packages", "system", "warnings")
+TEXTS = {"git": ("patch", "uncommitted.patch"), "packages": ("list", "packages.txt")}
+"""The texts among the facts that become files: field, and name of the file, by key."""
+MAX_PATCH = 8 << 20
+MAX_UNTRACKED = 200
+_KNOWN = "known.json"
+_NO_GIT = "the program is not installed; commit and changes are not recorded"
+
+
+class Capture:
+    """The facts of one run, being read."""
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, str]],
+        *,
+        path: Sequence[str] = (),
+        place: str,
+        config: str = "",
+        here: str | None = None,
+        own: str | None = None,
+        run_folder: str | None = None,
+    ) -> None:
+        """Starts reading. Raises nothing that is an error: what cannot be read is a warning.
+
+        `sources` are names of packages and their folders or files, `path` is where installed
+        packages are; `place` is the folder of the configuration with the name `config`, and
+        `here` the one whose repository counts if that is in none; `own` is the folder of the
+        experiments, which never counts as a change. With `run_folder`, what is read is there, too,
+        for the case that this process is killed.
+        """
+        self._commands: dict[str, Command] = {}
+        self._end = 0.0
+        self._folder = run_folder and join(run_folder, FOLDER)
+        self._answer: dict[str, Any] | None = None
+        known: dict[str, Any] = {"warnings": []}
+        self._known = known
+        self._top: str | None = None
+        try:
+            _check_memory(known["warnings"].append)
+            if self._folder is not None:
+                os.mkdir(self._folder, 0o700)  # the changes in it may hold secrets
+            known["git"] = self._attempt(lambda: self._git(place, config, here, own, sources))
+            known["code"] = self._attempt(lambda: self._code(sources, path))
+            known["packages"] = self._attempt(lambda: package_facts(path))
+            known["system"] = self._attempt(system_facts)
+            if self._folder is not None:
+                _write(join(self._folder, _KNOWN), known)
+        except OSError as error:  # of the folder
+            known["warnings"].append(f"git and system are not kept while it runs: {error.strerror}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _attempt(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except Exception as error:
+            self._known["warnings"].append(escaped(f"{type(error).__name__}: {error}"))
+            return None
+
+    def _git(
+        self,
+        place: str,
+        config: str,
+        here: str | None,
+        own: str | None,
+        sources: Sequence[tuple[str, str]],
+    ) -> dict[str, Any] | None:
+        warn = self._known["warnings"].append
+        try:
+            repository, outside = _around(place, here)
+        except FileNotFoundError:
+            warn(f"git: {_NO_GIT}")
+            return None
+        except TimeoutError:
+            warn("git: took too long")
+            return None
+        except (GitError, OSError) as error:
+            reason = str(error)
+            if "not a git repository" in reason and ".git" in reason and ": " in reason:
+                reason = "no repository here; commit and changes are not recorded"
+            warn(f"git: {escaped(reason)}")
+            return None
+        known: dict[str, Any] = {
+            "commit": repository.commit,
+            "branch": repository.branch and escaped(repository.branch),
+            "remote": repository.remote and strip_url(escaped(repository.remote)),
+            "top": repository.top and escaped(repository.top),
+            "unread": repository.unread and escaped(repository.unread),
+        }
+        if repository.top is None:
+            return known
+        self._end = repository.end
+        repository.folder = self._top = top = repository.top
+        inside = [".", *_excluded(top, own)]
+        self._start("status", repository, *repository.status(*inside))
+        try:
+            self._start("diff", repository, *repository.diff(*inside))
+        except (GitError, TimeoutError) as error:
+            warn(f"git: patch: {str(error) or 'took too long'}")
+        names = [name for _, code in sources if (name := _inside(top, code))]
+        if config and outside:
+            known["config"] = None
+        elif config:
+            names.append(relpath(join(realpath(place), config), realpath(top)))
+            known["config"] = escaped(names[-1])
+        if names:
+            listed = ("--literal-pathspecs", "ls-files", "-z", "--", *names)
+            self._start("tracked", repository, *listed)
+        return known
+
+    def _code(
+        self, sources: Sequence[tuple[str, str]], path: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        packages = {name.partition(".")[0] for name, _ in sources} - {"__main__"}
+        owners = distributions_of(packages, path)
+        found: list[dict[str, Any]] = []
+        for name, place in sources:
+            owner = owners.get(name.partition(".")[0], (None, None))
+            known: dict[str, Any] = {"name": name, "distribution": owner[0], "version": owner[1]}
+            known["digest"] = None
+            with suppress(OSError):
+                known["digest"] = source_digest(place)
+            if not is_installed(place):
+                with suppress(GitError, OSError, TimeoutError):
+                    known |= self._checkout(place, len(found))
+            found.append(known)
+        return found
+
+    def _checkout(self, place: str, number: int) -> dict[str, Any]:
+        """Where the code is in the repository that is read, or what is read of its own one."""
+        if self._top is not None and (inside := _inside(self._top, place)):
+            return {"inside": escaped(inside)}
+        if not _in_checkout(place):
+            return {}
+        repository = Repository(place if isdir(place) else os.path.dirname(place))
+        self._end = max(self._end, repository.end)
+        names = {"tracked": f"tracked-{number}", "status": f"status-{number}"}
+        literal, at = "--literal-pathspecs", realpath(place)
+        self._start(names["tracked"], repository, literal, "ls-files", "-z", "--", at)
+        self._start(names["status"], repository, literal, *repository.status(at))
+        return {
+            "checkout": {
+                "commit": repository.commit,
+                "unread": repository.unread and escaped(repository.unread),
+                **names,
+            }
+        }
+
+    def _start(self, name: str, repository: Repository, *arguments: str) -> None:
+        out = None
+        if self._folder is not None:
+            out = os.open(
+                join(self._folder, name),
+                os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+            )
+        self._commands[name] = repository.start(*arguments, out=out)
+
+    def _read(self, name: str) -> bytes:
+        command = self._commands.pop(name, None)
+        if command is None:
+            raise GitError("was not read")
+        return command.result(self._end)
+
+    def result(self, timeout: float | None = None) -> dict[str, Any]:
+        """The facts by `KEYS`, waited for no longer than so many seconds.
+
+        The texts in them, `git.patch` and `packages.list`, are bytes as characters.
+        """
+        if self._answer is None:
+            if timeout is not None:
+                self._end = min(self._end, time.monotonic() + timeout)
+            self._answer = _assembled(self._known, self._read)
+            self.stop()
+        return self._answer
+
+    def stop(self) -> None:
+        """Ends what still runs; there are no facts then, if they were not requested before."""
+        if self._answer is None:
+            self._answer = {"warnings": ["git and system were not read"]}
+        while self._commands:
+            self._commands.popitem()[1].stop()
+
+    def forget(self) -> None:
+        """Removes what was for the case of a kill."""
+        if self._folder is not None:
+            remove(self._folder)
+
+
+def remove(folder: str) -> None:
+    """Removes what a capture has put into a folder of its own, and no more."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(join(folder, name))
+        os.rmdir(folder)
+
+
+def left(run_folder: str) -> dict[str, Any]:
+    """The facts of a run that was killed. Raises OSError, or ValueError, if they are not there."""
+    import orjson
+
+    from qn_tracking.files import load
+
+    folder = join(run_folder, FOLDER)
+    known = orjson.loads(load(join(folder, _KNOWN))[0])
+
+    def read(name: str) -> bytes:
+        try:
+            return load(join(folder, name))[0]
+        except OSError:
+            raise GitError("was not read") from None
+
+    return _assembled(known, read)
+
+
+def git_facts(folder: str) -> dict[str, Any] | None:
+    """The state of the repository around a folder, None without one; waited for."""
+    found = Capture((), place=folder).result(GIT_SECONDS)["git"]
+    return found if isinstance(found, dict) else None
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def _assembled(known: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[str, Any]:
+    """The facts, from what was known at the start and what git has printed since."""
+    warnings = [*known["warnings"]]
+
+    def attempt(what: str, name: str, parse: Callable[[bytes], Any]) -> Any:
+        try:
+            return parse(read(name))
+        except TimeoutError:
+            text = f"git: {what} took longer than {GIT_SECONDS:g} s"
+        except (GitError, OSError) as error:
+            text = f"git: {escaped(str(error))}"
+        if text not in warnings:
+            warnings.append(text)
+        return None
+
+    git, code = known.get("git"), known.get("code")
+    status = tracked = None
+    if git is not None and git["top"] is not None:
+        status = attempt("dirty", "status", Status)
+        if git.get("config") or any("inside" in one for one in code or ()):
+            tracked = attempt("config", "tracked", _names)
+    return {
+        "git": git and _git_facts(git, status, tracked, attempt, warnings),
+        "code": code and [_code_fact(one, git, status, tracked, read) for one in code],
+        "packages": known.get("packages"),
+        "system": known.get("system"),
+        "warnings": warnings,
+    }
+
+
+def _git_facts(
+    git: Mapping[str, Any],
+    status: Status | None,
+    tracked: Sequence[str] | None,
+    attempt: Callable[[str, str, Callable[[bytes], Any]], Any],
+    warnings: list[str],
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {"commit": git["commit"], "branch": git["branch"], "dirty": None}
+    facts |= {"untracked": None, "remote": git["remote"]}
+    if git["top"] is not None and status is None:
+        facts["dirty"] = "unknown"
+    elif status is not None:
+        if git["commit"] is None and status.branch is not None:
+            facts["branch"] = escaped(status.branch)
+        unread = git["unread"]
+        facts["dirty"] = status.dirty or ("unknown" if unread is not None else False)
+        facts["untracked"] = [escaped(name) for name in status.untracked[:MAX_UNTRACKED]]
+        facts["untracked_count"] = len(status.untracked)
+        if unread is not None:
+            warnings.append(f"git: {unread}")
+        if status.submodules:
+            names = ", ".join(escaped(name) for name in status.submodules[:3])
+            more = f" and {n - 3} more" if (n := len(status.submodules)) > 3 else ""
+            warnings.append(
+                f"git: changes inside of submodules are not in the patch: {names}{more}"
+            )
+    if "config" in git:
+        name = git["config"]
+        if name is not None:
+            facts["config_file"] = name
+        facts["config_tracked"] = (
+            False if name is None else None if tracked is None else name in tracked
+        )
+    if facts["dirty"] is True:
+        _patch(facts, attempt("patch", "diff", bytes), warnings)
+    return facts
+
+
+def _patch(facts: dict[str, Any], patch: bytes | None, warnings: list[str]) -> None:
+    """Adds the uncommitted changes, without secrets."""
+    if patch is not None and len(patch) > MAX_PATCH:
+        warnings.append(f"git: uncommitted patch of {len(patch):,} bytes is not kept")
+        facts["patch_too_large"] = len(patch)
+    elif patch:
+        text = patch.decode("utf-8", "surrogateescape")
+        clean = redact_text(text)
+        facts["patch_redacted"] = clean != text
+        # Bytes as characters: JSON holds no others, and a patch need not be UTF-8.
+        facts["patch"] = clean.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _code_fact(
+    known: Mapping[str, Any],
+    git: Mapping[str, Any] | None,
+    status: Status | None,
+    tracked: Sequence[str] | None,
+    read: Callable[[str], bytes],
+) -> dict[str, Any]:
+    """Name, version, digest and, where it is a checkout, commit of whatever ran."""
+    facts = {key: known[key] for key in ("name", "distribution", "version", "digest")}
+    facts |= {"commit": None, "dirty": None}
+    place, checkout = known.get("inside"), git
+    if "checkout" in known:
+        place, checkout = ".", known["checkout"]
+        with suppress(GitError, OSError, TimeoutError):
+            status = Status(read(checkout["status"]))
+            tracked = _names(read(checkout["tracked"]))
+    if place is None or checkout is None or not any(_below(place, name) for name in tracked or ()):
+        return facts
+    facts["commit"] = checkout["commit"]
+    if status is not None:
+        names = (escaped(name) for name in (*status.changed, *status.untracked))
+        unknown = None if checkout["unread"] else False
+        facts["dirty"] = any(_below(place, name) for name in names) or unknown
+    return facts
+
+
+def _names(said: bytes) -> list[str]:
+    return [escaped(name) for name in said.decode("utf-8", "surrogateescape").split("\0") if name]
+
+
+def _below(place: str, name: str) -> bool:
+    return place == "." or name == place or name.startswith(f"{place}/")
+
+
+def _around(place: str, here: str | None) -> tuple[Repository, bool]:
+    """The repository, and whether it is the one around `here` instead of `place`."""
+    try:
+        return Repository(place), False
+    except GitError as error:
+        if here is None or here == place or "not a git repository" not in str(error):
+            raise
+        return Repository(here), True
+
+
+def _inside(top: str, place: str) -> str | None:
+    """The path of a folder or file in a work tree; None if it is not there, or in one inside."""
+    root, place = realpath(top), realpath(place)
+    name = relpath(place, root)
+    if name == ".." or name.startswith("../"):
+        return None
+    folder = place if isdir(place) else os.path.dirname(place)
+    while folder != root:
+        if os.path.lexists(join(folder, ".git")):
+            return None
+        folder = os.path.dirname(folder)
+    return name
+
+
+def _check_memory(warn: Callable[[str], None]) -> None:
+    """Warns where git's output goes to temporary files: an older kernel, or a sandbox."""
+    if sys.platform == "linux":  # no other system has it
+        try:
+            os.close(os.memfd_create("qn-tracking", os.MFD_CLOEXEC))
+        except (AttributeError, OSError) as error:
+            cause = (getattr(error, "strerror", None) or "not available").lower()
+            warn(f"memfd_create: {cause}; git is read by temporary files")
+
+
+def _in_checkout(place: str) -> bool:
+    """Whether git may find a repository around a folder or file: a process less where not."""
+    folder = realpath(place)
+    while folder != (folder := os.path.dirname(folder)):
+        if os.path.lexists(join(folder, ".git")):
+            return True
+    return False
+
+
+def _excluded(top: str, own: str | None) -> list[str]:
+    """The path specifications that leave out the program's own output."""
+    if own is None:
+        return []
+    inside = relpath(realpath(own), realpath(top))
+    if inside == ".":
+        # A folder of experiments that is the whole repository cannot be left out whole.
+        return [f":(exclude,top,glob){name}" for name in ("*.json", "runs/**", ".index*")]
+    return [] if inside.startswith("..") else [f":(exclude,top,literal){inside}"]
+
+
+def _write(path: str, known: Mapping[str, Any]) -> None:
+    import orjson
+
+    with open(path, "xb") as stream:
+        stream.write(orjson.dumps(known))
