@@ -48,6 +48,7 @@ LAYERS = (
         "capture",
         "config",
         "records.divergence",
+        "records.series",
         "tracking.hookspecs",
         "tracking.outbox",
         "studies.comparison",

@@ -262,7 +262,12 @@ def test_lists(qn_run: Program) -> None:
     assert "mlp_dynamic_small" in [config["name"] for config in configs]
     assert all(config["about"] for config in configs)
     plugins = {row["name"]: row for row in json.loads(qn_run("--list-plugins", "--json").stdout)}
-    assert plugins["json_storage"]["hooks"] == ["episode_end", "run_end", "run_start"]
+    assert plugins["json_storage"]["hooks"] == [
+        "episode_end",
+        "metrics_logged",
+        "run_end",
+        "run_start",
+    ]
     assert plugins["nematode"]["on"] is True
     text = qn_run("--list-plugins", "--track-experiment").stdout
     assert [line.split()[4] for line in text.splitlines() if line.startswith("metadata")] == ["on"]

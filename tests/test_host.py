@@ -43,6 +43,12 @@ def test_the_examples_make_a_record(project: Path, name: str) -> None:
     assert found["results"]["episodes"] == (5 if name == "script.py" else 3)
 
 
+def test_the_example_of_series_logs_them(project: Path) -> None:
+    (project / "series.py").write_text(block(LOOPS, "tested: series.py"))
+    done = subprocess.run([sys.executable, "series.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "300 29.9\n"), done.stderr
+
+
 def test_the_example_with_a_manager_stores_nothing(project: Path) -> None:
     (project / "own.py").write_text(block(LOOPS, "tested: manager.py"))
     done = subprocess.run([sys.executable, "own.py"], capture_output=True, text=True)

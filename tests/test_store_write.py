@@ -22,7 +22,7 @@ from qn_tracking.errors import StorageError
 from qn_tracking.records.model import Episode, FrozenDict
 from qn_tracking.store import write
 from qn_tracking.store.arrival import Arrived
-from qn_tracking.store.journal import Journal
+from qn_tracking.store.journal import Journal, line
 
 
 def test_a_record_is_never_overwritten(project: Path) -> None:
@@ -118,14 +118,14 @@ def episode(index: int) -> Episode:
 
 def test_a_line_of_the_journal(project: Path) -> None:
     journal = Journal("j")
-    journal.append(episode(0))
-    journal.append(episode(1))
+    journal.commit(line(episode(0)))
+    journal.commit(line(episode(1)))
     journal.close()
     lines = Path("j").read_bytes().splitlines(keepends=True)
-    for i, line in enumerate(lines):
-        doc = json.loads(line)
+    for i, written in enumerate(lines):
+        doc = json.loads(written)
         assert (doc["index"], doc["timing"], list(doc)[-1]) == (i, {"at": 1.5}, "crc")
-        assert doc["crc"] == f"{crc32(line.rpartition(b',')[0]):08x}"
+        assert doc["crc"] == f"{crc32(written.rpartition(b',')[0]):08x}"
 
 
 def test_the_lock_is_held_as_long_as_the_writer_lives(project: Path) -> None:

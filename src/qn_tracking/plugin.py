@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         EpisodeFields as EpisodeFields,
         Experiment as Experiment,
         FrozenDict as FrozenDict,
+        Logged as Logged,
         Measure as Measure,
         Membership as Membership,
         Origin as Origin,
@@ -139,7 +140,7 @@ _NAMES = {
     "errors": "QnError ConfigError PluginError StorageError UnsupportedError UsageError"
     " describe did_you_mean printable storable",
     # Records, and their form as JSON.
-    "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Measure"
+    "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Logged Measure"
     " Membership Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
     "records.submission": "Category Finding Submission",
     "records.limits": "not_finite",

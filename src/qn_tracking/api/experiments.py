@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from qn_tracking.api.selection import Episodes, Selection
+from qn_tracking.api.selection import Episodes, Points, Selection
 from qn_tracking.errors import MALFORMED, StorageError, UnsupportedError, UsageError
 from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.store.filters import Filters
@@ -202,6 +202,10 @@ class Experiments:
     def episodes(self, ids: Ids) -> Episodes:
         """The episodes of one or several runs, in order: to loop over, or as a table."""
         return Episodes(self, self.ids(ids))
+
+    def series(self, ids: Ids, names: Sequence[str] = ()) -> Points:
+        """What one or several runs have logged (all series, or those of these names), in order."""
+        return Points(self, self.ids(ids), tuple(names))
 
     def status(self, id: str) -> str:
         """The status of a record, or of a run that has none: running, crashed, unknown or gone."""

@@ -351,8 +351,57 @@ class Episodes:
         return frame("polars", self.rows(), ())
 
 
+class Points:
+    """The points of the series of runs, in order: a table that is read when it is used.
+
+    Raises StorageError, when it is used, for a file that cannot be read; a run that logged nothing
+    has no points.
+    """
+
+    def __init__(self, store: Experiments, ids: Sequence[str], names: tuple[str, ...]) -> None:
+        self._store = store
+        self._ids = list(ids)
+        self._names = names
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns id, step, episode, at (seconds since the start), name and value."""
+        from qn_tracking.store import paths, series
+
+        table: dict[str, list[Any]] = {
+            name: [] for name in ("id", "step", "episode", "at", "name", "value")
+        }
+        for id in self._ids:
+            found = series.points(paths.run_folder(self._store.folder, id), self._names)
+            table["id"] += [id] * len(found["step"])
+            for name, values in found.items():
+                table[name] += values
+        return table
+
+    def rows(self) -> list[Row]:
+        """A dict for each point; see `columns`."""
+        table = self.columns()
+        return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each point; see `columns`. Raises UnsupportedError without
+        pandas.
+        """
+        return _maker("pandas")(self.columns())
+
+    def to_polars(self) -> Any:
+        """The same as a Polars DataFrame. Raises UnsupportedError without Polars."""
+        return _maker("polars")(self.columns(), strict=False)
+
+
 def frame(package: str, rows: list[Row], columns: Iterable[str]) -> Any:
     """Rows as a DataFrame of pandas or Polars. Raises UnsupportedError without the package."""
+    make = _maker(package)
+    names = dict.fromkeys([*(() if rows else columns), *(name for row in rows for name in row)])
+    table = {name: [row.get(name) for row in rows] for name in names}
+    return make(table) if package == "pandas" else make(table, strict=False)
+
+
+def _maker(package: str) -> Callable[..., Any]:
     from importlib import import_module
 
     try:
@@ -361,6 +410,4 @@ def frame(package: str, rows: list[Row], columns: Iterable[str]) -> Any:
         raise UnsupportedError(
             f"{package} is not installed", hint=f"pip install {package}"
         ) from None
-    names = dict.fromkeys([*(() if rows else columns), *(name for row in rows for name in row)])
-    table = {name: [row.get(name) for row in rows] for name in names}
-    return make(table) if package == "pandas" else make(table, strict=False)
+    return make

@@ -8,9 +8,9 @@ from os.path import dirname, isdir, join
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
-from qn_tracking.records.model import Episode, Experiment, RunInfo
-from qn_tracking.store import paths
-from qn_tracking.store.journal import Journal, run_file
+from qn_tracking.records.model import Episode, Experiment, Logged, RunInfo
+from qn_tracking.store import paths, series
+from qn_tracking.store.journal import Journal, Lines, line, logged_line, run_file
 from qn_tracking.store.write import (
     create,
     make_folder,
@@ -44,7 +44,9 @@ class JsonStorage:
         self._folder = ""
         self._journal: Journal
         self._broken: Exception | None = None
-        self._pending: tuple[Episode, int] | None = None
+        self._pending: tuple[Episode, bytes, int] | None = None
+        self._series: Lines | None = None
+        self._series_pending: tuple[bytes, int] | None = None
         self._count = 0
         self.saved = False
 
@@ -82,19 +84,30 @@ class JsonStorage:
                 self._settle()
             if episode.index < self._count:
                 return
-            self._pending = episode, self._journal.size
-            self._journal.append(episode)
+            data = line(episode)
+            self._pending = episode, data, self._journal.size
+            self._journal.commit(data)
             self._count = episode.index + 1
             self._pending = None
         except Exception as error:
             self._broken, self._pending = error, None
             raise
 
+    @hookimpl(tryfirst=True)
+    def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
+        data = logged_line(metrics)
+        if self._series is None:
+            self._series = Lines(join(self._folder, series.NAME))
+        self._series_pending = data, self._series.size
+        self._series.commit(data)
+        self._series_pending = None
+
     def _settle(self) -> None:
         """Writes the episode during which an interrupt arrived, if it was not written."""
         assert self._pending is not None
-        self._journal.settle(*self._pending)
-        self._count = self._pending[0].index + 1
+        episode, data, before = self._pending
+        self._journal.settle(data, before)
+        self._count = episode.index + 1
         self._pending = None
 
     @hookimpl(tryfirst=True)
@@ -103,6 +116,10 @@ class JsonStorage:
             if self._pending is not None:
                 self._settle()
             self._journal.sync()
+            if self._series is not None:
+                if self._series_pending is not None:
+                    self._series.settle(*self._series_pending)
+                self._series.sync()
             if experiment.error is not None or experiment.recount:
                 experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
@@ -121,6 +138,8 @@ class JsonStorage:
             raise
         finally:
             self._journal.close()
+            if self._series is not None:
+                self._series.close()
         if self._broken is not None:
             raise self._broken
 
@@ -151,12 +170,13 @@ class JsonStorage:
         from attrs import evolve
 
         from qn_tracking.records.stats import Tally
-        from qn_tracking.store.read import Lines
+        from qn_tracking.store import read
 
         tally = Tally()
-        for episode in Lines(self._journal.path):
+        for episode in read.Lines(self._journal.path):
             tally.add(episode)
-        return evolve(experiment, results=tally.results(), digests=tally.digests())
+        digests, summaries = series.summarised(self._folder, tally.digests())
+        return evolve(experiment, results=tally.results(), digests=digests, series=summaries)
 
 
 def _prepare(root: str, runs: str) -> None:

@@ -91,6 +91,7 @@ def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pair
     if doc.get("error"):
         yield "error", [(doc["error"]["type"], doc["error"]["message"])]
     yield "results", _results(doc.get("results") or {})
+    yield "series", _series(doc.get("series") or {})
     added = doc["labels"]
     yield "tags", list({**(doc.get("tags") or {}), **added["tags"]}.items())
     notes: Pairs = [("at the start", doc["notes"])] if doc.get("notes") else []
@@ -154,6 +155,22 @@ def _results(results: dict[str, Any]) -> Pairs:
             about.append(f"n {spread['n']}")
         more = f"  ({', '.join(about)})" if about else ""
         lines.append((name, f"{number_text(spread['mean'])}{sd}{more}"))
+    return lines
+
+
+def _series(series: dict[str, Any]) -> Pairs:
+    """A line for each series: its last value, its range, its steps, and its curve."""
+    from qn_tracking.render.text import means, sparkline
+
+    lines: Pairs = []
+    for name, one in series.items():
+        last, low, high = (number_text(one[key]) for key in ("last", "min", "max"))
+        steps = f"steps {one['first_step']:,} to {one['last_step']:,}"
+        values = means([float(value) for value in one["curve"]], 30)
+        curve = sparkline(values, unicode=unicode_out())
+        lines.append(
+            (name, f"{last}  ({low} to {high}, n {one['n']:,}, {steps})  {curve}".rstrip())
+        )
     return lines
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXPORT = """examples:
   qn-exp export --format csv -o runs.csv                 a row for each run
   qn-exp export --format jsonl --rows episodes @1        a row for each episode of the latest run
+  qn-exp export --format csv --rows series @1            a row for each value that it logged
   qn-exp export --format parquet --tag sweep=gamma -o sweep.parquet
   qn-exp export --format bundle -o some.zip @1 @2        for qn-exp import, on another machine
 
@@ -48,8 +49,8 @@ def arguments(parser: Parser, command: str) -> None:
     )
     parser.add_argument(
         "--rows",
-        choices=("runs", "episodes"),
-        help="a row for each run (default) or for each episode",
+        choices=("runs", "episodes", "series"),
+        help="a row for each run (default), each episode, or each logged value",
     )
     parser.add_argument(
         "-o",
@@ -85,7 +86,7 @@ def run(args: Namespace) -> int:
     if done.path is None:
         sys.stdout.buffer.flush()
         return 0
-    what = "episode" if done.rows == "episodes" else "experiment"
+    what = {"episodes": "episode", "series": "point"}.get(done.rows, "experiment")
     if args.json:
         count = {f"{what}s": done.count}
         print_plain({"path": done.path, "format": done.format, **count, "bytes": done.bytes})

@@ -49,7 +49,8 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
         return {
             a.name: plain(getattr(value, a.name), f"{where}.{a.name}".lstrip("."), depth + 1)
             for a in attrs.fields(kind)
-            if a.metadata.get("stored", True)
+            if (stored := a.metadata.get("stored", True)) is True
+            or (stored and getattr(value, a.name))  # "if any"
         }
     if isinstance(value, Mapping):
         for key in value:

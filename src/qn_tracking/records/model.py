@@ -137,6 +137,42 @@ class Episode:
     exact: bytes = field(default=b"", repr=False, eq=False, metadata={"stored": False})
 
 
+class Logged:
+    """One call of `Recorder.log`: values by name, at a step of their own.
+
+    `episode` is the index of the episode then current, `at` the seconds since the start. `exact` is
+    the canonical JSON of all of it but `at`, shared by the digest and every sink.
+    """
+
+    __slots__ = ("at", "episode", "exact", "step", "values")
+
+    def __init__(
+        self, *, step: int, episode: int, at: float, values: Mapping[str, float], exact: bytes
+    ) -> None:
+        self.step, self.episode, self.at = step, episode, at
+        self.values, self.exact = values, exact
+
+
+@frozen(kw_only=True)
+class SeriesSummary:
+    """A logged series: its `n` values from `first_step` to `last_step`, and the `last` of them.
+
+    `curve` are means over equally many values, at most 200, each up to the step in `steps`. The
+    file of the series has all values.
+    """
+
+    n: int
+    first_step: int
+    last_step: int
+    last: Measure
+    mean: Measure
+    sd: Measure | None = None
+    min: Measure | None = None
+    max: Measure | None = None
+    steps: tuple[int, ...] = ()
+    curve: tuple[Measure, ...] = ()
+
+
 @frozen(kw_only=True)
 class Spread:
     """A metric over the `n` episodes that have it: mean, standard deviation, extremes.
@@ -174,10 +210,12 @@ class Digests:
 
     `exact` covers every number of every episode. `outcome` covers success, termination, steps and
     counts, which should agree between machines whose floating point differs in the last bit.
+    `series` covers what was logged between the episodes.
     """
 
     exact: str
     outcome: str
+    series: str | None = field(default=None, metadata={"stored": "if any"})
 
 
 @frozen(kw_only=True)
@@ -264,6 +302,9 @@ class Experiment:
     episodes: int | None = None
     subject: Subject = Subject()
     results: Results = Results()
+    series: Mapping[str, SeriesSummary] = field(
+        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
+    )
     digests: Digests | None = None
     tags: Mapping[str, str] = _frozen_mapping()
     notes: str | None = None

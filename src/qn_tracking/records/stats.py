@@ -37,7 +37,7 @@ class Tally:
         self._steps = 0
         self._outcomes = bytearray()
         self._terminations: dict[str, int] = {}
-        self._series: dict[str, _Series] = {}
+        self._series: dict[str, Moments] = {}
         self._rewards = _Curve()
         self._exact = sha256()
         self._outcome = sha256()
@@ -78,7 +78,7 @@ class Tally:
 
     def _add(self, key: str, values: Sequence[float]) -> None:
         if values:
-            self._series.setdefault(key, _Series()).extend(values)
+            self._series.setdefault(key, Moments()).extend(values)
 
     def digests(self) -> Digests:
         """Of the episodes so far."""
@@ -119,7 +119,7 @@ def outcome_of(episode: Episode) -> bytes:
     )
 
 
-class _Series:
+class Moments:
     """Count, mean, variance and extremes, merged chunk by chunk (Chan, Golub, LeVeque 1979).
 
     One NaN or infinity makes the mean what it makes of a sum, and the variance absent; the
@@ -134,19 +134,19 @@ class _Series:
 
     def extend(self, values: Sequence[float]) -> None:
         n = len(values)
-        mean = _mean(values)
-        squares = _squares(values, mean)
+        middle = mean(values)
+        squares = _squares(values, middle)
         if self.n:
             total = self.n + n
-            delta = mean - self.mean
+            delta = middle - self.mean
             # Weighted so that two large numbers of one sign do not overflow.
-            merged = self.mean * (self.n / total) + mean * (n / total)
+            merged = self.mean * (self.n / total) + middle * (n / total)
             self.squares += squares + delta * delta * (self.n * n / total)
             self.mean = merged
         else:
-            self.mean, self.squares = mean, squares
+            self.mean, self.squares = middle, squares
         self.n += n
-        if mean != mean:
+        if middle != middle:
             values = [value for value in values if value == value]
         if values:
             least, most = min(values), max(values)
@@ -164,7 +164,7 @@ class _Series:
         )
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     """The mean; of finite numbers a finite one, also where their sum overflows."""
     n = len(values)
     try:
@@ -176,9 +176,9 @@ def _mean(values: Sequence[float]) -> float:
         return nan
 
 
-def _squares(values: Sequence[float], mean: float) -> float:
+def _squares(values: Sequence[float], middle: float) -> float:
     try:
-        return fsum([(value - mean) ** 2 for value in values])
+        return fsum([(value - middle) ** 2 for value in values])
     except (OverflowError, ValueError):
         return nan
 
@@ -195,7 +195,7 @@ class _Curve:
         for value in values:
             self.open.append(value)
             if len(self.open) == self.width:
-                self.bins.append(_mean(self.open))
+                self.bins.append(mean(self.open))
                 self.open = []
                 if len(self.bins) == 2 * CURVE_POINTS:
                     pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
@@ -203,7 +203,7 @@ class _Curve:
                     self.width *= 2
 
     def points(self) -> list[float]:
-        bins = self.bins + ([_mean(self.open)] if self.open else [])
+        bins = self.bins + ([mean(self.open)] if self.open else [])
         return _means(bins, CURVE_POINTS)
 
 
@@ -213,4 +213,4 @@ def _means(values: list[float] | list[int], points: int) -> list[float]:
     if n <= points:
         return [float(value) for value in values]
     width = ceil(n / points)
-    return [_mean([float(v) for v in values[i : i + width]]) for i in range(0, n, width)]
+    return [mean([float(v) for v in values[i : i + width]]) for i in range(0, n, width)]

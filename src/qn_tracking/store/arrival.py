@@ -27,7 +27,7 @@ from qn_tracking.records.codec import document, structure
 from qn_tracking.records.model import Experiment
 from qn_tracking.records.schema import RECORD
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import bundle, foreign, paths, read
+from qn_tracking.store import bundle, foreign, paths, read, series
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
 IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
@@ -296,9 +296,10 @@ def _same_journal(record: Experiment, folder: str) -> bool:
     try:
         for episode in read.Lines(join(folder, "episodes.jsonl")):
             tally.add(episode)
+        digests, _ = series.summarised(folder, tally.digests())
     except StorageError:
         return False
-    return tally.digests() == record.digests
+    return digests == record.digests
 
 
 def _join(staged: str, folder: str) -> bool:

@@ -19,7 +19,7 @@ from qn_tracking.records.limits import CRASHED, MAX_BYTES
 from qn_tracking.records.model import Config, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
-from qn_tracking.store import labels, paths, read, unfinished
+from qn_tracking.store import labels, paths, read, series, unfinished
 
 FAULT, NOTE = "fault", "note"
 MOST_SECONDS = 1e10
@@ -222,11 +222,16 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
         cause = f"holds {found.episodes} of {recorded.episodes} episodes, as the record says"
         yield Finding(level=NOTE, file=journal, cause=cause)
         return
-    differing = list(_differences(codec.plain(recorded), codec.plain(found), "results"))
-    digests = list(
-        _differences(codec.plain(experiment.digests), codec.plain(tally.digests()), "digests")
-    )
-    for field, said, computed in (*differing, *digests):
+    try:
+        digests, logged = series.summarised(os.path.dirname(journal), tally.digests())
+    except StorageError as error:
+        yield _of(error)
+        digests, logged = experiment.digests or tally.digests(), experiment.series
+    for field, said, computed in (
+        *_differences(codec.plain(recorded), codec.plain(found), "results"),
+        *_differences(codec.plain(experiment.digests), codec.plain(digests), "digests"),
+        *_differences(codec.plain(experiment.series), codec.plain(logged), "series"),
+    ):
         yield _fault(path, f"{_short(said)}, but its episodes give {_short(computed)}", field)
 
 

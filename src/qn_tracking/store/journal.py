@@ -19,7 +19,7 @@ import orjson
 
 from qn_tracking.files import lock, os_error
 from qn_tracking.records.codec import document, plain
-from qn_tracking.records.model import Episode, RunInfo
+from qn_tracking.records.model import Episode, Logged, RunInfo
 from qn_tracking.records.schema import RUN
 from qn_tracking.store.write import naming, write_all
 
@@ -43,24 +43,25 @@ def line(episode: Episode) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
 
 
-class Journal:
-    """The journal of a running run; its lock shows that the writer is alive, if it is `locked`."""
+def logged_line(metrics: Logged) -> bytes:
+    """The line of a call of `log` in the file of the series, newline included."""
+    body = b'%b,"at":%b' % (metrics.exact[:-1], orjson.dumps(metrics.at))
+    return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+class Lines:
+    """A new file to which whole lines are added, each by one write."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         with naming(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o666)
-            # No other process writes here; a listing that checks the lock holds it for an instant.
-            self.locked = lock(self._fd)
         self._size = 0
         self._synced = monotonic()
-        # A forked copy shares the lock: it lets go, or a crash of this process would go unseen.
-        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
-    def append(self, episode: Episode) -> None:
-        """Commits an episode. Raises StorageError; what did not fit is cut off again."""
-        data = line(episode)
+    def commit(self, data: bytes) -> None:
+        """Adds a line. Raises StorageError; what did not fit is cut off again."""
         try:
             written = os.write(self._fd, data)
             if written != len(data):  # how a full disk begins; the next write says why
@@ -80,26 +81,38 @@ class Journal:
         """Bytes that are committed."""
         return self._size
 
-    def settle(self, episode: Episode, before: int) -> None:
-        """Commits an episode during which an interrupt arrived, at `before` bytes."""
+    def settle(self, data: bytes, before: int) -> None:
+        """Commits a line during which an interrupt arrived, at `before` bytes."""
         with naming(self.path):
-            self._size = before + len(line(episode))
+            self._size = before + len(data)
             if os.fstat(self._fd).st_size < self._size:
                 os.ftruncate(self._fd, before)
                 self._size = before
-                self.append(episode)
+                self.commit(data)
 
     def sync(self) -> None:
-        """Makes every episode so far durable."""
+        """Makes every line so far durable."""
         with naming(self.path):
             os.fsync(self._fd)
 
     def close(self) -> None:
-        """Ends the lock; once only."""
+        """Ends the lock, if there is one; once only."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
+
+
+class Journal(Lines):
+    """The journal of a running run; its lock shows that the writer is alive, if it is `locked`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        # No other process writes here; a listing that checks the lock holds it for an instant.
+        with naming(path):
+            self.locked = lock(self._fd)
+        # A forked copy shares the lock: it lets go, or a crash of this process would go unseen.
+        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
 
 def _let_go(reference: weakref.ref[Journal]) -> None:

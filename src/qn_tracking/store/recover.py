@@ -7,6 +7,7 @@ its last episode.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from os.path import isdir, join, lexists
 from typing import Any
@@ -17,9 +18,17 @@ from qn_tracking.ids import microseconds, utc
 from qn_tracking.records import codec
 from qn_tracking.records.facts import METADATA
 from qn_tracking.records.limits import CRASHED
-from qn_tracking.records.model import EMPTY, Attachment, Experiment, RunInfo, freeze
+from qn_tracking.records.model import (
+    EMPTY,
+    Attachment,
+    Digests,
+    Experiment,
+    RunInfo,
+    SeriesSummary,
+    freeze,
+)
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import paths, unfinished
+from qn_tracking.store import paths, series, unfinished
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
 
@@ -43,7 +52,8 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
         warnings: list[str] = []
         tally, last = _tally(journal, lock, warnings)
         facts, attachments = _facts(folder, warnings)
-        experiment = _sealed(run, tally, last, facts, attachments, warnings)
+        logged = _series(folder, tally.digests(), warnings)
+        experiment = _sealed(run, tally, last, logged, facts, attachments, warnings)
         data = codec.document(experiment)
         with naming(folder):
             for name in sorted(os.listdir(folder)):
@@ -148,10 +158,22 @@ def _keep(path: str, data: bytes) -> None:
             raise
 
 
+def _series(
+    folder: str, digests: Digests, warnings: list[str]
+) -> tuple[Digests, Mapping[str, SeriesSummary]]:
+    """What was logged; a file that cannot be read costs no episode."""
+    try:
+        return series.summarised(folder, digests)
+    except StorageError as error:
+        warnings.append(f"series: {error.field or ''}: {error.cause}; the file is kept as it is")
+        return digests, EMPTY
+
+
 def _sealed(
     run: RunInfo,
     tally: Tally,
     last: float,
+    logged: tuple[Digests, Mapping[str, SeriesSummary]],
     facts: dict[str, Any],
     attachments: list[Attachment],
     warnings: list[str],
@@ -172,7 +194,8 @@ def _sealed(
         episodes=run.episodes,
         subject=run.subject,
         results=results,
-        digests=tally.digests(),
+        digests=logged[0],
+        series=logged[1],
         tags=run.tags,
         notes=run.notes,
         config=run.config,

@@ -12,12 +12,12 @@ from attrs import frozen
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.model import Episode
-from qn_tracking.store import bundle, documents, export, paths
+from qn_tracking.store import bundle, documents, export, paths, series
 from qn_tracking.store.read import Lines
 from qn_tracking.store.write import published
 
 FORMATS = ("csv", "jsonl", "parquet", "bundle")
-ROWS = ("runs", "episodes")
+ROWS = ("runs", "episodes", "series")
 
 Warn = Callable[[str], None]
 Write = Callable[[IO[bytes]], int]
@@ -98,6 +98,16 @@ def _writer(
             for id, fields in abouts.items():
                 for episode in episodes(experiments, id, warn, counts):
                     yield make(fields, episode)
+    elif rows == "series":
+        logged = {doc["id"]: about(doc) for doc in whole(ids) if doc.get("series")}
+        if not logged:
+            raise UsageError("no series: nothing was logged", hint="run.log({name: value})")
+
+        def each() -> Iterator[dict[str, Any]]:
+            for id, fields in logged.items():
+                columns = series.points(paths.run_folder(experiments, id))
+                for point in zip(*columns.values(), strict=True):
+                    yield {**fields, **dict(zip(columns, point, strict=True))}
     else:
         # Checked once, and then read as often as it takes.
         good = [doc["id"] for doc in whole(ids)]

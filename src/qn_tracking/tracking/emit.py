@@ -17,7 +17,14 @@ from attrs import define
 from pluggy import HookImpl, PluginManager
 
 from qn_tracking.errors import PluginError, PluginSetupError, QnError, describe
-from qn_tracking.records.model import Episode, Experiment, Failure, PluginUse, RunInfo
+from qn_tracking.records.model import (
+    Episode,
+    Experiment,
+    Failure,
+    Logged,
+    PluginUse,
+    RunInfo,
+)
 
 SLOW_SHARE = 0.05
 SLOW_SECONDS = 0.2
@@ -74,9 +81,10 @@ class Emitter:
         self._start = _plugins(manager, "run_start", ("run", "warn"))
         self._start.sort(key=lambda plugin: plugin.late)
         self._episode = _plugins(manager, "episode_end", ("run", "episode"))
+        self._logged = _plugins(manager, "metrics_logged", ("run", "metrics"))
         self._facts = _plugins(manager, "run_facts", ("run",))
         self._end = _plugins(manager, "run_end", ("experiment",))
-        self._all = (*self._start, *self._episode, *self._facts, *self._end)
+        self._all = (*self._start, *self._episode, *self._logged, *self._facts, *self._end)
 
     def run_start(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The facts of every plugin, by its name.
@@ -131,6 +139,18 @@ class Emitter:
                 since = now
         finally:
             self.busy = None
+
+    def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
+        """Calls every plugin that is not quarantined; an interrupt passes at once."""
+        for plugin in self._logged:
+            try:
+                self._call(plugin, run, metrics)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if _from_a_handler(error):
+                    raise
+                self._quarantine(plugin, "metrics_logged", error)
 
     def run_facts(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The last facts, by plugin; one that raises is warned of and left out."""
@@ -200,6 +220,7 @@ class Emitter:
 
     def _quarantine(self, plugin: _Plugin, hook: str, error: BaseException) -> None:
         self._episode = [other for other in self._episode if other.name != plugin.name]
+        self._logged = [other for other in self._logged if other.name != plugin.name]
         self._facts = [other for other in self._facts if other.name != plugin.name]
         failure = _failure(plugin, hook, error)
         self.failures.append(failure)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-from qn_tracking.records.model import Config, Episode, Experiment, RunInfo, Simulation
+from qn_tracking.records.model import Config, Episode, Experiment, Logged, RunInfo, Simulation
 from qn_tracking.tracking.installed import GROUP
 
 if TYPE_CHECKING:
@@ -70,6 +70,16 @@ def episode_end(run: RunInfo, episode: Episode) -> None:
 
     If a plugin raises, there is one warning, and it is not called again in this run until
     `run_end`.
+    """
+
+
+@hookspec
+def metrics_logged(run: RunInfo, metrics: Logged) -> None:
+    """The loop has logged values between its episodes, by `Recorder.log`.
+
+    If a plugin raises, there is one warning, and it is not called again in this run until
+    `run_end`. There is no hook for each step of a simulation, which it would slow down many times
+    over: a loop logs what it wants to keep, as often as it wants.
     """
 
 
@@ -148,7 +158,7 @@ def check_benchmark(
     return ()
 
 
-RUN_HOOKS = ("run_start", "episode_end", "run_facts", "run_end")
+RUN_HOOKS = ("run_start", "episode_end", "metrics_logged", "run_facts", "run_end")
 MAKE_HOOKS = (
     "make_simulation",
     "make_environment",

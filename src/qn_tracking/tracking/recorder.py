@@ -20,7 +20,7 @@ from enum import Enum
 from math import inf, isfinite
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import orjson
 from attrs import evolve
@@ -49,6 +49,7 @@ from qn_tracking.records.model import (
     Experiment,
     Failure,
     FrozenDict,
+    Logged,
     Membership,
     Origin,
     RunInfo,
@@ -59,8 +60,11 @@ from qn_tracking.records.stats import Tally
 from qn_tracking.redact import redact_arguments, redact_config, redact_text, redact_value
 from qn_tracking.tracking.emit import Emitter, slow
 
+if TYPE_CHECKING:
+    from qn_tracking.records.series import SeriesTally
+
 NO_SUBJECT = Subject()
-RESERVED = frozenset(("run.json", "episodes.jsonl", "facts.json", "labels.json"))
+RESERVED = frozenset(("run.json", "episodes.jsonl", "series.jsonl", "facts.json", "labels.json"))
 """Files of a run's folder that no attachment may be called after."""
 STATUSES = ("completed", "failed", "interrupted")
 ARGUMENTS = (
@@ -162,6 +166,10 @@ class Recorder:
         self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
         self._tally = Tally()
+        self._series: SeriesTally | None = None
+        self._logged: Callable[..., Logged]
+        self._log_step = 0
+        self._log_told: set[str] = set()
         self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
         self._facts: dict[str, Mapping[str, Any]] = {}
@@ -379,6 +387,68 @@ class Recorder:
             if self._last_words is not None:
                 self.end(*self._last_words)
 
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Logs values between episodes, such as a loss: each name is a series of its own.
+
+        `step` is the position on its axis; without it, a counter of this run that every call
+        advances by one. Time and the episode then current are kept, too. Series and the metrics of
+        episodes are separate: both may have the same name. NumPy and tensor scalars are taken as
+        the numbers they hold; NaN and infinities are kept, with one warning for each name. What is
+        no number is left out, with one warning for each name. Raises TypeError if `metrics` is no
+        mapping or `step` no whole number.
+        """
+        if not isinstance(metrics, Mapping):
+            raise TypeError(f"log: expected numbers by name, got {type(metrics).__name__}")
+        if step is None:
+            step = self._log_step
+        elif type(step) is not int or not -MAX_INT < step < MAX_INT:
+            step = _whole("step", step)
+        if self._state != "running" or self._pid != os.getpid():
+            self._not_running()
+            return
+        values = {}
+        for key, value in metrics.items():
+            if type(key) is not str:
+                key = _name("log", key)
+            if type(value) is not float:
+                try:
+                    value = _number(f"log: {key}", value)
+                except (TypeError, OverflowError) as error:
+                    self._say_once(f"not a number {key}", f"{error}; left out")
+                    continue
+            if not isfinite(value):
+                self._say_once(
+                    f"not finite {key}", f"log: {key}: is NaN or infinite at step {step}"
+                )
+            values[key] = value
+        with self._lock:
+            if self._inside:
+                raise UsageError("log inside of a hook")
+            if step < self._log_step - 1:
+                self._say_once("back", f"log: step {step} after step {self._log_step - 1}")
+            if self._series is None:
+                from qn_tracking.records import series
+
+                self._series, self._logged = series.SeriesTally(self.warn), series.logged
+            one = self._logged(step, self._count, self._now() - self._began, values)
+            self._inside = True
+            try:
+                self._log_step = step + 1
+                self._series.add(one)
+                self._emitter.metrics_logged(self.run, one)
+            except KeyboardInterrupt:
+                self._recount = True
+                raise
+            finally:
+                self._inside = False
+            if self._last_words is not None:
+                self.end(*self._last_words)
+
+    def _say_once(self, key: str, text: str) -> None:
+        if key not in self._log_told and len(self._log_told) < MAX_KEYWORDS:
+            self._log_told.add(key)
+            self.warn(text)
+
     def _catch_up(self) -> None:
         """Finishes an episode that a Ctrl-C, or an exception of a signal handler, has interrupted.
 
@@ -524,6 +594,9 @@ class Recorder:
         results = self._tally.results()
         # A coarse clock may not have moved.
         speed = results.total_steps / seconds if results.total_steps and seconds > 0 else None
+        digests, series = self._tally.digests(), self._series
+        if series is not None:
+            digests = evolve(digests, series=series.digest())
         run = self.run
         return Experiment(
             id=run.id,
@@ -536,7 +609,8 @@ class Recorder:
             episodes=run.episodes,
             subject=run.subject,
             results=results,
-            digests=self._tally.digests(),
+            digests=digests,
+            series=EMPTY if series is None else series.summaries(),
             tags=run.tags,
             notes=run.notes,
             config=run.config,
