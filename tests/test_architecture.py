@@ -58,7 +58,7 @@ LAYERS = (
     ("tracking.callback", "benchmark"),
     ("builtin", "nematode"),
     ("tracking.manager", "reproduce"),
-    ("tracking.runner",),
+    ("tracking.runner", "tracking.forkserver"),
     ("studies.remote", "studies.plan", "reproduce.rerun", "reproduce.verification"),
     ("studies.declare", "studies.execute"),
     ("api",),

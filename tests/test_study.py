@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from conftest import BIN, Program, command, wait_until, without_locks
@@ -124,9 +125,10 @@ import os, time
 from qn_tracking import hookimpl
 class Sink:
     @hookimpl
-    def episode_end(self, episode):
+    def episode_end(self, run, episode):
         time.sleep(0.02)
         while os.path.exists("hold"): time.sleep(0.02)
+        while run.study.index > 1 and os.path.exists("last"): time.sleep(0.02)
 """
 
 
@@ -138,6 +140,17 @@ def slow_study() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_until(lambda: len(list(Path("experiments").glob("*.json"))) >= 2, process)
+    return process
+
+
+def study_at_its_last_runs() -> subprocess.Popen[str]:
+    """Two of four runs are completed, the others wait in an episode as long as there is `last`."""
+    Path("last").touch()
+    process = slow_study()
+    journals = Path("experiments/runs")
+    wait_until(
+        lambda: sum(path.stat().st_size > 0 for path in journals.glob("*/*.jsonl")) == 4, process
+    )
     return process
 
 
@@ -160,6 +173,45 @@ def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
     assert done.stderr.count("\n") == 1
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
+
+
+@pytest.mark.parametrize("first", ["workers", "parent"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_every_process_of_a_job_starts_nothing_new(
+    project: Path, qn_run: Program, number: int, first: str
+) -> None:
+    process = study_at_its_last_runs()
+    children = psutil.Process(process.pid).children(recursive=True)
+    for one in [*children, process] if first == "workers" else [process, *children]:
+        one.send_signal(number)
+    Path("last").unlink()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert f"go on with: qn-run --resume {study()['id']}" in said
+    assert not any(word in said for word in ("once more", "Traceback"))
+    found = records()
+    assert [one["status"] for one in found] == [*["completed"] * 2, *["interrupted"] * 2]
+    assert {one["study"]["attempt"] for one in found} == {0}
+    assert len(os.listdir("experiments/runs")) == 4
+    assert qn_run("--resume", study()["id"]).returncode == 0
+
+
+def test_a_worker_that_another_process_stops_costs_its_run_one_more_try(
+    project: Path,
+) -> None:
+    process = study_at_its_last_runs()
+    parent = psutil.Process(process.pid)
+    workers = [one for one in parent.children(recursive=True) if one.ppid() != parent.pid]
+    for one in workers:
+        one.send_signal(signal.SIGTERM)
+    Path("last").unlink()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "its worker was stopped; once more, by itself" in said
+    assert [(one["study"]["index"], one["status"]) for one in records()] == [
+        (0, "completed"), (1, "completed"), (2, "interrupted"), (2, "completed"),
+        (3, "interrupted"), (3, "completed"),
+    ]  # fmt: skip
 
 
 def test_without_locks_a_run_that_may_go_on_is_not_begun_again(

@@ -260,12 +260,14 @@ def _run(
 
 
 def _again(experiments: str, warn: Warn, task: runner.Task) -> runner.Task | None:
-    """The task of a run whose worker died, once more; None if its record is complete."""
-    if studies.status(experiments, task.id) == "completed":
+    """The task of a run whose worker ended early, once more; None if its record is complete."""
+    status = studies.status(experiments, task.id)
+    if status == "completed":
         return None
     member = evolve(task.membership, attempt=task.membership.attempt + 1)
     id = studies.run_id(member.id, member.index, member.attempt)
-    warn(f"run {member.index}: its worker died; once more, by itself")
+    ended = "was stopped" if status == "interrupted" else "died"
+    warn(f"run {member.index}: its worker {ended}; once more, by itself")
     return evolve(task, id=id, membership=member)
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
 HANG_SECONDS = 10.0
+STOP_SECONDS = 1.0
+"""A signal to all processes of a job reaches this one so much later than a worker, at most."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -208,7 +210,8 @@ class _Worker:
 def start_worker(stop: Event, done: Any) -> None:
     """Prepares a worker process: the parent handles signals and sets `stop`.
 
-    But for SIGTERM, by which a pool ends its workers when one of them has died.
+    But for SIGTERM, which ends the run after its episode: a pool sends it when a worker has died,
+    and a scheduler.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -294,22 +297,22 @@ def run_tasks(
     """Executes runs in local processes, `jobs` at the same time.
 
     `tick` is called several times a second with the state of `_Worker.done`; once it returns True,
-    runs end after their episode. A run whose worker died is tried once more, by itself,
-    as the task that `retry` makes of it (None if it was finished after all); dead again, it is
-    `crashed`.
+    runs end after their episode, and no other is begun. A run whose worker died, or was
+    stopped by another process, is tried once more, by itself, as the task that `retry` makes of it
+    (None if it was finished after all); dead again, it is `crashed`.
     """
     outcomes: dict[int, Outcome] = {}
     first = _on_pool(tasks, jobs, runs, tick, outcomes)
     for task in first:
+        if tick([0] * (2 * runs)):
+            break
         # One by one: a process that dies now caused it itself.
         again = retry(task)
-        if again is not None and _on_pool([again], 1, runs, tick, outcomes):
-            outcomes[task.membership.index] = Outcome(
-                index=task.membership.index,
-                id=again.id,
-                status="crashed",
-                error="the worker died, twice",
-            )
+        if again is None or not _on_pool([again], 1, runs, tick, outcomes):
+            continue
+        index = task.membership.index
+        if index not in outcomes or outcomes[index].id != again.id:
+            outcomes[index] = ended(again, (), "crashed", "the worker died, twice")
     return [outcomes[task.membership.index] for task in tasks if task.membership.index in outcomes]
 
 
@@ -318,7 +321,7 @@ def warm_up() -> None:
     from multiprocessing import forkserver, get_context
 
     get_context("forkserver").set_forkserver_preload(
-        ["qn_tracking.tracking.runner", "numpy", "cattrs"]
+        ["qn_tracking.tracking.forkserver", "qn_tracking.tracking.runner", "numpy", "cattrs"]
     )
     forkserver.ensure_running()
 
@@ -330,7 +333,9 @@ def _on_pool(
     tick: Callable[[Sequence[int]], bool],
     outcomes: dict[int, Outcome],
 ) -> list[Task]:
-    """Runs tasks on one pool after another; returns those during which a worker died."""
+    """Runs tasks on one pool after another; returns those during which a worker died, or was
+    stopped alone.
+    """
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import active_children, get_context
@@ -361,21 +366,39 @@ def _on_pool(
                         except BrokenProcessPool:
                             waiting.insert(0, task)
                             broken = True
-                    ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-                    for future in ended:
+                    over, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                    for future in over:
                         task = running.pop(future)
                         try:
-                            outcomes[task.membership.index] = future.result()
+                            outcome = future.result()
                         except BrokenProcessPool:
                             suspects.append(task)
                             broken = True
+                            continue
+                        outcomes[task.membership.index] = outcome
+                        if outcome.status in ("interrupted", "missing") and not stop.is_set():
+                            # This worker takes no other run.
+                            broken = True
+                            (suspects if outcome.status == "interrupted" else waiting).append(task)
                     if tick(done):
                         stop.set()
                         waiting.clear()
             except BaseException:  # above all KeyboardInterrupt: else the pool waits for them
                 _kill(others)
                 raise
+        if broken and not stop.is_set() and _stops(lambda: tick(done)):
+            waiting.clear()
     return suspects
+
+
+def _stops(asked: Callable[[], bool]) -> bool:
+    """Whether the runs are to stop, now or as soon as a signal has reached this process as well."""
+    end = time.monotonic() + STOP_SECONDS
+    while not asked():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _kill(others: set[BaseProcess]) -> None:
