@@ -19,12 +19,12 @@ from scipy import stats as sp
 
 from qn_tracking.inference.bootstrap import bootstrap
 from qn_tracking.inference.interval import iqm, mean_interval, t_interval, t_quantile
+from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import (
     Comparison,
     compare,
     detectable_effect,
     hedges_g,
-    holm,
     power,
     probability_of_improvement,
     runs_needed,

@@ -83,21 +83,6 @@ def probability_of_improvement(x: Sequence[float], y: Sequence[float]) -> float:
     return wins / (2 * len(x) * len(y))
 
 
-def holm(pvalues: Sequence[float]) -> tuple[float, ...]:
-    """The p values adjusted for being a family, in the given order (Holm 1979).
-
-    Raises ValueError for one that is not in 0 … 1.
-    """
-    if not all(0 <= p <= 1 for p in pvalues):
-        raise ValueError("p values: expected 0 to 1")
-    out = [1.0] * len(pvalues)
-    highest = 0.0
-    for done, i in enumerate(sorted(range(len(pvalues)), key=pvalues.__getitem__)):
-        highest = max(highest, (len(pvalues) - done) * pvalues[i])
-        out[i] = min(1.0, float(highest))
-    return tuple(out)
-
-
 @frozen(kw_only=True)
 class Comparison:
     """All that is said of a pair, before any family of pairs is known. `delta` is first − second.

@@ -7,7 +7,8 @@ from itertools import combinations
 
 from attrs import frozen
 
-from qn_tracking.inference.pair import Comparison, holm, verdict
+from qn_tracking.inference.multiplicity import holm
+from qn_tracking.inference.pair import Comparison, verdict
 from qn_tracking.inference.rules import RULES, Rules
 
 Pairs = Callable[[str, str], Comparison]

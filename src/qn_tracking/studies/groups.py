@@ -13,11 +13,11 @@ from attrs import evolve, frozen
 
 from qn_tracking.errors import UsageError
 from qn_tracking.inference import interval
+from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import (
     Comparison,
     Verdict,
     compare,
-    holm,
     verdict,
 )
 from qn_tracking.inference.rules import RULES, Rules

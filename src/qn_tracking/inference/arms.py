@@ -1,0 +1,265 @@
+"""Arms of a study against each other: one declared test decides, all else is only shown.
+
+Which test decides depends on the declared design alone, never on the values. Below 20 runs an arm
+only "usually beats" can be shown; from 20 on "better on average", if the metric's range is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from attrs import evolve, field, frozen
+
+from qn_tracking.inference.guard import Range, guarded_paired, half_run_welch
+from qn_tracking.inference.multiplicity import Correction, adjust, family
+from qn_tracking.inference.pair import hedges_g, welch
+from qn_tracking.inference.permutation import draws_for
+from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.sample import checked, mean_sd
+from qn_tracking.inference.superiority import (
+    Improvement,
+    brunner_munzel,
+    improvement,
+    smallest_superiority_p,
+)
+
+Test = Literal["brunner-munzel", "half-run welch", "guarded paired"]
+SAYS: Mapping[Test, str] = {
+    "brunner-munzel": "usually beats",
+    "half-run welch": "is better on average than",
+    "guarded paired": "is better on average than",
+}
+"""What the first arm does to the second where a test decides for it."""
+ENOUGH_RUNS = 20
+"""Runs an arm from which on a test of means decides."""
+
+
+@frozen(kw_only=True)
+class Arm:
+    """The values of an arm, one a run; `seeds` are theirs, in that order, where they are known."""
+
+    name: str
+    values: tuple[float, ...] = field(converter=tuple)
+    seeds: tuple[int, ...] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        checked(self.values, self.name)
+        if self.seeds is not None and len(self.seeds) != len(self.values):
+            raise ValueError(f"{self.name}: expected one seed a value")
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"{self.name}: expected each seed once")
+
+
+@frozen(kw_only=True)
+class ArmPair:
+    """Two arms, by their places, first − second.
+
+    `low` and `high` are the interval of `delta` by `method` (the guarded tests, or `welch` where
+    the metric has no known range), None where it would say nothing. `tests` has the p of each test
+    that applies, `welch` among them, as it is; `p` is that of the test that decides, `adjusted_p`
+    over the family. `smallest` is the smallest p that the test can attain. `pairs` is how many
+    seeds the arms share. `winner` is a place, or None with every reason in words.
+    """
+
+    first: int
+    second: int
+    n: int
+    m: int
+    pairs: int
+    delta: float
+    low: float | None
+    high: float | None
+    method: str
+    hedges_g: float | None
+    improvement: Improvement
+    tests: Mapping[str, float]
+    decides: Test
+    p: float | None
+    smallest: float
+    adjusted_p: float | None = None
+    winner: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Contest:
+    """Every comparison that was asked for. `leader` is the place of the best mean.
+
+    Without a baseline all pairs are one family; those with the leader are what to show first.
+    """
+
+    decides: Test
+    correction: Correction
+    baseline: int | None
+    leader: int
+    pairs: tuple[ArmPair, ...]
+
+    @property
+    def shown(self) -> tuple[ArmPair, ...]:
+        """All pairs with a baseline, else those of the leader."""
+        if self.baseline is not None:
+            return self.pairs
+        return tuple(pair for pair in self.pairs if self.leader in (pair.first, pair.second))
+
+
+def deciding_test(runs: int, *, shared_seeds: bool, bounded: bool = True) -> Test:
+    """Which test decides for so many declared runs an arm; stored before there is a value.
+
+    `bounded`: the range of the metric is known.
+    """
+    if runs < ENOUGH_RUNS or not bounded:
+        return "brunner-munzel"
+    return "guarded paired" if shared_seeds else "half-run welch"
+
+
+def contest(
+    arms: Sequence[Arm],
+    *,
+    baseline: int | None = None,
+    bounds: Range | None = (0.0, 1.0),
+    lower_is_better: bool = False,
+    test: Test | None = None,
+    correction: Correction = "holm",
+    rules: Rules = RULES,
+) -> Contest:
+    """Compares arms, with the baseline or all pairs, and says which are better.
+
+    `bounds` are what the metric can be, None if that is not known. `test` is what the study
+    declared; without one it follows from the runs there are. Raises ValueError for fewer than two
+    arms, values out of bounds, or a test of means without bounds.
+    """
+    places = family(len(arms), baseline)
+    if test is None:
+        test = deciding_test(
+            min(len(arm.values) for arm in arms),
+            shared_seeds=all(_same_seeds(arms[i], arms[j]) for i, j in places),
+            bounded=bounds is not None,
+        )
+    if bounds is None and test != "brunner-munzel":
+        raise ValueError(f"{test}: needs the range of the metric")
+    found = [
+        compare_arms(
+            arms[i],
+            arms[j],
+            test=test,
+            bounds=bounds,
+            lower_is_better=lower_is_better,
+            places=(i, j),
+            family=len(places),
+            rules=rules,
+        )
+        for i, j in places
+    ]
+    adjusted = adjust([1.0 if pair.p is None else pair.p for pair in found], correction)
+    means = [mean_sd(arm.values)[0] for arm in arms]
+    best = min(means) if lower_is_better else max(means)
+    return Contest(
+        decides=test,
+        correction=correction,
+        baseline=baseline,
+        leader=means.index(best),
+        pairs=tuple(
+            _decided(
+                pair,
+                None if pair.p is None else p,
+                lower_is_better=lower_is_better,
+                margin=rules.margin * (bounds[1] - bounds[0]) if bounds else 0.0,
+                rules=rules,
+            )
+            for pair, p in zip(found, adjusted, strict=True)
+        ),
+    )
+
+
+def compare_arms(
+    first: Arm,
+    second: Arm,
+    *,
+    test: Test,
+    bounds: Range | None = (0.0, 1.0),
+    lower_is_better: bool = False,
+    places: tuple[int, int] = (0, 1),
+    family: int = 1,
+    rules: Rules = RULES,
+) -> ArmPair:
+    """All that is said of two arms before the family is known; `improvement` is of the better end.
+
+    `family` is the number of comparisons: it sets only how many arrangements are drawn where not
+    all can be looked at.
+    """
+    x, y = first.values, second.values
+    n, m = len(x), len(y)
+    tests: dict[str, float] = {}
+    pairs = _paired(first, second)
+    low = high = None
+    method = "none"
+    if min(n, m) > 1:
+        tests["brunner-munzel"] = brunner_munzel(x, y, family=family, rules=rules).p
+        if plain := welch(x, y, rules=rules):
+            tests["welch"] = plain.p
+            low, high, method = plain.low, plain.high, "welch"
+        if bounds:
+            guarded = half_run_welch(x, y, bounds=bounds, rules=rules)
+            tests["half-run welch"] = guarded.p
+            low, high, method = guarded.low, guarded.high, "half-run welch"
+    if bounds and len(pairs) >= 2:
+        one, other = zip(*pairs, strict=True)
+        paired = guarded_paired(one, other, bounds=bounds, rules=rules)
+        tests["guarded paired"] = paired.p
+        if test == "guarded paired":
+            low, high, method = paired.low, paired.high, test
+    up = improvement(y, x, rules=rules) if lower_is_better else improvement(x, y, rules=rules)
+    draws = draws_for(n, m, family=family, rules=rules)
+    return ArmPair(
+        first=places[0],
+        second=places[1],
+        n=n,
+        m=m,
+        pairs=len(pairs),
+        delta=mean_sd(x)[0] - mean_sd(y)[0],
+        low=low,
+        high=high,
+        method=method,
+        hedges_g=hedges_g(x, y),
+        improvement=up,
+        tests=tests,
+        decides=test,
+        p=tests.get(test),
+        smallest=smallest_superiority_p(n, m, draws=draws) if test == "brunner-munzel" else 0.0,
+    )
+
+
+def _paired(first: Arm, second: Arm) -> list[tuple[float, float]]:
+    """The values of the seeds that both arms ran."""
+    if first.seeds is None or second.seeds is None:
+        return []
+    others = dict(zip(second.seeds, second.values, strict=True))
+    both = zip(first.seeds, first.values, strict=True)
+    return [(value, others[seed]) for seed, value in both if seed in others]
+
+
+def _same_seeds(first: Arm, second: Arm) -> bool:
+    return first.seeds is not None and set(first.seeds) == set(second.seeds or ())
+
+
+def _decided(
+    pair: ArmPair, p: float | None, *, lower_is_better: bool, margin: float, rules: Rules
+) -> ArmPair:
+    """The pair with its adjusted p, and who wins, or why no one does."""
+    usual = pair.decides == "brunner-munzel"
+    ahead = pair.improvement.value - 0.5 if usual else pair.delta
+    reasons = []
+    if min(pair.n, pair.m) < rules.min_runs:
+        reasons.append(f"fewer than {rules.min_runs} runs ({pair.n} against {pair.m})")
+    if p is None:
+        reasons.append(f"no {pair.decides} test of these runs")
+    elif not p < rules.alpha:
+        reasons.append(f"not significant (p = {p:.3g})")
+    if not usual and abs(pair.delta) < margin - 1e-12:
+        reasons.append(f"difference within the margin ({abs(pair.delta):.3g} < {margin:.3g})")
+    if ahead == 0 and not reasons:
+        reasons.append("no difference")
+    first = ahead > 0 if usual else (ahead < 0 if lower_is_better else ahead > 0)
+    winner = None if reasons else pair.first if first else pair.second
+    return evolve(pair, adjusted_p=p, winner=winner, reasons=tuple(reasons))
