@@ -191,7 +191,8 @@ def test_what_cannot_be_saved_at_exit_is_one_line(project: Path) -> None:
     done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
-    assert "episodes.jsonl is gone" in done.stderr
+    (saved,) = project.glob("*.saved/episodes.jsonl")
+    assert f"the episodes are in {saved}" in done.stderr
 
 
 def test_it_ends_at_exit_only_if_asked_to(project: Path) -> None:

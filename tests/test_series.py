@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -288,3 +289,30 @@ def test_tables(project: Path) -> None:
     assert isinstance(found.to_pandas(), pandas.DataFrame)
     assert isinstance(found.to_polars(), polars.DataFrame)
     assert found.to_pandas()["step"].tolist() == [3]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_where_series_cannot_be_written_the_episodes_are_kept(
+    project: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    said: list[str] = []
+    run = track({"a": 1}, warn=said.append).start()
+    run.log({"x": 1.0})
+    run.episode(success=True)
+    if full:
+        monkeypatch.setattr("qn_tracking.builtin.json_storage.logged_line", refuse)
+    else:
+        shutil.rmtree(paths.run_folder("experiments", run.id))
+    run.log({"x": 2.0})
+    run.log({"x": 3.0})
+    run.episode(success=True)
+    with pytest.raises(StorageError):
+        run.end()
+    record = Experiments("experiments").get(run.id)
+    assert record.results.episodes == 2
+    assert record.series["x"].n == (1 if full else 3)
+    assert sum("is not kept" in text for text in said) == full
+
+
+def refuse(metrics: object) -> bytes:
+    raise StorageError("no space left on device", file="series.jsonl")

@@ -17,6 +17,7 @@ from zlib import crc32
 
 import pytest
 
+from conftest import Program
 from qn_tracking import Experiments, track
 from qn_tracking.errors import StorageError
 from qn_tracking.records.model import Episode, FrozenDict
@@ -172,6 +173,70 @@ def test_a_line_that_does_not_fit_is_cut_off_and_the_run_goes_on(project: Path) 
     record = json.loads((project / "experiments" / f"{run.id}.json").read_text())
     assert record["results"]["episodes"] == 50
     assert record["failures"][0]["plugin"] == "json_storage"
+
+
+REMOVER = """
+import os, shutil
+from qn_tracking import hookimpl
+class Sink:
+    def __init__(self, what): self.what = what
+    @hookimpl
+    def episode_end(self, run, episode):
+        if episode.index == 1:
+            path = self.what.format(id=run.id)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+"""
+
+
+@pytest.mark.parametrize(
+    "what", ["experiments/runs/{id}", "experiments/runs", "experiments/runs/{id}/episodes.jsonl"]
+)
+@pytest.mark.parametrize("study", [False, True])
+def test_episodes_whose_file_is_removed_in_mid_run_are_saved_elsewhere(
+    project: Path, qn_run: Program, what: str, study: bool
+) -> None:
+    Path("remover.py").write_text(REMOVER)
+    with Path("small.yml").open("a") as config:
+        config.write(f"plugins: {{'remover:Sink': {{what: '{what}'}}}}\n")
+    more = ("--n-seeds", "1") if study else ("--track-experiment",)
+    done = qn_run("small.yml", "--episodes", "4", *more)
+    assert done.returncode == 3, done.stderr
+    (record,) = Path("experiments").glob("*.json")
+    folder = Path("experiments/runs", record.stem).absolute()
+    saved = Path(f"experiments/{record.stem}.saved").absolute()
+    place = folder if folder.exists() else saved
+    cause = f"was removed while the run went on (the episodes are in {place}/episodes.jsonl)"
+    assert f"{folder}: {cause}" in done.stderr
+    # Nothing is lost.
+    folder.parent.mkdir(exist_ok=True)
+    place.rename(folder)
+    assert json.loads(record.read_text())["results"]["episodes"] == 4
+    assert Experiments("experiments").check([record.stem]).findings == ()
+    assert len(list(Experiments("experiments").episodes(record.stem))) == 4
+
+
+def test_where_all_experiments_are_removed_in_mid_run_the_episodes_are_beside_them(
+    project: Path, qn_run: Program
+) -> None:
+    Path("remover.py").write_text(REMOVER)
+    with Path("small.yml").open("a") as config:
+        config.write("plugins: {'remover:Sink': {what: experiments}}\n")
+    done = qn_run("small.yml", "--episodes", "4", "--track-experiment")
+    assert done.returncode == 3
+    (saved,) = Path().absolute().glob("*.saved/episodes.jsonl")
+    assert saved.read_text().count("\n") == 4
+    assert f"(ENOENT; the episodes are in {saved})" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["config.yml", "run.json"])
+def test_a_text_of_the_run_that_is_removed_in_mid_run_costs_nothing(
+    project: Path, name: str
+) -> None:
+    with track("small.yml", seed=1) as run:
+        run.episode(success=True)
+        Path(f"experiments/runs/{run.id}/{name}").unlink()
+    assert Experiments("experiments").check([run.id]).faults == 0
+    assert Experiments("experiments").config_text(run.id) == Path("small.yml").read_bytes()
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_first_episode(project: Path) -> None:

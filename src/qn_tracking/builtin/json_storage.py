@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from os.path import dirname, isdir, join
+from contextlib import suppress
+from os.path import basename, dirname, isdir, join
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
@@ -47,12 +48,14 @@ class JsonStorage:
         self._pending: tuple[Episode, bytes, int] | None = None
         self._series: Lines | None = None
         self._series_pending: tuple[bytes, int] | None = None
+        self._series_broken: StorageError | None = None
+        self._warn: Callable[[str], None]
         self._count = 0
         self.saved = False
 
     @hookimpl(trylast=True)
     def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> None:
-        root = run.experiments_dir
+        root, self._warn = run.experiments_dir, warn
         if root is None:
             raise UsageError("json_storage needs a folder for experiments")
         self._record = paths.record(root, run.id)
@@ -95,11 +98,17 @@ class JsonStorage:
 
     @hookimpl(tryfirst=True)
     def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
-        data = logged_line(metrics)
-        if self._series is None:
-            self._series = Lines(join(self._folder, series.NAME))
-        self._series_pending = data, self._series.size
-        self._series.commit(data)
+        if self._series_broken is not None:
+            return
+        try:
+            data = logged_line(metrics)
+            if self._series is None:
+                self._series = Lines(join(self._folder, series.NAME))
+            self._series_pending = data, self._series.size
+            self._series.commit(data)
+        except StorageError as error:  # no reason to lose the episodes that are still to come
+            self._series_broken = error
+            self._warn(f"{error}; what is logged from now on is not kept")
         self._series_pending = None
 
     def _settle(self) -> None:
@@ -120,31 +129,65 @@ class JsonStorage:
                 if self._series_pending is not None:
                     self._series.settle(*self._series_pending)
                 self._series.sync()
-            if experiment.error is not None or experiment.recount:
+            lost = None if self._journal.is_in_place else self._move()
+            if experiment.error is not None or experiment.recount or self._series_broken:
                 experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
-            with naming(self._folder):
-                for attachment in experiment.attachments:
-                    if attachment.name != "config.yml":
-                        create(join(self._folder, attachment.name), attachment.data)
-                    sync_file(join(self._folder, attachment.name))
-                sync_file(join(self._folder, "run.json"))
-                sync_folder(self._folder)
-                sync_folder(dirname(self._folder))
+            self._finish_folder(experiment)
             publish(self._record, data)
             self.saved = True
+            if lost is not None:
+                raise lost
         except StorageError as error:
-            error.hint = f"{error.hint or 'failed'}; {self._left(experiment)}"
+            left = self._left(experiment)
+            error.hint = f"{error.hint}; {left}" if error.hint else left
             raise
         finally:
             self._journal.close()
             if self._series is not None:
                 self._series.close()
-        if self._broken is not None:
-            raise self._broken
+        broken = self._broken or self._series_broken
+        if broken is not None:
+            raise broken
+
+    def _finish_folder(self, experiment: Experiment) -> None:
+        """Writes the texts of the run that are known by now, and makes all of them durable."""
+        with naming(self._folder):
+            for attachment in experiment.attachments:
+                path = join(self._folder, attachment.name)
+                if attachment.name != "config.yml" or not os.path.exists(path):
+                    create(path, attachment.data)
+                sync_file(path)
+            with suppress(FileNotFoundError):  # beside a record it is not needed
+                sync_file(join(self._folder, "run.json"))
+            sync_folder(self._folder)
+            sync_folder(dirname(self._folder))
+
+    def _move(self) -> StorageError:
+        """Saves a journal whose file was removed where that is possible, and goes on there.
+
+        The record is written all the same: to restore all of it, that folder gets its name back.
+        """
+        import tempfile
+
+        error = StorageError("was removed while the run went on", file=self._folder)
+        name = f"{basename(self._folder)}.saved"
+        elsewhere = (
+            join(place, name) for place in (dirname(self._record), "", tempfile.gettempdir())
+        )
+        for folder in (self._folder, *elsewhere):
+            with suppress(StorageError, OSError):  # the current folder may be gone as well
+                if folder != self._folder:
+                    os.mkdir(folder)
+                self._journal.save_as(os.path.abspath(join(folder, "episodes.jsonl")))
+                if self._series is not None:
+                    self._series.save_as(os.path.abspath(join(folder, series.NAME)))
+                self._folder = dirname(self._journal.path)
+                break
+        return error
 
     def _left(self, experiment: Experiment) -> str:
-        """Where the episodes are of a run whose record could not be written."""
+        """Where the episodes are of a run that could not be stored as it should be."""
         path = self._journal.path
         if not os.path.exists(path):
             return f"{path} is gone"

@@ -21,9 +21,10 @@ from qn_tracking.files import lock, os_error
 from qn_tracking.records.codec import document, plain
 from qn_tracking.records.model import Episode, Logged, RunInfo
 from qn_tracking.records.schema import RUN
-from qn_tracking.store.write import naming, write_all
+from qn_tracking.store.write import naming, published, write_all
 
 SYNC_SECONDS = 5.0
+_CHUNK = 1 << 20
 
 
 def run_file(run: RunInfo, *, locks: bool = True) -> bytes:
@@ -94,6 +95,21 @@ class Lines:
         """Makes every line so far durable."""
         with naming(self.path):
             os.fsync(self._fd)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its file still has its name: the folder may have been removed."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def save_as(self, path: str) -> None:
+        """Writes what is committed to another file, which must not exist yet; durable on return."""
+        with published(path) as stream:
+            for begin in range(0, self._size, _CHUNK):
+                stream.write(os.pread(self._fd, min(_CHUNK, self._size - begin), begin))
+        self.path = path
 
     def close(self) -> None:
         """Ends the lock, if there is one; once only."""
