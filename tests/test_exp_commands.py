@@ -651,6 +651,12 @@ FAULTS: dict[str, tuple[Callable[[Path, Path], None], str]] = {
         lambda record, folder: _replaced(record, b'"name": "config.yml"', b'"name": "../x"'),
         "attachments[0].name",
     ),
+    "labels with a key of no meaning": (
+        lambda record, folder: (
+            (folder / "labels.json").write_text('{"schema": 1, "tgas": {}}') and None
+        ),
+        "labels.json: unknown key 'tgas'",
+    ),
     "labels": (
         lambda record, folder: (
             (folder / "labels.json").write_text('{"schema": 1, "tags": 3}') and None
@@ -675,6 +681,23 @@ def test_fsck_finds_every_fault_and_names_the_field(store: Path, qn_exp: Call, f
     if fault not in ("unknown field", "type", "id"):
         assert qn_exp("fsck", made.id)[0] == 1
     assert qn_exp("fsck", other.id)[0] == 0
+
+
+def test_fsck_of_labels_without_a_record(store: Path, qn_exp: Call) -> None:
+    made = make(store)
+    assert qn_exp("tag", made.id, "a=b")[0] == 0
+    (store / f"{made.id}.json").unlink()
+    folder = store / "runs" / made.id
+    for path in folder.iterdir():
+        if path.name != "labels.json":
+            path.unlink()
+    assert qn_exp("fsck")[0] == 0
+    (folder / "labels.json").write_text("[")
+    code, out, _ = qn_exp("fsck")
+    assert (
+        code,
+        out.splitlines()[0].startswith(f"fault: {store.name}/runs/{made.id}/labels.json"),
+    ) == (1, True)
 
 
 def test_fsck_of_records_without_their_texts(store: Path, qn_exp: Call) -> None:

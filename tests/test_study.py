@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from conftest import BIN, Program, command, wait_until, without_locks
+from qn_tracking import Study
 from qn_tracking.ids import run_seed
 from qn_tracking.repository import user_name
 
@@ -29,6 +30,42 @@ def records(folder: str = "experiments") -> list[dict[str, Any]]:
 def study(folder: str = "experiments") -> dict[str, Any]:
     (path,) = Path(folder).glob("studies/*/study.json")
     return json.loads(path.read_text())  # type: ignore[no-any-return]
+
+
+WRONG = {
+    "too few seeds": ({"seeds": slice(0, 1)}, "seeds: 1 of them for 2 runs"),
+    "no seeds": ({"seeds": slice(0, 0)}, "seeds: 0 of them, expected 1 to 999"),
+    "equal seeds": ({"seeds": [7, 7], "seed": None}, "seeds: 7 is given twice"),
+    "an impossible seed": (
+        {"seeds": [7, -1], "seed": None},
+        "seeds: expected a whole number from 0, below 2**53, got -1",
+    ),
+    "a foreign seed": (
+        {"seeds": [7, 8]},
+        "seeds[0]: 7 does not derive from the seed and the configuration of the study",
+    ),
+    "a seed that is text": ({"seeds": ["7", "8"]}, "seeds[0]: expected a whole number, got '7'"),
+    "another id": ({"id": "other"}, "id: 'other' is not the name of the study"),
+    "no episodes": ({"episodes": 0}, "episodes: expected 1 or more, got 0"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_study_file_that_contradicts_itself_is_one_line(
+    project: Path, qn_run: Program, wrong: str
+) -> None:
+    made = Study.declare("small.yml", n_seeds=2, episodes=3)
+    path = Path(f"experiments/studies/{made.id}/study.json")
+    doc = json.loads(path.read_text())
+    changes, cause = WRONG[wrong]
+    for key, value in changes.items():
+        doc[key] = doc[key][value] if isinstance(value, slice) else value
+    assert command("qn-exp", "fsck").returncode == 0
+    path.write_text(json.dumps(doc))
+    done = qn_run("--resume", made.id)
+    assert (done.returncode, done.stderr) == (3, f"error: {path}: {cause}\n")
+    checked = command("qn-exp", "fsck")
+    assert (checked.returncode, f"fault: {path}: {cause}\n" in checked.stdout) == (1, True)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from qn_tracking.records.limits import CRASHED, MAX_BYTES
 from qn_tracking.records.model import Config, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
-from qn_tracking.store import labels, paths, read, series, unfinished
+from qn_tracking.store import labels, paths, read, series, studies, unfinished
 
 FAULT, NOTE = "fault", "note"
 MOST_SECONDS = 1e10
@@ -80,6 +80,8 @@ def check(
             progress(done, len(records))
         findings.extend(_record(experiments, name, count))
     findings.extend(_folders(experiments, chosen, set(records), count))
+    if not chosen:
+        findings.extend(map(_of, studies.faults(experiments)))
     if progress is not None:
         progress(len(records), len(records))
     return Report(
@@ -262,13 +264,13 @@ def _folders(
     for name in names:
         if name in recorded or (chosen and name not in chosen) or not is_id(name):
             continue
+        yield from _labels(experiments, name)
         found = unfinished.survey(experiments, name)
         if found is None:
             continue
         folder = join(runs, name)
         hint = f"crashed; qn-exp recover {name}" if found.status == CRASHED else found.status
         yield Finding(level=NOTE, file=folder, cause=f"has no record: {hint}")
-        yield from _labels(experiments, name)
         journal = join(folder, "episodes.jsonl")
         if exists(journal):
             lines = read.Lines(journal)

@@ -35,6 +35,8 @@ def read(experiments: str, id: str) -> dict[str, Any]:
         doc = LABELS.current(parse(load(file)[0], file), file)
     except (FileNotFoundError, NotADirectoryError):
         return {"tags": {}, "notes": []}
+    if unknown := min(doc.keys() - {"schema", "tags", "notes"}, default=None):
+        raise StorageError(f"unknown key {unknown!r}", file=file)
     tags, notes = doc.get("tags", {}), doc.get("notes", [])
     if type(tags) is not dict or not all(type(value) is str for value in tags.values()):
         raise StorageError("expected a mapping of text", file=file, field="tags")

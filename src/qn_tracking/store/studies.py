@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from os.path import dirname, exists, join
 
 from attrs import frozen
 
 from qn_tracking import files
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
-from qn_tracking.ids import check_id
+from qn_tracking.ids import check_id, is_id, run_seed
 from qn_tracking.records.codec import document, structure
+from qn_tracking.records.model import MAX_INT
 from qn_tracking.records.schema import STUDY
 from qn_tracking.records.submission import Study
 from qn_tracking.store import documents, paths, read
 from qn_tracking.store.write import make_folder, naming, publish
+
+MOST = 999
+"""Runs of a study: their number is three digits of an id."""
 
 
 @frozen(kw_only=True)
@@ -61,13 +65,67 @@ def load(experiments: str, id: str) -> Study:
     except FileNotFoundError:
         raise UsageError(f"no study {id}", hint=_known(experiments)) from None
     doc = STUDY.current(read.parse(data, name), name)
-    return structure(doc, Study, file=name, error=StorageError)
+    study = structure(doc, Study, file=name, error=StorageError)
+    for field, cause in _wrong(study, id):
+        raise StorageError(cause, file=name, field=field)
+    return study
+
+
+def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
+    """What contradicts itself, or its name: a field and the cause."""
+    if study.id != id:
+        yield "id", f"{study.id!r} is not the name of the study"
+    if (cause := wrong_seeds(study.seeds)) is not None:
+        yield "seeds", cause
+    if len(study.seeds) != study.runs:
+        yield "seeds", f"{len(study.seeds)} of them for {study.runs} runs"
+    if study.episodes < 1:
+        yield "episodes", f"expected 1 or more, got {study.episodes}"
+    if study.seed is not None:
+        for index, seed in enumerate(study.seeds):
+            if seed != run_seed(str(study.config.digest), study.seed, index):
+                cause = f"{seed} does not derive from the seed and the configuration of the study"
+                yield f"seeds[{index}]", cause
+
+
+def wrong_seeds(seeds: Sequence[int]) -> str | None:
+    """What is wrong with seeds of a study: none or too many, no seeds, or given twice."""
+    if not 1 <= len(seeds) <= MOST:
+        return f"{len(seeds)} of them, expected 1 to {MOST}"
+    seen: set[int] = set()
+    for seed in seeds:
+        if type(seed) is not int or not 0 <= seed < MAX_INT:
+            return f"expected a whole number from 0, below 2**53, got {seed!r}"
+        if seed in seen:
+            return f"{seed} is given twice"
+        seen.add(seed)
+    return None
+
+
+def faults(experiments: str) -> Iterator[StorageError]:
+    """What is wrong with the files of all studies."""
+    for id in _ids(experiments):
+        try:
+            load(experiments, id)
+        except StorageError as error:
+            yield error
+        except UsageError:  # declared at this instant, or killed before that
+            continue
 
 
 def _known(experiments: str) -> str:
-    folder = join(experiments, "studies")
-    found = max(os.listdir(folder), default=None) if exists(folder) else None
+    found = max(_ids(experiments), default=None)
     return f"latest: {found}" if found else f"none in {experiments}"
+
+
+def _ids(experiments: str) -> list[str]:
+    """The ids of all studies, also of those in a folder of the time before schema 2."""
+    names: set[str] = set()
+    for folder, end in (("studies", ""), ("campaigns", ".json")):
+        with naming(join(experiments, folder)), suppress(FileNotFoundError):
+            found = os.listdir(join(experiments, folder))
+            names.update(name.removesuffix(end) for name in found if name.endswith(end))
+    return sorted(filter(is_id, names))
 
 
 @contextmanager

@@ -14,14 +14,12 @@ from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Protocol, rulebook
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.codec import canonical
-from qn_tracking.records.model import MAX_INT, Config
+from qn_tracking.records.model import Config
 from qn_tracking.records.submission import Contribution, Study
 from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
+from qn_tracking.store.studies import MOST, wrong_seeds
 from qn_tracking.studies.plan import EPISODES, Plan, plan_of, seed_or_new
 from qn_tracking.tracking.emit import storage_of
-
-MOST = 999
-"""Runs of a study: their number is three digits of an id."""
 
 
 def study_of(
@@ -50,7 +48,8 @@ def study_of(
         if contribution is not None:
             cause = "a submission needs derived seeds"
             raise UsageError(cause, field="seeds", hint="give n_seeds instead")
-        check_seeds(seeds)
+        if (wrong := wrong_seeds(seeds)) is not None:
+            raise UsageError(wrong, field="seeds")
         n_seeds = len(seeds)
     if n_seeds is not None and not 1 <= n_seeds <= MOST:
         raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
@@ -87,20 +86,6 @@ def study_of(
         command=redact_arguments(command),
         contribution=by,
     )
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Raises UsageError for seeds that are no seeds, given twice, none or too many."""
-    if not 1 <= len(seeds) <= MOST:
-        raise UsageError(f"{len(seeds)} of them, expected 1 to {MOST}", field="seeds")
-    seen: set[int] = set()
-    for seed in seeds:
-        if type(seed) is not int or not 0 <= seed < MAX_INT:
-            cause = f"expected a whole number from 0, below 2**53, got {seed!r}"
-            raise UsageError(cause, field="seeds")
-        if seed in seen:
-            raise UsageError(f"{seed} is given twice", field="seeds")
-        seen.add(seed)
 
 
 def _check_contribution(plan: Plan, by: Contribution, folder: str, protocol: Protocol) -> None:
