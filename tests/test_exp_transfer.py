@@ -22,7 +22,8 @@ from qn_tracking import track
 from qn_tracking.store import export
 
 DATA = os.environ.get("QN_REAL_DATA")
-RECORDS = Path(DATA or ".").resolve() / "quantum-nematode" / "records"
+THEIRS = Path(DATA or ".").resolve() / "quantum-nematode"
+RECORDS = THEIRS / "records"
 
 
 def _run(config: dict[str, Any], seed: int = 1, **options: Any) -> str:
@@ -557,6 +558,218 @@ def test_a_submission_of_several_sessions_is_kept_as_it_is(project: Path, qn_exp
     assert rate["values"][1]["low"] is not None
 
 
+CONFIG = b"brain:\n  name: ppo\n  config: {clip_epsilon: 0.2}\nmax_steps: 100\n"
+
+
+def _sixth_generation(brain: str = "ppo", id: str = "20260122_105256") -> dict[str, Any]:
+    """A session of four episodes with all of them, and no sections of its configuration."""
+    rewards = (-1.5, 2.25, 3.0, 4.75)
+    return {
+        "experiment_id": id,
+        "timestamp": "2026-01-22T11:23:16.667090+00:00",
+        "config_file": "configs/examples/ppo_small.yml",
+        "config_hash": sha256(CONFIG).hexdigest(),
+        "git_commit": "ef" * 20,
+        "system": {"python_version": "3.12.10", "device_type": "cpu", "qpu_backend": None},
+        "benchmark": None,
+        "config_summary": {"brain_type": brain, "environment_type": "dynamic", "grid_size": 20},
+        "results": {
+            "total_runs": 4,
+            "success_rate": 0.75,
+            "avg_steps": 25.0,
+            "avg_reward": 2.125,
+            "avg_foods_collected": 2.0,
+            "avg_predator_encounters": 6.5,
+            "completed_all_food": 3,
+            "health_depleted": 1,
+            "per_run_results": [
+                {
+                    "run": i + 1,
+                    "seed": 1709991606 + i,
+                    "success": i > 0,
+                    "steps": 10 * (i + 1),
+                    "total_reward": reward,
+                    "termination_reason": "completed_all_food" if i else "health_depleted",
+                    "foods_collected": i + 1 if i < 3 else 2,
+                    "distance_efficiency": 0.25 * i if i else None,
+                }
+                for i, reward in enumerate(rewards)
+            ],
+        },
+    }
+
+
+def _episodes(qn_exp: Program, id: str) -> list[dict[str, Any]]:
+    done = qn_exp("export", "--format", "jsonl", "--rows", "episodes", id)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_sixth_generation_has_every_episode(project: Path, qn_exp: Program) -> None:
+    doc = _sixth_generation()
+    record = _import_one(qn_exp, doc)
+    assert record["origin"]["format"] == "quantum-nematode/6"
+    assert record["origin"]["original"] == doc
+    assert record["subject"] == {
+        "environment": "dynamic",
+        "brain": "ppo",
+        "family": "classical",
+        "device": "cpu",
+        "backend": None,
+        "packages": [],
+    }
+    first, *_, last = _episodes(qn_exp, record["id"])
+    assert (first["seed"], last["seed"]) == (1709991606, 1709991609)
+    assert (first["success"], last["success"]) == (False, True)
+    assert (first["reward"], last["reward"]) == (-1.5, 4.75)
+    assert (first["termination"], last["steps"]) == ("health_depleted", 40)
+    assert first["counts"] == {"foods_collected": 1}
+    # A value that does not apply is absent.
+    assert (first["metrics"], last["metrics"]) == ({}, {"distance_efficiency": 0.75})
+    results = record["results"]
+    assert results["curve"] == [0.0, 1.0, 1.0, 1.0]
+    assert (results["success_rate"], results["final_success_rate"]) == (0.75, 0.75)
+    assert (results["avg_steps"], results["total_steps"], results["avg_reward"]) == (25, 100, 2.125)
+    assert results["metrics"]["distance_efficiency"]["n"] == 3
+    # Of what their episodes do not hold, their mean is all there is.
+    assert results["metrics"]["predator_encounters"]["mean"] == 6.5
+    assert results["metrics"]["predator_encounters"]["n"] is None
+    assert record["seed"] is record["config"]["digest"] is record["wall_seconds"] is None
+    assert qn_exp("import", "theirs.json").stdout == "0 imported, 1 already here\n"
+    shutil.rmtree(f"experiments/runs/{record['id']}")
+    assert qn_exp("import", "theirs.json").stdout == "0 imported, 1 completed\n"
+    assert qn_exp("fsck").returncode == 0
+    for command in ("tail @1", "stats", "best --metric reward", "export --format csv @1"):
+        assert qn_exp(*command.split()).returncode == 0, command
+
+
+@pytest.mark.parametrize(
+    ("brain", "family"),
+    [("qef", "quantum"), ("qmlp", "classical"), ("spikingppo", "classical"), ("newbrain", "")],
+)
+def test_a_family_is_what_their_program_registers(
+    project: Path, qn_exp: Program, brain: str, family: str
+) -> None:
+    assert _import_one(qn_exp, _sixth_generation(brain))["subject"]["family"] == family
+    doc = {**_first_generation(), "brain": {"type": brain}}
+    assert _import_one(qn_exp, doc)["subject"]["family"] == family
+    doc = {**_fifth_generation(), "brain_type": brain}
+    assert _import_one(qn_exp, doc)["subject"]["family"] == family
+
+
+@pytest.mark.parametrize("id", ["20260122_105256_02120d4e", "20260122_105256-2", "20260122_105256"])
+def test_an_id_may_have_a_suffix(project: Path, qn_exp: Program, id: str) -> None:
+    record = _import_one(qn_exp, _sixth_generation(id=id))
+    assert record["origin"]["id"] == id
+    assert record["id"].startswith("20260122T105256Z-")
+    assert record["started"] == "2026-01-22T10:52:56.000000Z"
+
+
+def test_a_run_does_not_start_after_its_end(project: Path, qn_exp: Program) -> None:
+    record = _import_one(qn_exp, _sixth_generation(id="20270122_105256"))
+    assert record["started"] == record["ended"] == "2026-01-22T11:23:16.667090Z"
+
+
+def test_a_folder_of_theirs_with_the_configuration_beside(project: Path, qn_exp: Program) -> None:
+    theirs = project / "theirs"
+    for id in ("20260122_105256", "20260122_105258"):
+        folder = theirs / "deep" / id
+        folder.mkdir(parents=True)
+        (folder / f"{id}.json").write_text(json.dumps(_sixth_generation(id=id)))
+        (folder / "ppo_small.yml").write_bytes(CONFIG)
+    (theirs / "deep" / id / "ppo_small.yml").write_bytes(CONFIG + b"# edited since\n")
+    assert qn_exp("import", "theirs").stdout == "2 imported\n"
+    first, edited = map(json.loads, _records())
+    assert first["config"]["data"]["brain"]["config"] == {"clip_epsilon": 0.2}
+    assert first["config"]["label"] == "configs/examples/ppo_small.yml"
+    assert qn_exp("show", "--config", first["id"]).stdout.encode() == CONFIG
+    # What is not the file that ran is not said to be.
+    assert edited["attachments"] == []
+    assert edited["config"]["data"] == {"config_summary": _sixth_generation()["config_summary"]}
+    assert any("ppo_small.yml" in note for note in edited["origin"]["notes"])
+    found = json.loads(
+        qn_exp("list", "--where", "brain.config.clip_epsilon = 0.2", "--json").stdout
+    )
+    assert [one["id"] for one in found["experiments"]] == [first["id"]]
+    assert qn_exp("fsck").returncode == 0
+
+
+def test_secrets_of_their_configuration_are_redacted(project: Path, qn_exp: Program) -> None:
+    text = CONFIG + b"api_key: hunter2hunter2\n"
+    Path("beside.yaml").write_bytes(text)
+    doc = {**_sixth_generation(), "config_hash": sha256(text).hexdigest()}
+    record = _import_one(qn_exp, doc)
+    assert record["config"]["data"]["api_key"] == "[redacted]"
+    assert not [name for name, data in _tree(Path("experiments")).items() if b"hunter2" in data]
+    assert qn_exp("fsck").returncode == 0
+
+
+def test_fewer_episodes_than_counted_are_not_summed_up(project: Path, qn_exp: Program) -> None:
+    doc = _sixth_generation()
+    doc["results"] |= {"total_runs": 200, "success_rate": 0.975}
+    doc["results"]["per_run_results"][2]["seed"] = -3  # what they write for none
+    record = _import_one(qn_exp, doc)
+    assert record["results"]["episodes"] == 200
+    assert record["results"]["success_rate"] == 0.975
+    assert record["results"]["final_success_rate"] is record["digests"] is None
+    assert any("4 of 200" in note for note in record["origin"]["notes"])
+    assert [one["seed"] is None for one in _episodes(qn_exp, record["id"])] == [0, 0, 1, 0]
+    assert qn_exp("fsck").returncode == 0
+    shown = qn_exp("show", record["id"]).stdout
+    for line in ("steps                25", "reward               2.125"):
+        assert line in shown
+
+
+def test_what_their_summary_and_episodes_disagree_on_is_noted(
+    project: Path, qn_exp: Program
+) -> None:
+    doc = _sixth_generation()
+    doc["results"]["success_rate"] = 0.5
+    doc["results"]["per_run_results"][0]["run"] = 9
+    record = _import_one(qn_exp, doc)
+    assert record["results"]["success_rate"] == 0.75
+    notes = " ".join(record["origin"]["notes"])
+    assert "their success_rate is 0.5, but their episodes give 0.75" in notes
+    assert "count from 1" in notes
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "cause"),
+    [
+        ("success", "yes", "expected true or false"),
+        ("steps", -1, "whole number"),
+        ("steps", 2**60, "whole number"),
+        ("seed", "7", "whole number"),
+        ("total_reward", [], "expected a number"),
+        ("total_reward", 10**400, "2**53"),
+        ("termination_reason", 3, "expected text"),
+        ("foods_collected", 2**60, "2**53"),
+    ],
+)
+def test_an_episode_that_makes_no_sense_is_named(
+    project: Path, qn_exp: Program, field: str, value: Any, cause: str
+) -> None:
+    doc = _sixth_generation()
+    doc["results"]["per_run_results"][1][field] = value
+    Path("theirs.json").write_text(json.dumps(doc))
+    done = qn_exp("import", "theirs.json")
+    assert done.returncode == 3
+    assert f"results.per_run_results[1].{field}: " in done.stderr
+    assert cause in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(Path().glob("experiments/*.json"))
+
+
+def test_the_folders_of_our_own_runs_hold_no_records(store: list[str], qn_exp: Program) -> None:
+    Path("experiments/studies/s").mkdir(parents=True)
+    Path("experiments/studies/s/study.json").write_text("{}")
+    Path("experiments/campaigns").mkdir()
+    Path("experiments/campaigns/s.json").write_text("{}")
+    assert Path(f"experiments/runs/{store[0]}/run.json").exists()
+    done = qn_exp("import", ".", "--experiments-dir", "there")
+    assert (done.stdout, done.stderr) == ("2 imported\n", "")
+
+
 @pytest.mark.parametrize(
     ("path", "value", "cause"),
     [
@@ -638,6 +851,51 @@ def test_all_published_records_are_imported_and_found(project: Path, qn_exp: Pro
     assert {one["origin"]["id"] for one in listed["experiments"]} == wanted.keys()
     for one in listed["experiments"]:
         assert one["origin"]["original"] == wanted[one["origin"]["id"]]
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA, reason="QN_REAL_DATA is not set")
+def test_all_sessions_are_imported_and_average_as_published(project: Path, qn_exp: Program) -> None:
+    sessions = THEIRS / "sessions"
+    assert qn_exp("import", str(sessions)).stdout == "36 imported\n"
+    assert qn_exp("import", str(sessions)).stdout == "0 imported, 36 already here\n"
+    assert qn_exp("fsck").stdout == "no faults in 36 records, 36 journals, 18,800 episodes\n"
+    rows = json.loads(qn_exp("list", "--limit", "0", "--json").stdout)["experiments"]
+    found = {one["origin"]["id"]: one for one in rows}
+    published = json.loads((THEIRS / "logbooks.json").read_text())["007"]
+    for group, figures in published.items():
+        docs = [json.loads(path.read_text()) for path in (sessions / group).glob("*.json")]
+        mine = [found[doc["experiment_id"]] for doc in docs]
+        assert len(mine) == figures["runs"]
+        for one, doc in zip(mine, docs, strict=True):
+            # The very same numbers, in the very same order.
+            assert json.dumps(one["origin"]["original"]) == json.dumps(doc)
+            assert one["subject"]["family"] == "classical"
+            for name in ("success_rate", "avg_steps", "avg_reward"):
+                assert one["results"][name] == pytest.approx(doc["results"][name])
+            for episode, theirs in zip(
+                _episodes(qn_exp, one["id"]), doc["results"]["per_run_results"], strict=True
+            ):
+                assert episode["index"] + 1 == theirs["run"]
+                numbers = {**episode["counts"], **episode["metrics"]}
+                assert {
+                    "run": theirs["run"],
+                    "seed": episode["seed"],
+                    "success": episode["success"],
+                    "steps": episode["steps"],
+                    "total_reward": episode["reward"],
+                    "termination_reason": episode["termination"],
+                    **numbers,
+                } == theirs
+        mean = sum(one["results"]["success_rate"] for one in mine) / len(mine)
+        assert 100 * mean == pytest.approx(figures["average_success_percent"], abs=0.0501)
+    compared = json.loads(
+        qn_exp("compare", "--by", "config", "--brain-type", "ppo", "--json").stdout
+    )
+    (rates,) = (one for one in compared["metrics"] if one["metric"] == "success_rate")
+    means = sorted(100 * one["mean"] for one in rates["groups"])
+    wanted = sorted(one["average_success_percent"] for one in published.values())
+    assert means == pytest.approx(wanted, abs=0.0501)
 
 
 def _records() -> list[str]:

@@ -144,8 +144,14 @@ def _results(results: dict[str, Any]) -> Pairs:
         ("total steps", results.get("total_steps")),
         ("ended", ", ".join(f"{key} {count}" for key, count in sorted(ends.items())) or None),
     ]
+    # Another program may have recorded the means alone.
+    metrics = results.get("metrics") or {}
+    for name in ("steps", "reward"):
+        mean = results.get(f"avg_{name}")
+        if mean is not None and name not in metrics:
+            lines.append((name, number_text(mean)))
     plus_minus = "±" if unicode_out() else "+-"
-    for name, spread in (results.get("metrics") or {}).items():
+    for name, spread in metrics.items():
         deviation, low, high = (spread.get(key) for key in ("sd", "min", "max"))
         sd = "" if deviation is None else f" {plus_minus} {number_text(deviation)}"
         about = []

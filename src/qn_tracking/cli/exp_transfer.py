@@ -23,8 +23,9 @@ EXPORT = """examples:
 
 In CSV, a text that a spreadsheet would read as a formula gets a quote (') before it.
 """
-IMPORT = """PATH is a bundle of qn-exp export, a record, a folder of experiments, or a record of
-Quantum Nematode, of any version. Existing experiments are not changed.
+IMPORT = """PATH is a bundle of qn-exp export, a record, a record of Quantum Nematode of any version
+(with its configuration beside it, if there), or a folder, with all folders in it. Existing
+experiments are not changed.
 
 examples:
   qn-exp import some.zip

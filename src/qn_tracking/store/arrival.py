@@ -21,19 +21,23 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking import files
+from qn_tracking.config import MAX_BYTES as MAX_CONFIG
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import is_id
 from qn_tracking.records.codec import document, structure
 from qn_tracking.records.model import Experiment
 from qn_tracking.records.schema import RECORD
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import bundle, foreign, paths, read, series
+from qn_tracking.store import bundle, foreign, paths, read, series, studies
+from qn_tracking.store.journal import line
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
 IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
 """New; its record was here, but files of its run were missing; all of it was here."""
 
 _STAGE = ".import-"
+_OWN = frozenset(("run.json", "episodes.jsonl", "labels.json", "study.json"))
+"""Files by which a folder is that of a run or a study, whose record says all."""
 
 Warn = Callable[[str], None]
 
@@ -74,16 +78,27 @@ def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived |
 
 
 def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
+    """Every record in a folder and in those below it, but for the files of our own runs."""
+    found = False
     with naming(source):
-        names = sorted(name for name in os.listdir(source) if name.endswith(".json"))
-    if not names:
+        os.listdir(source)
+    unreadable: list[OSError] = []
+    for folder, below, names in os.walk(source, onerror=unreadable.append):
+        if folder != source and not _OWN.isdisjoint(names):
+            below.clear()
+            continue
+        below[:] = sorted(name for name in below if name[0] != "." and name != studies.BEFORE)
+        for name in sorted(name for name in names if name.endswith(".json")):
+            found = True
+            path = join(folder, name)
+            try:
+                yield _file(experiments, path, warn)
+            except QnError as error:
+                yield Refused(source=path, error=error)
+    for cause in unreadable:
+        yield Refused(source=cause.filename, error=files.os_error(cause.filename, cause))
+    if not found and not unreadable:
         raise StorageError("no records in this folder", file=source)
-    for name in names:
-        path = join(source, name)
-        try:
-            yield _file(experiments, path, warn)
-        except QnError as error:
-            yield Refused(source=path, error=error)
 
 
 def _file(experiments: str, path: str, warn: Warn) -> Arrived:
@@ -102,13 +117,38 @@ def _file(experiments: str, path: str, warn: Warn) -> Arrived:
         with _staging(experiments) as stage:
             return _admit(experiments, path, record, data, _copied(folder, stage, warn))
     if foreign.recognise(doc):
-        record = foreign.experiment(doc, sha256(data).hexdigest(), path)
-        try:
-            ours = document(record)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise StorageError(str(error), file=path) from None
-        return _admit(experiments, path, record, ours, None)
+        return _theirs(experiments, path, doc, sha256(data).hexdigest())
     raise StorageError("neither a record of qn-tracking nor one of Quantum Nematode", file=path)
+
+
+def _theirs(experiments: str, path: str, doc: dict[str, Any], digest: str) -> Arrived:
+    """A record of another program, with its episodes and its configuration."""
+    record, episodes = foreign.experiment(doc, digest, path, _beside(dirname(path) or "."))
+    try:
+        data = document(record)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StorageError(str(error), file=path) from None
+    if len(data) > read.MAX_BYTES:
+        raise StorageError(f"its record would be larger than {read.MAX_BYTES >> 20} MiB", file=path)
+    if not episodes and not record.attachments:
+        return _admit(experiments, path, record, data, None)
+    with _staging(experiments) as stage:
+        for attachment in record.attachments:
+            bundle.place(stage, attachment.name, [attachment.data])
+        if episodes:
+            bundle.place(stage, "episodes.jsonl", map(line, episodes))
+        return _admit(experiments, path, record, data, stage)
+
+
+def _beside(folder: str) -> dict[str, bytes]:
+    """The YAML files of a folder, by their names."""
+    out = {}
+    with naming(folder):
+        names = sorted(name for name in os.listdir(folder) if name.endswith((".yml", ".yaml")))
+    for name in names:
+        with suppress(QnError, FileNotFoundError):
+            out[name], _ = read.load(join(folder, name), MAX_CONFIG)
+    return out
 
 
 def _ours(doc: dict[str, Any], path: str) -> Experiment:

@@ -9,7 +9,7 @@ from math import inf
 from os.path import exists, isdir, join
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qn_tracking.config import digest_of
 from qn_tracking.errors import QnError, StorageError, printable, short
@@ -218,8 +218,12 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
     if lines.torn:
         yield _fault(journal, f"a torn last line of {lines.torn} bytes", f"line {lines.count + 1}")
     recorded, found = experiment.results, tally.results()
-    if found.episodes < recorded.episodes and any(
-        failure.storage and failure.hook == "episode_end" for failure in experiment.failures
+    if experiment.origin:  # means of another program, of what is not in its episodes
+        metrics = {key: one for key, one in recorded.metrics.items() if one.n is not None}
+        recorded = evolve(recorded, metrics=metrics)
+    if found.episodes < recorded.episodes and (
+        read.partly_imported(experiment)
+        or any(one.storage and one.hook == "episode_end" for one in experiment.failures)
     ):
         cause = f"holds {found.episodes} of {recorded.episodes} episodes, as the record says"
         yield Finding(level=NOTE, file=journal, cause=cause)

@@ -16,6 +16,7 @@ from qn_tracking.files import OPEN, load as load, os_error
 from qn_tracking.ids import is_id, microseconds
 from qn_tracking.records import schema
 from qn_tracking.records.limits import (
+    IMPORTED,
     MAX_BYTES as MAX_BYTES,
     MAX_DEPTH,
     NOT_FINITE,
@@ -43,12 +44,18 @@ def check_count(experiment: Experiment, episodes: int) -> None:
     """Raises StorageError if a journal lacks episodes that its record counts."""
     wanted = experiment.results.episodes
     # A journal whose disk was full is shorter, as the record says.
-    if episodes != wanted and not any(one.storage for one in experiment.failures):
+    lost = partly_imported(experiment) or any(one.storage for one in experiment.failures)
+    if episodes != wanted and not lost:
         raise StorageError(
             f"its record has {wanted:,} episodes, its journal {episodes:,}",
             file=experiment.id,
             hint=f"qn-exp fsck {experiment.id}",
         )
+
+
+def partly_imported(experiment: Experiment) -> bool:
+    """Whether it is of another program, which need not have kept every episode that it counts."""
+    return experiment.status == IMPORTED and experiment.digests is None
 
 
 def recorded(experiments: str) -> list[str]:

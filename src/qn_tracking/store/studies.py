@@ -21,6 +21,8 @@ from qn_tracking.store.write import make_folder, naming, publish
 
 MOST = 999
 """Runs of a study: their number is three digits of an id."""
+BEFORE = "campaigns"
+"""The folder of studies that were declared before schema 2."""
 
 
 @frozen(kw_only=True)
@@ -37,9 +39,9 @@ class RunState:
 
 
 def path(experiments: str, id: str) -> str:
-    """The file of a study; those declared before schema 2 are in a folder of that time."""
+    """The file of a study."""
     name = join(experiments, "studies", check_id(id), "study.json")
-    before = join(experiments, "campaigns", f"{id}.json")
+    before = join(experiments, BEFORE, f"{id}.json")
     return before if not exists(name) and exists(before) else name
 
 
