@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from qn_tracking import (
     Experiment,
     Recorder,
     RunInfo,
+    Subject,
     hookimpl,
     make_manager,
     track,
@@ -372,6 +375,26 @@ with track({"a": 1}, seed=1) as run:
     assert json.loads(record.read_text())["results"]["episodes"] == 2
     (journal,) = Path("experiments/runs").glob("*/episodes.jsonl")
     assert [json.loads(line)["index"] for line in journal.read_text().splitlines()] == [0, 1]
+
+
+def test_a_run_that_would_be_copied_says_in_a_sentence_why_it_cannot_be(project: Path) -> None:
+    run = track({"a": 1})
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match=f"^run {run.id} cannot be copied or sent to another"):
+            attempt(run)
+
+
+def test_an_error_in_an_error_of_its_class_has_its_text() -> None:
+    inner = UsageError("no", hint="yes")
+    assert str(UsageError(inner)) == "no (yes)"  # type: ignore[arg-type]
+
+
+def test_names_fill_in_what_the_host_does_not_say(project: Path) -> None:
+    with track({"a": 1}, subject=Subject(brain="mine")) as run:
+        run.describe(environment="maze", brain="other")
+        run.describe(environment="later")
+    assert run.experiment is not None
+    assert run.experiment.subject == Subject(environment="maze", brain="mine")
 
 
 def test_threads_take_turns(project: Path) -> None:

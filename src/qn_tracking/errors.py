@@ -88,6 +88,7 @@ class QnError(Exception):
         field: str | None = None,
         hint: str | None = None,
     ) -> None:
+        cause = str(cause)  # some libraries wrap an error into another one of its class
         super().__init__(cause)
         self.cause = cause
         self.file = None if file is None else str(file)

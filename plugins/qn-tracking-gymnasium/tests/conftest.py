@@ -34,11 +34,11 @@ class Recorded:
 
 
 @contextmanager
-def _recording() -> Iterator[tuple[Recorder, Recorded]]:
+def _recording(**more: Any) -> Iterator[tuple[Recorder, Recorded]]:
     """A real recorder, and a sink with its episodes and warnings."""
     recorded, manager = Recorded(), make_manager()
     manager.register(recorded, name="recorded")
-    options = {"warn": recorded.warnings.append, "name_slow": False}
+    options: dict[str, Any] = {"warn": recorded.warnings.append, "name_slow": False, **more}
     with Recorder({"a": 1}, manager=manager, command=["test"], **options) as run:
         yield run, recorded
 

@@ -8,8 +8,10 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.registration import find_highest_version
+from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import Autoreset, RecordEpisodeStatistics, TimeLimit
 
+from qn_tracking import Subject
 from qn_tracking.errors import UsageError
 from qn_tracking_gymnasium import Ending, TrackEpisodes
 
@@ -99,6 +101,10 @@ def test_how_it_ended(ended: bool, cut: bool, said: str, recording: Any) -> None
         ({"success": 0}, False),
         ({"is_success": False, "success": True}, False),
         ({"is_success": float("nan")}, None),
+        ({"is_success": None}, None),
+        ({"is_success": None, "success": True}, True),
+        ({"is_success": np.array([True])}, True),
+        ({"success": np.array([0.0])}, False),
         ({"success": np.float32("nan")}, None),
         ({}, None),
     ],
@@ -133,7 +139,11 @@ def test_chosen_infos_become_metrics_under_the_names_of_the_host(recording: Any)
         env = TrackEpisodes(Scripted((1.0, True, False, info)), run, info=["laps"])
         env.reset()
         env.step(0)
-    assert recorded.values("metrics") == [({"x": 2.5},), ({"laps": 3.0},)]
+        infos = {"laps": np.array([3.0]), "none": None}
+        env = TrackEpisodes(Scripted((1.0, True, False, infos)), run, info=list(infos))
+        env.reset()
+        env.step(0)
+    assert recorded.values("metrics") == [({"x": 2.5},), ({"laps": 3.0},), ({"laps": 3.0},)]
 
 
 def test_an_info_that_is_no_number_stops_the_loop_naming_it(recording: Any) -> None:
@@ -161,7 +171,8 @@ def test_an_episode_that_is_cut_short_is_not_recorded(recording: Any, play: Any)
         env.close()
     assert recorded.values("seed") == [(3,)]
     assert recorded.warnings == [
-        "reset() after 2 steps: an episode without an end is not recorded (one warning)"
+        "reset() after 2 steps: an episode without an end is not recorded; if another wrapper "
+        "ends it, put the tracking around that one (one warning)"
     ]
 
 
@@ -200,6 +211,90 @@ def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
         ):
             TrackEpisodes(TimeLimit(Autoreset(inner), 9), run)
     assert recorded.values("steps", "termination") == [(5, "truncated")] * 5
+
+
+def test_a_time_limit_around_it_ends_episodes_too(recording: Any, play: Any) -> None:
+    with recording() as (run, recorded):
+        inner = TrackEpisodes(gymnasium.make("CartPole-v1").unwrapped, run)
+        env = TimeLimit(RecordEpisodeStatistics(inner), 15)
+        bare = play(env, range(5))
+        assert recorded.values("steps", "reward", "termination") == bare
+        assert {how for *_, how in bare} == {"terminated", "truncated"}
+        auto = Autoreset(TimeLimit(inner, 5))
+        auto.reset(seed=1)
+        for _ in range(12):
+            auto.step(0 if auto.unwrapped.state[3] > 0 else 1)  # type: ignore[attr-defined]
+        for _ in range(20):  # without the limit again
+            inner.reset(seed=2)
+            while not any(inner.step(0)[2:4]):
+                pass
+        assert recorded.values("steps", "termination")[5:7] == [(5, "truncated")] * 2
+        assert {how for (how,) in recorded.values("termination")[7:]} == {"terminated"}
+    assert recorded.warnings == []
+
+
+def test_where_a_wrapper_between_repeats_steps_the_limit_is_not_guessed(recording: Any) -> None:
+    class Twice(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> Any:
+            self.env.step(action)
+            return self.env.step(action)
+
+    with recording() as (run, recorded):
+        env = TimeLimit(Twice(TrackEpisodes(gymnasium.make("CartPole-v1").unwrapped, run)), 3)
+        for seed in range(2):
+            env.reset(seed=seed)
+            assert [env.step(action % 2)[3] for action in range(3)] == [False, False, True]
+        env.reset()
+    assert recorded.episodes == []
+    assert recorded.warnings[0].startswith("reset() after 6 steps")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_passes_the_checker_of_environments_and_is_made_again_from_its_spec(
+    recording: Any, play: Any
+) -> None:
+    with recording() as (run, recorded):
+        env: Any = TrackEpisodes(gymnasium.make("CartPole-v1"), run, success=lambda _: True)
+        check_env(env, skip_render_check=True)
+        recorded.episodes.clear()
+        again: Any = gymnasium.make(RecordEpisodeStatistics(env).spec)
+        play(again, range(2))
+    assert str(again).startswith("<RecordEpisodeStatistics<TrackEpisodes<")
+    assert recorded.values("seed", "success") == [(0, True), (1, True)]  # on the same run
+
+
+@pytest.mark.parametrize("subject", [Subject(), Subject(environment="mine", brain="b")])
+def test_the_record_has_the_id_of_the_environment_unless_it_has_one(
+    subject: Subject, recording: Any, play: Any
+) -> None:
+    with recording(subject=subject) as (run, _):
+        TrackEpisodes(Scripted(), run)  # it has none
+        TrackEpisodes(gymnasium.make("CartPole-v1"), run)
+        TrackEpisodes(gymnasium.make("MountainCar-v0"), run)
+    assert run.experiment.subject.environment == (subject.environment or "CartPole-v1")
+    assert run.experiment.subject.brain == subject.brain
+
+
+WORKERS = """
+import gymnasium
+from gymnasium.vector import AsyncVectorEnv
+from qn_tracking import track
+from qn_tracking_gymnasium import TrackEpisodes
+
+if __name__ == "__main__":
+    with track({{"a": 1}}) as run:
+        make = lambda: TrackEpisodes(gymnasium.make("CartPole-v1"), run)
+        AsyncVectorEnv([make] * 2, context={context!r}).reset()
+"""
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_in_a_worker_of_a_vector_it_names_the_wrapper_for_vectors(
+    context: str, program: Any
+) -> None:
+    ended = program("python", "-W", "ignore", "-c", WORKERS.format(context=context))
+    assert ended.returncode == 1
+    assert "TrackVectorEpisodes" in ended.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

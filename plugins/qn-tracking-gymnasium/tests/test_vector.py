@@ -138,6 +138,20 @@ def test_the_first_episodes_are_those_of_single_environments(
     assert {one.success for one in recorded.episodes} == {False}
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(gymnasium.make_vec, "CartPole-v1", num_envs=2),
+        partial(gymnasium.make_vec, "CartPole-v1", num_envs=2, vectorization_mode="async"),
+        partial(SyncVectorEnv, [partial(gymnasium.make, "CartPole-v1")]),
+    ],
+)
+def test_the_record_has_the_id_of_the_environments(make: Any, recording: Any) -> None:
+    with recording() as (run, _):
+        TrackVectorEpisodes(make(), run).close()
+    assert run.experiment.subject.environment == "CartPole-v1"
+
+
 def test_what_the_vector_returns_passes_as_it_is(recording: Any) -> None:
     bare = gymnasium.make_vec("CartPole-v1", num_envs=3)
     with recording() as (run, _):

@@ -20,7 +20,7 @@ from enum import Enum
 from math import inf, isfinite
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, cast
 
 import orjson
 from attrs import evolve
@@ -198,6 +198,29 @@ class Recorder:
         return self._state != "new"
 
     @property
+    def forked(self) -> bool:
+        """Whether this is the copy in a forked process, which records nothing."""
+        return self._pid != os.getpid()
+
+    def describe(self, *, environment: str = "", brain: str = "", family: str = "") -> None:
+        """Fills in names of the record that are empty."""
+        known = self.run.subject
+        subject = evolve(
+            known,
+            environment=known.environment or storable(environment),
+            brain=known.brain or storable(brain),
+            family=known.family or storable(family),
+        )
+        self.run = evolve(self.run, subject=subject)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"run {self.id} cannot be copied or sent to another process: it records where it was "
+            "started (record what the others return; for a vector of environments, use "
+            "TrackVectorEpisodes of qn-tracking-gymnasium)"
+        )
+
+    @property
     def busy(self) -> tuple[str, float] | None:
         """The plugin that is being called now and for how many seconds, for a watchdog."""
         plugin = self._emitter.busy
@@ -245,7 +268,7 @@ class Recorder:
         return self
 
     def _end_at_exit(self) -> None:
-        if self._state != "running" or self._pid != os.getpid():
+        if self._state != "running" or self.forked:
             return
         last = _last_error()
         whole = self._count == self.run.episodes
@@ -465,7 +488,7 @@ class Recorder:
         self._current = None
 
     def _not_running(self) -> None:
-        if self._pid != os.getpid():
+        if self.forked:
             return  # the parent records
         raise UsageError("episode outside of a run", hint="call it between start() and end()")
 
@@ -522,7 +545,7 @@ class Recorder:
             raise UsageError(f"status {status!r}", hint=f"one of {', '.join(STATUSES)}")
         if error is not None and not isinstance(error, (BaseException, ErrorInfo)):
             raise UsageError(f"error: expected an exception, got {type(error).__name__}")
-        if self._pid != os.getpid():
+        if self.forked:
             return None
         with self._lock:
             if self._state == "over":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import isnan
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from attrs import frozen
 
+from qn_tracking import Recorder
 from qn_tracking.plugin import MAX_INT, UsageError, scalar
 
 SUCCESS_KEYS = ("is_success", "success")
@@ -40,38 +41,70 @@ Success = Callable[[Ending], bool | None] | float | None
 """A function, or the least sum of rewards of a success; None uses `info`."""
 
 
-class EpisodeWriter:
-    """Records endings as episodes of a run.
+def other_process() -> UsageError:
+    """The error for a wrapper in another process, such as a worker of a vector."""
+    return UsageError(
+        "TrackEpisodes cannot record from another process than its run's",
+        hint="put TrackVectorEpisodes around the vector, or use qn_tracking_sb3.Track",
+    )
 
-    Raises UsageError for an invalid `success` or `info`.
+
+class Shared:
+    """An argument of a wrapper in `env.spec`: Gymnasium copies a spec, and the copies share it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value: Any = value.value if isinstance(value, Shared) else value
+
+    def __deepcopy__(self, memo: Any) -> Shared:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise other_process()
+
+
+class EpisodeWriter:
+    """Records endings as episodes of a run, and the name of the environment.
+
+    `names` are those of the metrics, by their keys in `info`. Raises UsageError for an invalid
+    `success` or `info`.
     """
 
-    def __init__(self, run: Run, success: Success, info: Mapping[str, str] | Iterable[str]) -> None:
+    def __init__(
+        self, run: Run, success: Success, info: Mapping[str, str] | Iterable[str], spec: Any
+    ) -> None:
+        self._run = run
         self._episode = run.episode
         self._warn = getattr(run, "warn", None)
         self._decide = success if callable(success) else None
         self._least = None if callable(success) or success is None else _number(success)
-        self._names = names(info)
+        self.names = names(info)
+        if isinstance(run, Recorder):
+            run.describe(environment=getattr(spec, "id", ""))
+
+    def check_process(self) -> None:
+        """Raises UsageError in a forked process, where the run would record nothing in silence."""
+        if isinstance(self._run, Recorder) and self._run.forked:
+            raise other_process()
 
     def write(self, ending: Ending, seed: int | None) -> None:
         """Record an episode. Keys that `info` lacks are absent from the metrics."""
-        info = ending.info
-        metrics = {name: info[key] for key, name in self._names.items() if key in info}
+        self.check_process()
+        values = {name: single(ending.info.get(key)) for key, name in self.names.items()}
         self._episode(
             seed=seed,
             success=self._success(ending),
             termination="terminated" if ending.terminated else "truncated",
             steps=ending.steps,
             reward=ending.reward,
-            metrics=metrics,
+            metrics={name: value for name, value in values.items() if value is not None},
         )
 
     def warn_abandoned(self, steps: int) -> None:
         """Warn about the first episode that a reset cut short."""
         if self._warn is not None:
             self._warn(
-                f"reset() after {steps} steps: an episode without an end is not recorded "
-                "(one warning)"
+                f"reset() after {steps} steps: an episode without an end is not recorded; if "
+                "another wrapper ends it, put the tracking around that one (one warning)"
             )
 
     def _success(self, ending: Ending) -> bool | None:
@@ -88,13 +121,18 @@ def success_in(info: Mapping[str, Any]) -> bool | None:
     Raises TypeError for any other type.
     """
     for key in SUCCESS_KEYS:
-        if key in info:
-            value = scalar(info[key])
+        value = single(info.get(key))
+        if value is not None:
             if not isinstance(value, (bool, int, float)):
                 kind = type(value).__name__
                 raise TypeError(f"info[{key!r}]: expected true, false or a number, got {kind}")
             return None if isnan(value) else bool(value)
     return None
+
+
+def single(value: Any) -> Any:
+    """Return the number in a scalar, or in an array or tensor of one element; else the value."""
+    return scalar(value.reshape(()) if getattr(value, "shape", ()) == (1,) else value)
 
 
 def check_seed(seed: Any) -> None:

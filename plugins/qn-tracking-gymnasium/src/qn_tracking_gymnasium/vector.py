@@ -39,7 +39,7 @@ class TrackVectorEpisodes(VectorWrapper):
                 hint='set metadata["autoreset_mode"] to a gymnasium.vector.AutoresetMode',
             )
         self._mode = mode
-        self._writer = EpisodeWriter(run, success, info)
+        self._writer = EpisodeWriter(run, success, info, _spec(env))
         self.abandoned = 0
         self._began = False
         n = env.num_envs
@@ -113,6 +113,11 @@ class TrackVectorEpisodes(VectorWrapper):
         seed, self._seeds[i] = self._seeds[i], None
         self._steps[i], self._totals[i] = 0, 0.0
         self._writer.write(ending, seed)
+
+
+def _spec(env: VectorEnv[Any, Any, Any]) -> Any:
+    """The spec of a vector, which has one if `make_vec` made it, or of its environments here."""
+    return env.spec or next((one.spec for one in getattr(env.unwrapped, "envs", ())), None)
 
 
 def _of(i: int, infos: Mapping[str, Any]) -> dict[str, Any]:
