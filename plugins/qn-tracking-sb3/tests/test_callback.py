@@ -15,7 +15,11 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from qn_tracking import track
@@ -238,6 +242,130 @@ def test_success_that_is_no_number_is_unknown(told: float) -> None:
     with track(settings(model), warn=quiet) as run:
         model.learn(64, callback=Track(run))
     assert {one.success for one in episodes_of(run.id)} == {None}
+
+
+class Game(gym.Env[Any, Any]):
+    """So many steps, each worth a point; a tenth of them is a life."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return np.zeros(1, np.float32), 1.0, self.t >= self.steps, False, {}
+
+
+class Lives(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends an episode with each life, and resets only after a game, as for Atari."""
+
+    over = True
+
+    def reset(self, **options: Any) -> Any:
+        return self.env.reset(**options) if self.over else (np.zeros(1, np.float32), {})
+
+    def step(self, action: Any) -> Any:
+        seen, reward, ended, cut, info = self.env.step(action)
+        self.over = ended or cut
+        life = ended or self.unwrapped.t % (self.unwrapped.steps // 3) == 0  # type: ignore[attr-defined]
+        return seen, reward / 2, life, cut, info  # a clipped reward
+
+
+class Enough(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends each episode after ten steps."""
+
+    def step(self, action: Any) -> Any:
+        seen, reward, _, cut, info = self.env.step(action)
+        return seen, reward, self.unwrapped.t >= 10, cut, info  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Lives(Monitor(Game(30))), [(30, 30.0)] * 2),  # as make_atari_env
+        (lambda: Monitor(Lives(Game(30))), [(10, 5.0)] * 6),
+        (lambda: TimeLimit(Monitor(Game(30)), 20), [(20, 20.0)] * 3),  # the Monitor sees no end
+        (lambda: Enough(Monitor(Game(30))), [(10, 10.0)] * 6),
+        (lambda: TimeLimit(Lives(Monitor(Game(60))), 30), [(60, 60.0)]),  # the game goes on
+    ],
+)
+def test_one_counting_throughout(make: Any, expected: list[tuple[int, float]]) -> None:
+    options = {**PPO_SMALL, "n_steps": 60, "batch_size": 60}
+    with track({}, warn=quiet) as run:
+        PPO("MlpPolicy", DummyVecEnv([make]), **options).learn(60, callback=Track(run))
+    assert [(one.steps, one.reward) for one in episodes_of(run.id)] == expected
+
+
+@pytest.mark.parametrize("kind", [PPO, DQN])
+def test_what_is_asked_of_the_logger_is_there_or_its_absence_is_said(kind: Any) -> None:
+    class Mine(BaseCallback):
+        def _on_rollout_end(self) -> None:
+            self.logger.record("mine/number", np.float32(7))
+            self.logger.record("mine/text", "seven")
+
+        def _on_step(self) -> bool:
+            return True
+
+    names = [
+        "train/loss",
+        "rollout/ep_rew_mean",
+        "time/fps",
+        "mine/number",
+        "mine/text",
+        "train/los",
+    ]
+    more = {"learning_starts": 50} if kind is DQN else PPO_SMALL
+    with track({}, warn=quiet) as run:
+        model = kind("MlpPolicy", "CartPole-v1", **{**SMALL, **more})
+        model.learn(600, callback=[Mine(), Track(run, metrics=names)])
+    assert set(episodes_of(run.id)[-1].metrics) == set(names[:4])
+    assert [text for text in run.warnings if text.startswith("metrics")] == [
+        "metrics: the model logged no mine/text (not a number)",
+        "metrics: the model logged no train/los (did you mean train/loss?)",
+    ]
+
+
+def test_without_a_run_each_training_makes_its_own() -> None:
+    callback = Track()  # as rl-zoo3 makes it, from `callback: qn_tracking_sb3.Track`
+    model = PPO("MlpPolicy", "CartPole-v1", **PPO_SMALL)
+    ids = []
+    for _ in range(2):
+        model.learn(200, callback=callback)
+        run = callback.run
+        assert run is not None
+        assert run.experiment is not None
+        experiment = run.experiment
+        assert (experiment.status, experiment.seed) == ("completed", 3)
+        assert (experiment.subject.environment, experiment.subject.brain) == ("CartPole-v1", "ppo")
+        assert experiment.config.data["settings"]["n_steps"] == 64
+        assert experiment.results.episodes > 0
+        ids.append(run.id)
+    assert len(set(ids)) == 2
+    assert model.logger.output_formats == []
+
+
+def test_an_algorithm_without_steps_is_refused_at_the_start() -> None:
+    class ARS(BaseAlgorithm):  # as in sb3-contrib
+        _setup_model = learn = None  # type: ignore[assignment]
+
+    ARS.__abstractmethods__ = frozenset()
+    with track({}, warn=quiet) as run:
+        callback = Track(run)
+        callback.init_callback(ARS(BasePolicy, "CartPole-v1", 0.1))
+        with pytest.raises(UsageError, match="^ARS does not report its steps .*TrackEpisodes"):
+            callback.on_training_start({}, {})
+
+
+def test_names_are_several() -> None:
+    with pytest.raises(UsageError, match="metrics: expected names, got one text"):
+        Track(metrics="train/loss")
 
 
 def test_settings_hold_what_a_configuration_can() -> None:
