@@ -4,6 +4,7 @@ from math import inf, isnan, nan
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import polars as pl
 import pyarrow.dataset
 import pyarrow.parquet
@@ -147,9 +148,29 @@ def test_any_name_is_a_partition_that_reads_back(record, query, folder, tmp_path
         assert set(arrow.to_table(["environment"])["environment"].to_pylist()) == set(NAMES)
 
 
-def test_a_name_that_nobody_said_is_null(record, query):
-    record([{"steps": 1}], environment="", brain="")
-    assert query("select environment, brain, family from runs") == [(None, None, "classical")]
+READERS = {
+    "duckdb": lambda place: duckdb.sql(f"from '{place}/**/*.parquet'").to_arrow_table().to_pylist(),
+    "polars": lambda place: pl.scan_parquet(place).collect().to_dicts(),
+    "pandas": lambda place: pd.read_parquet(place).to_dict("records"),
+    "pyarrow": lambda place: pyarrow.parquet.read_table(place).to_pylist(),
+    "pyarrow.dataset": lambda place: (
+        pyarrow.dataset.dataset(place, partitioning="hive").to_table().to_pylist()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("table", ["runs", "episodes"])
+def test_every_reader_reads_names_that_nobody_said(name, table, record, folder):
+    def read():
+        rows = READERS[name](str(folder / table))
+        return sorted((row["environment"], row["brain"]) for row in rows)
+
+    record([{"steps": 1, "loss": 0.1}], environment="", brain="")  # as track() records it
+    assert read() == [("unnamed", "unnamed")]
+    record([{"success": True}], environment="maze", brain="")
+    record([{"reward": 1.0}], environment="7", brain="mlp")
+    assert read() == [("7", "mlp"), ("maze", "unnamed"), ("unnamed", "unnamed")]
 
 
 @pytest.mark.parametrize("letter", ["x", "θ", "🧠", "/"])

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
-NOTHING = "__HIVE_DEFAULT_PARTITION__"
-"""The name of the partition for null, in Hive and compatible readers."""
+UNNAMED = "unnamed"
+"""The partition of an empty name. Hive's name for null is no partition that pandas can read."""
 LONGEST = 200
 """The longest name of a partition in bytes; file systems allow 255."""
 _JUST_MADE = 60.0
@@ -43,7 +43,7 @@ def _segment(value: str) -> str:
     A value that is too long for a name keeps its beginning and gets a digest.
     """
     if not value:
-        return NOTHING
+        return UNNAMED
     value = storable(value)
     text = quote(value, safe="")
     if len(text) > LONGEST:
