@@ -115,6 +115,7 @@ if TYPE_CHECKING:
         labels as labels,
         paths as paths,
         read as read,
+        spool as spool,
         write as write,
     )
     from qn_tracking.store.recover import recover as recover
@@ -154,7 +155,7 @@ _NAMES = {
     # Executors: what runs on a worker.
     "studies.remote": "RemoteRun run_remotely",
     # The files of experiments; the names of `store` are modules.
-    "store": "arrival bundle journal labels paths read write",
+    "store": "arrival bundle journal labels paths read spool write",
     "store.recover": "recover",
     "files": "lock",
     # Commands: arguments and output.

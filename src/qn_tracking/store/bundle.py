@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from qn_tracking.capture import FOLDER as CAPTURE
 from qn_tracking.errors import StorageError
 from qn_tracking.files import OPEN, kind_of, load, os_error
 from qn_tracking.ids import is_id
@@ -110,6 +111,8 @@ def files(folder: str, warn: Callable[[str], None]) -> list[str]:
         for entry in entries:
             name = f"{below}{entry.name}"
             if entry.name.endswith(".tmp") and entry.name.startswith("."):
+                continue
+            if name == CAPTURE:  # of a run that is about to end
                 continue
             if not _fit(name.split("/")):
                 warn(f"{entry.path}: not in the bundle: a name that is not portable")
