@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 
 from conftest import SMALL, Program
 from qn_tracking import track
+from qn_tracking.errors import StorageError
 
 VALUES = (
     *("null", "5", "-1.5", "true", "[1]", "{}", '"x"', '""', "1" + "0" * 400, "-1e400"),
@@ -41,7 +43,9 @@ READ = (
 )
 KILLED = """
 import os
+import re
 from qn_tracking import track
+from qn_tracking.errors import StorageError
 with track({"policy": {"epsilon": 0.1}}, seed=3, tags={"a": "d"}) as run:
     run.episode(success=True, steps=3, reward=1.0)
     run.episode(success=False, steps=4, reward=2.0, loss=0.5)
@@ -203,15 +207,22 @@ def test_an_export_replaces_no_device_and_no_fifo(ids: list[str], qn_exp: Progra
 
 
 def test_a_deleted_current_folder_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qn_exp: Program
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    qn_exp: Program,
+    qn_run: Program,
+    qn_bench: Program,
 ) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    done = qn_exp("list", process=True)
-    assert done.returncode == 3
-    assert done.stderr == "error: the current folder: No such file or directory\n"
+    cause = f"{gone}: the current folder was removed"
+    for call, arg in ((qn_exp, "list"), (qn_run, "small.yml"), (qn_bench, "leaderboard")):
+        done = call(arg, process=True)
+        assert (done.returncode, done.stderr) == (3, f"error: {cause}\n")
+    with pytest.raises(StorageError, match=f"^{re.escape(cause)}$"):
+        track({"a": 1})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -282,12 +293,14 @@ def test_a_sum_of_steps_beyond_a_record_is_recorded_all_the_same(
 
 DIES_AT_ONCE = """
 import os
+import re
 import qn_tracking.builtin.json_storage as storage
 class Journal:
     def __init__(self, *a):
         os._exit(9)
 storage.Journal = Journal
 from qn_tracking import track
+from qn_tracking.errors import StorageError
 track({"a": 1}, seed=1, blocked=["metadata"]).start()
 """
 

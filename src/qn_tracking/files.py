@@ -1,4 +1,4 @@
-"""Reading a file that others may have put there; locks; the descriptors that files get."""
+"""Files that others may have put there, their folder and locks, and descriptors of files."""
 
 from __future__ import annotations
 
@@ -58,6 +58,18 @@ def load(
         raise os_error(name, cause, error) from None
     finally:
         os.close(fd)
+
+
+def current_folder() -> str:
+    """The current folder. Raises StorageError, which names it, if it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        try:
+            gone = os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
+        except OSError:  # not Linux
+            gone = os.environ.get("PWD", ".")
+        raise StorageError("the current folder was removed", file=gone) from None
 
 
 def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from qn_tracking.errors import ConfigError, did_you_mean
-from qn_tracking.files import load
+from qn_tracking.files import current_folder, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def settings(folder: str | None = None) -> tuple[str | None, dict[str, Any]]:
     absolute path. Raises ConfigError for a file that cannot be
     read, and for a table with unknown keys; tables of other tools are not checked.
     """
-    place, below = os.path.abspath(folder or os.getcwd()), ""
+    place, below = os.path.abspath(folder or current_folder()), ""
     while place != below:
         path = os.path.join(place, FILE)
         raw = _read(path)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qn_tracking.capture import KEYS, TEXTS, Capture
+from qn_tracking.files import current_folder
 from qn_tracking.records.codec import digest
 from qn_tracking.records.model import Attachment, RunInfo
 from qn_tracking.store import paths
@@ -93,7 +94,7 @@ def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
 
 def _capture(run: RunInfo, run_folder: str | None) -> Capture:
     config = run.config.path
-    place, name = (os.getcwd(), "") if config is None else os.path.split(config)
+    place, name = (current_folder(), "") if config is None else os.path.split(config)
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     sources = [(package, _folder(package)) for package in run.subject.packages]
     if not sources and main:
@@ -103,7 +104,7 @@ def _capture(run: RunInfo, run_folder: str | None) -> Capture:
         path=[entry for entry in sys.path if entry],
         place=place,
         config=name,
-        here=os.getcwd(),
+        here=current_folder(),
         own=run.experiments_dir,
         run_folder=run_folder,
     )

@@ -10,7 +10,7 @@ from functools import partial
 
 from qn_tracking.cli.output import print_json as print_json
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
-from qn_tracking.files import fill_standard_descriptors
+from qn_tracking.files import current_folder, fill_standard_descriptors
 
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
 if TYPE_CHECKING:
@@ -380,9 +380,13 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         raise
     except OSError as error:
         where = f"{printable(error.filename)}: " if error.filename else ""
-        if not where and isinstance(error, FileNotFoundError):  # os.getcwd() names no file
-            where = "the current folder: "
-        print(f"error: {where}{printable(error.strerror or error)}", file=sys.stderr)
+        text = f"{where}{printable(error.strerror or error)}"
+        if not where:  # that the current folder was removed is said without its name
+            try:
+                current_folder()
+            except QnError as gone:
+                text = str(gone)
+        print(f"error: {text}", file=sys.stderr)
         code = 3
     except Exception as error:
         code = _internal(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from os.path import dirname
 
@@ -10,6 +9,7 @@ from attrs import frozen
 
 from qn_tracking.code import is_installed, module_in, packages_of, source_digest, source_of
 from qn_tracking.errors import UnsupportedError
+from qn_tracking.files import current_folder
 from qn_tracking.records.provenance import Git
 from qn_tracking.repository import work_tree
 from qn_tracking.reproduce.original import Original, Warn
@@ -133,7 +133,7 @@ def _repository(original: Original, packages: Sequence[str], commit: str) -> str
     """The repository that has the commit: around the present code, or around the folder here."""
     sources = [source_of(package) for package in packages]
     folders = [dirname(place) for place in sources if place and not is_installed(place)]
-    places = (work_tree(place) for place in (*folders, os.getcwd(), original.experiments))
+    places = (work_tree(place) for place in (*folders, current_folder(), original.experiments))
     for repository in dict.fromkeys(filter(None, places)):
         if has_commit(repository, commit):
             return repository

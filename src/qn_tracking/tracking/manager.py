@@ -24,6 +24,7 @@ from qn_tracking.errors import (
     describe,
     did_you_mean,
 )
+from qn_tracking.files import current_folder
 from qn_tracking.records.model import EMPTY, Config, Simulation, Subject
 from qn_tracking.tracking import hookspecs
 from qn_tracking.tracking.installed import (
@@ -266,7 +267,7 @@ def _in_project(name: str) -> Any:
     path, _, attribute = name.partition(":")
     if not path.replace(".", "_").isidentifier() or not attribute.replace(".", "_").isidentifier():
         raise PluginSetupError("expected MODULE:ATTRIBUTE", file=f"plugin {name}")
-    here = os.getcwd()
+    here = current_folder()
     place = os.path.join(here, *path.split("."))
     if not any(map(os.path.isfile, (f"{place}.py", os.path.join(place, "__init__.py")))):
         raise PluginSetupError(f"no module {path} in this folder", file=f"plugin {name}")
