@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -226,6 +227,22 @@ def test_where_all_experiments_are_removed_in_mid_run_the_episodes_are_beside_th
     (saved,) = Path().absolute().glob("*.saved/episodes.jsonl")
     assert saved.read_text().count("\n") == 4
     assert f"(ENOENT; the episodes are in {saved})" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "episodes.jsonl", "series.jsonl"])
+def test_a_series_is_saved_with_the_episodes(project: Path, name: str) -> None:
+    run = track("small.yml", seed=1).start()
+    folder = Path("experiments/runs", run.id)
+    run.log({"loss": 0.5})
+    run.episode(success=True)
+    (folder / name).unlink() if name else shutil.rmtree(folder)
+    with pytest.raises(StorageError, match="was removed while the run went on"):
+        run.end()
+    if not name:
+        Path(f"experiments/{run.id}.saved").rename(folder)
+    assert Experiments("experiments").check([run.id]).findings == ()
+    assert (folder / "series.jsonl").read_text().count("\n") == 1
+    assert not list(Path("experiments").glob("*.saved"))
 
 
 @pytest.mark.parametrize("name", ["config.yml", "run.json"])

@@ -129,7 +129,7 @@ class JsonStorage:
                 if self._series_pending is not None:
                     self._series.settle(*self._series_pending)
                 self._series.sync()
-            lost = None if self._journal.is_in_place else self._move()
+            lost = None if all(file.is_in_place for file in self._files) else self._move()
             if experiment.error is not None or experiment.recount or self._series_broken:
                 experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
@@ -163,8 +163,12 @@ class JsonStorage:
             sync_folder(self._folder)
             sync_folder(dirname(self._folder))
 
+    @property
+    def _files(self) -> list[Lines]:
+        return [file for file in (self._journal, self._series) if file is not None]
+
     def _move(self) -> StorageError:
-        """Saves a journal whose file was removed where that is possible, and goes on there.
+        """Saves the lines of a file that was removed where that is possible, and goes on there.
 
         The record is written all the same: to restore all of it, that folder gets its name back.
         """
@@ -179,9 +183,9 @@ class JsonStorage:
             with suppress(StorageError, OSError):  # the current folder may be gone as well
                 if folder != self._folder:
                     os.mkdir(folder)
-                self._journal.save_as(os.path.abspath(join(folder, "episodes.jsonl")))
-                if self._series is not None:
-                    self._series.save_as(os.path.abspath(join(folder, series.NAME)))
+                for file in self._files:
+                    if folder != self._folder or not file.is_in_place:
+                        file.save_as(os.path.abspath(join(folder, basename(file.path))))
                 self._folder = dirname(self._journal.path)
                 break
         return error
