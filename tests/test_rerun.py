@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import qn_tracking
 from conftest import BIN, Program, command
-from qn_tracking import Experiments, track
+from qn_tracking import Experiments, Subject, track
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.divergence import first_difference
 from qn_tracking.records.model import Episode, FrozenDict
@@ -608,6 +609,19 @@ def test_runs_of_other_programs_are_not_run(project: Path, qn_run: Program) -> N
     with track({"a": 1}, seed=1) as run:
         run.episode(success=True)
     refused(rerun(run.id), "was recorded by a script")
+    # That a simulation understands its configuration does not make it the one that ran.
+    config = yaml.safe_load((project / "small.yml").read_text())
+    loops = {
+        "packages": Subject(environment="static", brain="mlp", packages=("mine",)),
+        "brain": Subject(environment="static", brain="dqn", packages=("qn_tracking",)),
+        "environment": Subject(environment="cart", brain="mlp", packages=("qn_tracking",)),
+    }
+    for field, subject in loops.items():
+        with track(config, seed=1, subject=subject) as run:
+            run.episode(success=True)
+        for options in ((), ("--dry-run",)):
+            refused(rerun(run.id, *options), f"{run.id}: subject.{field}: ")
+    assert len(list(Path("experiments").glob("*.json"))) == 4
     id = run_it(qn_run, "--episodes", "2")
     edit(id, lambda doc: doc.update(status="imported"))
     refused(rerun(id), "another program ran it")

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from qn_tracking import config as configuration
-from qn_tracking.errors import ConfigError, StorageError, UnsupportedError
+from qn_tracking.errors import ConfigError, StorageError, UnsupportedError, short
 from qn_tracking.records import codec
 from qn_tracking.records.model import Config, Digests, Episode
 from qn_tracking.records.provenance import Provenance, provenance
@@ -63,6 +63,11 @@ class Original:
         return documents.attached(self.experiments, self.document, name)
 
 
+def command_of(doc: Document) -> str:
+    """The command that started a run, in short."""
+    return short(" ".join(map(str, doc.get("command") or ())), 80)
+
+
 def load_original(experiments: str, id: str, warn: Warn) -> Original:
     """Reads what a re-run needs.
 
@@ -81,11 +86,10 @@ def load_original(experiments: str, id: str, warn: Warn) -> Original:
     if type(seed) is not int or seed < 0:
         raise UnsupportedError("no seed was recorded", file=id, field="seed")
     if not (doc.get("subject") or {}).get("packages"):
-        command = " ".join(map(str, doc.get("command") or ()))
         raise UnsupportedError(
             "was recorded by a script, which the record does not contain",
             file=id,
-            hint=f"run the script again: {command[:80]}",
+            hint=f"run the script again: {command_of(doc)}",
         )
     episodes, digests = _episodes(experiments, doc, warn)
     count = (doc.get("results") or {}).get("episodes")

@@ -18,13 +18,14 @@ from qn_tracking.errors import (
     UnsupportedError,
     UsageError,
     describe,
+    short,
 )
 from qn_tracking.records import codec
 from qn_tracking.records.divergence import Divergence, first_difference
 from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
 from qn_tracking.records.rounding import close
 from qn_tracking.reproduce.environment import environment
-from qn_tracking.reproduce.original import Original, Warn, load_original
+from qn_tracking.reproduce.original import Original, Warn, command_of, load_original
 from qn_tracking.reproduce.recorded import (
     RecordedCode,
     RecordedPackages,
@@ -43,7 +44,7 @@ from qn_tracking.tracking.hookspecs import hookimpl
 if TYPE_CHECKING:
     from pluggy import PluginManager
 
-    from qn_tracking.records.model import Simulation
+    from qn_tracking.records.model import Simulation, Subject
 
 ENVIRONMENTS = ("present", "recorded")
 Outcome = Literal["identical", "same outcome", "different", "planned"]
@@ -136,7 +137,7 @@ def rerun(
     here = code is None and packages is None
     if dry_run:
         if here:
-            _make_simulation(original.config)
+            _make_simulation(original)
         return Rerun(outcome="planned", plan=plan, digests=original.digests)
     if left_out:
         warn(f"without {', '.join(left_out)}: a re-run turns on no plugin of the configuration")
@@ -184,17 +185,39 @@ def _left_out(config: Config, without: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------ running
 
 
-def _make_simulation(config: Config) -> tuple[PluginManager, Simulation]:
+def _make_simulation(original: Original) -> tuple[PluginManager, Simulation]:
     """The simulation, by the present code. Raises UnsupportedError if that cannot run it."""
     from qn_tracking.tracking.manager import TRACKER, make_manager, make_simulation
 
     try:
-        manager = make_manager(TRACKER, config=config)
-        return manager, make_simulation(config, manager)
+        manager = make_manager(TRACKER, config=original.config)
+        simulation = make_simulation(original.config, manager)
     except (ConfigError, PluginError) as error:
         raise UnsupportedError(
             f"the present code cannot run it: {error}", hint="--at-commit runs the recorded code"
         ) from None
+    _check_subject(original, simulation.subject)
+    return manager, simulation
+
+
+def _check_subject(original: Original, made: Subject) -> None:
+    """Raises UnsupportedError if its configuration makes another environment or brain than it had,
+    or of other packages: the loop of a script recorded it, and a simulation understands it by
+    chance.
+    """
+    recorded = original.document["subject"]
+    for field, was, now in (
+        ("packages", *(", ".join(packages_of(p)) for p in (original.packages, made.packages))),
+        ("environment", recorded.get("environment"), made.environment),
+        ("brain", recorded.get("brain"), made.brain),
+    ):
+        if was != now:
+            raise UnsupportedError(
+                f"recorded {short(str(was))!r}, but here its configuration runs {short(now)!r}",
+                file=original.id,
+                field=f"subject.{field}",
+                hint=f"if a script recorded it, run that again: {command_of(original.document)}",
+            )
 
 
 class _Counter:
@@ -215,7 +238,7 @@ def _run_here(
     from qn_tracking.tracking.recorder import Recorder
     from qn_tracking.tracking.runner import run_simulation
 
-    manager, simulation = _make_simulation(original.config)
+    manager, simulation = _make_simulation(original)
     if progress is not None:
         manager.register(_Counter(progress, original.planned), name="progress")
     recorder = Recorder(
@@ -285,6 +308,7 @@ def _run_in_process(
             place=place,
             sandbox=suspect,
         )
+        _check_subject(original, replay.experiment.subject)
         if suspect:
             notes.append("isolated" if replay.isolated else "no isolation")
             if not replay.isolated:
