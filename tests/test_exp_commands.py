@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from conftest import command, without_locks
-from qn_tracking import Subject, track
+from qn_tracking import Experiments, Subject, track
 from qn_tracking.cli import exp
-from qn_tracking.errors import QnError
-from qn_tracking.records.model import Experiment
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.records.model import Episode, Experiment
+from qn_tracking.store import read, unfinished
 
 Call = Callable[..., "tuple[int, str, str]"]
 PROGRAM = [sys.executable, "-m", "qn_tracking.cli.exp"]
@@ -493,8 +494,51 @@ def test_tail_of_one_that_is_over(store: Path, qn_exp: Call) -> None:
         json.loads(line) for line in qn_exp("tail", made.id, "-n", "0", "--json")[1].splitlines()
     ]
     assert [line["index"] for line in lines] == list(range(30))
+    for last in (1, 2, 29, 30, 31, 10**9):
+        out = qn_exp("tail", made.id, "-n", str(last), "--json")[1].splitlines()
+        assert [json.loads(line) for line in out] == lines[-last:]
     shutil.rmtree(store / "runs")
     assert qn_exp("tail", made.id)[0] == 4
+
+
+def test_tail_reads_the_end_of_a_journal_alone(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with track({}, experiments_dir=store, warn=lambda text: None) as run:
+        for i in range(3000):
+            run.episode(steps=i, termination='"index":7,"metrics":{')
+    lines: list[Episode] = []
+    made = read.Lines._episode
+
+    def counted(self: read.Lines, line: bytes) -> Episode:
+        lines.append(made(self, line))
+        return lines[-1]
+
+    monkeypatch.setattr(read.Lines, "_episode", counted)
+    shown = [one for one in Experiments(store).tail(run.id, last=5) if one is not None]
+    assert [one.steps for one in shown] == [2995, 2996, 2997, 2998, 2999]
+    assert shown == lines
+    # A line that is damaged is named, wherever the reading began.
+    journal = store / "runs" / run.id / "episodes.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"steps":2997', b'"steps":2998'))
+    with pytest.raises(StorageError, match="line 2998: checksum"):
+        list(Experiments(store).tail(run.id, last=5))
+
+
+def test_of_a_large_journal_without_a_record_only_the_end_is_read(
+    store: Path, qn_exp: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = child(store, "now")
+    assert "success" in qn_exp("show", killed)[1]
+    monkeypatch.setattr(unfinished, "GLANCE", 1000)
+    code, out, err = qn_exp("show", killed)
+    assert code == 0
+    assert "episodes  600" in out
+    assert "summed up when the run has a record" in err
+    assert qn_exp("recover", killed)[0] == 0
+    code, out, err = qn_exp("show", killed)
+    assert (code, err) == (0, "")
+    assert "success" in out
 
 
 def test_a_run_of_another_host_is_unknown(store: Path, qn_exp: Call) -> None:

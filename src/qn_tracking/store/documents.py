@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import exists, isdir, join, lexists
+from os.path import exists, getsize, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UnsupportedError
 from qn_tracking.records import facts
@@ -104,12 +104,13 @@ def with_labels(doc: Document) -> Document:
 def describe(experiments: str, id: str, warn: Warn) -> Document:
     """An experiment with its path, its folder and its labels.
 
-    Of a run without a record the results are computed from its episodes. Raises StorageError.
+    Of a run without a record the results are computed from its episodes, unless these are so many
+    that they are only counted, as in a listing. Raises StorageError.
     """
     folder = paths.run_folder(experiments, id)
     doc, path = _stored(experiments, id, warn)
     if path is None:
-        doc |= _counted(join(folder, "episodes.jsonl"), warn)
+        doc |= _counted(join(folder, "episodes.jsonl"), doc["results"], warn)
     try:
         added = labels.read(experiments, id)
     except StorageError as error:
@@ -118,11 +119,15 @@ def describe(experiments: str, id: str, warn: Warn) -> Document:
     return {"path": path, **doc, "labels": added, "folder": folder if isdir(folder) else None}
 
 
-def _counted(journal: str, warn: Warn) -> Document:
+def _counted(journal: str, glanced: Document, warn: Warn) -> Document:
     """Results and digests of the episodes that a journal holds."""
     from qn_tracking.records.codec import plain
     from qn_tracking.records.stats import Tally
+    from qn_tracking.store.unfinished import GLANCE
 
+    if exists(journal) and getsize(journal) > GLANCE:
+        warn(f"{journal}: so many episodes are summed up when the run has a record")
+        return {"results": glanced, "digests": None}
     tally = Tally()
     if exists(journal):
         try:

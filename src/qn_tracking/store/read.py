@@ -8,6 +8,7 @@ is needed: the index reads new records with this in a listing that takes millise
 from __future__ import annotations
 
 import os
+import re
 import stat
 from math import isfinite
 
@@ -211,6 +212,37 @@ def misfits(experiment: Experiment) -> Iterator[StorageError]:
 
 
 # ----------------------------------------------------------------------------------------- journal
+
+
+# Inside of text the quotes would be escaped: it cannot stand anywhere else in a line.
+_INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
+
+
+def ending(path: str, last: int) -> tuple[int, int]:
+    """Where the last committed lines of a journal begin, and the number of the first of them.
+
+    (0, 0) if that cannot be seen from its end. Raises StorageError.
+    """
+    try:
+        fd = os.open(path, OPEN)
+        with open(fd, "rb") as stream:
+            size, wide = os.fstat(fd).st_size, 1 << 16
+            while stat.S_ISREG(os.fstat(fd).st_mode):
+                offset = max(0, size - wide)
+                stream.seek(offset)
+                data = stream.read(size - offset)
+                at, left = data.rfind(b"\n"), last
+                while left and at >= 0:
+                    at, left = data.rfind(b"\n", 0, at), left - 1
+                if at >= 0:
+                    found = _INDEX.search(data, at, data.find(b"\n", at + 1))
+                    return (offset + at + 1, int(found[1])) if found else (0, 0)
+                if not offset or wide > MAX_BYTES:
+                    break
+                wide *= 4
+        return 0, 0
+    except OSError as error:
+        raise os_error(path, error) from None
 
 
 class Lines:

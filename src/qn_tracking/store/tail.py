@@ -11,7 +11,7 @@ from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.limits import RUNNING
 from qn_tracking.records.model import Episode
 from qn_tracking.store import paths
-from qn_tracking.store.read import Lines
+from qn_tracking.store.read import Lines, ending
 from qn_tracking.store.unfinished import status_now
 
 PAUSE = 0.2
@@ -47,7 +47,8 @@ def _episodes(
     follow: bool,
     warn: Callable[[str], None],
 ) -> Iterator[Episode | None]:
-    offset = count = torn = 0
+    torn = 0
+    offset, count = ending(journal, last) if last and exists(journal) else (0, 0)
     first: deque[Episode] | None = deque(maxlen=last or None)
     while True:
         # Asked before the reading: what was written until the end of the run has been read.

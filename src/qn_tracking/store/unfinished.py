@@ -17,7 +17,7 @@ from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
 from qn_tracking.records.schema import RECORD, RUN
 from qn_tracking.store import paths
-from qn_tracking.store.read import load, parse
+from qn_tracking.store.read import ending, load, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _CURVE_POINTS = 40
 _LINE = re.compile(
     rb'"reward":([^,{}]+),"seed":[^,{}]+,"steps":([^,{}]+),"success":(true|false|null),'
 )
-_INDEX = re.compile(rb'[{,]"index":([0-9]+),"metrics":\{')
 
 
 class Unfinished:
@@ -251,11 +250,12 @@ def _when(id: str, folder: str) -> str:
 
 
 def _results(path: str, size: int) -> dict[str, Any]:
-    """What the end of a journal shows; `show` and `recover` read it line by line."""
+    """What the end of a journal shows; `recover` reads it line by line, `show` a smaller one."""
     if size <= 0:
         return {"episodes": 0}
     if size > GLANCE:
-        return {"episodes": _last_index(path, size) + 1}
+        offset, index = ending(path, 1)
+        return {"episodes": index + 1 if offset else 0}
     try:
         data, _ = load(path, GLANCE + (8 << 20))
     except FileNotFoundError:
@@ -285,14 +285,3 @@ def _results(path: str, size: int) -> dict[str, Any]:
         out["curve"] = [sum(part) / len(part) for part in stretches]
         out["curve_of"] = "success_rate" if flags else "reward"
     return out
-
-
-def _last_index(path: str, size: int) -> int:
-    """The number of the last committed episode."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        tail = os.pread(fd, 1 << 20, max(0, size - (1 << 20)))
-    finally:
-        os.close(fd)
-    found = _INDEX.findall(tail[: tail.rfind(b"\n") + 1])
-    return int(found[-1]) if found else -1
