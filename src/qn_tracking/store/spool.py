@@ -8,6 +8,7 @@ journal has them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +20,12 @@ from attrs import frozen
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.files import lock
 from qn_tracking.ids import is_id
+from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.records.model import Episode
 from qn_tracking.store import bundle, journal, paths, write
 
 _SCRATCH = ".unpacked-"
+_INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
 
 Send = Callable[[str, str], object]
 """Sends an experiment of a folder of experiments by its id."""
@@ -86,6 +89,13 @@ def _lay_out(
         for name, data in files.items():
             write.create(join(run, name), data)
         write.create(join(run, "episodes.jsonl"), b"".join(map(journal.line, episodes)))
+
+
+def first(journal: str) -> int:
+    """Return the index of the first episode in a journal of a bundle; 0 if it is unknown."""
+    with open(journal, "rb") as stream:
+        found = _INDEX.search(stream.readline(MAX_BYTES))
+    return int(found[1]) if found else 0
 
 
 # ---------------------------------------------------------------------------------------- sending

@@ -50,6 +50,8 @@ def import_run(
 
 def _fetched(server: Server, run: Run, experiment: str, folder: str, source: str) -> str:
     """Return a file with the run, in a format that an import reads."""
+    if run.data.tags.get(names.KIND_TAG) == "study":
+        raise StorageError("is a study, not a run", file=source, hint="name its runs")
     id = run.data.tags.get(names.ID_TAG)
     if id is None:
         return _staged(server, run, experiment, folder)

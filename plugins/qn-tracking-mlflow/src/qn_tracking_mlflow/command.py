@@ -1,4 +1,4 @@
-"""`qn-exp mlflow export` and `import`."""
+"""`qn-exp mlflow export`, `flush` and `import`."""
 
 from __future__ import annotations
 
@@ -52,6 +52,13 @@ class MlflowCommands:
         )
         commands.add(
             "qn-exp",
+            "mlflow flush",
+            help="send the runs that wait for MLflow",
+            arguments=flush_arguments,
+            run=run_flush,
+        )
+        commands.add(
+            "qn-exp",
             "mlflow import",
             help="import runs of MLflow, from any program, as experiments",
             arguments=import_arguments,
@@ -68,6 +75,11 @@ def export_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="experiment of new runs (default: the name of the configuration)",
     )
+    flush_arguments(parser)
+
+
+def flush_arguments(parser: ArgumentParser) -> None:
+    """The options of `flush`."""
     parser.add_argument(
         "--no-files", action="store_true", help="send the record without the files of the run"
     )
@@ -150,6 +162,33 @@ def _print_exported(args: Namespace, exported: Sequence[object], errors: Sequenc
     print(", ".join(parts))
 
 
+def run_flush(args: Namespace) -> int:
+    """Run `flush`; return 3 if one run failed."""
+    from qn_tracking.plugin import print_error, spool
+    from qn_tracking_mlflow.export import flush
+
+    experiments = args.experiments_dir
+    found = spool.Flushed()
+    if spool.waiting(experiments, "mlflow"):
+        found = flush(_server(args), experiments, files=not args.no_files)
+    for _, error in found.errors:
+        print_error(error)
+    if found.busy:
+        warn("another process is sending them")
+    if args.json:
+        print_plain(
+            {
+                "experiments": [{"id": id, "outcome": "sent"} for id in found.sent],
+                "errors": [{"id": id, "error": str(error)} for id, error in found.errors],
+                "waiting": spool.waiting(experiments, "mlflow"),
+            }
+        )
+    else:
+        failed = [f"{len(found.errors)} failed"] if found.errors else []
+        print(", ".join([f"{len(found.sent)} sent", *failed]))
+    return 3 if found.errors else 0
+
+
 # ------------------------------------------------------------------------------------------ import
 
 
@@ -182,6 +221,7 @@ def run_import(args: Namespace) -> int:
 
 def _chosen(args: Namespace, server: Server) -> Iterator[Run]:
     from qn_tracking_mlflow.foreign import RUNNING
+    from qn_tracking_mlflow.names import KIND_TAG
 
     seen: set[str] = set()
     for run_id in args.run:
@@ -193,6 +233,8 @@ def _chosen(args: Namespace, server: Server) -> Iterator[Run]:
             if run.info.run_id in seen:
                 continue
             seen.add(run.info.run_id)
+            if run.data.tags.get(KIND_TAG) == "study":
+                continue  # its runs are here, too
             if run.info.status in RUNNING:
                 warn(f"run {run.info.run_id} is not imported: it is {run.info.status.lower()}")
             else:

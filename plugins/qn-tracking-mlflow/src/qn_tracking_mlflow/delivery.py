@@ -2,42 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from os.path import join, lexists
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from qn_tracking.plugin import Config, Episode, Experiment, bundle, digest, document, paths, read
+from qn_tracking.plugin import (
+    Config,
+    Episode,
+    Experiment,
+    RunInfo,
+    bundle,
+    digest,
+    document,
+    lock,
+    paths,
+    read,
+)
 from qn_tracking_mlflow import content, names
 from qn_tracking_mlflow.server import PER_CALL, Server
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@contextmanager
+def _alone(experiments: str | None, study: str) -> Iterator[None]:
+    """Lock the folder of a study, because two runs that start at once would make two parents."""
+    fd = -1
+    if experiments is not None:
+        with suppress(OSError):
+            fd = os.open(join(experiments, "studies", study), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if fd >= 0:
+            lock(fd)
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 class Delivery:
     """Sends a run to the server. Raises StorageError; every method may be called again.
 
-    `seen` has the steps of each metric that MLflow already has; they are not sent.
+    `there` is the run that MLflow has; without one, a new run is created in the experiment `name`.
+    A run of a study becomes a child of the study's. `run_id` is MLflow's id.
     """
 
     def __init__(
         self,
         server: Server,
-        run_id: str,
-        started: str,
-        seen: Mapping[str, set[int]] | None = None,
+        run: RunInfo | Experiment,
+        there: Run | None,
+        name: str,
+        experiments: str | None,
     ) -> None:
-        self.run_id = run_id
         self._server = server
-        self._started = content.milliseconds(started)
-        self._seen = seen or {}
+        self._started = content.milliseconds(run.started)
+        self._seen: dict[str, set[int]] = {}
         self._name = lru_cache(10_000)(names.of_metric)
+        self._place = server.experiment(name) if there is None else str(there.info.experiment_id)
+        tags = content.tags_at_start(run)
+        self._parent = self._parent_of(run, experiments)
+        if self._parent is not None:
+            tags[names.PARENT_TAG] = self._parent
+        if there is None:
+            self.run_id = server.create(self._place, run.id, self._started, tags)
+        else:
+            self.run_id = str(there.info.run_id)
+            server.log(self.run_id, tags=tags)
+            for key in there.data.metrics:
+                if not key.startswith(names.SUMMARY):
+                    history = server.history(self.run_id, key)
+                    self._seen[key] = {step for _, _, _, step in history}
+        self.params(run.config, {} if there is None else there.data.params)
 
-    def params(self, config: Config, there: Mapping[str, str] | None = None) -> None:
+    def _parent_of(self, run: RunInfo | Experiment, experiments: str | None) -> str | None:
+        if run.study is None:
+            return None
+        with _alone(experiments, run.study.id):
+            return self._server.parent(self._place, run.study.id, self._started)
+
+    def params(self, config: Config, there: Mapping[str, str]) -> None:
         """Send the resolved configuration; a file has values too long for a parameter."""
         from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
         fields = {key: content.without_nul(text) for key, text in names.flat(config.data).items()}
         long = {key: text for key, text in fields.items() if len(text) > MAX_PARAM_VAL_LENGTH}
-        known = {*long, *(there or {})}
+        known = {*long, *there}
         missing = {key: text for key, text in fields.items() if key not in known}
         self._server.log(self.run_id, params=missing)
         if long:
@@ -74,7 +129,10 @@ class Delivery:
             data = document(experiment)
         self._upload(f"{experiment.id}.json", data)
         status = content.STATUS.get(experiment.status, "FINISHED")
-        self._server.end(self.run_id, status, content.milliseconds(experiment.ended))
+        ended = content.milliseconds(experiment.ended)
+        self._server.end(self.run_id, status, ended)
+        if self._parent is not None:
+            self._server.end_parent(self._place, self._parent, ended)
         if whole:
             self._server.log(self.run_id, tags={names.RECORD_TAG: digest(data)})
 

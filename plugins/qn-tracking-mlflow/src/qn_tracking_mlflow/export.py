@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from os.path import join, lexists
 
 from attrs import evolve, frozen
 
-from qn_tracking.plugin import Experiment, digest, labels, lock, paths, read, write
+from qn_tracking.plugin import Experiment, digest, labels, lock, paths, read, spool, write
 from qn_tracking_mlflow import content, names
 from qn_tracking_mlflow.delivery import Delivery
-from qn_tracking_mlflow.server import Server
+from qn_tracking_mlflow.server import Server, UnreachableError
 
 NEW, COMPLETED, THERE = "new", "completed", "there"
 """A run that MLflow did not have; one that was incomplete; one that was complete."""
@@ -30,11 +30,21 @@ class Exported:
     episodes: int | None
 
 
-def export(server: Server, experiments: str, id: str, *, name: str | None, files: bool) -> Exported:
+def export(
+    server: Server,
+    experiments: str,
+    id: str,
+    *,
+    name: str | None,
+    files: bool,
+    partial: bool = False,
+) -> Exported:
     """Send an experiment to the server, or complete the run that has its id.
 
-    A new run belongs to the experiment `name`, or to one named after the configuration. Raises
-    FileNotFoundError if there is no record, StorageError if reading or sending fails.
+    A new run belongs to the experiment `name`, to the one of its first try, or to one named after
+    the configuration. With `partial`, the journal may start after episode 0, because the server has
+    the others. Raises FileNotFoundError if there is no record, StorageError if reading or sending
+    fails.
     """
     path = paths.record(experiments, id)
     with _alone(path):
@@ -45,28 +55,34 @@ def export(server: Server, experiments: str, id: str, *, name: str | None, files
         journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
         here = lexists(journal)
         there = server.find(id)
-        outcome = COMPLETED
-        if there is None:
-            outcome = NEW
-            place = server.experiment(name or experiment.config.label or "qn-tracking")
-            started = content.milliseconds(experiment.started)
-            run_id = server.create(place, id, started, content.tags_at_start(experiment))
-            delivery = Delivery(server, run_id, experiment.started)
-            delivery.params(experiment.config)
-        else:
+        if there is not None and there.data.tags.get(names.RECORD_TAG) == digest(data):
             run_id = str(there.info.run_id)
-            if there.data.tags.get(names.RECORD_TAG) == digest(data):
-                server.log(run_id, tags=content.of_user(tags))
-                return Exported(id=id, run_id=run_id, outcome=THERE, episodes=None)
-            server.log(run_id, tags=content.tags_at_start(experiment))
-            seen = _seen(server, run_id, there.data.metrics)
-            delivery = Delivery(server, run_id, experiment.started, seen)
-            delivery.params(experiment.config, there.data.params)
-        count = _episodes(delivery, experiment, journal) if here else None
+            server.log(run_id, tags=content.of_user(tags))
+            return Exported(id=id, run_id=run_id, outcome=THERE, episodes=None)
+        name = name or experiment.facts.get("mlflow", {}).get("experiment")
+        name = name or experiment.config.label or "qn-tracking"
+        delivery = Delivery(server, experiment, there, name, experiments)
+        first = spool.first(journal) if here and partial else 0
+        count = _episodes(delivery, experiment, read.Lines(journal, 0, first)) if here else None
         # If the record came by git, its journal may be added later.
         whole = here or not experiment.results.episodes
-        delivery.end(experiment, experiments, whole=whole, files=files)
-    return Exported(id=id, run_id=run_id, outcome=outcome, episodes=count)
+        delivery.end(experiment, experiments, whole=whole, files=files and not first)
+    return Exported(
+        id=id,
+        run_id=delivery.run_id,
+        outcome=NEW if there is None else COMPLETED,
+        episodes=count,
+    )
+
+
+def flush(server: Server, experiments: str, *, files: bool) -> spool.Flushed:
+    """Send the runs that wait. Raises StorageError if their folder cannot be read."""
+
+    def send(folder: str, id: str) -> None:
+        server.ping()
+        export(server, folder, id, name=None, files=files, partial=True)
+
+    return spool.flush(experiments, "mlflow", send, UnreachableError)
 
 
 @contextmanager
@@ -86,16 +102,7 @@ def _alone(record: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _seen(server: Server, run_id: str, metrics: Mapping[str, float]) -> dict[str, set[int]]:
-    return {
-        key: {step for _, _, _, step in server.history(run_id, key)}
-        for key in metrics
-        if not key.startswith(names.SUMMARY)
-    }
-
-
-def _episodes(delivery: Delivery, experiment: Experiment, journal: str) -> int:
-    lines = read.Lines(journal)
+def _episodes(delivery: Delivery, experiment: Experiment, lines: read.Lines) -> int:
     episodes = iter(lines)
     while block := list(islice(episodes, _BLOCK)):
         delivery.episodes(block)

@@ -18,6 +18,10 @@ LONGEST = 250
 RECORD_TAG = "qn_tracking.record"
 """The tag of a complete run: the digest of its record."""
 ID_TAG = "qn_tracking.id"
+STUDY_TAG = "qn_tracking.study"
+KIND_TAG = "qn_tracking.kind"
+"""The tag of the parent of the runs of a study: `study`."""
+PARENT_TAG = "mlflow.parentRunId"
 FOLDER = "qn-tracking"
 """The folder of our files in the artifacts of a run."""
 OWN_METRICS = frozenset(("success", "steps", "reward"))

@@ -38,6 +38,14 @@ def uri_of(given: object) -> str:
     raise ConfigError(cause, file="plugin mlflow", field="uri", hint=hint)
 
 
+class UnreachableError(StorageError):
+    """The server does not answer; it may work later."""
+
+
+class SlowError(UnreachableError):
+    """The server did not answer in time."""
+
+
 class Server:
     """A server that answers. Every method raises StorageError if a request fails.
 
@@ -54,32 +62,36 @@ class Server:
 
             self._client = mlflow.MlflowClient(uri)
             self._store: Any = self._client._tracking_client.store
-            self._ping()
+            self.ping()
 
-    def _ping(self) -> None:
+    def ping(self) -> None:
+        """Raises UnreachableError if no server answers, which MLflow's client takes minutes for."""
         credentials = getattr(self._store, "get_host_creds", None)
         if credentials is None:
             return  # a database
         from mlflow.utils.rest_utils import http_request
 
         # Any answer is enough; the first request reports whether it accepts us.
-        http_request(
-            credentials(),
-            "/health",
-            "GET",
-            max_retries=0,
-            timeout=_SECONDS,
-            raise_on_status=False,
-        )
+        with self._errors(UnreachableError):
+            http_request(
+                credentials(),
+                "/health",
+                "GET",
+                max_retries=0,
+                timeout=_SECONDS,
+                raise_on_status=False,
+            )
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, kind: type[StorageError] = StorageError) -> Iterator[None]:
         try:
             yield
         except QnError:
             raise
         except Exception as error:
-            raise StorageError(_cause(error), file=self.name) from None
+            if isinstance(_bottom(error), TimeoutError):
+                kind = SlowError
+            raise kind(_cause(error), file=self.name) from None
 
     # -------------------------------------------------------------------------------- experiments
 
@@ -138,6 +150,28 @@ class Server:
                     return found[0]
         return None
 
+    def parent(self, experiment: str, study: str, started: int) -> str:
+        """Return the running parent of the runs of a study; create it if there is none."""
+        wanted = f"tags.`{names.STUDY_TAG}` = '{study}' and tags.`{names.KIND_TAG}` = 'study'"
+        with self._errors():
+            found = self._client.search_runs(
+                [experiment], wanted, max_results=1, order_by=["start_time ASC"]
+            )
+        if found:
+            run_id = str(found[0].info.run_id)
+            self.end(run_id, "RUNNING", None)
+            return run_id
+        tags = {names.STUDY_TAG: study, names.KIND_TAG: "study"}
+        return self.create(experiment, study, started, tags)
+
+    def end_parent(self, experiment: str, parent: str, ended: int) -> None:
+        """End the parent of a study, unless one of its runs goes on."""
+        wanted = f"tags.`{names.PARENT_TAG}` = '{parent}' and attributes.status = 'RUNNING'"
+        with self._errors():
+            going_on = self._client.search_runs([experiment], wanted, max_results=1)
+        if not going_on:
+            self.end(parent, "FINISHED", ended)
+
     def runs(self, experiment: str) -> Iterator[Run]:
         """Yield the runs of an experiment, oldest first."""
         with self._errors():
@@ -178,8 +212,8 @@ class Server:
                 tags=[RunTag(*pair) for pair in (tags or {}).items()],
             )
 
-    def end(self, run_id: str, status: str, ended: int) -> None:
-        """Set the final status and the end of a run."""
+    def end(self, run_id: str, status: str, ended: int | None) -> None:
+        """Set the status and the end of a run."""
         from mlflow.entities import RunStatus
 
         with self._errors():
@@ -215,11 +249,15 @@ def _pages(search: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
             return
 
 
+def _bottom(error: BaseException) -> BaseException:
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
 def _cause(error: BaseException) -> str:
     """Return the root cause in one line: MLflow wraps `connection refused` three times."""
-    bottom = error
-    while bottom.__cause__ is not None or bottom.__context__ is not None:
-        bottom = bottom.__cause__ or bottom.__context__ or bottom
+    bottom = _bottom(error)
     if isinstance(bottom, OSError) and bottom.strerror:
         text = bottom.strerror.lower()
     elif hasattr(error, "error_code"):  # an MlflowException

@@ -5,8 +5,8 @@ It is active when it is named, by `--plugins mlflow` or in a `plugins` section.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from os.path import lexists
+from collections.abc import Callable, Mapping, Sequence
+from os.path import join, lexists
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.plugin import (
@@ -17,9 +17,12 @@ from qn_tracking.plugin import (
     PluginError,
     RunInfo,
     StorageError,
+    document,
     hookimpl,
+    journal,
     paths,
     redact_text,
+    spool,
 )
 from qn_tracking_mlflow.server import uri_of
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from qn_tracking_mlflow.delivery import Delivery
 
 WAITING = 100_000
-"""The largest number of queued episodes; `qn-exp mlflow export` sends the rest."""
+"""The largest number of queued episodes, if a journal has the others."""
 
 
 class Mlflow:
@@ -53,69 +56,98 @@ class Mlflow:
         if type(timeout) not in (int, float) or not 0 <= timeout < 1e9:
             raise _invalid("timeout", f"expected seconds, got {timeout!r}")
         self._files, self._timeout = files, timeout
-        self._experiments: str | None = None
-        self._delivery: Delivery
+        self._run: RunInfo
+        self._delivery: Delivery | None = None
         self._outbox: Outbox[Episode | Experiment]
         self._left_out = 0
+        self._warn: Callable[[str], None]
 
     @hookimpl
-    def run_start(self, run: RunInfo) -> Mapping[str, Any]:
-        """Create the run in MLflow. Raises PluginError if the server does not answer."""
-        from qn_tracking_mlflow import content
-        from qn_tracking_mlflow.delivery import Delivery
-        from qn_tracking_mlflow.server import Server
+    def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> Mapping[str, Any]:
+        """Create the run in MLflow. Raises PluginError if the server does not answer.
 
-        self._experiments = run.experiments_dir
-        name = self._name or run.config.label
-        started = content.milliseconds(run.started)
+        A server that is only slow is tried again in the background.
+        """
+        from qn_tracking_mlflow.server import SlowError
+
+        self._run, self._warn = run, warn
+        self._name = self._name or run.config.label
+        facts = {"experiment": self._name}
         try:
-            server = Server(self._uri)
-            place = server.experiment(name)
-            run_id = server.create(place, run.id, started, content.tags_at_start(run))
-            self._delivery = Delivery(server, run_id, run.started)
-            self._delivery.params(run.config)
+            facts["run_id"] = self._opened().run_id
+        except SlowError as error:
+            warn(f"{error}: the run goes on; its episodes wait for the server")
         except StorageError as error:
             hint = error.hint or "--no-plugin mlflow runs without it"
             raise PluginError(error.cause, file=error.file, hint=hint) from None
         self._outbox = Outbox(self._deliver)
-        return {"experiment": name, "run_id": run_id}
+        return facts
+
+    def _opened(self, *, again: bool = False) -> Delivery:
+        from qn_tracking_mlflow.delivery import Delivery
+        from qn_tracking_mlflow.server import Server
+
+        run, server = self._run, Server(self._uri)
+        there = server.find(run.id) if again else None
+        self._delivery = Delivery(server, run, there, self._name or "", run.experiments_dir)
+        return self._delivery
 
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
-        """Queue the episode for the background thread."""
-        if len(self._outbox) < WAITING:
+        """Queue the episode for the background thread; beyond many, the journal has it."""
+        if len(self._outbox) < WAITING or not self._has_journal():
             self._outbox.put(episode)
         else:
             self._left_out += 1
 
     @hookimpl
     def run_end(self, experiment: Experiment) -> None:
-        """Wait for the background thread. Raises PluginError if data could not be sent."""
+        """Wait for the background thread, and keep what could not be sent."""
         self._outbox.put(experiment)
-        left = self._outbox.close(self._timeout)
-        missing = self._left_out + sum(type(one) is Episode for one in left)
-        if not left and not missing:
-            return
+        try:
+            left = self._outbox.close(self._timeout)
+        except BaseException:  # Ctrl-C while waiting: keep the run at once
+            self._keep(experiment, self._outbox.close(0.0))
+            raise
+        if left or self._left_out:
+            self._keep(experiment, left)
+
+    def _keep(self, experiment: Experiment, left: Sequence[Episode | Experiment]) -> None:
+        episodes = [one for one in left if isinstance(one, Episode)]
+        missing = self._left_out + len(episodes)
         what = f"{missing:,} of {experiment.results.episodes:,} episodes" if missing else ""
         end = "the end of the run" if left else ""
         cause = self._outbox.error
         why = f": {cause}" if cause is not None else ""
-        raise PluginError(
-            f"{' and '.join(filter(None, (what, end)))} did not reach MLflow{why}",
-            hint=f"qn-exp mlflow export {experiment.id}" if self._is_stored(experiment) else None,
+        said = f"{' and '.join(filter(None, (what, end)))} did not reach MLflow{why}"
+        if self._run.experiments_dir is None:
+            raise PluginError(said)
+        files = {attachment.name: attachment.data for attachment in experiment.attachments}
+        path = spool.keep(
+            self._run.experiments_dir,
+            "mlflow",
+            experiment.id,
+            document(experiment),
+            {**files, "run.json": journal.run_file(self._run)},
+            episodes,
+            self._warn,
         )
+        self._warn(f"mlflow: {said}: the run is kept in {path} (qn-exp mlflow flush)")
 
     def _deliver(self, batch: list[Episode | Experiment]) -> None:
-        self._delivery.episodes(one for one in batch if isinstance(one, Episode))
+        delivery = self._delivery or self._opened(again=True)
+        delivery.episodes(one for one in batch if isinstance(one, Episode))
         for one in batch:
             if isinstance(one, Experiment):
-                self._delivery.end(
-                    one, self._experiments, whole=not self._left_out, files=self._files
+                delivery.end(
+                    one, self._run.experiments_dir, whole=not self._left_out, files=self._files
                 )
 
-    def _is_stored(self, experiment: Experiment) -> bool:
-        root = self._experiments
-        return root is not None and lexists(paths.record(root, experiment.id))
+    def _has_journal(self) -> bool:
+        root = self._run.experiments_dir
+        return root is not None and lexists(
+            join(paths.run_folder(root, self._run.id), "episodes.jsonl")
+        )
 
 
 def check_experiment(name: object) -> str | None:

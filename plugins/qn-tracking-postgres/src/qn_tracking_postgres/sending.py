@@ -5,7 +5,6 @@ Every function works inside a transaction of the caller.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
@@ -24,6 +23,7 @@ from qn_tracking.plugin import (
     check_id,
     paths,
     read,
+    spool,
     structure,
 )
 from qn_tracking_postgres.rows import Run, Sealed, as_jsonb, of_episodes, of_experiment
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 SIZE = 500
 """The number of episodes in a statement."""
-_INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
 
 
 class RefusedError(StorageError):
@@ -137,7 +136,7 @@ def send_stored(
     new = send_sealed(connection, of_experiment(experiment, data, _files(experiment, folder)))
     journal = join(folder, "episodes.jsonl")
     if exists(journal):
-        first = _first(journal) if partial else 0
+        first = spool.first(journal) if partial else 0
         _send_journal(connection, experiment, read.Lines(journal, 0, first))
     return new
 
@@ -157,13 +156,6 @@ def _files(experiment: Experiment, folder: str) -> dict[str, bytes]:
             raise StorageError("is not the file that the record names", file=path)
         found[name] = data
     return found
-
-
-def _first(journal: str) -> int:
-    """Return the index of the first episode in a journal; 0 if it is unknown."""
-    with open(journal, "rb") as stream:
-        found = _INDEX.search(stream.readline(read.MAX_BYTES))
-    return int(found[1]) if found else 0
 
 
 def _send_journal(connection: Connection[Any], experiment: Experiment, lines: read.Lines) -> None:
