@@ -14,14 +14,13 @@ from attrs import evolve, field, frozen
 from qn_tracking.inference.guard import Range, guarded_paired, half_run_welch
 from qn_tracking.inference.multiplicity import Correction, adjust, family
 from qn_tracking.inference.pair import hedges_g, welch
-from qn_tracking.inference.permutation import draws_for
+from qn_tracking.inference.permutation import draws_for, smallest_p
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked, mean_sd
 from qn_tracking.inference.superiority import (
     Improvement,
     brunner_munzel,
     improvement,
-    smallest_superiority_p,
 )
 
 Test = Literal["brunner-munzel", "half-run welch", "guarded paired"]
@@ -226,7 +225,7 @@ def compare_arms(
         tests=tests,
         decides=test,
         p=tests.get(test),
-        smallest=smallest_superiority_p(n, m, draws=draws) if test == "brunner-munzel" else 0.0,
+        smallest=smallest_p(n, m, draws=draws) if test == "brunner-munzel" else 0.0,
     )
 
 

@@ -54,7 +54,7 @@ def benjamini_hochberg(pvalues: Sequence[float]) -> tuple[float, ...]:
     out = [1.0] * len(pvalues)
     lowest = 1.0
     for i, place in reversed(list(zip(_ascending(pvalues), range(1, len(out) + 1), strict=True))):
-        lowest = min(lowest, len(pvalues) * pvalues[i] / place)
+        lowest = min(lowest, pvalues[i] * (len(pvalues) / place))
         out[i] = float(lowest)
     return tuple(out)
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import pi, sqrt
 
 from attrs import frozen
 
-from qn_tracking.inference.arms import Test, deciding_test
+from qn_tracking.inference.arms import ENOUGH_RUNS, Test, deciding_test
+from qn_tracking.inference.guard import WEIGHT, guarded_paired, half_run_welch
 from qn_tracking.inference.multiplicity import Correction, family
-from qn_tracking.inference.permutation import draws_for
+from qn_tracking.inference.permutation import draws_for, smallest_p
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.superiority import smallest_superiority_p
+from qn_tracking.inference.superiority import normal_power
 
 MOST_RUNS = 10_000
+SD = 0.12
+"""Of the runs of an arm: .06 between runs, and the chance of 20 episodes at .7 or so."""
 
 
 @frozen(kw_only=True)
 class Design:
-    """What so many runs an arm can show of so many comparisons.
+    """What so many runs an arm can show.
 
-    `smallest` is the smallest p of one comparison, `smallest_adjusted` that of the one that
-    separates its arms completely where no other does, so the first step of Holm, or of
-    Benjamini–Hochberg. `concludes`: it is below alpha. If not, `enough` is the fewest runs an arm
-    with which it is. `shows` is the difference in mean that the test shows four times in five,
-    None where there is none in the metric's range or the range is not known.
+    `smallest` is the smallest p of one comparison; `smallest_adjusted` the smallest that a single
+    one may have in the family, where the others show nothing. `together` is how many have to be at
+    `smallest` at once for a verdict: 1 after Holm, more perhaps after Benjamini–Hochberg, None if
+    all of them would not do. `enough` is the fewest runs an arm with which one alone would do.
+
+    `shows` is the difference in mean that the deciding test shows four times in five, and
+    `shows_on_average` the one that a test of means would: of rates, for runs of that `sd`. None
+    where no difference does.
     """
 
     runs: int
@@ -32,9 +38,16 @@ class Design:
     correction: Correction
     smallest: float
     smallest_adjusted: float
-    concludes: bool
+    together: int | None
     enough: int
     shows: float | None
+    shows_on_average: float | None
+    sd: float
+
+    @property
+    def concludes(self) -> bool:
+        """Whether it can show anything at all."""
+        return self.together is not None
 
 
 def design(
@@ -45,12 +58,20 @@ def design(
     shared_seeds: bool = False,
     bounded: bool = True,
     correction: Correction = "holm",
+    sd: float = SD,
     rules: Rules = RULES,
 ) -> Design:
-    """What so many runs of each of so many arms can show. Raises ValueError for fewer than two."""
+    """What so many runs of each of so many arms can show, with a baseline or of all pairs.
+
+    `sd` is that of the runs of an arm; with shared seeds, of the differences. Raises ValueError for
+    fewer than two arms.
+    """
     comparisons = len(family(arms, 0 if baseline else None))
     test = deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
-    smallest = smallest_p(test, runs, comparisons, rules=rules)
+    on_average: Test = "guarded paired" if shared_seeds else "half-run welch"
+    smallest = attainable_p(test, runs, comparisons, rules=rules)
+    needed = int(comparisons * smallest / rules.alpha + 1e-9) + 1
+    possible = runs >= rules.min_runs and needed <= (1 if correction == "holm" else comparisons)
     return Design(
         runs=runs,
         comparisons=comparisons,
@@ -58,42 +79,51 @@ def design(
         correction=correction,
         smallest=smallest,
         smallest_adjusted=min(1.0, comparisons * smallest),
-        concludes=comparisons * smallest < rules.alpha and runs >= rules.min_runs,
+        together=needed if possible else None,
         enough=enough_runs(comparisons, rules=rules),
-        shows=detectable_difference(test, runs, comparisons, rules=rules) if bounded else None,
+        shows=detectable_difference(test, runs, comparisons, sd=sd, rules=rules),
+        shows_on_average=(
+            detectable_difference(on_average, runs, comparisons, sd=sd, rules=rules)
+            if bounded
+            else None
+        ),
+        sd=sd,
     )
 
 
-def smallest_p(test: Test, runs: int, comparisons: int = 1, *, rules: Rules = RULES) -> float:
+def attainable_p(test: Test, runs: int, comparisons: int = 1, *, rules: Rules = RULES) -> float:
     """The smallest p that the test can attain with so many runs on both sides.
 
-    For the tests of means about 0: they decide only where there are enough runs.
+    1 for fewer than two runs: there is no test.
     """
-    if test != "brunner-munzel":
-        return 0.0
-    draws = draws_for(runs, runs, family=comparisons, rules=rules)
-    return smallest_superiority_p(runs, runs, draws=draws)
+    if runs < 2:
+        return 1.0
+    if test == "brunner-munzel":
+        draws = draws_for(runs, runs, family=comparisons, rules=rules)
+        return smallest_p(runs, runs, draws=draws)
+    guarded = guarded_paired if test == "guarded paired" else half_run_welch
+    return guarded([1.0] * runs, [0.0] * runs, rules=rules).p
 
 
 def enough_runs(comparisons: int, *, rules: Rules = RULES) -> int:
-    """The fewest runs an arm with which one of so many comparisons can be concluded at all."""
+    """The fewest runs an arm with which one of so many comparisons can be concluded alone."""
     runs = rules.min_runs
-    while comparisons * smallest_p("brunner-munzel", runs, comparisons, rules=rules) >= rules.alpha:
+    while comparisons * smallest_p(runs, runs) >= rules.alpha:
         runs += 1
     return runs
 
 
 def detectable_difference(
-    test: Test, runs: int, comparisons: int = 1, *, sd: float = 0.12, rules: Rules = RULES
+    test: Test, runs: int, comparisons: int = 1, *, sd: float = SD, rules: Rules = RULES
 ) -> float | None:
-    """The difference in mean of a rate that the test shows four times in five, or None.
+    """The difference in mean of a rate that the test shows four times in five.
 
-    `sd` is that of the runs of an arm, or of the differences of pairs.
+    None if not even one of 1 is, or ten sd where that is less. See `power`.
     """
-    low, high = 0.0, 1.0
+    low, high = 0.0, min(1.0, 10 * sd) or 1.0
     if power(test, runs, high, sd, comparisons, rules=rules) < rules.power:
         return None
-    while high - low > 1e-4:
+    while high - low > 1e-3 * high:
         middle = (low + high) / 2
         enough = power(test, runs, middle, sd, comparisons, rules=rules) >= rules.power
         low, high = (low, middle) if enough else (middle, high)
@@ -105,26 +135,34 @@ def runs_to_decide(
     sd: float,
     comparisons: int = 1,
     *,
+    more_than: int = 0,
     shared_seeds: bool = False,
     bounded: bool = True,
     rules: Rules = RULES,
 ) -> int | None:
-    """Runs an arm that would decide, four times in five, if the difference is what it looks like.
+    """Runs an arm that decide four times in five if the difference is what it looks like.
 
-    None for no difference, and beyond 10,000.
+    The fewest beyond `more_than`, the runs there are, by the test that decides for so many. A
+    difference that was observed looks larger than it is where it was picked for being large. None
+    for no difference, and beyond 10,000.
     """
-    low, high = rules.min_runs, MOST_RUNS
+    if not difference:
+        return None
 
     def enough(runs: int) -> bool:
         test = deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
         return power(test, runs, difference, sd, comparisons, rules=rules) >= rules.power
 
-    if not difference or not enough(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    first = max(more_than + 1, rules.min_runs)
+    # Within each stretch one test decides, and more runs never show less.
+    for low, high in ((first, ENOUGH_RUNS - 1), (max(first, ENOUGH_RUNS), MOST_RUNS)):
+        if low > high or not enough(high):
+            continue
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(middle) else (middle + 1, high)
+        return low
+    return None
 
 
 def power(
@@ -136,24 +174,30 @@ def power(
     *,
     rules: Rules = RULES,
 ) -> float:
-    """How often the test shows such a difference at the first step of Holm. An approximation."""
+    """How often the test shows such a difference at the first step of Holm; about.
+
+    For values spread about normally with that sd, of rates around the middle of their range. Of the
+    permutation test of few runs it is simulated, always from one seed.
+    """
     from scipy import special  # type: ignore[import-untyped]
 
     alpha, gap = rules.alpha / comparisons, abs(difference)
-    if comparisons * smallest_p(test, runs, comparisons, rules=rules) >= rules.alpha:
+    if runs < 2 or attainable_p(test, runs, comparisons, rules=rules) >= alpha:
         return 0.0
-    size = runs + 0.5
+    if test == "brunner-munzel" and runs < ENOUGH_RUNS:
+        return normal_power(gap / sd, runs, alpha, rules=rules) if sd else 1.0
     if test == "brunner-munzel":
-        mean, error, df = gap, sd * sqrt(2 / runs), 2.0 * runs - 2
-    elif test == "half-run welch":
-        # The two means lie around the middle of the range: each is pulled by half a run.
-        mean, df = (runs * gap - 0.5) / size, 2 * (size - 1)
-        far = (1 + gap) / 2
-        error = sqrt(2 * (runs * sd * sd + 0.5 * far * far) / (size * (size - 1)))
+        # Ranks of normal values are worth 3/π of the values.
+        shift = min(gap / sd * sqrt(runs / 2 * 3 / pi), 1e3) if sd else 1e3
+        limit = special.stdtrit(2 * runs - 2, 1 - alpha / 2)
+        return float(special.nctdtr(2 * runs - 2, -shift, -limit))
+    # The added half run does not vary: it makes the error larger, not the spread of the means.
+    size = runs + WEIGHT
+    if test == "guarded paired":
+        squares, df, sides = runs * sd * sd + WEIGHT * (1 + gap) ** 2, size - 1, 1
     else:
-        mean, df = (runs * gap - 0.5) / size, size - 1
-        error = sqrt((runs * sd * sd + 0.5 * (1 + gap) ** 2) / (size * (size - 1)))
-    if error == 0:
-        return float(mean > 0)
-    limit = special.stdtrit(df, 1 - alpha / 2)
-    return float(1 - special.nctdtr(df, min(max(mean / error, 0.0), 1e3), limit))
+        squares, df, sides = runs * sd * sd + WEIGHT * ((1 + gap) / 2) ** 2, 2 * (size - 1), 2
+    error = sqrt(sides * squares / (size * (size - 1)))
+    ahead = (runs * gap - WEIGHT) / size - special.stdtrit(df, 1 - alpha / 2) * error
+    spread = sd * sqrt(sides * runs) / size
+    return float(special.ndtr(ahead / spread)) if spread else float(ahead > 0)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from qn_tracking.inference.pair import probability_of_improvement
-from qn_tracking.inference.permutation import CELLS, Permutation, draws_for
+from qn_tracking.inference.permutation import CELLS, Permutation, draws_for, smallest_p
 from qn_tracking.inference.proportion import normal_quantile
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked
@@ -23,6 +23,7 @@ from qn_tracking.inference.sample import checked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SIMULATED = 4_000
 NEAR = 1e-9
 """Two statistics that differ by less than this share of them are a tie."""
 
@@ -57,17 +58,6 @@ def improvement(x: Sequence[float], y: Sequence[float], *, rules: Rules = RULES)
         return end if value == end else out
 
     return Improvement(value=value, low=limit(0.0), high=limit(1.0), confidence=rules.confidence)
-
-
-def smallest_superiority_p(n: int, m: int, *, draws: int | None = None) -> float:
-    """The smallest p that n against m runs can attain: that of complete separation, either way.
-
-    1 for fewer than two on a side: there is no test.
-    """
-    if min(n, m) < 2:
-        return 1.0
-    exact = 2 / comb(n + m, n)
-    return exact if draws is None else max(exact, 1 / (draws + 1))
 
 
 def brunner_munzel(
@@ -107,9 +97,9 @@ def brunner_munzel(
     return Permutation(
         p=extreme / len(found) if draws is None else (extreme + 1) / (draws + 1),
         exact=draws is None,
-        arrangements=len(found),
+        arrangements=comb(n + m, n) if draws is None else draws,
         seed=None if draws is None else seed,
-        smallest=smallest_superiority_p(n, m, draws=draws),
+        smallest=smallest_p(n, m, draws=draws),
     )
 
 
@@ -124,8 +114,10 @@ def _distribution(n: int, ties: tuple[int, ...], draws: int | None, seed: int) -
 
     size = sum(ties)
     rng = np.random.default_rng(seed)
-    total = comb(size, n) if draws is None else draws
-    chosen = combinations(range(size), n)
+    # Of two samples of one size each arrangement has its mirror: the first value stays in one.
+    fixed = 1 if draws is None and size == 2 * n else 0
+    total = comb(size - fixed, n - fixed) if draws is None else draws
+    chosen = combinations(range(fixed, size), n - fixed)
     rows = max(1, CELLS // size)
     out = []
     for done in range(0, total, rows):
@@ -133,8 +125,9 @@ def _distribution(n: int, ties: tuple[int, ...], draws: int | None, seed: int) -
         inside = np.zeros((count, size), dtype=bool)
         if draws is None:
             flat = chain.from_iterable(next(chosen) for _ in range(count))
-            places = np.fromiter(flat, dtype=np.intp, count=count * n)
-            np.put_along_axis(inside, places.reshape(count, n), True, axis=1)
+            places = np.fromiter(flat, dtype=np.intp, count=count * (n - fixed))
+            np.put_along_axis(inside, places.reshape(count, n - fixed), True, axis=1)
+            inside[:, :fixed] = True
         else:
             inside[:, :n] = True
             rng.permuted(inside, axis=1, out=inside)
@@ -164,7 +157,28 @@ def _statistics(inside: NDArray[Any], ties: tuple[int, ...]) -> NDArray[Any]:
     m = inside.shape[1] - n
     sx, sy = x.sum(axis=1), y.sum(axis=1)
     squares = n * (x * x).sum(axis=1) - sx * sx, m * (y * y).sum(axis=1) - sy * sy
-    error = m * (m - 1) * squares[0] + n * (n - 1) * squares[1]
+    error = (m - 1) * squares[0] + (n - 1) * squares[1]
     difference = (sx - n * m) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(difference == 0, 0.0, difference / error)
+
+
+def normal_power(effect: float, runs: int, alpha: float, *, rules: Rules = RULES) -> float:
+    """How often p is below alpha for normal values that many standard deviations apart.
+
+    Simulated, always from one seed, so that more effect never shows less.
+    """
+    import numpy as np
+
+    ties = (1,) * (2 * runs)
+    draws = draws_for(runs, runs, rules=rules)
+    found = _distribution(runs, ties, draws, 0)
+    allowed = int(alpha * (len(found) + bool(draws)) - 1e-9) - bool(draws)
+    if allowed < 1:
+        return 0.0
+    values = np.random.default_rng(0).standard_normal((SIMULATED, 2 * runs))
+    values[:, :runs] += effect
+    inside = np.argsort(values, axis=1) < runs
+    # The largest `allowed` of all arrangements, without those that are tied with the next.
+    limit = found[-allowed - 1] * (1 + NEAR) if allowed < len(found) else -1.0
+    return float(np.mean(_statistics(inside, ties) > limit))
