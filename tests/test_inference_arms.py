@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import orjson
 import pytest
 from hypothesis import example, given, settings, strategies as st
 from scipy import stats as sp
@@ -29,6 +30,7 @@ from qn_tracking.inference.planning import (
 )
 from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.superiority import brunner_munzel, improvement
+from qn_tracking.records.codec import plain
 
 lattice = st.lists(st.integers(0, 20), min_size=2, max_size=5)
 rates = st.lists(st.integers(0, 20).map(lambda k: k / 20), min_size=2, max_size=12)
@@ -335,6 +337,19 @@ def test_the_order_of_arms_changes_nothing(values: list[list[float]], correction
 def test_an_arm_that_makes_no_sense(values: Any, seeds: Any, says: str) -> None:
     with pytest.raises(ValueError, match=f"a: .*{says}"):
         arm("a", values, seeds)
+
+
+def test_a_value_out_of_bounds_names_its_arm() -> None:
+    with pytest.raises(ValueError, match="b: expected 0 to 1"):
+        contest([arm("a", [0.5, 1.0]), arm("b", [0.5, 98.0])])
+
+
+def test_a_contest_is_plain_data() -> None:
+    found = contest([arm(name, [0.1 * i, 0.5, 0.9], range(3)) for i, name in enumerate("abc")])
+    text = orjson.dumps(plain(found))
+    assert orjson.loads(text)["decides"] == "brunner-munzel"
+    assert orjson.dumps(plain(design(10, 3)))
+    assert orjson.dumps(plain(convergence([True] * 200)))
 
 
 # ------------------------------------------------------------------------------------- planning

@@ -185,8 +185,11 @@ def compare_arms(
     """All that is said of two arms before the family is known; `improvement` is of the better end.
 
     `family` is the number of comparisons: it sets only how many arrangements are drawn where not
-    all can be looked at.
+    all can be looked at. Raises ValueError for a value out of bounds.
     """
+    for arm in (first, second):
+        if bounds and not bounds[0] <= min(arm.values) <= max(arm.values) <= bounds[1]:
+            raise ValueError(f"{arm.name}: expected {bounds[0]:g} to {bounds[1]:g}")
     x, y = first.values, second.values
     n, m = len(x), len(y)
     tests: dict[str, float] = {}
