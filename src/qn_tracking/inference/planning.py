@@ -71,6 +71,7 @@ def design(
     on_average: Test = "guarded paired" if shared_seeds else "half-run welch"
     smallest = attainable_p(test, runs, comparisons, rules=rules)
     needed = int(comparisons * smallest / rules.alpha + 1e-9) + 1
+    shows = detectable_difference(test, runs, comparisons, sd=sd, rules=rules)
     possible = runs >= rules.min_runs and needed <= (1 if correction == "holm" else comparisons)
     return Design(
         runs=runs,
@@ -81,7 +82,7 @@ def design(
         smallest_adjusted=min(1.0, comparisons * smallest),
         together=needed if possible else None,
         enough=enough_runs(comparisons, rules=rules),
-        shows=detectable_difference(test, runs, comparisons, sd=sd, rules=rules),
+        shows=None if bounded and shows is not None and shows > 1 else shows,
         shows_on_average=(
             detectable_difference(on_average, runs, comparisons, sd=sd, rules=rules)
             if bounded
@@ -116,11 +117,11 @@ def enough_runs(comparisons: int, *, rules: Rules = RULES) -> int:
 def detectable_difference(
     test: Test, runs: int, comparisons: int = 1, *, sd: float = SD, rules: Rules = RULES
 ) -> float | None:
-    """The difference in mean of a rate that the test shows four times in five.
+    """The difference in mean that the test shows four times in five; see `power`.
 
-    None if not even one of 1 is, or ten sd where that is less. See `power`.
+    Of rates for a test of means. None if not even one of 1 is, or of ten sd for order alone.
     """
-    low, high = 0.0, min(1.0, 10 * sd) or 1.0
+    low, high = 0.0, 10 * sd if test == "brunner-munzel" else 1.0
     if power(test, runs, high, sd, comparisons, rules=rules) < rules.power:
         return None
     while high - low > 1e-3 * high:
