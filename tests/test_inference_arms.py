@@ -305,6 +305,18 @@ def test_pairs_are_of_equal_seeds_in_whatever_order() -> None:
     assert (found.pairs, found.tests["guarded paired"]) == (4, pytest.approx(again.p))
 
 
+def test_pairs_that_lost_a_run_are_left_out() -> None:
+    """The declared test stays the declared one, of the seeds that both arms finished."""
+    one = arm("a", [0.9] * 24 + [0.0], range(25))
+    other = arm("b", [0.5] * 24, range(24))
+    (pair,) = contest([one, other], test="guarded paired").pairs
+    assert (pair.pairs, pair.winner, pair.delta) == (24, 0, pytest.approx(0.4))
+    apart = arm("b", [0.5] * 24, range(50, 74))
+    (pair,) = contest([one, apart], test="guarded paired").pairs
+    assert (pair.p, pair.winner) == (None, None)
+    assert pair.reasons[0] == "fewer than 5 seeds that both ran (0)"
+
+
 def test_without_a_range_there_is_usually_beats_and_a_t_interval() -> None:
     found = contest([arm("a", range(30, 60)), arm("b", range(30))], bounds=None)
     (pair,) = found.pairs

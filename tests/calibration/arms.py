@@ -17,7 +17,7 @@ import numpy as np
 from attrs import evolve
 from scipy import stats
 
-from qn_tracking.inference.arms import Arm, contest
+from qn_tracking.inference.arms import ENOUGH_RUNS, Arm, contest
 from qn_tracking.inference.convergence import convergence
 from qn_tracking.inference.guard import half_run_welch
 from qn_tracking.inference.rules import RULES
@@ -27,6 +27,8 @@ Draw = Callable[[Any, Any], Any]
 """From uniform numbers, one a run and the same for a seed, to the rates of the runs."""
 EPISODES = 20
 QUICK = evolve(RULES, resamples=999, draws=1, exact_limit=20_000)
+UNUSED = evolve(QUICK, resamples=99)
+"""Where Brunner–Munzel does not decide."""
 
 
 def beta(mean: float, sd: float) -> Draw:
@@ -63,6 +65,7 @@ def verdicts(
 ) -> Iterator[bool]:
     """Whether each study of equal arms has any verdict; no correlation: its seeds are disjoint."""
     rng = np.random.default_rng(runs)
+    rules = QUICK if runs < ENOUGH_RUNS else UNUSED
     for _ in range(studies):
         u = uniforms(len(draws), runs, correlation or 0.0, rng)
         arms = [
@@ -73,7 +76,7 @@ def verdicts(
             )
             for i, (draw, one) in enumerate(zip(draws, u, strict=True))
         ]
-        found = contest(arms, baseline=baseline, rules=QUICK)
+        found = contest(arms, baseline=baseline, rules=rules)
         yield any(pair.winner is not None for pair in found.pairs)
 
 

@@ -58,7 +58,8 @@ class ArmPair:
     the metric has no known range), None where it would say nothing. `tests` has the p of each test
     that applies, `welch` among them, as it is; `p` is that of the test that decides, `adjusted_p`
     over the family. `smallest` is the smallest p that the test can attain. `pairs` is how many
-    seeds the arms share. `winner` is a place, or None with every reason in words.
+    seeds the arms share; where the paired test decides, `delta` is of these alone. `winner` is a
+    place, or None with every reason in words.
     """
 
     first: int
@@ -194,8 +195,7 @@ def compare_arms(
     n, m = len(x), len(y)
     tests: dict[str, float] = {}
     pairs = _paired(first, second)
-    low = high = None
-    method = "none"
+    delta, low, high, method = mean_sd(x)[0] - mean_sd(y)[0], None, None, "none"
     if min(n, m) > 1:
         tests["brunner-munzel"] = brunner_munzel(x, y, family=family, rules=rules).p
         if plain := welch(x, y, rules=rules):
@@ -210,7 +210,7 @@ def compare_arms(
         paired = guarded_paired(one, other, bounds=bounds, rules=rules)
         tests["guarded paired"] = paired.p
         if test == "guarded paired":
-            low, high, method = paired.low, paired.high, test
+            delta, low, high, method = paired.delta, paired.low, paired.high, test
     up = improvement(y, x, rules=rules) if lower_is_better else improvement(x, y, rules=rules)
     draws = draws_for(n, m, family=family, rules=rules)
     return ArmPair(
@@ -219,7 +219,7 @@ def compare_arms(
         n=n,
         m=m,
         pairs=len(pairs),
-        delta=mean_sd(x)[0] - mean_sd(y)[0],
+        delta=delta,
         low=low,
         high=high,
         method=method,
@@ -252,7 +252,9 @@ def _decided(
     usual = pair.decides == "brunner-munzel"
     ahead = pair.improvement.value - 0.5 if usual else pair.delta
     reasons = []
-    if min(pair.n, pair.m) < rules.min_runs:
+    if pair.decides == "guarded paired" and pair.pairs < rules.min_runs:
+        reasons.append(f"fewer than {rules.min_runs} seeds that both ran ({pair.pairs})")
+    elif min(pair.n, pair.m) < rules.min_runs:
         reasons.append(f"fewer than {rules.min_runs} runs ({pair.n} against {pair.m})")
     if p is None:
         reasons.append(f"no {pair.decides} test of these runs")
