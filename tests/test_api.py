@@ -243,7 +243,7 @@ def test_the_folder_is_that_of_the_project(project: Path) -> None:
             Experiments(wrong)
 
 
-@pytest.mark.parametrize("name", ["experiments", "selection", "reports"])
+@pytest.mark.parametrize("name", ["experiments", "picture", "selection", "reports"])
 def test_the_examples_are_true(store: Experiments, name: str) -> None:
     pytest.importorskip("pandas")
     make(gamma=0.5, seed=7, tags={"sweep": "a"})

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
-from qn_tracking.errors import UnsupportedError
+from conftest import command
+from qn_tracking import Experiments, track
+from qn_tracking.api import drawing
+from qn_tracking.api.picture import Picture
+from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.inference.bands import estimate, improvement_interval, profile
 from qn_tracking.render import draw, page, picture
 from qn_tracking.render.picture import Line, Row, Words
@@ -175,3 +179,276 @@ def test_a_page_runs_no_script_and_asks_for_nothing() -> None:
     xml.etree.ElementTree.fromstring(
         re.sub(r"<(meta [^>]*)>", r"<\1/>", whole.removeprefix("<!DOCTYPE html>"))
     )
+
+
+# ----------------------------------------------------------------------------------- plots of runs
+
+
+def make(
+    epsilon: Any = 0.5, seed: int = 1, values: Any = (1.0, 2.0, 3.0, 4.0), **options: Any
+) -> str:
+    """A run with an episode for each value of `loss`; every second one succeeds."""
+    with track(
+        {"policy": {"epsilon": epsilon}}, seed=seed, blocked=("metadata",), **options
+    ) as run:
+        for i, value in enumerate(values):
+            end = "food" if i % 2 else "starved"
+            more = {} if value is None else {"loss": value + seed / 10}
+            run.episode(success=bool(i % 2), steps=10 * seed, termination=end, **more)
+    return run.id
+
+
+@pytest.fixture
+def store(project: Path) -> Experiments:
+    return Experiments("experiments")
+
+
+@pytest.fixture
+def sweep(store: Experiments) -> Experiments:
+    for epsilon in (0.1, 0.2):
+        for seed in (1, 2, 3):
+            make(epsilon, seed, [4.0 - epsilon, 3.0, 2.0, 1.0])
+    return store
+
+
+def data(found: Picture, name: str) -> list[dict[str, Any]]:
+    """A table of the data of a picture."""
+    rows: list[dict[str, Any]] = found.spec["datasets"][name]
+    return rows
+
+
+def test_a_curve_is_the_mean_over_runs_with_its_interval(sweep: Experiments) -> None:
+    found = sweep.find().plot("loss", runs=True)
+    first = data(found, "lines")[0]
+    assert (first["g"], first["x"], first["y"]) == ("epsilon=0.1", 1, pytest.approx(4.1))
+    half = 4.30265 * 0.1 / 3**0.5
+    band = data(found, "bands")[0]
+    assert (band["low"], band["high"]) == pytest.approx((4.1 - half, 4.1 + half), abs=1e-4)
+    assert len(data(found, "runs")) == 6 * 4
+    assert found.title == "Loss by configuration"
+    assert found.caption == (
+        "Mean of 3 runs each; band: 95% t-interval of the mean over runs, pointwise; thin lines:"
+        " single runs."
+    )
+
+
+def test_smoothing_is_stated_and_is_the_mean_of_the_last_episodes(store: Experiments) -> None:
+    make(values=[1.0, 2.0, 3.0, 7.0], seed=0)
+    found = store.find().plot("loss", smooth=2)
+    assert [row["y"] for row in data(found, "lines")] == [1, 1.5, 2.5, 5]
+    assert "each point: the mean of the last 2 episodes" in found.caption
+
+
+@pytest.mark.parametrize(("x", "title"), [("step", "steps"), ("time", "seconds")])
+def test_a_curve_along_steps_or_time(sweep: Experiments, x: str, title: str) -> None:
+    found = sweep.find().plot("loss", x=x, by="seed")
+    assert found.spec["layer"][-1]["encoding"]["x"]["axis"]["title"] == title
+    ends = {row["g"]: row["x"] for row in data(found, "lines")}
+    if x == "step":
+        assert ends == {"1": 40, "2": 80, "3": 120}
+
+
+def test_a_line_ends_with_the_shortest_run_of_its_group(store: Experiments) -> None:
+    make(seed=1, values=[1.0] * 8)
+    make(seed=2, values=[1.0] * 5)
+    found = store.find().plot("loss")
+    assert max(row["x"] for row in data(found, "lines")) == 5
+    assert "a line ends with the shortest run of its group" in found.caption
+
+
+def test_a_long_run_is_thinned_and_says_so(store: Experiments) -> None:
+    make(values=[float(i) for i in range(3_000)], seed=0)
+    found = store.find().plot("loss")
+    lines = data(found, "lines")
+    assert len(lines) == 200
+    assert lines[0] == {"g": "config", "x": 15, "y": 7}
+    assert "each point: the mean of the last 15 episodes" in found.caption
+
+
+def test_a_million_episodes_are_a_few_hundred_points() -> None:
+    curve, wrong = drawing._curve([0.5] * 1_000_000, None)
+    assert curve is not None
+    places, (ends,) = drawing._places([curve], 5_000, drawing.How())
+    assert (len(places), wrong) == (200, 0)
+    assert set(curve.at(ends, 5_000).tolist()) == {0.5}
+
+
+def test_values_that_are_not_finite_are_counted_and_left_out(store: Experiments) -> None:
+    make(values=[1.0, float("nan"), float("inf"), 1e305, None, 3.0], seed=0)
+    found = store.find().plot("loss")
+    assert [row["y"] for row in data(found, "lines")] == [1, None, None, None, None, 3]
+    assert "3 values not finite, left out" in found.caption
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "cause"),
+    [
+        ([], {}, "no episode has a finite success"),
+        ([float("nan")], {"metric": "loss"}, "no episode has a finite loss"),
+        ([1.0], {"metric": "nothing"}, "metrics: success, steps, loss"),
+        ([1.0], {"metric": "nothing", "kind": "final"}, "has no nothing"),
+        ([1.0], {"kind": "improvement"}, "one group to compare"),
+        ([], {"kind": "endings"}, "does not say how its episodes ended"),
+        ([1.0], {"tag": "other"}, "no matching experiments"),
+        ([1.0], {"kind": "pie"}, "unknown kind 'pie'"),
+        ([1.0], {"smooth": 0}, "expected a whole number from 1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_sentence(
+    store: Experiments, values: list[float], options: dict[str, Any], cause: str
+) -> None:
+    make(values=values)
+    with pytest.raises(UsageError) as error:
+        store.plot(**{"seed": 1, **options})
+    assert cause in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", drawing.KINDS)
+@pytest.mark.parametrize("values", [[1.0], [1.0] * 30], ids=["one", "equal"])
+def test_one_episode_and_equal_values_are_drawn(
+    store: Experiments, kind: str, values: list[float]
+) -> None:
+    pytest.importorskip("vl_convert")
+    for epsilon in (1, 2):
+        make(epsilon, values=values)
+    found = store.find().plot(kind=kind, by="policy.epsilon")
+    assert "mark-" in found.svg()
+    assert found.text(unicode=False).isascii()
+
+
+@pytest.mark.parametrize("kind", drawing.KINDS)
+def test_more_groups_than_colours_with_hostile_names_are_drawn(
+    store: Experiments, kind: str
+) -> None:
+    pytest.importorskip("vl_convert")
+    hostile = HOSTILE.replace("\ud800", "")
+    for i in range(picture.ALIKE + 2):
+        make(f"{hostile} {i}", tags={"t": hostile})
+    found = store.find().plot(kind=kind, by="policy.epsilon", dark=True)
+    svg = found.svg()
+    assert "<script" not in svg
+    xml.etree.ElementTree.fromstring(svg)
+    found.save("page.html")
+    assert "<script" not in Path("page.html").read_text()
+    assert "\u202e" not in found.text()
+
+
+def test_a_run_that_is_not_whole_or_repeats_another_is_left_out(sweep: Experiments) -> None:
+    again = make(0.1, 1, [4.0 - 0.1, 3.0, 2.0, 1.0])
+    with pytest.raises(ZeroDivisionError), track({"policy": {"epsilon": 0.1}}, seed=9) as run:
+        run.episode(success=True, loss=1.0)
+        1 / 0  # noqa: B018
+    found = sweep.find().plot("loss")
+    assert found.left_out == {
+        run.id: "failed, not a whole run",
+        again: "repeats a run: same configuration and seed",
+    }
+    assert "left out: 1 run (failed, not a whole run)" in found.caption
+    assert "One run" in sweep.plot(run.id, metric="loss").caption
+
+
+def test_final_values_are_of_whole_runs(sweep: Experiments) -> None:
+    found = sweep.find().plot("loss", kind="final", statistic="iqm")
+    assert [row["g"] for row in data(found, "rows")] == ["epsilon=0.1", "epsilon=0.2"]
+    assert len(data(found, "points")) == 6
+    assert "Interquartile mean (below 4 runs the mean)".lower() in found.caption
+
+
+def test_improvement_is_how_often_one_group_is_above_the_other(store: Experiments) -> None:
+    for seed in (1, 2):
+        make("low", seed, [1.0])
+        make("high", seed, [5.0])
+    found = store.find().plot("loss", kind="improvement")
+    (row,) = data(found, "rows")
+    assert (row["g"], row["x"]) == ("epsilon=low > epsilon=high", 0)
+    assert row["high"] > 0.5
+
+
+def test_endings_add_up_to_one(sweep: Experiments) -> None:
+    found = sweep.find().plot(kind="endings", by="seed")
+    shares: dict[str, float] = {}
+    for bar in data(found, "bars"):
+        shares[bar["g"]] = shares.get(bar["g"], 0) + bar["x"]
+    assert shares == {"1": 1, "2": 1, "3": 1}
+
+
+def test_a_notebook_gets_the_specification_and_the_picture(sweep: Experiments) -> None:
+    pytest.importorskip("vl_convert")
+    found = sweep.find().plot()
+    bundle = found._repr_mimebundle_()
+    assert bundle["application/vnd.vegalite.v5+json"] == found.spec
+    assert bundle["image/svg+xml"].startswith("<svg")
+    assert bundle["text/plain"] == found.text()
+
+
+def test_a_bad_line_of_a_journal_is_named(store: Experiments) -> None:
+    id = make()
+    path = Path(f"experiments/runs/{id}/episodes.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"loss":2', b'"loss":3', 1))
+    with pytest.raises(StorageError, match="line 2: checksum does not match"):
+        store.plot(id)
+
+
+# ------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_shows_a_picture_on_the_terminal(sweep: Experiments) -> None:
+    done = command("qn-exp", "plot", "--metric", "loss", "--seed", "1", "--seed", "2")
+    assert done.returncode == 0, done.stderr
+    assert "Loss by configuration" in done.stdout
+    assert "epsilon=0.1" in done.stdout
+    assert "band: 95% t-interval" in done.stdout
+
+
+@pytest.mark.parametrize("format", draw.FORMATS)
+def test_the_command_writes_the_same_file_every_time(sweep: Experiments, format: str) -> None:
+    if format != "json":
+        pytest.importorskip("vl_convert")
+    for name in ("a", "b"):
+        done = command("qn-exp", "plot", "--seed", "1", "--seed", "2", "-o", f"{name}.{format}")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"saved {name}.{format}: Mean of 2 runs each; ")
+    assert Path(f"a.{format}").read_bytes() == Path(f"b.{format}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "cause"),
+    [
+        (["-o", "a.gif"], 2, "one of .svg, .png, .pdf, .html, .json"),
+        (["-o", "."], 2, "the ending names no format"),
+        (["-o", "there.json"], 2, "--force replaces it"),
+        (["--dark"], 2, "-o FILE"),
+        (["--by", "x y"], 2, "--by"),
+        (["--smooth", "0"], 2, "expected a whole number from 1"),
+        ([], 2, "no experiments given"),
+    ],
+)
+def test_a_mistake_is_one_line(sweep: Experiments, args: list[str], code: int, cause: str) -> None:
+    Path("there.json").write_text("")
+    done = command("qn-exp", "plot", *(["--seed", "1", *args] if args else []))
+    assert done.returncode == code
+    assert cause in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert Path("there.json").read_text() == ""
+
+
+def test_json_describes_the_picture(sweep: Experiments) -> None:
+    done = command("qn-exp", "plot", "--seed", "1", "--json", "-o", "a.json")
+    found = json.loads(done.stdout)
+    assert found["path"] == "a.json"
+    assert found["rows"][0]["group"] == "epsilon=0.1"
+    assert json.loads(Path("a.json").read_text())["description"].endswith(found["caption"])
+
+
+def test_without_the_engine_the_command_says_what_to_install(sweep: Experiments) -> None:
+    Path("none").mkdir()
+    Path("none/vl_convert.py").write_text("raise ImportError")
+    path = os.pathsep.join(filter(None, ["none", os.environ.get("PYTHONPATH")]))
+    done = command("qn-exp", "plot", "@1", "-o", "a.svg", env={"PYTHONPATH": path})
+    assert done.returncode == 4
+    assert done.stderr == (
+        "error: drawing a picture needs vl-convert-python"
+        " (pip install 'qn-tracking[plot]'; .json needs nothing)\n"
+    )
+    assert not Path("a.svg").exists()

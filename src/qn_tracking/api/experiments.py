@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO, Any, TypeVar, Unpack
 
+    from qn_tracking.api.picture import Picture
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
@@ -326,6 +327,53 @@ class Experiments:
         return Best(
             self, metric, Grouping(by), lowest, min_episodes, columns, Filters(**conditions)
         )
+
+    def plot(
+        self,
+        ids: Ids = (),
+        *,
+        metric: str = "success",
+        by: str = "config",
+        kind: str = "curve",
+        x: str = "episode",
+        statistic: str = "mean",
+        smooth: int | None = None,
+        runs: bool = False,
+        dark: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Picture:
+        """A picture of experiments: named ones, or the whole runs that the conditions find.
+
+        `kind` is curve, final (a value for each run), profile (which share of the runs is above a
+        value), improvement (how often a run of one group is above one of another) or endings.
+        `metric` is of the episodes for curves: success, reward, steps, a count or a metric; else
+        one of whole runs, as in `compare`. `by` forms groups, as in `compare`. Along `x`, which is
+        episode, step or time, a line is the `statistic` (mean or iqm) over the runs of a group,
+        with its interval; a point is the mean of the last `smooth` episodes (default: of success
+        a tenth, else 1); `runs` adds single runs as thin lines. Raises UsageError for nothing to
+        draw.
+        """
+        from qn_tracking.api import drawing
+
+        how = drawing.How(
+            metric=metric,
+            by=by,
+            kind=kind,
+            x=x,
+            statistic=statistic,
+            smooth=smooth,
+            runs=runs,
+            dark=dark,
+        )
+        chosen = self.choose(ids, **conditions)
+        named = not isinstance(ids, Selection) and bool(ids)
+        try:
+            docs = self.select(chosen).documents()
+            progress = self._progress("reading episodes")
+            return drawing.plot(self.folder, docs, how, named=named, progress=progress)
+        except MALFORMED:
+            self.check_fields(chosen)
+            raise
 
     # -------------------------------------------------------------------------------------- moving
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.picture import Picture
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.store.fields import Field
     from qn_tracking.store.filters import Filters
@@ -188,6 +189,10 @@ class Selection:
     def to_polars(self, columns: Sequence[str] | None = None) -> Any:
         """The same as a Polars DataFrame. Raises UnsupportedError without Polars."""
         return frame("polars", self.rows(columns), columns or [field.name for field in FRAME])
+
+    def plot(self, metric: str = "success", **options: Any) -> Picture:
+        """A picture of them; the options are those of `Experiments.plot`."""
+        return self._store.plot(self, metric=metric, **options)
 
     def episodes(self) -> Episodes:
         """The episodes of all of them, in order; those whose episodes are not here are left out

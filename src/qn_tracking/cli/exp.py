@@ -14,6 +14,7 @@ COMMANDS = {
     "list": ("exp_list", "list experiments, newest first"),
     "show": ("exp_show", "show everything about one experiment"),
     "compare": ("exp_compare", "show what differs, and what may be concluded"),
+    "plot": ("exp_plot", "draw learning curves and other pictures of runs"),
     "diff": ("exp_compare", "compare two configurations line by line"),
     "best": ("exp_best", "find the best run of each group, by a metric"),
     "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),

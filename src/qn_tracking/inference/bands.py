@@ -14,7 +14,7 @@ from attrs import frozen
 from qn_tracking.inference.interval import t_quantile, trimmed
 from qn_tracking.inference.proportion import normal_quantile, wilson
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import checked
+from qn_tracking.inference.sample import LARGEST, checked
 
 STATISTICS = {"mean": "mean", "iqm": "interquartile mean"}
 
@@ -35,7 +35,9 @@ def estimate(values: Sequence[float], statistic: str = "mean", *, rules: Rules =
     Yuen's is Student's over the runs that are kept, with the spread of all, the ones cut off drawn
     to the nearest that is kept. Raises ValueError for no values, or not finite ones.
     """
-    ordered = sorted(checked(values))
+    if not values or not all(abs(value) <= LARGEST for value in values):
+        raise ValueError("expected finite numbers, and one at least")
+    ordered = sorted(values)
     n = len(ordered)
     cut = trimmed(n, rules) if statistic == "iqm" else 0
     largest = max(-ordered[0], ordered[-1]) or 1.0  # so that no square overflows

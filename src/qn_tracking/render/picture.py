@@ -50,13 +50,16 @@ DARK = Theme(paper="#0d1117", ink="#e6edf3", pale="#9da7b3", grid="#30363d", col
 
 @frozen(kw_only=True)
 class Words:
-    """The texts of a picture; with `percent` its values are shares, from 0 to 1."""
+    """The texts of a picture; with `percent` its values are shares, from 0 to 1; of a profile,
+    with `percent_x`, the thresholds as well.
+    """
 
     title: str
     caption: str
     x: str = ""
     y: str = ""
     percent: bool = False
+    percent_x: bool = False
 
 
 @frozen(kw_only=True)
@@ -91,8 +94,8 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
     many = len(found) > ALIKE
     colour = _colour(names, theme, legend=len(found) > 1 and not many)
     shape = {"interpolate": "step-after"} if steps else {}
-    x = _axis("x", words.x, "~s", [v for line in found for v in line.x])
-    y = _axis("y", words.y, ".0%" if words.percent else "~g", known, share=words.percent)
+    x = _axis("x", words.x, [v for line in found for v in line.x], share=words.percent_x)
+    y = _axis("y", words.y, known, share=words.percent)
     encoding: Spec = {"x": x, "y": y, "color": {**colour, "legend": None}}
     layers: list[Spec] = []
     bands = [
@@ -113,7 +116,8 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
     if single:
         faint = {"type": "line", "opacity": 0.3, "strokeWidth": 0.6}
         layers.append(_layer("runs", faint, {**encoding, "detail": {"field": "r"}}))
-    mark: Spec = {"type": "line", "strokeWidth": 0.7 if many else 1.6, **shape}
+    mark: Spec = {"type": "line", "strokeWidth": 1 if many else 1.6, **shape}
+    mark["opacity"] = 0.35 if many else 1
     # A line of one point would be invisible.
     if any(sum(v is not None for v in line.y) < 3 for line in found):
         mark["point"] = {"size": 22, "filled": True}
@@ -139,8 +143,7 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
     known = [v for row in found for v in (row.value, row.low, row.high, *row.points)]
     known += [middle]
     values = [v for v in known if v is not None]
-    form = ".0%" if words.percent else "~g"
-    x = _axis("x", words.x, form, values, share=words.percent)
+    x = _axis("x", words.x, values, share=words.percent)
     y = {**_names(names), "axis": {"title": None, "labelLimit": 150, "grid": True}}
     whole = [
         {"g": name, "x": number(row.value), "low": number(row.low), "high": number(row.high)}
@@ -185,7 +188,7 @@ def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: boo
         for place, kind in enumerate(kinds)
     ]
     colour = _colour(list(shown.values()), theme, legend=True, symbol="square")
-    x = _axis("x", words.x, ".0%", [], share=True)
+    x = _axis("x", words.x, [], share=True)
     x["axis"]["grid"] = False
     encoding = {
         "x": {**x, "stack": "zero"},
@@ -258,26 +261,20 @@ def _colour(names: Sequence[str], theme: Theme, *, legend: bool, symbol: str = "
     }
 
 
-def _axis(
-    channel: str, title: str, form: str, values: Sequence[float], *, share: bool = False
-) -> Spec:
+def _axis(channel: str, title: str, values: Sequence[float], *, share: bool = False) -> Spec:
     """A quantitative axis around all values, also where there is one, or all are the same."""
-    scale: Spec = {"domain": [0, 1]} if share else {"domain": _domain(values), "nice": True}
-    axis = {"title": short(printable(title), 50), "format": form, "tickCount": 5}
-    return {
-        "field": channel,
-        "type": "quantitative",
-        "scale": {**scale, "zero": False},
-        "axis": axis,
-    }
-
-
-def _domain(values: Sequence[float]) -> list[Number]:
     low, high = min(values, default=0.0), max(values, default=1.0)
+    largest = max(-low, high)
     if low == high:
-        margin = abs(low) / 10 or 0.5
+        margin = 1.0 if low == int(low) else abs(low) / 10
         low, high = low - margin, high + margin
-    return [number(low), number(high)]
+    scale: Spec = {"domain": [0, 1] if share else [number(low), number(high)], "zero": False}
+    axis: Spec = {"title": short(printable(title), 50), "tickCount": 5}
+    if share:
+        axis["format"] = ".0%"
+    elif largest and not 1e-4 <= largest < 1e5:
+        axis["format"] = "~s" if 1e5 <= largest < 1e15 else ".3~e"
+    return {"field": channel, "type": "quantitative", "scale": scale, "axis": axis}
 
 
 def _picture(

@@ -23,7 +23,7 @@ OWN = ("success", "steps", "reward", "index")
 GROUPS = ("counts", "metrics", "timing")
 
 
-def series(experiments: str, id: str, names: Sequence[str]) -> list[list[Any]]:
+def columns(experiments: str, id: str, names: Sequence[str]) -> list[list[Any]]:
     """For each name a list with a value for each committed episode; None where it has none.
 
     A name is that of a field (success, steps, reward, index), of a count or a metric, or
