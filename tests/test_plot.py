@@ -137,18 +137,19 @@ def test_a_picture_is_drawn_and_shows_no_stored_text_as_code(name: str) -> None:
     xml.etree.ElementTree.fromstring(whole)
 
 
-@pytest.mark.parametrize("format", draw.FORMATS)
-def test_the_same_data_gives_the_same_bytes_in_another_process(format: str) -> None:
+def test_the_same_data_gives_the_same_bytes_in_another_process() -> None:
     pytest.importorskip("vl_convert")
     code = (
-        "import hashlib, test_plot\nfrom qn_tracking.render import draw\n"
-        f"data = draw.draw(test_plot.PICTURES['lines'], {format!r}, table=(['a'], [['b']]))\n"
-        "print(hashlib.sha256(data).hexdigest(), len(data))"
+        "import hashlib, sys\nsys.path.insert(0, 'tests')\nimport test_plot\n"
+        "from qn_tracking.render import draw\n"
+        "for format in draw.FORMATS:\n"
+        "    data = draw.draw(test_plot.PICTURES['lines'], format, table=(['a'], [['b']]))\n"
+        "    print(format, hashlib.sha256(data).hexdigest())"
     )
     printed = set()
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", f"import sys; sys.path.insert(0, 'tests')\n{code}"],
+            [sys.executable, "-c", code],
             capture_output=True,
             text=True,
             cwd=ROOT,
@@ -401,7 +402,7 @@ def test_the_command_shows_a_picture_on_the_terminal(sweep: Experiments) -> None
     assert "band: 95% t-interval" in done.stdout
 
 
-@pytest.mark.parametrize("format", draw.FORMATS)
+@pytest.mark.parametrize("format", ["svg", "json"])
 def test_the_command_writes_the_same_file_every_time(sweep: Experiments, format: str) -> None:
     if format != "json":
         pytest.importorskip("vl_convert")
