@@ -257,6 +257,18 @@ def test_a_line_ends_with_the_shortest_run_of_its_group(store: Experiments) -> N
     assert "a line ends with the shortest run of its group" in found.caption
 
 
+def test_a_logged_series_is_drawn_along_its_own_steps(store: Experiments) -> None:
+    for seed in (1, 2):
+        with track({"a": 1}, seed=seed, blocked=("metadata",)) as run:
+            for step in range(0, 50, 10):
+                run.log({"entropy": 5.0 - step / 10}, step=step)
+            run.episode(success=True, loss=float(seed))
+    lines = data(store.find().plot("entropy", x="step"), "lines")
+    assert (lines[0]["x"], lines[-1]["x"]) == (0, 40)
+    assert (lines[0]["y"], lines[-1]["y"]) == (5, 1)
+    assert store.find().plot("entropy", x="time").caption.startswith("Mean of 2 runs")
+
+
 def test_a_long_run_is_thinned_and_says_so(store: Experiments) -> None:
     make(values=[float(i) for i in range(3_000)], seed=0)
     found = store.find().plot("loss")
@@ -284,8 +296,8 @@ def test_values_that_are_not_finite_are_counted_and_left_out(store: Experiments)
 @pytest.mark.parametrize(
     ("values", "options", "cause"),
     [
-        ([], {}, "no episode has a finite success"),
-        ([float("nan")], {"metric": "loss"}, "no episode has a finite loss"),
+        ([], {}, "no finite success"),
+        ([float("nan")], {"metric": "loss"}, "no finite loss"),
         ([1.0], {"metric": "nothing"}, "metrics: success, steps, loss"),
         ([1.0], {"metric": "nothing", "kind": "final"}, "has no nothing"),
         ([1.0], {"kind": "improvement"}, "one group to compare"),

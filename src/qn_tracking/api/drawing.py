@@ -21,10 +21,13 @@ from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Row, Words
 from qn_tracking.render.text import counted
 from qn_tracking.store import documents
-from qn_tracking.store.groups import Grouping
 from qn_tracking.store.columns import columns
+from qn_tracking.store.fields import label_key
+from qn_tracking.store.groups import Grouping
+from qn_tracking.store.paths import run_folder
+from qn_tracking.store.series import points
 from qn_tracking.store.transfer import journal
-from qn_tracking.studies.comparison import PRIMARY, RATES, leaves, several_runs, values_of
+from qn_tracking.studies.comparison import PRIMARY, RATES, leaves, letters, several_runs, values_of
 from qn_tracking.studies.groups import repeats, split
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ SINGLE = 20_000
 """Points of all single runs together."""
 PAIRS = 10
 """Of more groups than this not every pair is shown."""
+SHORT_NAME = 18
+"""Characters of a name that a pair of names has space for; longer ones get letters."""
 KINDS_OF_ENDING = 6
 """The most frequent ones; the others are one."""
 
@@ -120,23 +125,25 @@ def plot(
 
 
 def _renamed(groups: Sequence[Group]) -> list[Group]:
-    """By the few settings in which the configurations differ, if they are few."""
-    if len(groups) == 1:
-        label = (groups[0].docs[0].get("config") or {}).get("label")
-        return [Group(name=str(label or groups[0].name), docs=groups[0].docs)]
-    configs = [leaves((group.docs[0].get("config") or {}).get("data") or {}) for group in groups]
-    fields = list(dict.fromkeys(name for one in configs for name in one))
-    differing = [f for f in fields if len({repr(one.get(f)) for one in configs}) > 1]
-    short = [name.rpartition(".")[2] for name in differing]
-    if not 1 <= len(differing) <= 2 or len({*short}) < len(short):
-        return list(groups)
-    return [
-        Group(
-            name=", ".join(f"{s}={one.get(f)}" for s, f in zip(short, differing, strict=True)),
-            docs=group.docs,
-        )
-        for group, one in zip(groups, configs, strict=True)
+    """By the names of the files, or by the few settings in which the configurations differ."""
+    configs = [group.docs[0].get("config") or {} for group in groups]
+    files = [label_key(str(one.get("label") or "")) for one in configs]
+    settings = [leaves(one.get("data") or {}) for one in configs]
+    fields = dict.fromkeys(name for one in settings for name in one)
+    differing = {
+        name: name.rpartition(".")[2]
+        for name in fields
+        if len({repr(one.get(name)) for one in settings}) > 1
+    }
+    shown = [
+        ", ".join(f"{short}={one.get(name)}" for name, short in differing.items())
+        for one in settings
     ]
+    choices = [files, shown if len(differing) <= 2 else []]
+    for names in choices:
+        if len({*names}) == len(groups) and all(names):
+            return [Group(name=n, docs=group.docs) for n, group in zip(names, groups, strict=True)]
+    return list(groups)
 
 
 # ------------------------------------------------------------------------------------------ curves
@@ -215,14 +222,18 @@ def _read(
             if not os.path.lexists(journal(folder, id)):
                 left_out[id] = "its episodes are not here"
                 continue
-            values, *ends = columns(folder, id, [name, *along])
-            if how.x == "step" and None not in ends[0]:
-                ends = [list(accumulate(ends[0]))]
+            if _logged(doc, name):
+                point = points(run_folder(folder, id), (name,))
+                values, ends = point["value"], [point["at" if how.x == "time" else how.x]]
+            else:
+                values, *ends = columns(folder, id, [name, *along])
+                if how.x == "step" and None not in ends[0]:
+                    ends = [list(accumulate(ends[0]))]
             curve, count = _curve(values, ends[0] if ends else None)
             wrong += count
             if curve is None:
-                cause = f"no episode has a finite {how.metric}"
-                axis = f" and every one its {X[how.x]}" if along else ""
+                cause = f"no finite {how.metric}"
+                axis = f", or not every episode has its {X[how.x]}" if along else ""
                 left_out[id] = cause + axis
             else:
                 curves.append(curve)
@@ -233,6 +244,12 @@ def _read(
     return found, wrong
 
 
+def _logged(doc: Doc, name: str) -> bool:
+    """Whether it is a series of `log`, and no metric of the episodes."""
+    metrics = (doc.get("results") or {}).get("metrics") or {}
+    return name in (doc.get("series") or {}) and name not in metrics
+
+
 def _known(groups: Sequence[Group]) -> str:
     """The metrics that there are."""
     names: dict[str, None] = {}
@@ -240,6 +257,7 @@ def _known(groups: Sequence[Group]) -> str:
         results = group.docs[0].get("results") or {}
         rate = {} if results.get("success_rate") is None else {"success": None}
         names |= {**rate, **dict.fromkeys(results.get("metrics") or {})}
+        names |= dict.fromkeys(group.docs[0].get("series") or {})
     return f"metrics: {', '.join(list(names)[:12])}" if names else "qn-exp show ID shows a run"
 
 
@@ -248,7 +266,7 @@ def _places(curves: Sequence[Curve], step: int, how: How) -> tuple[Array, list[A
     import numpy as np
 
     shortest = min(len(curve.ends) for curve in curves)
-    if how.x == "episode":
+    if all(curve.ends[-1] == len(curve.ends) and curve.ends[0] == 1 for curve in curves):
         ends = np.arange(step, shortest + 1, step)
         if not len(ends) or ends[-1] != shortest:
             ends = np.append(ends, shortest)
@@ -267,6 +285,7 @@ def _draw_curves(
 
     found, wrong = read(groups, how, left_out)
     percent = how.metric in ("success", *RATES)
+    what = "values" if any(_logged(group.docs[0], how.metric) for group in groups) else "episodes"
     longest = max(len(curve.ends) for _, curves in found for curve in curves)
     step = ceil(longest / POINTS)
     smooth = how.smooth or (max(1, longest // 10) if percent else 1)
@@ -299,11 +318,11 @@ def _draw_curves(
         rows += _table_rows(name, len(curves), x, estimates, last, percent, many=len(found) > 6)
     sizes = [len(curves) for _, curves in found]
     banded = any(value is not None for line in lines for value in line.low)
-    short = any(len(c.ends) < 0.99 * longest for _, curves in found for c in curves)
+    cut = any(len({float(c.ends[-1]) for c in curves}) > 1 for _, curves in found)
     caption = [
         f"{_of_runs(sizes, how.statistic)}; {_interval(sizes, how, banded, 'band')}",
-        f"each point: the mean of the last {window:,} episodes" if window > 1 else "",
-        "a line ends with the shortest run of its group" if short and max(sizes) > 1 else "",
+        f"each point: the mean of the last {window:,} {what}" if window > 1 else "",
+        "a line ends with the shortest run of its group" if cut else "",
         "thin lines: single runs" if any(line.runs for line in lines) else "",
         f"{counted(wrong, 'value')} not finite, left out" if wrong else "",
         _left_out(left_out),
@@ -457,24 +476,29 @@ def _draw_improvement(
         raise UsageError(cause, hint="--by takes another field")
     names = _with_counts([(name, len(values)) for name, values in found])
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]
-    chosen = ""
+    key = ""
+    short = names
     if len(found) > PAIRS:
         best = max(range(len(found)), key=lambda i: mean_sd(found[i][1])[0])
         pairs = [(best, j) for j in range(len(found)) if j != best]
-        chosen = "the group with the highest mean against each: it was picked, so it looks too good"
+        short = ["A" if i == best else name for i, name in enumerate(names)]
+        key = f"A: {names[best]}, picked for its highest mean, so it looks too good"
+    elif max(map(len, names)) > SHORT_NAME:
+        short = [letters([i]) for i in range(len(names))]
+        key = ", ".join(f"{one}: {name}" for one, name in zip(short, names, strict=True))
     rows, table = [], []
     for i, j in pairs:
         x, y = found[i][1], found[j][1]
         share = probability_of_improvement(x, y)
         low, high = bands.improvement_interval(share, len(x), len(y))
-        name = f"{printable(names[i])[:26]} > {printable(names[j])[:26]}"
+        name = f"{short[i]} > {short[j]}"
         rows.append(Row(name=name, value=share, low=low, high=high))
         table.append([name, _shown(share, True), _range(low, high, True)])
     caption = [
         f"how often a run of the first group has a higher {metric} than one of the second"
         " (ties half)",
         f"{_sizes([len(values) for _, values in found])}; line: Newcombe's 95% interval over runs",
-        chosen,
+        key,
         _left_out(left_out),
     ]
     words = Words(

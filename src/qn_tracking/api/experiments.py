@@ -346,12 +346,12 @@ class Experiments:
 
         `kind` is curve, final (a value for each run), profile (which share of the runs is above a
         value), improvement (how often a run of one group is above one of another) or endings.
-        `metric` is of the episodes for curves: success, reward, steps, a count or a metric; else
-        one of whole runs, as in `compare`. `by` forms groups, as in `compare`. Along `x`, which is
-        episode, step or time, a line is the `statistic` (mean or iqm) over the runs of a group,
-        with its interval; a point is the mean of the last `smooth` episodes (default: of success
-        a tenth, else 1); `runs` adds single runs as thin lines. Raises UsageError for nothing to
-        draw.
+        `metric` is of the episodes for curves: success, reward, steps, a count, a metric, or a
+        series of `log`; else one of whole runs, as in `compare`. `by` forms groups, as there.
+        Along `x`, which is episode, step or time, a line is the `statistic` (mean or iqm) over the
+        runs of a group, with its interval; a point is the mean of the last `smooth` episodes
+        (default: of success a tenth, else 1); `runs` adds single runs as thin lines. Raises
+        UsageError for nothing to draw.
         """
         from qn_tracking.api import drawing
 

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   qn-exp plot --tag sweep=gamma --kind final --by brain -o final.png
 
 Without -o the terminal shows it. --metric is one of the episodes for curves (success, reward,
-steps, a count or a metric), else one of whole runs, as in qn-exp compare.
+steps, a count, a metric, or a series of `log`), else one of whole runs, as in qn-exp compare.
 """
 
 

@@ -22,6 +22,8 @@ Number = float | None
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 WIDTH, HEIGHT, ROW = 270, 170, 17
 """Of the plotted area, in pixels: with axis and margins it is as wide as a column of a paper."""
+LABELS = 210
+"""Pixels of the longest name of a row."""
 LONGEST = 60
 """Characters of a name in a picture."""
 ALIKE = 24
@@ -104,7 +106,7 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
         for a, b, c in zip(line.x, line.low, line.high, strict=False)
     ]
     if not many and any(row["low"] is not None for row in bands):
-        area = {"type": "area", "opacity": 0.22, **shape}
+        area = {"type": "area", "opacity": 0.22 if len(found) < 6 else 0.12, **shape}
         edges = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
         layers.append(_layer("bands", area, {**encoding, **edges}))
     single = [
@@ -144,7 +146,7 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
     known += [middle]
     values = [v for v in known if v is not None]
     x = _axis("x", words.x, values, share=words.percent)
-    y = {**_names(names), "axis": {"title": None, "labelLimit": 150, "grid": True}}
+    y = _names(names, grid=True)
     whole = [
         {"g": name, "x": number(row.value), "low": number(row.low), "high": number(row.high)}
         for name, row in zip(names, found, strict=True)
@@ -173,7 +175,7 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
     }
     layers.append(_layer("rows", dot, {"x": x, "y": y}))
     data = {"rows": whole, "points": points}
-    return _picture(words, theme, layers, data, {"step": ROW})
+    return _picture(words, theme, layers, data, {"step": ROW}, _beside(names))
 
 
 def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: bool = False) -> Spec:
@@ -192,12 +194,13 @@ def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: boo
     x["axis"]["grid"] = False
     encoding = {
         "x": {**x, "stack": "zero"},
-        "y": {**_names(names), "axis": {"title": None, "labelLimit": 150, "grid": False}},
+        "y": _names(names, grid=False),
         "color": {**colour, "field": "k"},
         "order": {"field": "o", "type": "quantitative"},
     }
     layers = [_layer("bars", {"type": "bar", "stroke": theme.paper, "strokeWidth": 1}, encoding)]
-    return _picture(words, theme, layers, {"bars": bars}, {"step": ROW + 4})
+    size = {"step": ROW + 4}
+    return _picture(words, theme, layers, {"bars": bars}, size, _beside(names))
 
 
 # -------------------------------------------------------------------------------------- its parts
@@ -230,8 +233,16 @@ def _layer(data: str, mark: Spec, encoding: Spec) -> Spec:
     return {"data": {"name": data}, "mark": mark, "encoding": encoding}
 
 
-def _names(names: Sequence[str]) -> Spec:
-    return {"field": "g", "type": "nominal", "sort": None, "scale": {"domain": list(names)}}
+def _names(names: Sequence[str], *, grid: bool) -> Spec:
+    axis = {"title": None, "labelLimit": LABELS, "grid": grid}
+    scale = {"domain": list(names)}
+    return {"field": "g", "type": "nominal", "sort": None, "scale": scale, "axis": axis}
+
+
+def _beside(names: Sequence[str]) -> int:
+    """The width that long names leave beside them."""
+    taken = min(LABELS, 5.2 * max(map(len, names)))
+    return round(max(WIDTH / 2, WIDTH + 40 - taken))
 
 
 def _cycle(values: Sequence[Any], each: int, count: int) -> list[Any]:
@@ -278,7 +289,12 @@ def _axis(channel: str, title: str, values: Sequence[float], *, share: bool = Fa
 
 
 def _picture(
-    words: Words, theme: Theme, layers: list[Spec], data: Mapping[str, Any], height: Any
+    words: Words,
+    theme: Theme,
+    layers: list[Spec],
+    data: Mapping[str, Any],
+    height: Any,
+    width: int = WIDTH,
 ) -> Spec:
     title, caption = printable(words.title), printable(words.caption)
     axis = {
@@ -301,7 +317,7 @@ def _picture(
             "frame": "bounds",
         },
         "background": theme.paper,
-        "width": WIDTH,
+        "width": width,
         "height": height,
         "padding": 6,
         "datasets": {name: values for name, values in data.items() if values},
