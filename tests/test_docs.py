@@ -281,6 +281,14 @@ def test_the_picture_is_that_of_its_text() -> None:
     assert "](docs/output.svg)" in README
 
 
+def test_the_learning_curves_are_those_of_the_submissions() -> None:
+    curves = script("curves")
+    assert curves.main(["--check"]) == 0
+    for path in curves.FILES.values():
+        assert xml.etree.ElementTree.parse(path).getroot().tag.endswith("svg")
+        assert f"docs/{path.name}" in README
+
+
 def _values(text: str) -> tuple[list[str], list[float]]:
     """The text without its numbers, and the numbers."""
     number = r"-?\d[\d,]*(?:\.\d+)?"

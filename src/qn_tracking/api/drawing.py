@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import ceil, isfinite
 from statistics import median
@@ -194,6 +194,19 @@ def _curve(values: list[Any], ends: list[Any] | None) -> tuple[Curve | None, int
         scale=scale,
     )
     return curve, wrong
+
+
+def from_values(values: Mapping[str, Sequence[Sequence[Any]]], how: How) -> Picture:
+    """A curve for each name, from the values of the episodes of its runs."""
+    groups = [Group(name=name, docs=[{}]) for name in values]
+
+    def read(*_: Any) -> tuple[list[tuple[str, list[Curve]]], int]:
+        made = [(name, [_curve(list(run), None) for run in runs]) for name, runs in values.items()]
+        found = [(name, [one for one, _ in some if one]) for name, some in made]
+        wrong = sum(count for _, some in made for _, count in some)
+        return [(name, some) for name, some in found if some], wrong
+
+    return _draw_curves(read, groups, how, {})
 
 
 def _read(
