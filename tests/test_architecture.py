@@ -44,6 +44,7 @@ LAYERS = (
         "redact",
         "render",
     ),
+    ("options",),
     (
         "capture",
         "config",

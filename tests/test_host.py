@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
 from argparse import Namespace
-from dataclasses import dataclass
+from array import array
+from collections import UserList, UserString, deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import InitVar, dataclass
 from enum import Enum
+from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
+from attrs import define
 
 from qn_tracking import Callback, track
 from qn_tracking.config import as_config, load
@@ -312,6 +320,25 @@ class Options:
 
     gamma: float
     folder: Path
+    shared: ClassVar[int] = 1
+    once: InitVar[int] = 2
+
+
+class Key(str, Enum):  # noqa: UP042
+    """Names of options."""
+
+    GAMMA = "gamma"
+
+
+class Pair(NamedTuple):
+    gamma: float
+    folder: Path
+
+
+@define
+class Attributes:
+    gamma: float
+    folder: str
 
 
 @pytest.mark.parametrize(
@@ -321,6 +348,9 @@ class Options:
         SimpleNamespace(gamma=0.9, folder="out"),
         Options(gamma=0.9, folder=Path("out")),
         {"gamma": 0.9, "folder": Path("out")},
+        Pair(gamma=0.9, folder=Path("out")),
+        Attributes(gamma=0.9, folder="out"),
+        {Key.GAMMA: np.float64(0.9), np.str_("folder"): np.str_("out")},
     ],
     ids=lambda source: type(source).__name__,
 )
@@ -342,6 +372,98 @@ def test_options_as_programs_have_them() -> None:
         ConfigError, match=r"log: expected text, .* got TextIOWrapper \(leave it out"
     ):
         as_config(Namespace(log=sys.__stdout__))
+
+
+def of_packages() -> Iterator[tuple[str, Any]]:
+    """The same options as `{"gamma": 0.9, "layers": [64, 64]}`."""
+    data = {"gamma": 0.9, "layers": [64, 64]}
+    with suppress(ImportError):
+        from omegaconf import OmegaConf
+
+        yield "omegaconf", OmegaConf.create({"gamma": "${other}", "layers": [64, 64], "other": 0.9})
+    with suppress(ImportError):
+        from ml_collections import ConfigDict, FrozenConfigDict
+
+        yield from (("ml_collections", kind(data)) for kind in (ConfigDict, FrozenConfigDict))
+    with suppress(ImportError):
+        from pydantic import create_model
+
+        yield (
+            "pydantic",
+            create_model("Options", gamma=(float, ...), layers=(list[int], ...))(**data),
+        )
+
+
+@pytest.mark.parametrize("name", ["omegaconf", "ml_collections", "pydantic"])
+def test_options_of_other_packages(name: str) -> None:
+    pytest.importorskip(name)
+    for source in [one for package, one in of_packages() if package == name]:
+        for found in (as_config(source).data, as_config({"in": [source]}).data["in"][0]):
+            assert (found["gamma"], found["layers"]) == (0.9, (64, 64))
+
+
+def test_what_omegaconf_declares_to_be_missing_is_named() -> None:
+    omegaconf = pytest.importorskip("omegaconf")
+    for value in ("???", "${nowhere}"):
+        with pytest.raises(ConfigError, match=r"^config: brain\.gamma: has no value: [^\n]*$"):
+            as_config(omegaconf.OmegaConf.create({"brain": {"gamma": value}}))
+
+
+def test_a_secret_of_pydantic_is_not_looked_at() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    assert as_config({"key": pydantic.SecretStr("hush")}).data == {"key": "[redacted]"}
+
+
+def step(size: float, end: float = 0.0) -> None:
+    """A schedule, as options contain them."""
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (range(3), (0, 1, 2)),
+        (deque([1, 2]), (1, 2)),
+        (UserList([1]), (1,)),
+        (array("d", [1.5]), (1.5,)),
+        (np.arange(4).reshape(2, 2), ((0, 1), (2, 3))),
+        (np.array(["a"]), ("a",)),
+        (np.array(3), 3),
+        (np.array("a"), "a"),
+        (np.str_("a"), "a"),
+        (UserString("a"), "a"),
+        (math.sqrt, "sqrt"),
+        (np.tanh, "tanh"),
+        (np.float32, "float32"),
+        ([].append, "list.append"),
+        (UserList.append, "UserList.append"),
+        (Pair(1, Path("x"))._asdict, "Pair._asdict"),
+        (lru_cache(train), "train"),
+        (itemgetter(1), "itemgetter"),
+        (partial(step, 0.5, end=np.float32(0.25)), "step(0.5, end=0.25)"),
+        (partial(partial(step, 1), end=[1, math.sqrt]), 'step(1, end=[1,"sqrt"])'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_sequences_texts_and_whatever_can_be_called(value: Any, kept: Any) -> None:
+    assert as_config({"x": value}).data == {"x": kept}
+
+
+def test_keys_that_are_one_text_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"a\.goal_reached: duplicate key"):
+        as_config({"a": {"goal_reached": 1, Reason.GOAL: 2}})
+
+
+def test_what_is_too_large_for_a_configuration_is_refused_at_once() -> None:
+    itself: list[Any] = []
+    itself += [itself, itself]
+    for value, said in (
+        (range(10**12), "x: more than 100,000 values"),
+        (np.zeros((1_000, 1_000)), "more than 100,000 values"),
+        (itself, "nested deeper"),
+        ("a" * (5 << 20), "larger than 4 MiB"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            as_config({"x": value})
 
 
 @pytest.mark.parametrize("value", ["\udcff", Path("\udcff"), {"\udcff": 1}, ["\ud800"]])

@@ -10,23 +10,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
-from inspect import isclass
 from math import isfinite
-from types import FunctionType
 from typing import Any
 
 from qn_tracking import files
 from qn_tracking.errors import ConfigError, UsageError, short
-from qn_tracking.records.codec import canonical, check_text, digest, scalar
-from qn_tracking.records.limits import MAX_DEPTH as STORED_DEPTH, MAX_INT
+from qn_tracking.options import MAX_BYTES, MAX_DEPTH, MAX_NODES, plain_options
+from qn_tracking.records.codec import canonical, digest
+from qn_tracking.records.limits import MAX_INT
 from qn_tracking.records.model import Config
 from qn_tracking.tracking import installed
 
-MAX_BYTES = 4 << 20
-MAX_DEPTH = STORED_DEPTH - 2
-"""A record holds it two levels down."""
-MAX_NODES = 100_000
 SETTINGS = ("plugins", "seed", "episodes", "simulation")
 """Top-level keys that are about the run and not about what is simulated."""
 RUNS = "runs"
@@ -117,16 +111,14 @@ def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:
 
 
 def from_mapping(data: Any, overrides: Sequence[str] = ()) -> Config:
-    """A configuration from a host's own mapping, kept as canonical JSON.
-
-    A namespace of arguments or a dataclass is the mapping of its fields; paths are their text.
-    """
+    """A configuration from a host's own mapping or object with fields, kept as canonical JSON."""
     label = "config"
-    data = _fields(data)
-    if not isinstance(data, Mapping):
+    checked = plain_options(data, label)
+    if type(checked) is not dict:
         raise ConfigError(f"expected a mapping, got {type(data).__name__}", file=label)
-    checked = _checked(data, label)
     raw = canonical(checked)
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"larger than {MAX_BYTES >> 20} MiB", file=label)
     changes = dict(_override(text) for text in overrides)
     return _config(checked, label, raw.decode(), digest(raw), None, changes)
 
@@ -219,12 +211,12 @@ def _read_as(text: str, label: str) -> Any:
     """Plain data from a file of the kind that its name says: JSON, TOML, else YAML."""
     match os.path.splitext(label)[1]:
         case ".json":
-            return _checked(_json(text, label), label)
+            return plain_options(_json(text, label), label)
         case ".toml":
             import tomllib
 
             try:
-                return _checked(tomllib.loads(text), label)
+                return plain_options(tomllib.loads(text), label)
             except ConfigError:
                 raise
             except (ValueError, RecursionError) as error:
@@ -480,69 +472,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
-# --------------------------------------------------------------------------------- a host's mapping
-
-
-def _checked(value: Any, file: str, path: str = "", depth: int = 0) -> Any:
-    """The mapping as plain data; the same bounds as a file, named by the same dotted fields."""
-
-    def fail(cause: str, hint: str | None = None) -> ConfigError:
-        return ConfigError(cause, file=file, field=path or None, hint=hint)
-
-    def text(value: str) -> str:
-        try:
-            return check_text(value, path)
-        except ValueError:
-            raise fail("not valid Unicode text") from None
-
-    if depth > MAX_DEPTH:
-        raise fail(f"nested deeper than {MAX_DEPTH}")
-    value = _fields(value)
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None or type(value) is bool:
-        return value
-    if type(value) is str:
-        return text(value)
-    if isinstance(value, Mapping):
-        for key in value:
-            if type(key) is not str:
-                raise fail(f"a key must be text, got {key!r}")
-            text(key)
-        return {
-            key: _checked(item, file, f"{path}.{key}".lstrip("."), depth + 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, os.PathLike):
-        return text(os.fsdecode(value))
-    if isinstance(value, FunctionType) or isclass(value):  # as options of programs are, for what
-        return text(value.__qualname__)
-    if isinstance(value, (list, tuple)):
-        return [_checked(item, file, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-    number = scalar(value)
-    if isinstance(number, bool):
-        return bool(number)
-    if isinstance(number, int):
-        if not -MAX_INT < number < MAX_INT:
-            raise fail(f"{short(str(number), 40)} is beyond 2**53")
-        return int(number)
-    if isinstance(number, float):
-        if not isfinite(number):
-            raise fail(f"{number} is not a finite number")
-        return float(number)
-    kind = type(value).__name__
-    raise fail(f"expected text, a number, a list or a mapping, got {kind}", "leave it out")
-
-
-def _fields(value: Any) -> Any:
-    """The fields of what hosts keep their options in; anything else as it is."""
-    kind = type(value)
-    if kind.__name__ in ("Namespace", "SimpleNamespace") and kind.__module__ in (
-        "argparse",
-        "types",
-    ):
-        return vars(value)
-    names = getattr(kind, "__dataclass_fields__", None)
-    return value if names is None else {name: getattr(value, name) for name in names}
