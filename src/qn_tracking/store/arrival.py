@@ -21,9 +21,9 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking import files
-from qn_tracking.config import MAX_BYTES as MAX_CONFIG
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import is_id
+from qn_tracking.options import MAX_BYTES as MAX_CONFIG
 from qn_tracking.records.codec import document, structure
 from qn_tracking.records.model import Experiment
 from qn_tracking.records.schema import RECORD
