@@ -33,8 +33,10 @@ from qn_tracking import (
     track,
 )
 from qn_tracking.errors import PluginError, PluginSetupError, StorageError, UsageError
+from qn_tracking.records.model import PluginUse
 from qn_tracking.records.stats import Tally
 from qn_tracking.store.read import Lines
+from qn_tracking.tracking.emit import slow
 
 
 class _Plugin:
@@ -1110,3 +1112,13 @@ def test_a_run_that_was_refused_leaves_no_process(project: Path) -> None:
             Recorder({"a": 1}, manager=manager, warn=lambda text: None).start()
     assert {one.pid for one in psutil.Process().children()} == children
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_built_in_tracker_is_named_only_where_somebody_could_help_it() -> None:
+    def names(seconds: float, **uses: float) -> list[str]:
+        plugins = [PluginUse(name=name, seconds=spent) for name, spent in uses.items()]
+        return [name for name, _ in slow(plugins, seconds)]
+
+    assert names(1.0, json_storage=0.9, metadata=0.9, sink=0.9) == ["sink"]
+    assert names(60.0, json_storage=6.0, sink=2.0) == ["json_storage"]
+    assert names(0.0, sink=1.0) == []

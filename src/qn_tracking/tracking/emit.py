@@ -25,6 +25,7 @@ from qn_tracking.records.model import (
     PluginUse,
     RunInfo,
 )
+from qn_tracking.tracking.installed import TRACKER
 
 SLOW_SHARE = 0.05
 SLOW_SECONDS = 0.2
@@ -32,6 +33,8 @@ SLOW_SECONDS = 0.2
 
 In a very short run, the time that a disk needs to store the record is a large share, and harmless.
 """
+TRACKER_SECONDS = 5.0
+"""The same of the built-in tracker: below, nothing that a user does would make it faster."""
 
 
 def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
@@ -39,7 +42,9 @@ def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
     return [
         (use.name, use.seconds / seconds)
         for use in uses
-        if seconds > 0 and use.seconds > max(SLOW_SHARE * seconds, SLOW_SECONDS)
+        if seconds > 0
+        and use.seconds
+        > max(SLOW_SHARE * seconds, TRACKER_SECONDS if use.name in TRACKER else SLOW_SECONDS)
     ]
 
 
