@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -327,3 +331,177 @@ def test_recover_all_goes_on_past_any_one_run(
     assert first in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.stem for path in sorted(Path("experiments").glob("*.json"))] == others
+
+
+# ------------------------------------------------- what stands where a file of ours is expected
+
+
+def _link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def _link_to_nothing(path: Path, victim: Path) -> None:
+    path.symlink_to(victim.parent / "new")
+
+
+def _fifo(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path, victim: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))  # a name of at most 107 bytes
+
+
+def _other(path: Path, victim: Path) -> None:
+    """A folder for a file, a file for a folder."""
+    path.mkdir() if victim.is_file() else path.write_text("mine")
+
+
+INSTEAD = (_link, _link_to_nothing, _fifo, _socket, _other)
+FILES = (
+    *(".index.sqlite", ".index.sqlite-journal", ".index.lock", "ID.json", "studies/S/study.json"),
+    *("runs/ID/labels.json", "runs/ID/episodes.jsonl", "runs/ID/config.yml", "runs/DEAD/run.json"),
+    *("runs/DEAD/episodes.jsonl", "runs/DEAD/config.yml"),
+)
+FOLDERS = ("runs", "runs/ID", "runs/DEAD", "runs/DEAD/.capture", ".trash", ".trash/ID", "studies")
+USES = (
+    *("list", "show ID", "show ID --config", "fsck", "stats", "tail ID --no-follow", "tag ID a=b"),
+    *("export --format bundle -o out.zip ID", "rerun ID", "recover DEAD", "note DEAD n", "rm DEAD"),
+    *("rm ID", "restore ID", "import experiments --experiments-dir there", "import in.zip"),
+)
+
+
+def _behind(folder: Path) -> dict[str, object]:
+    """Every file below, its bytes and its times."""
+    return {
+        str(path): (path.lstat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "instead"),
+    [
+        pytest.param(place, kind, marks=[] if kind is _link else pytest.mark.slow)
+        for place in (*FILES, *FOLDERS)
+        for kind in INSTEAD
+    ],
+)
+def test_nothing_but_a_file_of_ours_is_used_where_one_is_expected(
+    ids: list[str], qn_exp: Program, qn_run: Program, place: str, instead: Any
+) -> None:
+    """A repository that was cloned may hold anything in its place."""
+    assert qn_exp("export", "--format", "bundle", "-o", "in.zip", ids[0]).returncode == 0
+    victim = Path("elsewhere").absolute() / "victim"
+    path = Path("experiments", place.replace("ID", ids[0]).replace("DEAD", ids[2]))
+    if place in FILES:
+        victim.parent.mkdir()
+        victim.write_bytes(path.read_bytes() if path.is_file() else b"")
+    else:
+        victim.mkdir(parents=True)
+        if path.is_dir():
+            shutil.copytree(path, victim, dirs_exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    instead(path, victim)
+    before, kind = _behind(victim.parent), path.lstat().st_mode
+    for use in USES:
+        done = qn_exp(*use.replace("ID", ids[0]).replace("DEAD", ids[2]).split())
+        assert "Traceback" not in done.stderr + done.stdout, use
+        assert "internal" not in done.stderr, use
+        assert done.returncode in (0, 1, 2, 3, 4), use
+        assert _behind(victim.parent) == before, use
+    done = qn_run("c.yml", "--episodes", "1", "--track-experiment")
+    assert "Traceback" not in done.stderr
+    assert _behind(victim.parent) == before
+    if os.path.lexists(path):
+        assert path.lstat().st_mode == kind
+
+
+@pytest.mark.parametrize("wal", [False, True], ids=["journal", "wal"])
+def test_a_database_of_another_program_is_left_alone(
+    ids: list[str], qn_exp: Program, wal: bool
+) -> None:
+    index = Path("experiments/.index.sqlite")
+    index.unlink(missing_ok=True)
+    with closing(sqlite3.connect(index)) as db:
+        if wal:
+            db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE entry (mine)")
+        db.commit()
+        before = _behind(index.parent)
+        done = qn_exp("list")
+        assert (done.returncode, ids[0] in done.stdout) == (0, True)
+        assert done.stderr == (
+            "warning: experiments/.index.sqlite: is a database of another program; move it away;"
+            " indexing in memory, for this once\n"
+        )
+        assert _behind(index.parent) == before
+
+
+def test_pages_and_benchmarks_are_no_links(
+    ids: list[str], qn_bench: Program, tmp_path: Path
+) -> None:
+    """Neither a page nor a folder of benchmarks leads anywhere."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("# mine\n")
+    for name in ("verifications", "signatures", ".verify", "protocol.yml", ".cache.json"):
+        folder = tmp_path / "project" / name / "benchmarks"
+        folder.mkdir(parents=True)
+        (folder / name).symlink_to(mine)
+        (folder.parent / "README.md").symlink_to(mine / "README.md")
+        before = _behind(mine)
+        for args in ("validate", "leaderboard", "regenerate", "outdated", "verify x", "show x"):
+            done = qn_bench(*args.split(), cwd=folder.parent)
+            assert "Traceback" not in done.stderr
+            assert _behind(mine) == before, args
+        done = qn_bench("regenerate", cwd=folder.parent)
+        assert "is a link" in done.stderr
+        assert (done.returncode, done.stderr.count("\n")) == (3 - (name == "protocol.yml"), 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "use"),
+    [
+        ("runs", "tag ID a=b"),
+        ("runs/ID", "note ID n"),
+        ("runs/ID/labels.json", "tag ID a=b"),
+        ("runs/ID/episodes.jsonl", "tail ID --no-follow"),
+        ("runs/DEAD/episodes.jsonl", "recover DEAD"),
+        ("ID.json", "show ID"),
+        (".trash", "rm ID"),
+    ],
+)
+def test_a_link_is_refused_in_one_line(
+    ids: list[str], qn_exp: Program, place: str, use: str
+) -> None:
+    name = place.replace("ID", ids[0]).replace("DEAD", ids[2])
+    path = Path("experiments", name)
+    if os.path.lexists(path):
+        path.rename("before")
+    path.symlink_to(Path("before").absolute())
+    done = qn_exp(*use.replace("ID", ids[0]).replace("DEAD", ids[2]).split())
+    what = "file" if name.endswith((".json", ".jsonl")) else "folder"
+    assert done.stderr == f"error: experiments/{name}: is a link, not a {what}\n"
+    assert done.returncode == 3
+
+
+def test_a_folder_of_a_run_that_is_a_link_is_named_in_the_list_until_it_is_none(
+    ids: list[str], qn_exp: Program
+) -> None:
+    folder = Path("experiments/runs", ids[2])
+    folder.rename("before")
+    folder.symlink_to(Path("before").absolute())
+    for _ in range(2):
+        done = qn_exp("list")
+        warning = f"warning: experiments/runs/{ids[2]}: is a link, not a folder\n"
+        assert (done.returncode, done.stderr) == (0, warning)
+        assert ids[0] in done.stdout
+    folder.unlink()
+    Path("before").rename(folder)
+    done = qn_exp("list")
+    assert (done.stderr, ids[2] in done.stdout) == ("", True)

@@ -264,8 +264,8 @@ BAD: dict[str, tuple[Callable[[Path, bytes], None], str]] = {
     "large": (_large, "larger than 64 MiB"),
     "folder": (_folder, "is a directory"),
     "fifo": (_fifo, "is a FIFO"),
-    "loop": (_loop, "symbolic links"),
-    "dangling": (_dangling, "link to nothing"),
+    "loop": (_loop, "is a link, not a file"),
+    "dangling": (_dangling, "is a link, not a file"),
 }
 
 

@@ -218,9 +218,10 @@ class Capture:
 def remove(folder: str) -> None:
     """Removes what a capture has put into a folder of its own, and no more."""
     with suppress(OSError):
-        for name in os.listdir(folder):
-            os.unlink(join(folder, name))
-        os.rmdir(folder)
+        if not os.path.islink(folder):
+            for name in os.listdir(folder):
+                os.unlink(join(folder, name))
+            os.rmdir(folder)
 
 
 def left(run_folder: str) -> dict[str, Any]:

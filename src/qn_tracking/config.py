@@ -191,7 +191,7 @@ def _is_count(value: Any) -> bool:
 
 def _read(path: str, given: str) -> bytes:
     try:
-        return files.load(path, MAX_BYTES, error=ConfigError, name=given)[0]
+        return files.load(path, MAX_BYTES, error=ConfigError, name=given, follow=True)[0]
     except ValueError:
         raise ConfigError("not a file name", file=given) from None
     except FileNotFoundError:

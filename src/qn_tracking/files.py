@@ -27,15 +27,17 @@ def load(
     *,
     error: type[QnError] = StorageError,
     name: str | None = None,
+    follow: bool = False,
 ) -> tuple[bytes, os.stat_result]:
     """The bytes of a regular file, and its stat when it was read; never waits for a FIFO.
 
-    Raises FileNotFoundError if there is none, and `error` for anything else; that names the file,
-    as `name` if given.
+    A file that a user names may be a link, so `follow` it; a file of this project never is. Raises
+    FileNotFoundError if there is none, and `error` for anything else; that names the file, as
+    `name` if given.
     """
     name = path if name is None else name
     try:
-        fd = os.open(path, OPEN)
+        fd = open_file(path, follow=follow)
     except FileNotFoundError:
         if os.path.islink(path):
             raise error("is a link to nothing", file=name) from None
@@ -44,8 +46,6 @@ def load(
         raise os_error(name, cause, error) from None
     try:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise error(f"is {kind_of(info.st_mode)}, not a file", file=name)
         if info.st_size > limit:
             raise error(f"larger than {limit >> 20} MiB", file=name)
         parts, wanted = [], info.st_size + 1
@@ -70,6 +70,52 @@ def current_folder() -> str:
         except OSError:  # not Linux
             gone = os.environ.get("PWD", ".")
         raise StorageError("the current folder was removed", file=gone) from None
+
+
+def open_file(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
+    """Opens a regular file, with `follow` also through a link. Raises OSError for anything else.
+
+    A repository that was cloned may hold a link, a FIFO or a socket where a file of this project
+    is expected: what is behind it must be neither read nor changed.
+    """
+    try:
+        fd = os.open(path, OPEN | flags | (0 if follow else os.O_NOFOLLOW), 0o666)
+    except OSError:
+        check_file(path, follow=follow)
+        raise
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        raise OSError(f"is {kind_of(mode)}, not a file")
+    return fd
+
+
+def check_file(path: str, *, follow: bool = False) -> None:
+    """Raises OSError if there is something at a path, and it is no regular file."""
+    try:
+        mode = os.stat(path, follow_symlinks=follow).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(f"is {kind_of(mode)}, not a file") from None
+
+
+def inside(folder: str, *names: str) -> str:
+    """The path of a folder of this project below one that the user named, whether it exists or not.
+
+    Raises StorageError if anything on the way is there and is no folder itself: a link would lead
+    to one that is not ours.
+    """
+    path = folder
+    for name in names:
+        path = os.path.join(path, name)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:  # not there, so that nothing below it is; or using it will say why
+            continue
+        if not stat.S_ISDIR(mode):
+            raise StorageError(f"is {kind_of(mode)}, not a folder", file=path)
+    return path
 
 
 def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
@@ -106,11 +152,16 @@ def fill_standard_descriptors() -> None:
 def kind_of(mode: int) -> str:
     """`a directory`, `a FIFO`, …: what is there in place of a file."""
     kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    kinds[stat.S_IFLNK] = "a link"
+    kinds |= {stat.S_IFLNK: "a link", stat.S_IFREG: "a file"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def os_error(path: object, cause: OSError, error: type[QnError] = StorageError) -> QnError:
     """The error of one line for an OSError: `PATH: no space left on device (ENOSPC)`."""
     hint = errno.errorcode.get(cause.errno or 0)
-    return error((cause.strerror or str(cause)).lower(), file=path, hint=hint)
+    return error(cause_of(cause), file=path, hint=hint)
+
+
+def cause_of(error: OSError) -> str:
+    """What an OSError says, without the number and the name of the file."""
+    return error.strerror.lower() if error.strerror else str(error)

@@ -45,8 +45,10 @@ def experiments_dir(folder: str | None = None) -> str | None:
 
 def _read(path: str) -> bytes | None:
     """The bytes of the file; None if it does not exist, or its folder cannot be searched."""
+    if not os.path.exists(path):
+        return None
     try:
-        return load(path, MAX_BYTES, error=ConfigError)[0] if os.path.exists(path) else None
+        return load(path, MAX_BYTES, error=ConfigError, follow=True)[0]
     except FileNotFoundError:
         return None
 

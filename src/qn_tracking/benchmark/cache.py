@@ -13,6 +13,7 @@ from contextlib import suppress
 from os.path import join
 
 from qn_tracking.benchmark.entries import Entry
+from qn_tracking.files import open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _mapping(doc: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _read(path: str) -> dict[str, Any]:
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        with open(path, "rb") as stream:
+        with open(open_file(path), "rb") as stream:
             doc = json.loads(stream.read())
         if doc["version"] == VERSION:
             return dict(doc)

@@ -48,7 +48,7 @@ class Checkpoint:
 
 def path_of(benchmarks: str, id: str) -> str:
     """The file of the checkpoint of a submission."""
-    return join(benchmarks, FOLDER, f"{ids.check_id(id)}.json")
+    return join(files.inside(benchmarks, FOLDER), f"{ids.check_id(id)}.json")
 
 
 def resume(path: str, key: Sequence[str], plan: Plan) -> Checkpoint:
@@ -82,8 +82,7 @@ def locked(path: str) -> Iterator[None]:
         # It is never committed, in whatever repository the benchmarks are.
         create(join(dirname(path), ".gitignore"), b"*\n")
     with naming(path):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(f"{path}.lock", flags, 0o666)
+        fd = files.open_file(f"{path}.lock", os.O_RDWR | os.O_CREAT)
     try:
         try:
             files.lock(fd, wait=False)

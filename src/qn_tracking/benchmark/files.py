@@ -93,12 +93,13 @@ def check_contribution(by: Contribution, protocol: Protocol) -> Iterator[Finding
         yield finding("error", "is no account name", "github")
 
 
-def load(name: str) -> Stored:
+def load(name: str, *, follow: bool = False) -> Stored:
     """A submission. Raises StorageError naming the file and the field, FileNotFoundError.
 
-    A claim of being verified is no field of a submission: it is ignored, and reported.
+    A link is followed only for a file that a user has named. A claim of being verified is no field
+    of a submission: it is ignored, and reported.
     """
-    data, _ = read.load(name)
+    data, _ = read.load(name, follow=follow)
     doc = SUBMISSION.current(read.parse(data, name), name)
     findings: tuple[Finding, ...] = ()
     if "verified" in doc:
@@ -121,7 +122,7 @@ def load_all(place: str) -> tuple[list[Stored], list[QnError]]:
     problems: list[QnError] = []
     for name in names(place):
         try:
-            found.append(load(name))
+            found.append(load(name, follow=name == place))
         except QnError as error:
             problems.append(error)
         except FileNotFoundError:
@@ -139,7 +140,7 @@ def find(benchmarks: str, target: str) -> Stored:
         if isdir(target):
             raise UsageError("is a folder", file=target, hint="one submission at a time")
         try:
-            return load(target)
+            return load(target, follow=True)
         except FileNotFoundError:
             raise UsageError("no such file", file=target) from None
     check_id(target)

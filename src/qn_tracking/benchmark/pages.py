@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from qn_tracking.errors import StorageError
+from qn_tracking.files import load
 from qn_tracking.render.board import BEGIN, END, splice
 from qn_tracking.store import write
 
@@ -69,15 +70,11 @@ def _start(name: str) -> str:
 
 def _load(name: str) -> str | None:
     try:
-        # The bytes as they are: other line ends than ours stay.
-        with open(name, encoding="utf-8", newline="") as stream:
-            return stream.read()
+        return load(name)[0].decode()  # other line ends than ours stay
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
         raise StorageError("is not UTF-8", file=name) from None
-    except OSError as error:
-        raise StorageError((error.strerror or str(error)).lower(), file=name) from None
 
 
 def _changes(before: str, after: str, name: str) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from os.path import dirname, exists, isdir, join
+from os.path import dirname, isdir, join, lexists
 
 from qn_tracking.errors import UsageError
+from qn_tracking.files import inside
 from qn_tracking.ids import check_id, is_id
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ def pick(ids: Collection[str], text: str, empty: str) -> str:
 
 def submission(benchmarks: str, environment: str, family: str, id: str) -> str:
     """The file of a submission: `benchmarks/<environment>/<family>/<id>.json`."""
-    return join(benchmarks, environment, family, f"{check_id(id)}.json")
+    return join(inside(benchmarks, environment, family), f"{check_id(id)}.json")
 
 
 def names(place: str) -> Iterator[str]:
@@ -55,13 +56,18 @@ def names(place: str) -> Iterator[str]:
 
 def verification(benchmarks: str, submission: str, id: str) -> str:
     """The file of a verification: `benchmarks/verifications/<submission>/<id>.json`."""
-    return join(benchmarks, FOLDER, check_id(submission), f"{check_id(id)}.json")
+    return join(inside(benchmarks, FOLDER, check_id(submission)), f"{check_id(id)}.json")
+
+
+def verified(benchmarks: str) -> list[str]:
+    """The ids of the submissions that have verifications. Raises StorageError for a link."""
+    folder = inside(benchmarks, FOLDER)
+    return sorted(filter(is_id, os.listdir(folder))) if isdir(folder) else []
 
 
 def verification_names(benchmarks: str, submission: str) -> list[str]:
-    """The files of verifications of a submission, in order."""
-    folder = join(benchmarks, FOLDER, submission)
-    if not is_id(submission) or not isdir(folder):
+    """The files of verifications of a submission, in order. Raises StorageError for a link."""
+    if not is_id(submission) or not isdir(folder := inside(benchmarks, FOLDER, submission)):
         return []
     found = (name for name in sorted(os.listdir(folder)) if name.endswith(".json"))
     return [join(folder, name) for name in found if is_id(name.removesuffix(".json"))]
@@ -70,4 +76,4 @@ def verification_names(benchmarks: str, submission: str) -> list[str]:
 def protocol_file(benchmarks: str | None = None) -> str:
     """The file of the rules of a folder of benchmarks: its own, or the one of the package."""
     own = join(benchmarks, PROTOCOL) if benchmarks else None
-    return own if own is not None and exists(own) else join(dirname(__file__), PROTOCOL)
+    return own if own is not None and lexists(own) else join(dirname(__file__), PROTOCOL)

@@ -12,6 +12,7 @@ from attrs import field, fields, frozen
 from qn_tracking import config as configuration
 from qn_tracking.benchmark.places import protocol_file
 from qn_tracking.errors import ConfigError, UsageError, did_you_mean
+from qn_tracking.files import load
 from qn_tracking.records.codec import structure
 from qn_tracking.records.model import FrozenDict, freeze
 
@@ -125,12 +126,11 @@ def _upgraded(doc: Any) -> Any:
 def _read(path: str, stamp: tuple[int, ...]) -> Rulebook:
     """The rules in a file; read again where its `stamp` has changed."""
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            text = stream.read()
+        text = load(path, error=ConfigError)[0].decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError("encoding is not UTF-8", file=path, hint="save it as UTF-8") from None
-    except OSError as error:
-        raise ConfigError((error.strerror or "cannot be read").lower(), file=path) from None
+    except FileNotFoundError:
+        raise ConfigError("no such file", file=path) from None
     book = structure(_upgraded(configuration.parse(text, path)), Rulebook, file=path)
     numbers = [protocol.version for protocol in book.versions]
     if len(set(numbers)) < len(numbers):

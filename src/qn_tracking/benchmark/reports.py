@@ -259,7 +259,7 @@ def _verification(
 
 def _signature(benchmarks: str, kind: str, id: str, sha256: str, allowed: str | None) -> str | None:
     """Whose it is, if that is to be checked; None where there is none."""
-    if not os.path.exists(signature.path(benchmarks, id)):
+    if not os.path.lexists(signature.path(benchmarks, id)):
         return None
     if allowed is None:
         return "not checked (--allowed-signers)"

@@ -13,6 +13,7 @@ import tempfile
 from os.path import dirname, exists, join
 
 from qn_tracking.errors import QnError, UnsupportedError
+from qn_tracking.files import inside
 from qn_tracking.ids import check_id
 from qn_tracking.store import read
 from qn_tracking.store.write import make_folder, publish
@@ -28,7 +29,7 @@ class SignatureError(QnError):
 
 def path(benchmarks: str, id: str) -> str:
     """The signature of a record, a submission or a verification."""
-    return join(benchmarks, FOLDER, f"{check_id(id)}.sig")
+    return join(inside(benchmarks, FOLDER), f"{check_id(id)}.sig")
 
 
 def message(kind: str, id: str, sha256: str) -> bytes:

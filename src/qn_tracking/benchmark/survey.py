@@ -14,7 +14,7 @@ from qn_tracking import code
 from qn_tracking.benchmark import cache as caches, metrics
 from qn_tracking.benchmark.cache import Cache, digest, stamp, stamps
 from qn_tracking.benchmark.entries import Entry, entry_of
-from qn_tracking.benchmark.places import FOLDER, names, protocol_file, verification_names
+from qn_tracking.benchmark.places import names, protocol_file, verification_names, verified
 from qn_tracking.errors import QnError
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ def survey(folder: str, check: Check, categorize: Categorize, now: CodeNow) -> S
 def _restore(survey: Survey) -> bool:
     """Takes the whole board from the cache; False if anything may have changed."""
     board = survey.cache.board
-    with suppress(KeyError, TypeError, AttributeError, ValueError):
+    with suppress(QnError, KeyError, TypeError, AttributeError, ValueError):
         if board["key"] != _key(survey, board["code"], board["watched"]):
             return False
         entries = []
@@ -110,8 +110,6 @@ def _keep(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> No
 def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str:
     """A digest of everything that a board depends on."""
     folder = survey.folder
-    verified = os.path.join(folder, FOLDER)
-    ids = sorted(os.listdir(verified)) if os.path.isdir(verified) else []
     places = {name: code.place_of(name) for name in packages}
     return digest(
         [
@@ -119,7 +117,7 @@ def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str
             os.path.abspath(folder),
             _registry(),
             stamps([protocol_file(folder), *names(folder), *watched]),
-            [stamps(verification_names(folder, id)) for id in ids],
+            [stamps(verification_names(folder, id)) for id in verified(folder)],
             [[name, place and stamps(code.source_files(place))] for name, place in places.items()],
         ]
     )
@@ -157,7 +155,7 @@ def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow)
     for name in names(survey.folder):
         inside = os.path.relpath(name, survey.folder)
         try:
-            when = stamp(os.stat(name))
+            when = stamp(os.lstat(name))
             entry = cache.get(inside, when)
             if entry is None:
                 stored = files.load(name)
@@ -209,7 +207,7 @@ def _verifications(survey: Survey, id: str, asked: set[str]) -> list[Verificatio
     for path in verification_names(survey.folder, id):
         name = os.path.relpath(path, survey.folder)
         try:
-            when = stamp(os.stat(path))
+            when = stamp(os.lstat(path))
             asked.add(name)
             with suppress(QnError, TypeError):
                 kept = survey.cache.verification(name, when)

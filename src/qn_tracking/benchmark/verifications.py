@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from os.path import basename, dirname, isdir, join
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from os.path import basename, dirname
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
 from qn_tracking.benchmark import places
-from qn_tracking.benchmark.places import FOLDER, verification_names
+from qn_tracking.benchmark.places import verification_names, verified
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import VERIFICATION
@@ -54,16 +55,20 @@ def load(name: str) -> tuple[Verification, str]:
 
 def problems(benchmarks: str) -> list[QnError]:
     """What is wrong with the verifications of a folder, file by file."""
-    folder = join(benchmarks, FOLDER)
     found: list[QnError] = []
-    for id in sorted(os.listdir(folder)) if isdir(folder) else ():
-        for name in verification_names(benchmarks, id):
-            try:
-                load(name)
-            except QnError as error:
-                found.append(error)
-            except FileNotFoundError:
-                continue
+
+    def attempt(read: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+        try:
+            return read()
+        except FileNotFoundError:
+            pass
+        except QnError as error:
+            found.append(error)
+        return ()
+
+    for id in attempt(lambda: verified(benchmarks)):
+        for name in attempt(partial(verification_names, benchmarks, id)):
+            attempt(partial(load, name))
     return found
 
 

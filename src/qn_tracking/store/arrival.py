@@ -67,12 +67,12 @@ def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived |
         if isdir(source):
             yield from _folder(experiments, source.rstrip("/") or "/", warn)
             return
-        with naming(source), bundle.opened(source) as stream:
+        with naming(source), bundle.opened(source, follow=True) as stream:
             zipped = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
         if zipped:
             yield from _bundle(experiments, source)
         else:
-            yield _file(experiments, source, warn)
+            yield _file(experiments, source, warn, follow=True)
     except QnError as error:
         yield Refused(source=source, error=error)
 
@@ -101,16 +101,16 @@ def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
         raise StorageError("no records in this folder", file=source)
 
 
-def _file(experiments: str, path: str, warn: Warn) -> Arrived:
+def _file(experiments: str, path: str, warn: Warn, *, follow: bool = False) -> Arrived:
     """A single record; if this project wrote it, with the folder of its run beside it."""
     try:
-        data, _ = read.load(path)
+        data, _ = read.load(path, follow=follow)
     except FileNotFoundError:
         raise StorageError("no such file", file=path) from None
     doc = read.parse(data, path)
     if "schema" in doc and "config" in doc:
         record = _ours(doc, path)
-        folder = join(dirname(path), "runs", record.id)
+        folder = paths.run_folder(dirname(path), record.id)
         beside = isdir(folder) and basename(path) == f"{record.id}.json"
         if not beside or _same_place(folder, paths.run_folder(experiments, record.id)):
             return _admit(experiments, path, record, data, None)
@@ -161,7 +161,7 @@ def _ours(doc: dict[str, Any], path: str) -> Experiment:
 
 
 def _bundle(experiments: str, source: str) -> Iterator[Arrived | Refused]:
-    with bundle.opened(source) as stream:
+    with bundle.opened(source, follow=True) as stream:
         found = bundle.Bundle(source, stream)
         for id in sorted(found.members):
             try:
@@ -188,7 +188,7 @@ def _bundle(experiments: str, source: str) -> Iterator[Arrived | Refused]:
 def _staging(experiments: str) -> Iterator[str]:
     """An empty folder beside those of the runs, gone afterwards; its lock says it is in use."""
     _prepare(experiments)
-    runs = join(experiments, "runs")
+    runs = files.inside(experiments, "runs")
     stage = join(runs, f"{_STAGE}{os.urandom(4).hex()}")
     with naming(stage):
         os.mkdir(stage)
@@ -204,8 +204,8 @@ def _staging(experiments: str) -> Iterator[str]:
 
 def sweep(experiments: str) -> None:
     """Removes what an import that was killed has left behind."""
-    runs = join(experiments, "runs")
-    with suppress(OSError):
+    with suppress(OSError, StorageError):
+        runs = files.inside(experiments, "runs")
         for name in os.listdir(runs):
             # One that was made this instant may not have its lock yet.
             if not name.startswith(_STAGE) or time.time() - os.stat(join(runs, name)).st_mtime < 60:
@@ -226,7 +226,7 @@ def _prepare(experiments: str) -> None:
         except StorageError as error:
             if error.hint != "EEXIST":  # another process was first
                 raise
-    make_folder(join(experiments, "runs"))
+    make_folder(files.inside(experiments, "runs"))
 
 
 def _copied(folder: str, stage: str, warn: Warn) -> str:

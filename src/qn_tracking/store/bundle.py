@@ -18,7 +18,7 @@ from typing import IO
 
 from qn_tracking.capture import FOLDER as CAPTURE
 from qn_tracking.errors import StorageError
-from qn_tracking.files import OPEN, kind_of, load, os_error
+from qn_tracking.files import kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.store import paths
@@ -80,16 +80,13 @@ def _add(bundle: zipfile.ZipFile, experiments: str, name: str) -> None:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[IO[bytes]]:
-    """A regular file, open for reading; never waits on a FIFO. Raises StorageError."""
+def opened(path: str, *, follow: bool = False) -> Iterator[IO[bytes]]:
+    """A regular file, open for reading, as `files.open_file`. Raises StorageError."""
     try:
-        fd = os.open(path, OPEN)
+        fd = open_file(path, follow=follow)
     except OSError as error:
         raise os_error(path, error) from None
     with open(fd, "rb") as stream:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            raise StorageError(f"is {kind_of(mode)}, not a file", file=path)
         yield stream
 
 

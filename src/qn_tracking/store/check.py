@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from math import inf
-from os.path import exists, isdir, join
+from os.path import isdir, join, lexists
 from typing import Any
 
 from attrs import evolve, frozen
 
 from qn_tracking.config import digest_of
 from qn_tracking.errors import QnError, StorageError, printable, short
+from qn_tracking.files import inside
 from qn_tracking.ids import is_id
 from qn_tracking.records import codec
 from qn_tracking.records.limits import CRASHED, MAX_BYTES
@@ -123,7 +124,11 @@ def _record(experiments: str, name: str, count: _Count) -> Iterator[Finding]:
     for misfit in read.misfits(experiment):
         yield _fault(path, misfit.cause, misfit.field)
     yield from _itself(path, experiment)
-    folder = paths.run_folder(experiments, name)
+    try:
+        folder = paths.run_folder(experiments, name)
+    except StorageError as error:
+        yield _of(error)
+        return
     if not isdir(folder):
         return  # it came by git, without its texts
     yield from _labels(experiments, name)
@@ -189,7 +194,7 @@ def _attachments(folder: str, experiment: Experiment) -> Iterator[Finding]:
             data, _ = read.load(file, max(MAX_BYTES, attachment.size))
         except FileNotFoundError:
             # Labels are all that is here of an experiment that came by git.
-            if exists(join(folder, "run.json")):
+            if lexists(join(folder, "run.json")):
                 yield _fault(file, "missing")
             continue
         except QnError as error:
@@ -201,9 +206,9 @@ def _attachments(folder: str, experiment: Experiment) -> Iterator[Finding]:
 
 def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> Iterator[Finding]:
     """Recomputes what the record says of the episodes."""
-    if not exists(journal):
+    if not lexists(journal):
         # A run that was killed at its start is recovered without a journal, with 0 episodes.
-        if experiment.results.episodes and exists(join(os.path.dirname(journal), "run.json")):
+        if experiment.results.episodes and lexists(join(os.path.dirname(journal), "run.json")):
             yield _fault(journal, "missing")
         return
     tally, lines = Tally(), read.Lines(journal)
@@ -260,23 +265,30 @@ def _folders(
     experiments: str, chosen: list[str], recorded: set[str], count: _Count
 ) -> Iterator[Finding]:
     """Runs without a record: their journals must be whole, too."""
-    runs = join(experiments, "runs")
     try:
+        runs = inside(experiments, "runs")
         names = sorted(os.listdir(runs))
+    except StorageError as error:
+        yield _of(error)
+        return
     except OSError:
         return
     for name in names:
         if name in recorded or (chosen and name not in chosen) or not is_id(name):
             continue
         yield from _labels(experiments, name)
-        found = unfinished.survey(experiments, name)
+        try:
+            found = unfinished.survey(experiments, name)
+        except StorageError as error:
+            yield _of(error)
+            continue
         if found is None:
             continue
         folder = join(runs, name)
         hint = f"crashed; qn-exp recover {name}" if found.status == CRASHED else found.status
         yield Finding(level=NOTE, file=folder, cause=f"has no record: {hint}")
         journal = join(folder, "episodes.jsonl")
-        if exists(journal):
+        if lexists(journal):
             lines = read.Lines(journal)
             try:
                 for _ in lines:

@@ -32,8 +32,11 @@ CREATE TABLE facts   (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT N
 CREATE TABLE rest    (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, doc TEXT NOT NULL);
 CREATE TABLE field (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """.format(", ".join(field.sql for field in FIELDS))
+_NAMES = ("meta", "entry", "run", "field", *PARTS)
 VERSION = int.from_bytes(_TABLES.encode(), "big") % (2**31 - 1)
 """Of the tables: an index of another version is rebuilt."""
+OURS = int.from_bytes(b"qnti", "big")
+"""In the header of the database: one of another program is not for us to empty."""
 # Each with the order of listing behind it: the newest of what an index finds need no sorting.
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS entry_open ON entry(n) WHERE kind = 1;
@@ -62,9 +65,10 @@ def connect(experiments: str, *, discard: bool, wait: float) -> sqlite3.Connecti
     """The database of a folder, made if there is none of our version; `discard` a broken one.
 
     `wait` is for how many seconds it waits for another process, each time. Raises sqlite3.Error
-    and OSError; `is_held` is true of those after a wait.
+    and OSError, also for a database that is not ours; `is_held` is true of those after a wait.
     """
     path = join(experiments, NAME)
+    _check_ours(path)
     if not discard:
         try:
             db = _connect(path, "rw", wait)
@@ -80,6 +84,34 @@ def connect(experiments: str, *, discard: bool, wait: float) -> sqlite3.Connecti
             if getattr(error, "sqlite_errorname", "") != "SQLITE_CANTOPEN" or not _creatable(path):
                 raise
     return _make(experiments, path, discard, wait)
+
+
+def _check_ours(path: str) -> None:
+    """Raises OSError for a link in place of a file that SQLite would write, and for a database of
+    another program.
+    """
+    files.check_file(path)
+    files.check_file(path + "-journal")
+    try:
+        fd = files.open_file(path)
+    except FileNotFoundError:
+        return
+    try:
+        head = os.read(fd, 100)
+    finally:
+        os.close(fd)
+    if head[:15] != b"SQLite format 3" or head[68:72] == OURS.to_bytes(4, "big"):
+        return  # whatever else it holds, it is a cache with our name, and is rebuilt
+    db = _connect(path, "ro&immutable=1", 0.0)
+    try:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        tables = {""}
+    finally:
+        db.close()
+    # One that we made before it had an application_id has our tables, and an empty one has none.
+    if os.path.lexists(path + "-wal") or (tables and not tables.issuperset(_NAMES)):
+        raise OSError("is a database of another program; move it away")
 
 
 def _creatable(path: str) -> bool:
@@ -114,7 +146,7 @@ def _lock(lock: int, wait: float) -> None:
 
 def _make(experiments: str, path: str, discard: bool, wait: float) -> sqlite3.Connection:
     """A database with empty tables, made by one process at a time."""
-    lock = os.open(join(experiments, ".index.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    lock = files.open_file(join(experiments, ".index.lock"), os.O_RDWR | os.O_CREAT)
     try:
         _lock(lock, wait)
         if discard and not _sound(path, wait):
@@ -129,10 +161,8 @@ def _make(experiments: str, path: str, discard: bool, wait: float) -> sqlite3.Co
             db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("BEGIN IMMEDIATE")
             if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-                old = "SELECT name FROM sqlite_master WHERE type = 'table'"
-                for (table,) in db.execute(old + " AND name NOT LIKE 'sqlite%'").fetchall():
-                    quoted = table.replace('"', '""')
-                    db.execute(f'DROP TABLE "{quoted}"')
+                for table in _NAMES:
+                    db.execute(f"DROP TABLE IF EXISTS {table}")
                 _create(db)
             db.execute("COMMIT")
         except BaseException:
@@ -152,7 +182,7 @@ def _sound(path: str, wait: float) -> bool:
     try:
         if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
             return False
-        for table in ("meta", "entry", "run", "field", *PARTS):
+        for table in _NAMES:
             db.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
         return bool(db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
     except sqlite3.Error:
@@ -165,6 +195,7 @@ def _create(db: sqlite3.Connection) -> None:
     for statement in _TABLES.split(";"):
         if statement.strip():
             db.execute(statement)
+    db.execute(f"PRAGMA application_id = {OURS}")
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
@@ -185,8 +216,9 @@ def in_memory(experiments: str, *, copy: bool) -> sqlite3.Connection:
     """An index in memory; a copy of the one on disk if that can be read."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     path = join(experiments, NAME)
-    if copy and os.path.isfile(path):
+    if copy and os.path.lexists(path):
         try:
+            _check_ours(path)
             source = _connect(path, "ro", 0.2)
             try:
                 # A copy waits without a limit for a process that locks the file meanwhile.
@@ -196,7 +228,7 @@ def in_memory(experiments: str, *, copy: bool) -> sqlite3.Connection:
                     return db
             finally:
                 source.close()
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             db.close()
             db = sqlite3.connect(":memory:", isolation_level=None)
     _create(db)

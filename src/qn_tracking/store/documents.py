@@ -129,7 +129,7 @@ def _counted(journal: str, glanced: Document, warn: Warn) -> Document:
         warn(f"{journal}: so many episodes are summed up when the run has a record")
         return {"results": glanced, "digests": None}
     tally = Tally()
-    if exists(journal):
+    if lexists(journal):
         try:
             for episode in read.Lines(journal):
                 tally.add(episode)

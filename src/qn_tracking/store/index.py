@@ -11,6 +11,7 @@ import sqlite3
 from os.path import isdir, join
 
 from qn_tracking.errors import StorageError, printable
+from qn_tracking.files import cause_of
 from qn_tracking.store.database import (
     NAME,
     WAITS,
@@ -75,7 +76,7 @@ def consult(
                 if warn is not None:
                     warn(f"{join(experiments, NAME)}: {cause}; waiting {waits[0]:.1f} s for it")
             elif isinstance(error, OSError):
-                cause = (error.strerror or str(error)).lower()
+                cause = cause_of(error)
                 break
             else:
                 cause = str(error)

@@ -58,7 +58,7 @@ def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) ->
     folder = paths.run_folder(experiments, id)
     make_folder(folder)
     with naming(folder):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with naming(folder):
             files.lock(lock)

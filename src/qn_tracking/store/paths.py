@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from os.path import join
 
+from qn_tracking.files import inside
 from qn_tracking.ids import check_id
 
 IGNORED = "".join(
@@ -36,5 +37,5 @@ def record(experiments: str, id: str) -> str:
 
 
 def run_folder(experiments: str, id: str) -> str:
-    """The folder of the texts of a run."""
-    return join(experiments, "runs", check_id(id))
+    """The folder of the texts of a run. Raises StorageError for a link in its place."""
+    return inside(experiments, "runs", check_id(id))

@@ -13,7 +13,7 @@ import stat
 from math import isfinite
 
 from qn_tracking.errors import StorageError, short
-from qn_tracking.files import OPEN, load as load, os_error
+from qn_tracking.files import load as load, open_file, os_error
 from qn_tracking.ids import is_id, microseconds
 from qn_tracking.records import schema
 from qn_tracking.records.limits import (
@@ -224,7 +224,7 @@ def ending(path: str, last: int) -> tuple[int, int]:
     (0, 0) if that cannot be seen from its end. Raises StorageError.
     """
     try:
-        fd = os.open(path, OPEN)
+        fd = open_file(path)
         with open(fd, "rb") as stream:
             size, wide = os.fstat(fd).st_size, 1 << 16
             while stat.S_ISREG(os.fstat(fd).st_mode):
@@ -267,10 +267,7 @@ class Lines:
     def raw(self) -> Iterator[bytes]:
         """The committed lines as bytes; the caller counts them."""
         try:
-            fd = os.open(self.path, OPEN)
-            with open(fd, "rb") as stream:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise StorageError("is not a file", file=self.path)
+            with open(open_file(self.path), "rb") as stream:
                 stream.seek(self.committed)
                 while line := stream.readline(MAX_BYTES):
                     if line[-1:] != b"\n":

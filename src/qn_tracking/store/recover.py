@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from os.path import isdir, join, lexists
+from os.path import isdir, isfile, islink, join, lexists
 from typing import Any
 
 from qn_tracking import capture, files
@@ -57,8 +57,9 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
         data = codec.document(experiment)
         with naming(folder):
             for name in sorted(os.listdir(folder)):
-                if not name.startswith(".") and os.path.isfile(join(folder, name)):
-                    sync_file(join(folder, name))
+                path = join(folder, name)
+                if not name.startswith(".") and not islink(path) and isfile(path):
+                    sync_file(path)
             sync_folder(folder)
         publish(record, data)
         capture.remove(join(folder, capture.FOLDER))
@@ -73,7 +74,7 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
 def _locked(journal: str, id: str) -> int:
     """The journal, locked by us; -1 if there is none."""
     try:
-        fd = os.open(journal, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = files.open_file(journal, os.O_RDWR)
     except FileNotFoundError:
         return -1
     except OSError as error:
@@ -113,7 +114,7 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
     except FileNotFoundError:
         raise StorageError("missing", file=config) from None
     try:
-        if isdir(join(folder, capture.FOLDER)):
+        if isdir(files.inside(folder, capture.FOLDER)):
             doc = capture.left(folder)
         else:
             doc = parse(load(join(folder, _FORMER))[0], _FORMER)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from os.path import join, lexists
 
 from qn_tracking.errors import StorageError
-from qn_tracking.files import OPEN, os_error
+from qn_tracking.files import open_file, os_error
 from qn_tracking.records.limits import MAX_BYTES
 
 TYPE_CHECKING = False
@@ -98,11 +96,7 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
 
 
 def _open(run_folder: str) -> int:
-    fd = os.open(join(run_folder, NAME), OPEN)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise StorageError("is not a file", file=join(run_folder, NAME))
-    return fd
+    return open_file(join(run_folder, NAME))
 
 
 def _lines(run_folder: str) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from os.path import dirname, exists, join
+from os.path import dirname, join, lexists
 
 from attrs import frozen
 
@@ -39,10 +39,13 @@ class RunState:
 
 
 def path(experiments: str, id: str) -> str:
-    """The file of a study."""
-    name = join(experiments, "studies", check_id(id), "study.json")
-    before = join(experiments, BEFORE, f"{id}.json")
-    return before if not exists(name) and exists(before) else name
+    """The file of a study; those declared before schema 2 are in a folder of that time.
+
+    Raises StorageError for a link in place of a folder of studies.
+    """
+    name = join(files.inside(experiments, "studies", check_id(id)), "study.json")
+    before = join(files.inside(experiments, BEFORE), f"{id}.json")
+    return before if not lexists(name) and lexists(before) else name
 
 
 def run_id(study: str, index: int, attempt: int) -> str:
@@ -125,7 +128,7 @@ def _ids(experiments: str) -> list[str]:
     names: set[str] = set()
     for folder, end in (("studies", ""), ("campaigns", ".json")):
         with naming(join(experiments, folder)), suppress(FileNotFoundError):
-            found = os.listdir(join(experiments, folder))
+            found = os.listdir(files.inside(experiments, folder))
             names.update(name.removesuffix(end) for name in found if name.endswith(end))
     return sorted(filter(is_id, names))
 
@@ -135,7 +138,7 @@ def locked(experiments: str, id: str) -> Iterator[None]:
     """For the one process that runs a study. Raises UnsupportedError if another one does."""
     name = path(experiments, id)
     with naming(name):
-        fd = os.open(name, os.O_RDWR | os.O_CLOEXEC)  # NFS locks no other
+        fd = files.open_file(name, os.O_RDWR)  # NFS locks no other
     try:
         try:
             files.lock(fd, wait=False)
@@ -161,7 +164,7 @@ def states(experiments: str, study: Study) -> tuple[RunState, ...]:
 
 
 def _begun(experiments: str, id: str) -> bool:
-    return exists(paths.record(experiments, id)) or exists(paths.run_folder(experiments, id))
+    return lexists(paths.record(experiments, id)) or lexists(paths.run_folder(experiments, id))
 
 
 def status(experiments: str, id: str) -> str:

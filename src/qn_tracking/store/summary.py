@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from os.path import join
+from os.path import islink, join
 
 from qn_tracking.errors import StorageError
 
@@ -43,9 +43,10 @@ def counts(index: Index) -> dict[str, Any]:
 def sizes(experiments: str) -> dict[str, int | None]:
     """Bytes of records, runs, index and trash, and what is free on the disk."""
     found = dict.fromkeys(("records", "runs", "index", "trash"), 0)
-    for path, key in ((join(experiments, "runs"), "runs"), (join(experiments, ".trash"), "trash")):
-        for place, _, names in os.walk(path):
-            found[key] += sum(_size(join(place, name)) for name in names)
+    for name, key in (("runs", "runs"), (".trash", "trash")):
+        if not islink(join(experiments, name)):
+            for place, _, names in os.walk(join(experiments, name)):
+                found[key] += sum(_size(join(place, name)) for name in names)
     try:
         names = os.listdir(experiments)
     except OSError as error:

@@ -19,6 +19,7 @@ import time
 from os.path import join
 
 from qn_tracking.errors import QnError, StorageError, printable
+from qn_tracking.files import inside
 from qn_tracking.ids import is_id
 from qn_tracking.store.database import Writing, make_indexes
 from qn_tracking.store.fields import PARTS
@@ -61,7 +62,7 @@ def _folder_stamp(path: str) -> tuple[int, bool]:
 
 def _labels_stamp(experiments: str, name: str) -> int:
     try:
-        return _stamp(os.stat(f"{experiments}/runs/{name}/labels.json"))
+        return _stamp(os.lstat(f"{experiments}/runs/{name}/labels.json"))
     except OSError:
         return 0
 
@@ -110,7 +111,7 @@ class Sync:
         known = self._known()
         recorded = set(known)
         todo: list[str] = []
-        take, look = known.pop, os.stat
+        take, look = known.pop, os.lstat
         folder = os.open(self.experiments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Faster than scandir by a sixth: this loop is what noticing one file of many costs.
@@ -128,7 +129,7 @@ class Sync:
                             (info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino)
                         ):
                             continue
-                    except OSError:  # gone since, or a loop of links: reading says what it is
+                    except OSError:  # gone since: reading says so
                         pass
                 elif not is_id(name):
                     key = printable(name)
@@ -170,8 +171,12 @@ class Sync:
 
     def _check_runs(self, fresh: bool, recorded: set[str] | None) -> None:
         """Finds runs without a record that came or went."""
+        # What was refused as no folder of a run has no stamp, and is looked at again.
+        self._delete([n for n, *_ in self._entries("WHERE kind = 3 AND stamp = 0")])
         try:
-            names = set(os.listdir(join(self.experiments, "runs")))
+            names = set(os.listdir(inside(self.experiments, "runs")))
+        except StorageError:
+            names = {"runs"}
         except OSError:
             names = set()
         names.difference_update(self._known() if recorded is None else recorded)
@@ -190,7 +195,10 @@ class Sync:
 
         changed = []
         for n, name, _, stamp in active:
-            found = survey(self.experiments, name, stamp)
+            try:
+                found = survey(self.experiments, name, stamp)
+            except StorageError:
+                found = None
             if found is None or found.signature != stamp or found.final:
                 changed.append((name, n))
         if changed:
@@ -236,7 +244,7 @@ class Sync:
                 if kind not in (GOOD, BAD) or old == -1:
                     continue
                 try:
-                    info = os.stat(name + ".json", dir_fd=folder)
+                    info = os.lstat(name + ".json", dir_fd=folder)
                     now = hash((info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino))
                 except OSError:
                     now = 0
@@ -335,7 +343,7 @@ class Sync:
 
     def _stamp_of_bad(self, name: str) -> int | None:
         try:
-            info = os.stat(f"{self.experiments}/{name}.json")
+            info = os.lstat(f"{self.experiments}/{name}.json")
         except OSError:
             return 0  # as `_stale` has it
         return None if _young(info) else _stamp(info)
@@ -363,7 +371,11 @@ class Sync:
         from qn_tracking.store.entry import Fields, Rows, make_row, parsers
         from qn_tracking.store.unfinished import survey
 
-        found = survey(self.experiments, name, known)
+        try:
+            found = survey(self.experiments, name, known)
+        except StorageError as error:
+            self._set_bad(name, n, 0, self._relative(error))
+            return
         if n is not None:
             self._delete([n])
         if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from os.path import exists, join, lexists
+from os.path import join, lexists
 
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.limits import RUNNING
@@ -26,7 +26,7 @@ def episodes(
     None stands for a pause. Raises UnsupportedError if the episodes are not here.
     """
     journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
-    if not exists(journal) and not _running(experiments, id):
+    if not lexists(journal) and not _running(experiments, id):
         raise UnsupportedError(
             "the episodes are not here", file=journal, hint="run folders are not in git"
         )
@@ -48,12 +48,12 @@ def _episodes(
     warn: Callable[[str], None],
 ) -> Iterator[Episode | None]:
     torn = 0
-    offset, count = ending(journal, last) if last and exists(journal) else (0, 0)
+    offset, count = ending(journal, last) if last and lexists(journal) else (0, 0)
     first: deque[Episode] | None = deque(maxlen=last or None)
     while True:
         # Asked before the reading: what was written until the end of the run has been read.
         over = not follow or not _running(experiments, id)
-        if exists(journal):
+        if lexists(journal):
             lines = Lines(journal, offset, count)
             for episode in lines:
                 if first is None:

@@ -11,6 +11,7 @@ import os
 from os.path import dirname, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.files import inside
 from qn_tracking.ids import check_id, is_id
 from qn_tracking.store import paths, unfinished
 from qn_tracking.store.write import NO_LINKS, make_folder, naming, sync_folder
@@ -47,7 +48,7 @@ def restore(experiments: str, id: str) -> str:
         raise UsageError(f"no {id} in the trash", hint="qn-exp restore lists what is there")
     slot = slots[max(slots)]
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
-    kept, run = join(slot, "record.json"), join(slot, "run")
+    kept, run = join(slot, "record.json"), inside(slot, "run")
     # One file by two names is a restoring that was interrupted.
     if lexists(kept) and lexists(record) and not os.path.samefile(kept, record):
         raise StorageError("is there already", file=record)
@@ -69,7 +70,7 @@ def restore(experiments: str, id: str) -> str:
 def listed(experiments: str) -> list[str]:
     """The ids of what is in the trash."""
     try:
-        names = os.listdir(join(experiments, NAME))
+        names = os.listdir(inside(experiments, NAME))
     except OSError:
         return []
     return sorted({name.partition("~")[0] for name in names if is_id(name.partition("~")[0])})
@@ -95,7 +96,7 @@ def _synced(*folders: str) -> None:
 
 def _slots(experiments: str, id: str) -> dict[int, str]:
     """The folders in the trash for this id, by number: `<id>`, `<id>~2`, …"""
-    place = join(experiments, NAME)
+    place = inside(experiments, NAME)
     try:
         names = os.listdir(place)
     except OSError:
@@ -104,7 +105,7 @@ def _slots(experiments: str, id: str) -> dict[int, str]:
     for name in names:
         base, mark, number = name.partition("~")
         if base == id and (not mark or (number.isascii() and number.isdigit())):
-            slots[int(number or 1)] = join(place, name)
+            slots[int(number or 1)] = inside(place, name)
     return slots
 
 
@@ -116,7 +117,7 @@ def _slot(experiments: str, id: str, run: bool) -> str:
         last = slots[number]
         if not lexists(join(last, "record.json")) and not (run and lexists(join(last, "run"))):
             return last
-    make_folder(join(experiments, NAME))
+    make_folder(inside(experiments, NAME))
     while True:
         number += 1
         slot = join(experiments, NAME, id if number == 1 else f"{id}~{number}")

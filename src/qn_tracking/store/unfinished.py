@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from os.path import exists, join
+from os.path import join, lexists
 
 from qn_tracking import files
 from qn_tracking.errors import QnError, StorageError, UsageError
@@ -63,19 +63,19 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
     """
     folder = paths.run_folder(experiments, id)
     try:
-        info = os.stat(join(folder, "episodes.jsonl"))
+        info = os.lstat(join(folder, "episodes.jsonl"))
         size, stamp = info.st_size, info.st_mtime_ns
     except OSError:
         size = stamp = -1
     about, problem = _about(folder, id)
     if about is None and size < 0:
         # Reserved an instant ago, or never a run: labels of a record that was imported.
-        if not _young(folder) or exists(join(folder, "labels.json")):
+        if not _young(folder) or lexists(join(folder, "labels.json")):
             return None
         about = {}
     status = _status(folder, about or {}, size)
     # A run publishes its record before it lets go of the lock, so that this order misses none.
-    if exists(paths.record(experiments, id)):
+    if lexists(paths.record(experiments, id)):
         return None
     signature = _signature(status, size, stamp)
     final = status == CRASHED
@@ -108,7 +108,7 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
 def signature(experiments: str, id: str, status: str) -> int:
     """What changes when the status or the journal does."""
     try:
-        info = os.stat(f"{experiments}/runs/{id}/episodes.jsonl")
+        info = os.lstat(f"{experiments}/runs/{id}/episodes.jsonl")
     except OSError:
         return _signature(status, -1, -1)
     return _signature(status, info.st_size, info.st_mtime_ns)
@@ -125,7 +125,14 @@ def status_now(experiments: str, id: str) -> str | None:
 
 
 def check_over(experiments: str, id: str, *, force: bool, hint: str) -> None:
-    """Raises UsageError for a run without a record that is running, or may be, unless `force`d."""
+    """Raises UsageError for a run without a record that is running, or may be, unless `force`d,
+    and StorageError for one whose journal is a link.
+    """
+    journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
+    try:
+        files.check_file(journal)
+    except OSError as error:
+        raise files.os_error(journal, error) from None
     status = status_now(experiments, id)
     if status == RUNNING:
         raise UsageError("is still running", file=id, hint=f"qn-exp tail {id}")
@@ -201,7 +208,7 @@ def _status(folder: str, about: dict[str, Any], size: int) -> str:
 def _held(journal: str) -> bool | None:
     """Whether a process holds the lock of a journal; None if that cannot be seen."""
     try:
-        fd = os.open(journal, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = files.open_file(journal)
     except FileNotFoundError:
         return False
     except OSError:
