@@ -172,6 +172,38 @@ def test_pull_brings_back_every_byte(three: None, qn_exp: Program, ask: Ask, tre
     assert qn_exp("compare", IDS[0], IDS[1], *THERE).returncode == 0
 
 
+def test_pull_of_all_or_since(three: None, project: Path, ask: Ask, query: Query) -> None:
+    query(f"UPDATE experiments SET started = '2020-01-01Z' WHERE id = '{IDS[0]}' RETURNING id")
+    run = track({"a": 1, "plugins": {"postgres": {}}}, seed=1).start()
+    assert query("SELECT count(*) FROM runs") == [(4,)]  # one goes on, and is left out
+    since = ask("pull", "--since", "7d", *THERE)["experiments"]
+    assert tuple(one["id"] for one in since) == IDS[1:]
+    every = ask("pull", "--all", *THERE)["experiments"]
+    assert sorted(every, key=lambda one: one["id"]) == [
+        {"id": IDS[0], "outcome": "imported"},
+        {"id": IDS[1], "outcome": "here"},
+        {"id": IDS[2], "outcome": "here"},
+    ]
+    run.end()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected ids, --all or --since"),
+        (("--all", "a"), "expected ids, --all or --since"),
+        (("--all", "--recover"), "--recover: expected ids"),
+        (("--since", "soon"), "--since 'soon' is not a time"),
+    ],
+)
+def test_pull_of_something_else(
+    project: Path, qn_exp: Program, arguments: tuple[str, ...], said: str
+) -> None:
+    done = qn_exp("postgres", "pull", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {said}")
+
+
 def test_push_sends_what_a_run_without_the_sink_has_left(
     project: Path, ask: Ask, query: Query, tree: Tree
 ) -> None:

@@ -308,7 +308,9 @@ def test_a_server_that_hangs_holds_nobody_up_for_longer_than_it_may(
         _play(run)
         run.end()
         assert spool.waiting("experiments") == [run.id]
-        assert "timed out" in capfd.readouterr().err
+        said = capfd.readouterr().err
+        assert f"warning: postgres: {server.folder}:{server.port}/" in said
+        assert ": timed out: the run is kept in" in said
         # The others go on meanwhile.
         assert qn_exp("postgres", "flush").stdout == "1 sent\n"
         assert _arrived(query, run.id) == (100, _record(run.id))

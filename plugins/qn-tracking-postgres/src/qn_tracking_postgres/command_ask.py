@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.plugin import StorageError, UsageError, print_plain, printable, read, unicode_out
+from qn_tracking.plugin import StorageError, print_plain, printable, read, unicode_out
 from qn_tracking_postgres import place
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from datetime import datetime
 
     from qn_tracking.plugin import Experiment
     from qn_tracking_postgres.reading import Row
 
 LIMIT = 20
-_AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def list_arguments(parser: ArgumentParser) -> None:
@@ -32,11 +30,7 @@ def list_arguments(parser: ArgumentParser) -> None:
         metavar="STATUS",
         help=", ".join(read.RECORDED) + "; unfinished: no record yet",
     )
-    parser.add_argument(
-        "--since",
-        metavar="WHEN",
-        help="started at this time or later: 2026-01-31T12:00 (UTC), or 7d",
-    )
+    place.since_argument(parser)
     parser.add_argument(
         "--limit", type=_limit, default=LIMIT, metavar="N", help=f"0 for all (default: {LIMIT})"
     )
@@ -51,23 +45,6 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _since(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    from datetime import UTC, datetime, timedelta
-
-    from qn_tracking.plugin import microseconds
-
-    number, unit = text[:-1], text[-1:]
-    if unit in _AGES and number.isascii() and number.isdigit() and len(number) < 6:
-        return datetime.now(UTC) - timedelta(seconds=int(number) * _AGES[unit])
-    try:
-        return datetime.fromtimestamp(microseconds(text) / 1_000_000, UTC)
-    except (ValueError, OverflowError):
-        hint = "2026-01-31, 2026-01-31T12:00 or an age such as 7d"
-        raise UsageError(f"--since {text[:40]!r} is not a time", hint=hint) from None
-
-
 def run_list(args: Namespace) -> int:
     """Print the newest matching experiments."""
     from qn_tracking.plugin import statuses_of
@@ -78,7 +55,7 @@ def run_list(args: Namespace) -> int:
         brain=args.brain,
         family=args.family,
         status=statuses_of(args, (*read.RECORDED, reading.UNFINISHED)),
-        since=_since(args.since),
+        since=place.since(args),
         limit=args.limit,
     )
     server = place.server_of(args)

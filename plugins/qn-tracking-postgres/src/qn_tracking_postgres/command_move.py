@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def pull_arguments(parser: ArgumentParser) -> None:
     """The options of `pull`."""
-    parser.add_argument("ids", nargs="+", metavar="ID", help="an id, or the beginning of one")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="an id, or the beginning of one")
+    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    place.since_argument(parser)
     parser.add_argument(
         "--recover",
         action="store_true",
@@ -30,12 +32,21 @@ def run_pull(args: Namespace) -> int:
     from qn_tracking_postgres import reading, schema
     from qn_tracking_postgres.server import UnreachableError
 
+    since, many = place.since(args), args.all or args.since is not None
+    if many == bool(args.ids):
+        raise UsageError("expected ids, --all or --since", hint="qn-exp postgres pull --help")
+    if many and args.recover:
+        raise UsageError("--recover: expected ids", hint="a run that goes on looks like a crash")
     server, experiments = place.server_of(args), args.experiments_dir
     texts = [check_id(text) for text in args.ids]
     arrival.sweep(experiments)
     done: list[tuple[str, str]] = []
     errors: list[tuple[str, QnError]] = []
     with schema.checked(server) as connection:
+        if many:
+            with server.transaction(connection):
+                rows, _ = reading.newest(connection, reading.Filters(since=since))
+            texts = [row.id for row in reversed(rows) if row.status != reading.UNFINISHED]
         for text in texts:
             try:
                 with server.transaction(connection):

@@ -36,6 +36,7 @@ _PATIENCE = {
     "tcp_user_timeout": 30_000,
 }
 # A full server is not a wrong configuration. libpq does not pass on the code of the error.
+_TIME_OUT = re.compile(r"time-?out|timed out", re.IGNORECASE)
 _FULL = re.compile(r"too many (?:clients|connections)|remaining connection slots")
 
 # Makes an error from a field, a cause and a hint.
@@ -92,6 +93,21 @@ class Server:
         except KeyError:
             raise wrong("dsn_env", f"there is no environment variable {self.dsn_env}") from None
 
+    @property
+    def name(self) -> str:
+        """Where the server is, as libpq finds it: `host:port/database`, without user or secrets."""
+        from psycopg.pq import Conninfo
+
+        parts = {
+            option.keyword.decode(): option.val.decode(errors="replace")
+            for option in Conninfo.get_defaults()  # also of the environment
+            if option.val is not None
+        }
+        parts.update(_parsed(self._text(_unnamed), _unnamed, None))
+        host = parts.get("host") or parts.get("hostaddr") or parts.get("service") or "localhost"
+        database = parts.get("dbname") or parts.get("user") or ""
+        return redact_text(f"{host}:{parts.get('port', 5432)}/{database}")
+
     def connect(self) -> Connection[Any]:
         """Open a connection in autocommit mode.
 
@@ -110,7 +126,7 @@ class Server:
             # Prepared statements do not survive a pooler between us and the server.
             connection = psycopg.connect(info, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
-            raise _refused(error, info) from None
+            raise _refused(error, info, self.name) from None
         # After waiting for a lock, a statement must see the committed changes.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         try:
@@ -144,11 +160,11 @@ class Server:
                 )
                 yield
         except psycopg.Error as error:
-            raise storage_error(error) from None
+            raise storage_error(error, self.name) from None
 
 
-def storage_error(error: Error) -> StorageError:
-    """Convert an error of psycopg, to one line without secrets."""
+def storage_error(error: Error, server: str) -> StorageError:
+    """Convert an error of psycopg, to one line without secrets; a time-out names its server."""
     import psycopg
 
     lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and (
@@ -157,23 +173,26 @@ def storage_error(error: Error) -> StorageError:
     hint = None
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         hint = GRANT
-    return (UnreachableError if lost else StorageError)(_line(error), file="postgres", hint=hint)
+    return (UnreachableError if lost else StorageError)(
+        _line(error, server), file="postgres", hint=hint
+    )
 
 
-def _line(error: Error) -> str:
+def _line(error: Error, server: str) -> str:
     # Further lines give advice, or repeat the first for every address of the host.
     text = error.diag.message_primary or str(error).strip().partition("\n")[0]
     for prefix in ("connection failed: ", "connection is bad: "):
         text = text.removeprefix(prefix)
-    return redact_text(text.replace("FATAL:  ", "")) or type(error).__name__
+    text = redact_text(text.replace("FATAL:  ", "")) or type(error).__name__
+    return f"{server}: {text}" if _TIME_OUT.search(text) and "server at" not in text else text
 
 
-def _refused(error: Error, info: str) -> StorageError:
+def _refused(error: Error, info: str, server: str) -> StorageError:
     """Return the error for a failed connection; a ping says whether the server is there."""
     import psycopg
     from psycopg.pq import PGconn, Ping
 
-    text = _line(error)
+    text = _line(error, server)
     if isinstance(error, psycopg.errors.ConnectionTimeout) or _FULL.search(text):
         return UnreachableError(text, file="postgres")
     there = PGconn.ping(info.encode())

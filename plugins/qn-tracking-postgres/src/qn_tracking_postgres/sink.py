@@ -133,7 +133,7 @@ class Postgres:
     def _keep(self, sealed: Sealed, left: Sequence[Item]) -> None:
         error = self._outbox.error
         if error is None or isinstance(error, TimeoutError):
-            cause = "postgres: timed out"
+            cause = f"postgres: {self._server.name}: timed out"
         else:
             cause = describe(error)
         if self._experiments is None:
