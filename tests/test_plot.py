@@ -465,3 +465,74 @@ def test_without_the_engine_the_command_says_what_to_install(sweep: Experiments)
         " (pip install 'qn-tracking[plot]'; .json needs nothing)\n"
     )
     assert not Path("a.svg").exists()
+
+
+# ---------------------------------------------------------------------------------------- a report
+
+
+def test_a_report_has_every_part(sweep: Experiments) -> None:
+    pytest.importorskip("vl_convert")
+    with pytest.raises(ZeroDivisionError), track({"policy": {"epsilon": 0.1}}, seed=9):
+        1 / 0  # noqa: B018
+    found = sweep.report(where="seed > 0", metric="loss")
+    text = found.html()
+    for part in (
+        "7 runs",
+        "Question and configuration",
+        "A: epsilon=0.1, B: epsilon=0.2",
+        "<td>policy.epsilon</td><td>0.1</td><td>0.2</td>",
+        "Results",
+        "no conclusion in final_success_rate",
+        "Every run",
+        "failed ZeroDivisionError: division by zero",
+        f"qn-exp rerun {found.docs[0]['id']} --at-commit",
+    ):
+        assert part in text, part
+    assert text.count("<svg") == len(found.pictures) == 4
+
+
+def test_a_report_of_one_run_needs_no_comparison(store: Experiments) -> None:
+    pytest.importorskip("vl_convert")
+    found = store.report(make())
+    assert [*found.pictures] == ["curve", "endings"]
+    assert "Nothing: every run is whole" in found.html()
+
+
+def test_a_report_without_episodes_says_so(store: Experiments) -> None:
+    pytest.importorskip("vl_convert")
+    text = store.report(make(values=[])).html()
+    assert "No picture (curve): no run to draw: 1 run (no finite success)." in text
+
+
+@pytest.mark.parametrize("format", ["html", "md"])
+def test_a_report_shows_every_stored_text_as_text(store: Experiments, format: str) -> None:
+    pytest.importorskip("vl_convert")
+    hostile = HOSTILE.replace("\ud800", "") + "|[x](http://y)</code></pre>`"
+    for seed in (1, 2):
+        for name in ("a", "b"):
+            make(name + hostile, seed, tags={"t": hostile}, notes=hostile)
+    paths = store.report(where="seed > 0", by="policy.epsilon").save(f"r.{format}")
+    text = Path(f"r.{format}").read_text()
+    assert "\u202e" not in text
+    lines = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert "<script" not in "\n".join(lines)
+    if format == "md":
+        assert "[x](" not in "\n".join(lines)
+        assert [Path(path).name in text for path in paths[1:]] == [True] * 4
+    else:
+        assert "Content-Security-Policy" in text
+        assert text.count("<pre") == text.count("</pre")
+
+
+def test_the_command_writes_the_same_report_every_time(sweep: Experiments) -> None:
+    pytest.importorskip("vl_convert")
+    texts = set()
+    for extra in ([], ["--force"]):
+        done = command("qn-exp", "report", "--seed", "1", "-o", "r.md", *extra)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("saved r.md, r-curve.svg, ")
+        texts.add(Path("r.md").read_bytes() + Path("r-curve.svg").read_bytes())
+    assert len(texts) == 1
+    done = command("qn-exp", "report", "--seed", "1", "-o", "r.md")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert command("qn-exp", "report", "@1", "-o", "r.txt").returncode == 2

@@ -56,7 +56,7 @@ class Group:
     """Runs that share a value, as plain data."""
 
     name: str
-    docs: Sequence[Doc]
+    docs: Sequence[Mapping[str, Any]]
 
 
 @frozen(kw_only=True)
@@ -118,13 +118,13 @@ def plot(
         name = grouping.label(keys[places[0]], label)
         groups.append(Group(name=name, docs=[doc for doc in members if doc["id"] not in again]))
     if how.by == "config":
-        groups = _renamed(groups)
+        groups = renamed(groups)
     if not groups:
         raise UsageError(f"no run to draw: {_reasons(left_out)}")
     return KINDS[how.kind](partial(_read, folder, progress), groups, how, left_out)
 
 
-def _renamed(groups: Sequence[Group]) -> list[Group]:
+def renamed(groups: Sequence[Group]) -> list[Group]:
     """By the names of the files, or by the few settings in which the configurations differ."""
     configs = [group.docs[0].get("config") or {} for group in groups]
     files = [label_key(str(one.get("label") or "")) for one in configs]
@@ -257,7 +257,7 @@ def _read(
     return found, wrong
 
 
-def _logged(doc: Doc, name: str) -> bool:
+def _logged(doc: Mapping[str, Any], name: str) -> bool:
     """Whether it is a series of `log`, and no metric of the episodes."""
     metrics = (doc.get("results") or {}).get("metrics") or {}
     return name in (doc.get("series") or {}) and name not in metrics

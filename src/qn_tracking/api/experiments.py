@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import IO, Any, TypeVar, Unpack
 
     from qn_tracking.api.picture import Picture
+    from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
@@ -374,6 +375,23 @@ class Experiments:
         except MALFORMED:
             self.check_fields(chosen)
             raise
+
+    def report(
+        self,
+        ids: Ids = (),
+        *,
+        metric: str | None = None,
+        by: str = "config",
+        **conditions: Unpack[Conditions],
+    ) -> RunReport:
+        """A report on experiments: `save` writes it as one page of HTML, or as Markdown.
+
+        It has what was asked, what ran, the results with pictures, every run, what failed and how
+        to repeat it. `metric` and `by` are as in `plot`.
+        """
+        from qn_tracking.api.report import report
+
+        return report(self, self.choose(ids, **conditions), metric=metric, by=by)
 
     # -------------------------------------------------------------------------------------- moving
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "show": ("exp_show", "show everything about one experiment"),
     "compare": ("exp_compare", "show what differs, and what may be concluded"),
     "plot": ("exp_plot", "draw learning curves and other pictures of runs"),
+    "report": ("exp_report", "write everything about some runs into one file"),
     "diff": ("exp_compare", "compare two configurations line by line"),
     "best": ("exp_best", "find the best run of each group, by a metric"),
     "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),

@@ -1,0 +1,314 @@
+"""Reports: what was asked, what ran, what came out, what failed, and how to repeat it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking.api.drawing import Group, renamed
+from qn_tracking.api.picture import Picture
+from qn_tracking.errors import QnError, UsageError
+from qn_tracking.records.limits import IMPORTED, WHOLE
+from qn_tracking.records.provenance import provenance
+from qn_tracking.render.report import Block, Code, Figure, Heading, Table, Text, html, markdown
+from qn_tracking.render.text import counted, duration
+from qn_tracking.studies.comparison import ABSENT, leaves, letters, values_of
+from qn_tracking.studies.groups import GroupComparison
+
+if TYPE_CHECKING:
+    from qn_tracking.api.experiments import Experiments
+
+    Doc = dict[str, Any]
+
+FORMATS = ("md", "html")
+COMMANDS = 20
+"""Of more runs than this not every command is listed."""
+
+
+class RunReport:
+    """A report on experiments: `blocks` of text, tables and figures, and the `pictures` by name."""
+
+    def __init__(
+        self, store: Experiments, ids: Sequence[str], *, metric: str | None, by: str
+    ) -> None:
+        found = store.select(ids)
+        self.docs = sorted(found.documents(), key=lambda doc: (doc["started"], doc["id"]))
+        if not self.docs:
+            raise UsageError("no matching experiments", hint="qn-exp list lists them")
+        ids = [doc["id"] for doc in self.docs]
+        self.pictures: dict[str, Picture] = {}
+        metric = metric or _metric(self.docs)
+        subjects = [doc.get("subject") or {} for doc in self.docs]
+        shared = [{one.get(key) for one in subjects} for key in ("environment", "brain")]
+        what = " · ".join(str(value) for one in shared if len(one) == 1 for value in one if value)
+        self.title = f"{counted(len(self.docs), 'run')}{f' of {what}' if what else ''}"
+        if len(self.docs) == 1:
+            self.title = f"Run {self.docs[0]['id']}{f', {what}' if what else ''}"
+        compared = _compared(store, ids, by)
+        groups = _groups(compared)
+        self.blocks: list[Block] = [
+            *_question(self.docs, compared, groups),
+            *_environment(self.docs),
+            *self._results(store, ids, metric, by, compared),
+            *_runs(self.docs, metric, groups),
+            *_failed(self.docs, compared),
+            *_again(store.folder, self.docs),
+        ]
+
+    def _results(
+        self,
+        store: Experiments,
+        ids: Sequence[str],
+        metric: str,
+        by: str,
+        compared: GroupComparison | None,
+    ) -> list[Block]:
+        out: list[Block] = [Heading("Results")]
+        if compared is not None:
+            out += [*map(Text, compared.conclusion.splitlines()), _means(compared)]
+        kinds = ["curve", "final", "improvement", "endings"]
+        if compared is None:
+            kinds = ["curve", *(["final"] if len(self.docs) > 1 else []), "endings"]
+        for kind in kinds:
+            try:
+                drawn = store.select(ids).plot(metric, by=by, kind=kind)
+            except UsageError as error:
+                out.append(Text(f"No picture ({kind}): {error.cause}."))
+                continue
+            self.pictures[kind] = drawn
+            out += [Figure(kind, drawn.spec["description"]), Table(drawn.titles, drawn.rows)]
+        return out
+
+    def html(self) -> str:
+        """One page that stands alone, without scripts. Raises UnsupportedError without the engine
+        that draws.
+        """
+        drawn = {name: picture.svg() for name, picture in self.pictures.items()}
+        return html(self.title, self.blocks, drawn)
+
+    def save(self, path: str | os.PathLike[str], *, replace: bool = True) -> list[str]:
+        """Writes the report as .html, or as .md with an SVG for each picture beside it.
+
+        Returns the paths. Raises UsageError for another ending, or for a file that is there unless
+        it may be replaced; StorageError; UnsupportedError without `vl-convert-python`.
+        """
+        from qn_tracking.store.transfer import check_output
+        from qn_tracking.store.write import published
+
+        name = os.fspath(path)
+        stem, ending = os.path.splitext(name)
+        format = ending.lower().removeprefix(".")
+        if format not in FORMATS:
+            raise UsageError("the ending names no format", file=name, hint="one of .md, .html")
+        files: dict[str, str] = {}
+        if format == "html":
+            files[name] = self.html()
+        else:
+            beside = {kind: f"{os.path.basename(stem)}-{kind}.svg" for kind in self.pictures}
+            for kind, picture in self.pictures.items():
+                files[os.path.join(os.path.dirname(name), beside[kind])] = picture.svg()
+            files[name] = markdown(self.title, self.blocks, beside)
+        for file in files:
+            check_output(file, replace)
+        for file, content in files.items():
+            with published(file, replace=replace) as stream:
+                stream.write(content.encode())
+        return [name, *(file for file in files if file != name)]
+
+
+def _metric(docs: Sequence[Doc]) -> str:
+    """Success if any run has it, else the reward, else the first metric that there is."""
+    results = [doc.get("results") or {} for doc in docs]
+    if any(one.get("success_rate") is not None for one in results):
+        return "success"
+    names = dict.fromkeys(name for one in results for name in one.get("metrics") or {})
+    return "reward" if "reward" in names else next(iter(names), "success")
+
+
+def _compared(store: Experiments, ids: Sequence[str], by: str) -> GroupComparison | None:
+    """The comparison of the groups, if there are two or more."""
+    try:
+        found = store.compare(ids, by=by)
+    except UsageError:
+        return None
+    return found if isinstance(found, GroupComparison) else None
+
+
+def _groups(compared: GroupComparison | None) -> list[Group]:
+    """The groups as the pictures name them."""
+    if compared is None:
+        return []
+    found = [Group(name=one.name, docs=one.runs) for one in compared.groups]
+    return renamed(found) if compared.by == "config" else found
+
+
+# ---------------------------------------------------------------------------------------- sections
+
+
+def _question(
+    docs: Sequence[Doc], compared: GroupComparison | None, groups: Sequence[Group]
+) -> list[Block]:
+    """What differs between the groups, and the configuration that they share."""
+    out: list[Block] = [Heading("Question and configuration")]
+    notes = dict.fromkeys(doc["notes"] for doc in docs if doc.get("notes"))
+    out += [Text(note) for note in notes]
+    if compared is not None:
+        names = [f"{letters([i])}: {one.name}" for i, one in enumerate(groups)]
+        out.append(Text(f"Groups by {compared.by}: {', '.join(names)}."))
+        rows = [
+            [row.field, *(_value(value) for value in row.values)]
+            for section in ("run", "configuration", "code")
+            for row in compared.differences.get(section, ())
+            if not row.same
+        ]
+        if rows:
+            titles = ["what differs", *(letters([i]) for i in range(len(compared.groups)))]
+            out.append(Table(titles, rows))
+    settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc in docs]
+    same = {k: v for k, v in settings[0].items() if all(one.get(k) == v for one in settings)}
+    label = (docs[0].get("config") or {}).get("label")
+    if same:
+        shared = "The configuration" if len(docs) == 1 else "What all configurations share"
+        out.append(Text(f"{shared} ({label}):"))
+        out.append(Code("\n".join(f"{name}: {_value(value)}" for name, value in same.items())))
+    return out
+
+
+def _environment(docs: Sequence[Doc]) -> list[Block]:
+    """Code, packages and machine: each value that any run has."""
+    found: dict[str, dict[str, None]] = {}
+    for doc in docs:
+        origin = provenance(doc)
+        git, system = origin.git, origin.system
+        dirty = " with uncommitted changes" if git.dirty is True else ""
+        facts = {
+            "commit": f"{git.commit}{dirty}" if git.commit else None,
+            "branch": git.branch,
+            "code": ", ".join(
+                f"{code.name} {code.version or ''} {(code.digest or '')[:12]}".replace("  ", " ")
+                for code in origin.code
+            ),
+            "packages": origin.packages.sha256,
+            "python": system.python,
+            "platform": system.platform,
+            "cpu": system.cpu,
+        }
+        for name, value in facts.items():
+            if value:
+                found.setdefault(name, {})[str(value)] = None
+    rows = [[name, ", ".join(values)] for name, values in found.items()]
+    return [Heading("Environment"), Table(["what", "value"], rows)] if rows else []
+
+
+def _means(compared: GroupComparison) -> Table:
+    """A row for each metric, with its mean and interval in each group."""
+    rows = []
+    for name, samples in compared.summary.samples.items():
+        cells = []
+        for one in samples:
+            if one is None:
+                cells.append("–")
+            elif one.low is None or one.high is None:
+                cells.append(f"{one.mean:.4g}")
+            else:
+                cells.append(f"{one.mean:.4g} [{one.low:.4g}, {one.high:.4g}]")
+        rows.append([name, *cells])
+    sizes = [len(group.runs) for group in compared.groups]
+    titles = [f"{letters([i])} (n = {n})" for i, n in enumerate(sizes)]
+    return Table(["mean, 95% interval", *titles], rows)
+
+
+def _runs(docs: Sequence[Doc], metric: str, groups: Sequence[Group]) -> list[Block]:
+    """A row for each run, with the name of its group or of its configuration."""
+    group = {doc["id"]: one.name for one in groups for doc in one.docs}
+    names = dict.fromkeys(("success_rate", "final_success_rate", "reward", metric))
+    values = [values_of(doc) for doc in docs]
+    shown = [name for name in names if any(name in one for one in values)]
+    rows = []
+    for doc, one in zip(docs, values, strict=True):
+        wall = doc.get("wall_seconds")
+        rows.append(
+            [
+                doc["id"],
+                group.get(doc["id"]) or str((doc.get("config") or {}).get("label") or ""),
+                _value(doc.get("seed")),
+                str(doc.get("status")),
+                _value((doc.get("results") or {}).get("episodes")),
+                *(f"{one[name]:.4g}" if name in one else "–" for name in shown),
+                duration(wall) if isinstance(wall, (int, float)) else "–",
+            ]
+        )
+    titles = [
+        "run",
+        "group" if groups else "configuration",
+        "seed",
+        "status",
+        "episodes",
+        *shown,
+        "took",
+    ]
+    return [Heading("Every run"), Table(titles, rows)]
+
+
+def _failed(docs: Sequence[Doc], compared: GroupComparison | None) -> list[Block]:
+    rows = []
+    for doc in docs:
+        error = doc.get("error") or {}
+        if doc.get("status") not in WHOLE:
+            cause = f"{error.get('type')}: {error.get('message')}" if error else ""
+            rows.append([doc["id"], f"{doc.get('status')} {cause}".strip()])
+        for failure in doc.get("failures") or []:
+            rows.append([doc["id"], f"plugin {failure['plugin']}: {failure['error']}"])
+        rows += [[doc["id"], f"warning: {text}"] for text in doc.get("warnings") or []]
+    if compared is not None:
+        rows += [[id, f"left out of the comparison: {cause}"] for id, cause in compared.left_out]
+    if not rows:
+        return [Heading("What failed"), Text("Nothing: every run is whole, without warnings.")]
+    return [Heading("What failed"), Table(["run", "what"], rows)]
+
+
+def _again(folder: str, docs: Sequence[Doc]) -> list[Block]:
+    import shlex
+
+    where = "" if folder == "experiments" else f" --experiments-dir {shlex.quote(folder)}"
+    own = [doc for doc in docs if doc.get("status") != IMPORTED]
+    commands = [f"qn-exp rerun {doc['id']} --at-commit{where}" for doc in own[:COMMANDS]]
+    if len(own) > COMMANDS:
+        commands.append(f"# and so on, for {len(own):,} runs")
+    out: list[Block] = [Heading("How to repeat it")]
+    if not own:
+        return [*out, Text("The runs were imported: the program that made them can repeat them.")]
+    out += [
+        Text(
+            "This runs each one again, in the code of its commit and with its seed, and compares"
+            " every number of every episode:"
+        ),
+        Code("\n".join(commands)),
+    ]
+    first = dict.fromkeys(shlex.join(map(str, d["command"])) for d in own if d.get("command"))
+    if first:
+        started = list(first)[:COMMANDS]
+        out += [Text("The runs were started by:"), Code("\n".join(started))]
+    return out
+
+
+def _value(value: Any) -> str:
+    if value is ABSENT or value is None:
+        return "–"
+    return str(value)
+
+
+def report(
+    store: Experiments, ids: Sequence[str], *, metric: str | None = None, by: str = "config"
+) -> RunReport:
+    """The report. Raises UsageError and StorageError."""
+    from qn_tracking.errors import MALFORMED
+
+    try:
+        return RunReport(store, ids, metric=metric, by=by)
+    except QnError:
+        raise
+    except MALFORMED:
+        store.check_fields(ids)
+        raise
