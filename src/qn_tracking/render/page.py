@@ -24,10 +24,10 @@ body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sa
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere }
 figure { display: inline-block; margin: 0 1rem 1rem 0; max-width: 100%; vertical-align: top }
 figcaption, .pale { color: var(--pale); font-size: .85rem; max-width: 42rem }
-svg { height: auto; max-width: 100% }
+svg { height: auto; max-width: 100%; overflow: visible; width: 34rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .9rem; margin: 0 0 1rem }
-th, td { border-bottom: 1px solid var(--grid); max-width: 24rem; overflow-wrap: anywhere;
+th, td { border-bottom: 1px solid var(--grid); max-width: 24rem; overflow-wrap: break-word;
   padding: .2rem .7rem .2rem 0; text-align: left; vertical-align: top }
 pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
 """

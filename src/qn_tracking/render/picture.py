@@ -175,7 +175,7 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
     }
     layers.append(_layer("rows", dot, {"x": x, "y": y}))
     data = {"rows": whole, "points": points}
-    return _picture(words, theme, layers, data, {"step": ROW}, _beside(names))
+    return _picture(words, theme, layers, data, {"step": ROW}, names)
 
 
 def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: bool = False) -> Spec:
@@ -200,7 +200,7 @@ def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: boo
     }
     layers = [_layer("bars", {"type": "bar", "stroke": theme.paper, "strokeWidth": 1}, encoding)]
     size = {"step": ROW + 4}
-    return _picture(words, theme, layers, {"bars": bars}, size, _beside(names))
+    return _picture(words, theme, layers, {"bars": bars}, size, names)
 
 
 # -------------------------------------------------------------------------------------- its parts
@@ -241,8 +241,11 @@ def _names(names: Sequence[str], *, grid: bool) -> Spec:
 
 def _beside(names: Sequence[str]) -> int:
     """The width that long names leave beside them."""
-    taken = min(LABELS, 5.2 * max(map(len, names)))
-    return round(max(WIDTH / 2, WIDTH + 40 - taken))
+    return round(max(WIDTH / 2, WIDTH + 40 - _taken(names)))
+
+
+def _taken(names: Sequence[str]) -> float:
+    return min(LABELS, 5.2 * max(map(len, names)))
 
 
 def _cycle(values: Sequence[Any], each: int, count: int) -> list[Any]:
@@ -294,9 +297,13 @@ def _picture(
     layers: list[Spec],
     data: Mapping[str, Any],
     height: Any,
-    width: int = WIDTH,
+    names: Sequence[str] = (),
 ) -> Spec:
+    """A whole picture; beside long `names` there is less space, and more of an edge, since other
+    fonts are wider.
+    """
     title, caption = printable(words.title), printable(words.caption)
+    left = 6 + round(_taken(names) / 8) if names else 6
     axis = {
         "labelColor": theme.ink,
         "titleColor": theme.ink,
@@ -317,9 +324,9 @@ def _picture(
             "frame": "bounds",
         },
         "background": theme.paper,
-        "width": width,
+        "width": _beside(names) if names else WIDTH,
         "height": height,
-        "padding": 6,
+        "padding": {"left": left, "top": 6, "right": 8, "bottom": 6},
         "datasets": {name: values for name, values in data.items() if values},
         "layer": layers,
         "resolve": {"legend": {"color": "independent", "strokeDash": "independent"}},
