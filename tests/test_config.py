@@ -6,11 +6,12 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from qn_tracking.config import as_config, from_mapping, load, parse, shipped
+from qn_tracking.config import as_config, from_mapping, load, of_host, parse, shipped
 from qn_tracking.errors import ConfigError, QnError, UsageError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -24,11 +25,12 @@ MERGE_BOMB = "a0: &a0 {k: v}\n" + "".join(
 
 def test_yaml_means_what_people_mean() -> None:
     text = (
-        "a: 1e-8\nb: no\nc: 22:22\nd: 1_000\nθ_rx1_0: -2.4\ne: .5\nf: 0x10\ng: ~\nh: 2025-01-01\n"
+        "a: 1e-8\nb: no\nc: 22:22\nd: 1_000_000\nθ_rx1_0: -2.4\ne: .5\nf: 0x10\ng: ~\nh: 2025-01-01\n"
+        "i: -0b1_01\nj: 1_000.5_0\nk: !!float 1e5\nl: !!float 1\nm: !!bool yes\nn: _1\n"
     )
     assert parse(text, "f") == {
-        "a": 1e-8, "b": "no", "c": "22:22", "d": "1_000", "θ_rx1_0": -2.4, "e": 0.5, "f": 16,
-        "g": None, "h": "2025-01-01",
+        "a": 1e-8, "b": "no", "c": "22:22", "d": 1_000_000, "θ_rx1_0": -2.4, "e": 0.5, "f": 16,
+        "g": None, "h": "2025-01-01", "i": -5, "j": 1000.5, "k": 1e5, "l": 1.0, "m": True, "n": "_1",
     }  # fmt: skip
 
 
@@ -58,7 +60,13 @@ def test_yaml_means_what_people_mean() -> None:
         ("a: 1\n--- \nb: 2", "more than one YAML document"),
         (DEEP, "nested deeper than 62"),
         (BOMB, "more than 100,000 values"),
-        (MERGE_BOMB, "merge keys"),
+        (MERGE_BOMB, "more than 100,000 values"),
+        ("a:\n  <<: 1", "c.yml: a.<<: expected a mapping to merge, or a list of them"),
+        ("<<: [{a: 1}, 2]", "c.yml: <<: expected a mapping to merge, or a list of them"),
+        ("<<: {a: 1}\n<<: {b: 1}", "c.yml: 2:1: duplicate key <<"),
+        ("<<: {a: 1}\nb: 1\nb: 2", "c.yml: b: duplicate key"),
+        ("a: &a {<<: *a}", "unknown alias"),
+        ("a: !!int 1.5", "c.yml: a: '1.5' is no int"),
         ("x: " + "[" * 3000, "nested deeper than 62"),
         ("seed: -1", "c.yml: seed: expected a whole number from 0, got -1"),
         ("seed: true", "c.yml: seed: expected a whole number from 0, got True"),
@@ -142,6 +150,53 @@ def test_an_override_of_an_alias_changes_one_place(project: Path) -> None:
     assert load("c.yml", ["b.k=2"]).data == {"a": {"k": 1}, "b": {"k": 2}}
 
 
+def test_merge_keys_are_understood(project: Path) -> None:
+    Path("c.yml").write_text(
+        "base: &base {n: 8, net: {size: [64, 64]}}\n"
+        "other: &other {n: 4, k: 1}\n"
+        "one: {n: 16, <<: *base}\n"
+        "two:\n  <<: [*other, *base]\n  m: 2\n"
+        "three: {<<: {<<: *base, m: 3}}\n"
+        "four: {'<<': text}\n"
+    )
+    net = {"size": (64, 64)}
+    found = load("c.yml", ["two.net.size=[1]"]).data
+    assert found["one"] == {"n": 16, "net": net}
+    assert found["two"] == {"n": 4, "k": 1, "m": 2, "net": {"size": (1,)}}
+    assert found["three"] == {"n": 8, "net": net, "m": 3}
+    assert found["four"] == {"<<": "text"}
+    assert found["base"]["net"] == net  # the override changed one place
+
+
+def test_what_another_loader_reads_otherwise_is_named(project: Path) -> None:
+    Path("c.yml").write_text(
+        "run: {rate: 3e-4, start: 010, normalize: yes, at: 22:22}\nlist: [off, 08]\n"
+        "same: [1_000_000, 1.5, 0x10, true, ~, 2025-01-01, 'no', text, !!str yes]\non: 3.0e-4\n"
+    )
+    assert of_host("c.yml").differences == (
+        "c.yml: run.rate: 3e-4 is read as 0.0003; PyYAML reads '3e-4'",
+        "c.yml: run.start: 010 is read as 10; PyYAML reads 8",
+        "c.yml: run.normalize: yes is read as 'yes'; PyYAML reads True",
+        "c.yml: run.at: 22:22 is read as '22:22'; PyYAML reads 1342",
+        "c.yml: list: off is read as 'off'; PyYAML reads False",
+        "c.yml: list: 08 is read as 8; PyYAML reads '08'",
+    )
+    # A configuration that comes with the package is read by nobody else.
+    assert of_host("mlp_dynamic_small").differences == ()
+
+
+@given(st.from_regex(r"[-+.0-9a-foxyn_:eE]{1,8}", fullmatch=True))
+def test_every_value_is_what_pyyaml_reads_or_named(tmp_path_factory: Any, text: str) -> None:
+    import yaml
+
+    path = tmp_path_factory.mktemp("yaml") / "c.yml"
+    path.write_text(f"key: {text}\n")
+    with suppress(ConfigError, yaml.YAMLError, ValueError):
+        config, theirs = of_host(path), yaml.safe_load(path.read_text())
+        if isinstance(theirs.get("key"), (int, float, str, type(None))):
+            assert config.data == theirs or config.differences
+
+
 def test_the_digest_is_of_the_meaning(project: Path) -> None:
     Path("a.yml").write_text("# one\nx: 1\ny: {z: 2.0}\n", encoding="utf-8")
     Path("b.yml").write_text(
@@ -171,9 +226,7 @@ def test_a_configuration_cannot_be_changed() -> None:
         config.digest = ""  # type: ignore[misc]
 
 
-keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).filter(
-    lambda key: key != "<<"
-)
+keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
 values = st.recursive(
     st.none()
     | st.booleans()

@@ -472,6 +472,17 @@ def test_text_that_is_none_is_said(value: Any) -> None:
         as_config({"file": value})
 
 
+def test_a_value_that_the_host_may_read_otherwise_is_warned_of_at_the_start(project: Path) -> None:
+    Path("c.yml").write_text("rate: 3e-4\nsteps: 1_000_000\n")
+    run = track("c.yml")
+    run.start()
+    assert "c.yml: rate: 3e-4 is read as 0.0003; PyYAML reads '3e-4'" in run.warnings
+    run.end()
+    # Who asked for the data has it from here.
+    with track(load("c.yml")) as run:
+        assert not [text for text in run.warnings if "PyYAML" in text]
+
+
 def test_files_of_other_kinds_mean_the_same(project: Path) -> None:
     Path("a.yml").write_text("brain: {gamma: 0.9}\nlayers: [1, 2]\nseed: 3\n")
     Path("a.json").write_text('{\n\t"brain": {"gamma": 0.9},\n\t"layers": [1, 2], "seed": 3}')

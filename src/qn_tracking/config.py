@@ -1,8 +1,9 @@
 """One configuration in, checked before anything runs: YAML, or the mapping, JSON or TOML of a host.
 
 The YAML is that of version 1.2's core schema, which is what people mean: `1e-8` is a number, `no`
-and `22:22` are text. Duplicate keys, merge keys, tags, aliases that explode and deep nesting are
-refused. The file is opened once; what runs is the text that was read then.
+and `22:22` are text; but numbers may have underscores, and merge keys (`<<`) are understood.
+Duplicate keys, tags, aliases that explode and deep nesting are refused. The file is opened once;
+what runs is the text that was read then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
+
+from attrs import evolve
 
 from qn_tracking import files
 from qn_tracking.errors import ConfigError, UsageError, short
@@ -29,8 +32,10 @@ RUNS = "runs"
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE"))
 _FALSE = frozenset(("false", "False", "FALSE"))
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INT = re.compile(r"[-+]?([0-9][0-9_]*|0o[0-7][0-7_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0b[01][01_]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_TYPES = {"int": int, "float": float, "bool": bool, "null": type(None)}
+_MERGE = object()
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -135,6 +140,23 @@ def as_config(source: Any, overrides: Sequence[str] = ()) -> Config:
     if isinstance(source, (str, os.PathLike)):
         return load(source, overrides)
     return from_mapping(source, overrides)
+
+
+def of_host(source: Any) -> Config:
+    """As `as_config`; of a YAML file, which the host reads by itself, also what it may have got.
+
+    PyYAML reads version 1.1, where `3e-4` is text, `010` is 8 and `yes` is true.
+    """
+    config = as_config(source)
+    is_own = config.path is None or config.label.endswith((".json", ".toml"))
+    if is_own or not isinstance(source, (str, os.PathLike)):
+        return config
+    import yaml
+
+    builder = _Builder(config.label)
+    builder.other = yaml.SafeLoader("")
+    builder.build(yaml.parse(config.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    return evolve(config, differences=tuple(builder.differences))
 
 
 def digest_of(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -335,7 +357,10 @@ class _Builder:
         self.keys: list[Any] = []
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.sizes: list[int] = []
+        self.merged: list[list[Any]] = []
         self.nodes = 0
+        self.other: Any = None  # the loader to compare with
+        self.differences: list[str] = []
 
     def fail(self, cause: str, mark: Any = None, hint: str | None = None) -> ConfigError:
         place = ".".join(self.path) or (f"{mark.line + 1}:{mark.column + 1}" if mark else None)
@@ -383,6 +408,7 @@ class _Builder:
         if isinstance(self.parent(), dict) and pending is None:
             raise self.fail("a key must be text", event.start_mark)
         self.stack.append((container, event.anchor))
+        self.merged.append([])
         self.sizes.append(self.nodes - 1)
         self.keys.append(None)
 
@@ -390,6 +416,11 @@ class _Builder:
         container, anchor = self.stack.pop()
         self.keys.pop()
         size = self.nodes - self.sizes.pop()
+        for (
+            source
+        ) in self.merged.pop():  # the first one that has a key wins, and its own do above all
+            for key, value in source.items():
+                container.setdefault(key, _copy(value))
         if anchor:
             self.anchors[anchor] = (container, size)
         self.add(container, event)
@@ -410,10 +441,19 @@ class _Builder:
             if value in parent:
                 self.path.append(value)
                 raise self.fail(f"duplicate key, again in line {event.start_mark.line + 1}")
-            if value == "<<":
-                raise self.fail("merge keys (<<) are not supported", event.start_mark)
-            self.keys[-1] = value
+            # Plain: in quotes it is a key like any other.
+            is_merge = value == "<<" and getattr(event, "implicit", (False,))[0]
+            if is_merge and self.merged[-1]:
+                raise self.fail("duplicate key <<", event.start_mark)
+            self.keys[-1] = _MERGE if is_merge else value
             self.path.append(value)
+        elif self.keys[-1] is _MERGE:
+            sources = value if isinstance(value, list) else [value]
+            if not all(isinstance(source, dict) for source in sources):
+                raise self.fail("expected a mapping to merge, or a list of them")
+            self.merged[-1] = sources
+            self.keys[-1] = None
+            self.path.pop()
         else:
             # An alias shares its value; a copy keeps an override from changing both places.
             shared = isinstance(value, (dict, list)) and type(event).__name__ == "AliasEvent"
@@ -430,6 +470,10 @@ class _Builder:
             value: Any = event.value
         else:
             value = self.resolve(event.value, event)
+            if event.tag not in (None, "!"):
+                value = self.of_kind(event.tag.removeprefix(prefix), value, event)
+            elif self.other is not None:
+                self.compare(event.value, value)
         if event.anchor:
             self.anchors[event.anchor] = (value, 1)
         self.add(value, event)
@@ -440,18 +484,47 @@ class _Builder:
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
         if _INT.fullmatch(text):
-            value = int(text, 0 if text[:2] in ("0o", "0x") else 10) if len(text) < 400 else MAX_INT
+            base = 0 if text.lstrip("+-")[:2] in ("0o", "0x", "0b") else 10
+            value = int(text.replace("_", ""), base) if len(text) < 400 else MAX_INT
             if not -MAX_INT < value < MAX_INT:
                 raise self.fail(f"{short(text, 40)} is beyond 2**53", event.start_mark)
             return value
         if _FLOAT.fullmatch(text):
-            number = float(text)
+            number = float(text.replace("_", ""))
             if not isfinite(number):
                 raise self.fail(f"{short(text, 40)} is not a finite number", event.start_mark)
             return number
         if _NOT_FINITE.fullmatch(text):
             raise self.fail(f"{text} is not a finite number", event.start_mark)
         return text
+
+    def of_kind(self, kind: str, value: Any, event: Any) -> Any:
+        """A value that has a tag, such as `!!float 1`."""
+        if kind == "float" and type(value) is int:
+            return float(value)
+        if kind == "bool" and (said := event.value.lower()) in ("yes", "no", "on", "off"):
+            return said in ("yes", "on")
+        if type(value) is not _TYPES[kind]:
+            raise self.fail(f"{short(event.value, 40)!r} is no {kind}", event.start_mark)
+        return value
+
+    def compare(self, text: str, value: Any) -> None:
+        """Keeps what another loader makes of a plain value, if that is not the same."""
+        from yaml import ScalarNode
+
+        tag = self.other.resolve(ScalarNode, text, (True, False))
+        is_key = isinstance(self.parent(), dict) and self.keys[-1] is None
+        # A date stays the text that it is.
+        if is_key or tag.endswith((":timestamp", ":merge", ":value")):
+            return
+        try:
+            theirs = self.other.construct_object(ScalarNode(tag, text))
+        except ValueError:
+            theirs = text
+        if type(theirs) is not type(value) or theirs != value:
+            place = ".".join(self.path)
+            cause = f"{short(text, 40)} is read as {value!r}; PyYAML reads {theirs!r}"
+            self.differences.append(str(ConfigError(cause, file=self.file, field=place)))
 
 
 def _depth(value: Any) -> int:

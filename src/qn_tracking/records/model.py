@@ -61,6 +61,7 @@ class Config:
     `data` configures the simulation: the file with the overrides applied, without the keys that
     configure the tracking, which are in `settings`. `digest` covers `data`, and the name of the
     simulation if the file has one, so that files with the same meaning have the same digest.
+    `differences` says what another loader of YAML makes of the file.
     """
 
     label: str
@@ -71,6 +72,7 @@ class Config:
     settings: Mapping[str, Any] = _frozen_mapping()
     data: Mapping[str, Any] = _frozen_mapping()
     text: str = field(default="", repr=False, metadata={"stored": False})
+    differences: tuple[str, ...] = field(default=(), metadata={"stored": False})
 
 
 @frozen(kw_only=True)

@@ -210,7 +210,7 @@ def track(
 
     `options` are those of `Recorder`.
     """
-    config = configuration.as_config(config)
+    config = configuration.of_host(config)
     settings = project()
     named = choose(config, settings, [*TRACKER, *plugins])
     return Recorder(

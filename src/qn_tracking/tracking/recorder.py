@@ -73,6 +73,8 @@ ARGUMENTS = (
 """What a keyword of `episode()` may be a misspelling of; `seed` is too near to `speed`."""
 MAX_KEYWORDS = 1_000
 """Different keywords of a run that are looked at for misspellings."""
+FEW = 5
+"""Warnings of one kind at the start."""
 FACTS_TIMEOUT = 15.0
 """Seconds that the end of a run waits for facts that are still being found out."""
 
@@ -132,7 +134,7 @@ class Recorder:
             if episodes is not None:
                 raise UsageError("runs: the former name of episodes, which is given too")
             episodes = runs
-        config = configuration.as_config(config)
+        config = configuration.of_host(config)
         for name, number in (("seed", seed), ("episodes", episodes)):
             if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
                 raise UsageError(f"{name}: expected a whole number below 2**53, got {number!r}")
@@ -233,6 +235,12 @@ class Recorder:
         with suppress(OSError, ValueError):
             self._show(text)
 
+    def _warn_of_some(self, texts: Sequence[str], what: str) -> None:
+        for text in texts[:FEW]:
+            self.warn(text)
+        if len(texts) > FEW:
+            self.warn(f"{len(texts) - FEW} more {what}")
+
     # ------------------------------------------------------------------------------------- start
 
     def start(self, *, at_exit: bool = False) -> Self:
@@ -252,6 +260,7 @@ class Recorder:
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
         self._began, self._since = self._now(), perf_counter()
         fill_standard_descriptors()
+        self._warn_of_some(self.run.config.differences, "values that PyYAML reads otherwise")
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
