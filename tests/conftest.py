@@ -81,7 +81,7 @@ def without_locks(number: int) -> dict[str, str]:
 # A worker of the test runner sets it, and every table would be cut to that width.
 os.environ.pop("COLUMNS", None)
 
-MANY = {"--n-seeds", "--save-benchmark", "--resume", "--jobs", "--executor"}
+MANY = {"--n-seeds", "--save-benchmark", "--resume", "--jobs", "--executor", "--sweep"}
 """Options that start processes of their own."""
 
 

@@ -54,7 +54,7 @@ LAYERS = (
         "tracking.outbox",
         "studies.comparison",
     ),
-    ("tracking.emit", "studies.groups"),
+    ("tracking.emit", "studies.groups", "studies.sweep", "studies.sentences"),
     ("tracking.recorder", "store"),
     ("tracking.callback", "benchmark"),
     ("builtin", "nematode"),

@@ -116,7 +116,7 @@ def test_an_override_is_recorded(qn_run: Program) -> None:
         (["."], ".: is a directory, not a file"),
         (["small.yml", "--sed", "7"], "unknown option --sed (did you mean --seed?)"),
         (["small.yml", "--run", "7"], "unknown option --run (did you mean --runs?)"),
-        (["small.yml", "extra"], "unexpected argument extra"),
+        (["small.yml", "extra"], "2 configurations need --seeds or --n-seeds"),
         ([], "no configuration given"),
         (["small.yml", "--episodes", "0"], "expected a whole number from 1"),
         (["small.yml", "--episodes", "x"], "expected a whole number from 1"),

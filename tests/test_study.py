@@ -330,7 +330,7 @@ def test_a_study_that_goes_on_is_recorded_as_of_the_repository_of_its_configurat
         git("rev-parse", "HEAD", cwd=project / "one")
     ] * 2
     assert [state["config_file"] for state in states] == ["my.yml"] * 2
-    assert declared["config_file"] == "../one/my.yml"
+    assert declared["arms"][0]["config_file"] == "../one/my.yml"
 
 
 @pytest.mark.slow
@@ -348,10 +348,10 @@ def test_a_study_of_before_that_or_whose_file_is_gone_goes_on(
             record.unlink()
             shutil.rmtree(Path(folder) / "runs" / record.stem)
         if edit == "before":
-            del doc["config_file"]
+            del doc["arms"][0]["config_file"]
             declared.write_text(json.dumps(doc))
         else:
-            doc["config_file"] = "../nowhere/gone.yml"
+            doc["arms"][0]["config_file"] = "../nowhere/gone.yml"
             declared.write_text(json.dumps(doc))
         done = qn_run("--resume", doc["id"], "--experiments-dir", folder)
         assert done.returncode == 0, done.stderr

@@ -1,9 +1,10 @@
-"""A study from Python: the same configuration run with many seeds.
+"""A study from Python: one or several arms, which are configurations, run with the same seeds.
 
     >>> from qn_tracking import Study
-    >>> study = Study.declare("mlp_dynamic_small", n_seeds=10, episodes=50)  # doctest: +SKIP
+    >>> rates = {"brain.config.learning_rate": [0.001, 0.003]}
+    >>> study = Study.declare("mlp_dynamic_small", sweep=rates, n_seeds=10)  # doctest: +SKIP
     >>> study.run(jobs=2).finished  # doctest: +SKIP
-    10
+    20
     >>> [one.results.final_success_rate for one in study.results()]  # doctest: +SKIP
 
 A study is declared in `experiments/studies/<id>/study.json` before its first run starts, so that no
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import cast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from qn_tracking.benchmark.reports import Submitted
+    from qn_tracking.inference.planning import Design
     from qn_tracking.records import submission
-    from qn_tracking.records.model import Config, Experiment
+    from qn_tracking.records.model import Experiment
     from qn_tracking.records.submission import Contribution
     from qn_tracking.store.studies import RunState
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
-    from qn_tracking.studies.plan import Plan
+    from qn_tracking.studies.plan import Plan, Source
 
 
 class Study:
@@ -36,18 +39,27 @@ class Study:
     """
 
     def __init__(
-        self, record: submission.Study, experiments_dir: str, plan: Plan | None = None
+        self,
+        record: submission.Study,
+        experiments_dir: str,
+        plans: Sequence[Plan] | None = None,
     ) -> None:
         self.record = record
         self.experiments_dir = experiments_dir
-        self._plan = plan
-        self._declared = plan is None
+        self._plans = plans
+        self._declared = plans is None
 
     @classmethod
     def plan(
         cls,
-        config: Config | Mapping[str, Any] | str | os.PathLike[str],
+        config: Source | Sequence[Source],
         *,
+        sweep: Mapping[str, Sequence[Any] | str] | None = None,
+        paired: bool = False,
+        name: str | None = None,
+        question: str | None = None,
+        baseline: str | None = None,
+        metric: str = "final_success_rate",
         n_seeds: int | None = None,
         seeds: Sequence[int] | None = None,
         seed: int | None = None,
@@ -64,24 +76,36 @@ class Study:
     ) -> Self:
         """A study that is checked and not yet written; `run` declares it.
 
-        The runs have exactly the `seeds`, or `n_seeds` seeds derived from `seed` (default: the
-        configuration's, or a random one). `overrides` are `dotted.field=VALUE`. With a
+        `config` is one configuration or several; `sweep` maps fields to their values (a list, or
+        text such as `geomspace(1e-4, 1e-2, 5)`): each combination is an arm, or with `paired` the
+        first values of all fields are one, then the second ones. `baseline` is the name of an arm
+        that the others are compared with, else each is with each; `metric` decides.
+
+        All arms have the same seeds: the `seeds`, or `n_seeds` seeds derived from `seed` (default:
+        the configuration's, or a random one). `overrides` are `dotted.field=VALUE`. With a
         `contribution` the numbers default to those of the protocol in `benchmarks_dir`, and what it
         forbids is refused. Raises ConfigError, UsageError or PluginError.
         """
         from qn_tracking.studies.declare import study_of
-        from qn_tracking.studies.plan import make_plan
+        from qn_tracking.studies.plan import make_plans
         from qn_tracking.tracking.installed import TRACKER
 
-        plan = make_plan(
-            config,
+        arms, plans = make_plans(
+            list(config) if isinstance(config, (list, tuple)) else [cast("Source", config)],
+            sweep or {},
+            paired=paired,
             overrides=overrides,
             plugins=[*TRACKER, *plugins],
             blocked=blocked,
             experiments_dir=experiments_dir,
         )
         record = study_of(
-            plan,
+            plans,
+            arms=arms,
+            name=name,
+            question=question,
+            baseline=baseline,
+            metric=metric,
             n_seeds=n_seeds,
             seeds=seeds,
             seed=seed,
@@ -92,12 +116,10 @@ class Study:
             contribution=contribution,
             benchmarks_dir=benchmarks_dir,
         )
-        return cls(record, plan.experiments_dir, plan)
+        return cls(record, plans[0].experiments_dir, plans)
 
     @classmethod
-    def declare(
-        cls, config: Config | Mapping[str, Any] | str | os.PathLike[str], **options: Any
-    ) -> Self:
+    def declare(cls, config: Source | Sequence[Source], **options: Any) -> Self:
         """A study that is written down; `options` are those of `plan`. Raises StorageError."""
         study = cls.plan(config, **options)
         study.save()
@@ -105,7 +127,9 @@ class Study:
 
     @classmethod
     def load(cls, id: str, *, experiments_dir: str | os.PathLike[str] | None = None) -> Self:
-        """A study that was declared before. Raises UsageError if there is none of that id."""
+        """A study that was declared before, by its id or name. Raises UsageError if there is none,
+        StorageError if its file cannot be read or was changed.
+        """
         from qn_tracking.project import experiments_dir as of_project
         from qn_tracking.store import studies
 
@@ -123,11 +147,12 @@ class Study:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the simulation has to say about its configuration. Raises as `run` does."""
-        return tuple(self._planned().simulation.warnings)
+        found = (text for plan in self._planned() for text in plan.simulation.warnings)
+        return tuple(dict.fromkeys(found))
 
     @property
     def about(self) -> dict[str, Any]:
-        """What would run, as plain data."""
+        """What would run, as plain data; of several arms, with what they can show (`design`)."""
         record = self.record
         numbers: dict[str, Any] = {
             "runs": record.runs,
@@ -136,9 +161,55 @@ class Study:
         }
         if record.seed is None:
             numbers = {**numbers, "seeds": list(record.seeds)}
-        plan = self._planned()
-        more = {"plugins": list(plan.plugins), "warnings": list(plan.simulation.warnings)}
-        return {**plan.about, **numbers, **more}
+        plans = self._planned()
+        more = {"plugins": list(plans[0].plugins), "warnings": list(self.warnings)}
+        if len(plans) == 1:
+            return {**plans[0].about, **numbers, **more}
+        from qn_tracking.records.codec import plain
+
+        names = ("name", "question", "baseline", "metric", "test")
+        return {
+            **{name: getattr(record, name) for name in names},
+            "arms": [
+                {"name": arm.name, **plan.about, "overrides": plain(arm.config.overrides)}
+                for arm, plan in zip(record.arms, plans, strict=True)
+            ],
+            **numbers,
+            **more,
+            "design": plain(self.design),
+        }
+
+    @property
+    def design(self) -> Design | None:
+        """What so many runs of so many arms can show; None of a single arm."""
+        if len(self.record.arms) == 1:
+            return None
+        return self._design(self.record.baseline is not None)
+
+    def _design(self, baseline: bool) -> Design:
+        from qn_tracking.inference.planning import design
+        from qn_tracking.studies.comparison import RATES
+
+        record = self.record
+        bounded = record.test != "brunner-munzel" or record.metric in RATES
+        return design(
+            len(record.seeds),
+            len(record.arms),
+            baseline=baseline,
+            shared_seeds=True,
+            bounded=bounded,
+        )
+
+    def can_show(self) -> tuple[str, ...]:
+        """What a study of several arms can show, in sentences: before its first run, too."""
+        if self.design is None:
+            return ()
+        from qn_tracking.studies.sentences import can_show
+
+        with_baseline = self._design(True)
+        return tuple(
+            can_show(self.design, baseline=self.record.baseline, with_baseline=with_baseline)
+        )
 
     def save(self) -> None:
         """Writes the study down; durable on return. A study that is written stays as it is."""
@@ -171,18 +242,18 @@ class Study:
         from qn_tracking.studies.execute import execute, opened
         from qn_tracking.tracking.recorder import warn_on_stderr
 
-        plan = self._planned()
+        plans = self._planned()
         warn = warn or warn_on_stderr
-        for text in plan.simulation.warnings:
+        for text in self.warnings:
             warn(text)
         # Before the study is written: the executor may not be available.
-        with opened(executor, jobs, plan.blocked, warn) as pool:
+        with opened(executor, jobs, self.record.blocked, warn) as pool:
             self.save()
             if started is not None:
                 started()
             return execute(
                 self.record,
-                plan,
+                plans,
                 pool,
                 jobs=jobs,
                 progress=progress or (lambda _: None),
@@ -234,11 +305,12 @@ class Study:
             self.record, contribution, experiments=self.experiments_dir, confirm=confirm
         )
 
-    def _planned(self) -> Plan:
-        if self._plan is None:
-            from qn_tracking.studies.declare import plan_again
+    def _planned(self) -> Sequence[Plan]:
+        """A plan for each arm."""
+        if self._plans is None:
+            from qn_tracking.studies.declare import plans_again
             from qn_tracking.tracking.runner import pin_numeric_threads
 
             pin_numeric_threads()
-            self._plan = plan_again(self.record, self.experiments_dir)
-        return self._plan
+            self._plans = plans_again(self.record, self.experiments_dir)
+        return self._plans

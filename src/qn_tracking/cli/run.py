@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 BENCHMARKS = "benchmarks"
 SUBMITTED = ("contributor", "github", "benchmark_notes", "benchmarks_dir", "yes")
 """Arguments about a submission."""
-_RUN = ("seed", "runs", "episodes", "overrides", "plugins", "no_plugin", "tag", "notes")
+STUDY = ("sweep", "zip", "name", "question", "baseline", "metric")
+"""Arguments about a study of several arms."""
+_RUN = ("seed", "runs", "episodes", "overrides", "plugins", "no_plugin", "tag", "notes", *STUDY)
 DECLARED = (*_RUN, "contributor", "github", "benchmark_notes")
 """Arguments that a study has declared, and that cannot be changed when it is resumed."""
 EXAMPLES = """examples:
@@ -35,6 +37,8 @@ EXAMPLES = """examples:
   qn-run my.yml --plugins mysink:Sink           a plugin of your own, in mysink.py here
   qn-run my.yml --n-seeds 10 --jobs 2           ten runs with different seeds, recorded
   qn-run my.yml --seeds 42-49,60                runs with exactly these seeds
+  qn-run a.yml b.yml --seeds 1-20 --name ab     a study of two arms; qn-exp show ab compares them
+  qn-run my.yml --sweep brain.config.learning_rate=0.001,0.003 --seeds 1-20 --name lr
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing
   qn-run --new-plugin qn-tracking-hello         a new plugin package with tests
@@ -53,9 +57,9 @@ def parser() -> Parser:
     )
     p.add_argument(
         "config",
-        nargs="?",
+        nargs="*",
         metavar="CONFIG",
-        help="a YAML file, or the name of a shipped configuration",
+        help="a YAML file, or the name of a shipped configuration; several are arms of a study",
     )
     p.add_argument(
         "--episodes",
@@ -121,13 +125,36 @@ def parser() -> Parser:
         help="run once with each of these seeds, such as 42-49,60",
     )
     runs.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUES",
+        help="an arm for each value: 1,2,3, geomspace(1e-4,1e-2,5), linspace(…) or range(…); of"
+        " several fields, for each combination",
+    )
+    runs.add_argument(
+        "--zip", action="store_true", help="pair the values of the fields instead of combining them"
+    )
+    runs.add_argument("--name", metavar="NAME", help="the name of the study")
+    runs.add_argument("--question", metavar="TEXT", help="what the study is to answer")
+    runs.add_argument(
+        "--baseline",
+        metavar="ARM",
+        help="compare the other arms with this one only (default: each with each)",
+    )
+    runs.add_argument(
+        "--metric", metavar="NAME", help="the metric that decides (default: final_success_rate)"
+    )
+    runs.add_argument(
         "--jobs", type=positive, metavar="N", help="how many runs at the same time (default: 1)"
     )
     about = (
         "where runs are executed: local (default), or that of a plugin, such as dask://HOST:PORT"
     )
     runs.add_argument("--executor", metavar="SPEC", help=about)
-    runs.add_argument("--resume", metavar="ID", help="execute the runs that a study still lacks")
+    runs.add_argument(
+        "--resume", metavar="ID", help="execute the runs that a study, by id or name, still lacks"
+    )
     runs.add_argument(
         "--save-benchmark",
         action="store_true",
@@ -201,10 +228,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.runs} episodes (--runs is --episodes)", file=sys.stderr)
     args.tags = tags(args.tag)
     args.benchmarks_dir = args.benchmarks_dir or BENCHMARKS
-    for name in ("notes", "contributor", "github", "benchmark_notes"):
+    for name in ("notes", "contributor", "github", "benchmark_notes", "question"):
         if (text := getattr(args, name)) is not None:
             setattr(args, name, storable(text))
-    if args.config is None and args.resume is None:
+    if not args.config and args.resume is None:
         hint = "qn-run --list-configs lists some; --help explains the options"
         raise UsageError("no configuration given", hint=hint)
     try:
@@ -225,6 +252,18 @@ def _many(args: Namespace) -> bool:
     return bool(args.n_seeds or args.seeds or args.save_benchmark or args.resume is not None)
 
 
+def _check_study(args: Namespace) -> None:
+    """Raises UsageError for arguments of a study where there is none."""
+    if _many(args):
+        return
+    if len(args.config) > 1:
+        cause = f"{len(args.config)} configurations need --seeds or --n-seeds"
+        raise UsageError(cause, hint="together they are the arms of a study, such as --seeds 1-20")
+    for name in (*STUDY, "jobs", "executor"):
+        if getattr(args, name) not in (None, False, []):
+            raise UsageError(f"--{name} needs --n-seeds or --seeds")
+
+
 def _check_together(args: Namespace) -> None:
     """Raises UsageError for an option that would have no effect, or contradicts another."""
     if args.resume == "":
@@ -240,7 +279,7 @@ def _check_together(args: Namespace) -> None:
     if args.runs is not None and args.episodes is not None:
         raise UsageError("--runs cannot be combined with --episodes", hint="they mean the same")
     given = {name for name, value in vars(args).items() if value not in (None, False, [])}
-    for name in (*DECLARED, *SUBMITTED, "jobs", "executor"):
+    for name in (*DECLARED, *SUBMITTED):
         option = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
         if name not in given:
             continue
@@ -249,8 +288,7 @@ def _check_together(args: Namespace) -> None:
             raise UsageError(f"{option} cannot be combined with --resume", hint=hint)
         if name in SUBMITTED and not args.save_benchmark and not resumes:
             raise UsageError(f"{option} needs --save-benchmark")
-        if name in ("jobs", "executor") and not _many(args):
-            raise UsageError(f"{option} needs --n-seeds or --seeds")
+    _check_study(args)
 
 
 def _run(args: Namespace) -> int:
@@ -260,7 +298,7 @@ def _run(args: Namespace) -> int:
     from qn_tracking.tracking.recorder import warn_on_stderr
 
     run = Run(
-        args.config,
+        args.config[0],
         episodes=args.episodes,
         seed=args.seed,
         overrides=args.overrides,

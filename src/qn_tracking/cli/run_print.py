@@ -40,7 +40,7 @@ def list_plugins(args: Namespace) -> int:
     """Prints the plugins; imports them only for their hooks."""
     from qn_tracking.tracking import installed
 
-    if args.json or args.hooks or args.config is not None:
+    if args.json or args.hooks or args.config:
         return _import_plugins(args)
     from qn_tracking.project import settings
 
@@ -57,10 +57,7 @@ def _import_plugins(args: Namespace) -> int:
     from qn_tracking.records.model import Config
     from qn_tracking.tracking import manager
 
-    if args.config is not None:
-        config = configuration.load(args.config, args.overrides)
-    else:
-        config = Config(label="")
+    config = configuration.load(args.config[0], args.overrides) if args.config else Config(label="")
     found = manager.list_plugins(
         manager.choose(config, manager.project(), args.plugins), args.no_plugin
     )
@@ -96,6 +93,35 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
     about["seed"] = seeds if about["seed"] is None else about["seed"]
     about["plugins"] = ", ".join(about["plugins"]) or "none"
     sys.stdout.write("ok, nothing was run\n" + rows(about.items()))
+    return 0
+
+
+def study_dry_run(study: Study, as_json: bool) -> int:
+    """Prints the arms and the runs of a study, and what they can show; returns the exit code."""
+    about = study.about
+    if study.design is None or as_json:
+        return dry_run(about, as_json)
+    from qn_tracking.render.text import counted, rows
+    from qn_tracking.studies.sentences import ASKS, TESTS, comparisons
+
+    for text in about["warnings"]:
+        warn(text)
+    record, design = study.record, study.design
+    arms, seeds = len(record.arms), len(record.seeds)
+    shown = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")
+    lines: list[tuple[str, object]] = [
+        ("question", record.question),
+        ("runs", f"{arms} arms x {counted(seeds, 'seed')} = {record.runs:,}"),
+        ("episodes", record.episodes),
+        ("seeds", shown if unicode_out() else shown.replace("…", "...")),
+        ("asked", comparisons(design.comparisons, record.baseline)),
+        ("decides", f"{TESTS[design.decides]} test of {record.metric}: {ASKS[design.decides]}?"),
+    ]
+    for place, text in enumerate(study.can_show()):
+        lines.append(("" if place else "can show", text))
+    sys.stdout.write(f"ok, nothing was run: {printable(record.name or 'a study')}\n" + rows(lines))
+    sys.stdout.write("arms\n")
+    sys.stdout.write(rows([(arm.name, (arm.config.digest or "")[:8]) for arm in record.arms]))
     return 0
 
 
@@ -149,14 +175,17 @@ def study_summary(study: Study, found: StudySummary, seconds: float) -> None:
     if final:
         success = f"mean {sum(final) / len(final):.1%}, {min(final):.0%} to {max(final):.0%}"
     lines: list[tuple[str, object]] = [
-        ("study", study.id),
+        ("study", f"{record.name} ({study.id})" if record.name else study.id),
         ("runs", counts),
         ("episodes", f"{record.episodes} each, in {duration(seconds)}"),
-        ("final success", success),
+        ("final success", success if len(record.arms) == 1 else None),
         ("seed", record.seed),
         ("slow plugins", ", ".join(f"{name} {share:.0%}" for name, share in found.slow) or None),
     ]
-    sys.stdout.write(_title(record.config.label, record.subject) + rows(lines))
+    arm = record.arms[0]
+    one = len(record.arms) == 1
+    title = _title(arm.config.label, arm.subject) if one else f"{len(record.arms)} arms\n"
+    sys.stdout.write(title + rows(lines))
     sys.stdout.flush()
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from qn_tracking.api.study import Study
 from qn_tracking.cli import signals
 from qn_tracking.cli.output import confirm_submission, print_json, print_submitted
-from qn_tracking.cli.run_print import dry_run, study_summary
+from qn_tracking.cli.run_print import study_dry_run, study_summary
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.records.submission import Contribution
 from qn_tracking.render.progress import Display
 from qn_tracking.render.text import counted
 from qn_tracking.repository import user_name
+from qn_tracking.studies.comparison import PRIMARY
+from qn_tracking.studies.sweep import factors
 from qn_tracking.tracking.recorder import warn_on_stderr
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from qn_tracking.studies.execute import StudyOutcome
 
 OPTIONS = {"notes": "--benchmark-notes", "n_seeds": "--n-seeds"}
-OPTIONS |= {name: f"--{name}" for name in ("seeds", "contributor", "github")}
+OPTIONS |= {
+    name: f"--{name}"
+    for name in ("seed", "seeds", "episodes", "contributor", "github", "name", "baseline")
+}
 """The options of arguments that the library names in an error."""
 
 
@@ -32,15 +37,17 @@ def main(args: Namespace) -> int:
     """Runs or resumes a study as the arguments of `qn-run` say; returns the exit code."""
     study = _study(args)
     if args.dry_run:
-        return dry_run(study.about, args.json)
+        return study_dry_run(study, args.json)
     quiet = args.quiet or args.json
     display = Display(silent=quiet)
 
     def started() -> None:
         if args.resume is None and not quiet:
-            print(
-                f"study {study.id}: {counted(study.record.runs, 'run')} declared", file=sys.stderr
-            )
+            record = study.record
+            arms = f"{len(record.arms)} arms, " if len(record.arms) > 1 else ""
+            runs = counted(record.runs, "run")
+            name = f"{record.name} ({study.id})" if record.name else study.id
+            print(f"study {name}: {arms}{runs} declared", file=sys.stderr)
 
     def warn(text: str) -> None:
         display.clear()
@@ -74,6 +81,12 @@ def _study(args: Namespace) -> Study:
     try:
         return Study.plan(
             args.config,
+            sweep=factors(args.sweep),
+            paired=args.zip,
+            name=args.name,
+            question=args.question,
+            baseline=args.baseline,
+            metric=args.metric or PRIMARY,
             n_seeds=args.n_seeds,
             seeds=args.seeds,
             seed=args.seed,

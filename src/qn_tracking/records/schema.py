@@ -110,7 +110,21 @@ def _record_2(doc: Doc) -> Doc:
 
 RECORD = Schema("record", 2, {1: _record_2})
 RUN = Schema("run", 2, {1: _RUN_2}, unnumbered=1)
-STUDY = Schema("study", 2, {1: _renaming({"sessions": "runs", "runs": "episodes"})})
+
+
+_OF_AN_ARM = ("config", "text", "config_file", "subject", "plugins")
+
+
+def _study_3(doc: Doc) -> Doc:
+    """Puts the one configuration of version 2 into an arm, which has the name of its file."""
+    arm = {key: doc[key] for key in _OF_AN_ARM if key in doc}
+    label = arm["config"].get("label") if type(arm.get("config")) is dict else None
+    file = label.rpartition("/")[2] if type(label) is str else ""
+    kept = {key: value for key, value in doc.items() if key not in _OF_AN_ARM}
+    return {**kept, "arms": [{"name": file.rpartition(".")[0] or file, **arm}]}
+
+
+STUDY = Schema("study", 3, {1: _renaming({"sessions": "runs", "runs": "episodes"}), 2: _study_3})
 SUBMISSION = Schema(
     "submission",
     2,

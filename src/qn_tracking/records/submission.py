@@ -25,32 +25,59 @@ class Contribution:
 
 
 @frozen(kw_only=True)
-class Study:
-    """Runs declared before the first one starts; never rewritten.
+class Arm:
+    """One configuration of a study: `text` as it was read, with the overrides of `config`.
 
-    `text` is the configuration as it was read, `config_file` where: relative to the folder of
-    experiments, None for one that came with a package. What became of each run is in the
-    records, which are called `<id>.s<index>`, and `<id>.s<index>.r<n>` for the n-th time it was
-    tried again.
+    `config_file` is where it was read, relative to the folder of experiments; None for one that
+    came with a package.
     """
 
-    schema: int = STUDY.version
-    id: str
-    created: str
-    runs: int
-    episodes: int
-    seed: int | None
-    seeds: tuple[int, ...]
+    name: str
     config: Config
     text: str = field(repr=False)
     config_file: str | None = None
     subject: Subject
     plugins: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
+
+
+@frozen(kw_only=True)
+class Study:
+    """Runs declared before the first one starts, each arm with all the seeds; never rewritten.
+
+    What decides is declared as well: the `metric`, the `test` (None for a single arm) and
+    the `baseline`, the name of an arm. `digest` is of the design, None in files of before. What
+    became of each run is in the records, which are called `<id>.s<index>`, and
+    `<id>.s<index>.r<n>` for the n-th time it was tried again. The runs of one seed follow each
+    other, in the order of the arms.
+    """
+
+    schema: int = STUDY.version
+    id: str
+    created: str
+    name: str | None = None
+    question: str | None = None
+    runs: int
+    episodes: int
+    seed: int | None
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    baseline: str | None = None
+    metric: str = "final_success_rate"
+    test: Literal["brunner-munzel", "half-run welch", "guarded paired"] | None = None
+    digest: str | None = None
     blocked: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
     notes: str | None = None
     command: tuple[str, ...] = ()
     contribution: Contribution | None = None
+
+    def arm_of(self, index: int) -> Arm:
+        """The arm of a run."""
+        return self.arms[index % len(self.arms)]
+
+    def seed_of(self, index: int) -> int:
+        """The seed of a run."""
+        return self.seeds[index // len(self.arms)]
 
 
 @frozen(kw_only=True)

@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+<<<<<<< HEAD
 from os.path import dirname, join, lexists
+=======
+from os.path import dirname, exists, join
+from typing import Any
+>>>>>>> db83c04 (Studies: several arms that share their seeds)
 
 from attrs import frozen
 
 from qn_tracking import files
-from qn_tracking.errors import StorageError, UnsupportedError, UsageError
+from qn_tracking.errors import StorageError, UnsupportedError, UsageError, short
 from qn_tracking.ids import check_id, is_id, run_seed
-from qn_tracking.records.codec import document, structure
-from qn_tracking.records.model import MAX_INT
+from qn_tracking.records.codec import canonical, digest, document, plain, structure
+from qn_tracking.records.model import MAX_INT, Config
 from qn_tracking.records.schema import STUDY
 from qn_tracking.records.submission import Study
 from qn_tracking.store import documents, paths, read
 from qn_tracking.store.write import make_folder, naming, publish
 
 MOST = 999
-"""Runs of a study: their number is three digits of an id."""
+"""Seeds of a study."""
+MOST_RUNS = 100_000
+LONGEST = 64
+"""Characters of a name."""
 BEFORE = "campaigns"
 """The folder of studies that were declared before schema 2."""
 
@@ -63,12 +71,19 @@ def declare(experiments: str, study: Study) -> str:
 
 
 def load(experiments: str, id: str) -> Study:
-    """A study. Raises UsageError if there is none, StorageError if it cannot be read."""
+    """A study, by its id or its name.
+
+    Raises UsageError if there is none, StorageError for a file that cannot be read, contradicts
+    itself or was changed.
+    """
     name = path(experiments, id)
     try:
         data, _ = read.load(name)
     except FileNotFoundError:
-        raise UsageError(f"no study {id}", hint=_known(experiments)) from None
+        other = named(experiments, id)
+        if other is None:
+            raise UsageError(f"no study {id}", hint=_known(experiments)) from None
+        return load(experiments, other)
     doc = STUDY.current(read.parse(data, name), name)
     study = structure(doc, Study, file=name, error=StorageError)
     for field, cause in _wrong(study, id):
@@ -82,15 +97,82 @@ def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
         yield "id", f"{study.id!r} is not the name of the study"
     if (cause := wrong_seeds(study.seeds)) is not None:
         yield "seeds", cause
-    if len(study.seeds) != study.runs:
-        yield "seeds", f"{len(study.seeds)} of them for {study.runs} runs"
+    if len(study.seeds) * len(study.arms) != study.runs:
+        some = f"{len(study.arms)} arms, " if len(study.arms) != 1 else ""
+        yield "seeds", f"{some}{len(study.seeds)} of them for {study.runs} runs"
     if study.episodes < 1:
         yield "episodes", f"expected 1 or more, got {study.episodes}"
+    yield from _wrong_arms(study)
     if study.seed is not None:
+        digest = seeds_digest([arm.config for arm in study.arms])
         for index, seed in enumerate(study.seeds):
-            if seed != run_seed(str(study.config.digest), study.seed, index):
+            if seed != run_seed(digest, study.seed, index):
                 cause = f"{seed} does not derive from the seed and the configuration of the study"
                 yield f"seeds[{index}]", cause
+    if study.digest not in (None, design_digest(study)):
+        yield "digest", "the design was changed after it was declared"
+
+
+def _wrong_arms(study: Study) -> Iterator[tuple[str, str]]:
+    names = [arm.name for arm in study.arms]
+    if not names:
+        yield "arms", "none"
+    if len(set(names)) < len(names):
+        yield "arms", "two of them have one name"
+    if study.baseline is not None and study.baseline not in names:
+        yield "baseline", f"{study.baseline!r} is no arm"
+
+
+def seeds_digest(arms: Sequence[Config]) -> str:
+    """From what the seeds of a study derive: what all arms share, so that no arm picks its own."""
+    if len(arms) == 1:
+        return str(arms[0].digest)
+    return digest(canonical(_shared([plain(arm.data) for arm in arms])))
+
+
+def _shared(values: Sequence[Any]) -> Any:
+    """What mappings have in common; equal values as they are."""
+    if not all(type(value) is dict for value in values):
+        return values[0]
+    first, *others = values
+    return {
+        key: _shared([value, *(other[key] for other in others)])
+        for key, value in first.items()
+        if all(
+            key in other and (other[key] == value or type(other[key]) is type(value) is dict)
+            for other in others
+        )
+    }
+
+
+def design_digest(study: Study) -> str:
+    """The digest of what was declared."""
+    fields = ("name", "question", "episodes", "seed", "seeds", "baseline", "metric", "test")
+    arms = [[arm.name, arm.config.digest, arm.text] for arm in study.arms]
+    return digest(canonical({**{key: getattr(study, key) for key in fields}, "arms": arms}))
+
+
+def named(experiments: str, name: str) -> str | None:
+    """The id of the study of this name. A file that cannot be read has none."""
+    for id in _ids(experiments):
+        with suppress(FileNotFoundError, StorageError):
+            data, _ = read.load(path(experiments, id))
+            if read.parse(data, id).get("name") == name:
+                return id
+    return None
+
+
+def check_name(experiments: str, name: str) -> None:
+    """Raises UsageError for what cannot be the name of a new study, or is taken."""
+    if not is_id(name) or len(name) > LONGEST:
+        hint = f"letters, digits, dots, dashes; at most {LONGEST} of them"
+        raise UsageError(f"{short(name)!r} cannot be the name of a study", field="name", hint=hint)
+    other = named(experiments, name)
+    if other is not None:
+        hint = f"qn-run --resume {name} goes on with it"
+        raise UsageError(f"{name} is taken by the study {other}", field="name", hint=hint)
+    if exists(path(experiments, name)) or _begun(experiments, name):
+        raise UsageError(f"{name} is the id of something else", field="name")
 
 
 def wrong_seeds(seeds: Sequence[int]) -> str | None:

@@ -5,43 +5,62 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from attrs import evolve
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.metrics import METRICS
 from qn_tracking.benchmark.protocol import Protocol, rulebook
-from qn_tracking.errors import UnsupportedError, UsageError
+from qn_tracking.errors import UnsupportedError, UsageError, did_you_mean, short, storable
+from qn_tracking.inference.arms import Test, deciding_test
 from qn_tracking.records.codec import canonical
 from qn_tracking.records.model import Config
-from qn_tracking.records.submission import Contribution, Study
+from qn_tracking.records.submission import Arm, Contribution, Study
 from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
-from qn_tracking.store.studies import MOST, wrong_seeds
+from qn_tracking.store.studies import (
+    MOST,
+    MOST_RUNS,
+    check_name,
+    design_digest,
+    seeds_digest,
+    wrong_seeds,
+)
+from qn_tracking.studies.comparison import PRIMARY, RATES
 from qn_tracking.studies.plan import EPISODES, Plan, plan_of, seed_or_new
 from qn_tracking.tracking.emit import storage_of
 
+T = TypeVar("T")
+
 
 def study_of(
-    plan: Plan,
+    plans: Sequence[Plan],
     *,
+    arms: Sequence[str] = (),
     n_seeds: int | None = None,
     seeds: Sequence[int] | None = None,
     seed: int | None = None,
     episodes: int | None = None,
+    name: str | None = None,
+    question: str | None = None,
+    baseline: str | None = None,
+    metric: str = PRIMARY,
     tags: Mapping[str, str],
     notes: str | None,
     command: Sequence[str],
     contribution: Contribution | Callable[[], Contribution] | None = None,
     benchmarks_dir: str = "benchmarks",
 ) -> Study:
-    """The study that a plan and these numbers make; writes nothing.
+    """The study that a plan for each arm and these numbers make; writes nothing.
 
-    The runs have the `seeds`, or `n_seeds` seeds that are derived from `seed` and the digest of the
-    configuration. A contribution that is a function is called once the numbers are checked.
-    Raises UsageError for seeds that cannot be, and with a contribution for what the
-    protocol does not allow.
+    Every arm has the `seeds`, or `n_seeds` seeds that are derived from `seed` and what the
+    configurations share. `arms` are the names of the arms, by default those of their files. A
+    contribution that is a function is called once the numbers are checked. Raises UsageError for
+    what cannot be, and with a contribution for what the protocol does not allow.
     """
+    first = plans[0]
     if seeds is not None:
         if n_seeds is not None or seed is not None:
             raise UsageError("cannot be combined with n_seeds or seed", field="seeds")
@@ -55,37 +74,111 @@ def study_of(
         raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
     fewest = least = by = None
     if contribution is not None:
+        if len(plans) > 1:
+            raise UsageError("a submission is made of one configuration", hint="a study of one arm")
         protocol = rulebook(benchmarks_dir).now
         fewest, least = protocol.minimum_runs, max(EPISODES, protocol.minimum_episodes)
-        protocol.check_plan(n_seeds or fewest, plan.episodes(episodes, least))
+        protocol.check_plan(n_seeds or fewest, first.episodes(episodes, least))
         by = contribution() if callable(contribution) else contribution
-        _check_contribution(plan, by, benchmarks_dir, protocol)
-    runs = n_seeds or fewest or 1
-    digest = plan.config.digest
-    assert digest is not None
+        _check_contribution(first, by, benchmarks_dir, protocol)
+    count = n_seeds or fewest or 1
+    if count * len(plans) > MOST_RUNS:
+        cause = f"{len(plans):,} arms of {count} runs are more than {MOST_RUNS:,} runs"
+        raise UsageError(cause, field="arms")
+    names = [storable(text) for text in arms or [_stem(plan) for plan in plans]]
+    _check_arms(plans, names)
+    if name is not None:
+        check_name(first.experiments_dir, name)
     root = None
     if seeds is None:
-        root = seed_or_new(plan.seed(seed))
-        seeds = [ids.run_seed(digest, root, index) for index in range(runs)]
-    clean = redact_config(plan.config)
-    return Study(
+        given = _agreed("seed", [plan.seed(seed) for plan in plans], "--seed S, or --seeds LIST")
+        root = seed_or_new(given)
+        digest = seeds_digest([plan.config for plan in plans])
+        seeds = [ids.run_seed(digest, root, index) for index in range(count)]
+    number = _agreed(
+        "episodes", [plan.episodes(episodes, least or EPISODES) for plan in plans], "--episodes N"
+    )
+    study = Study(
         id=ids.new_id(),
         created=ids.utc(time.time()),
-        runs=runs,
-        episodes=plan.episodes(episodes, least or EPISODES),
+        name=name,
+        question=question,
+        runs=count * len(plans),
+        episodes=number,
         seed=root,
         seeds=tuple(seeds),
-        config=clean,
-        text=clean.text,
-        config_file=_relative(plan.config, plan.experiments_dir),
-        subject=plan.simulation.subject,
-        plugins=redact_value(plan.requests),
-        blocked=plan.blocked,
+        arms=tuple(_arm(plan, name) for plan, name in zip(plans, names, strict=True)),
+        baseline=None if baseline is None else arm_named(names, baseline),
+        metric=metric,
+        test=_test(metric, count) if len(plans) > 1 else None,
+        blocked=first.blocked,
         tags=tags,
         notes=notes,
         command=redact_arguments(command),
         contribution=by,
     )
+    return evolve(study, digest=design_digest(study))
+
+
+def _arm(plan: Plan, name: str) -> Arm:
+    clean = redact_config(plan.config)
+    return Arm(
+        name=name,
+        config=clean,
+        text=clean.text,
+        config_file=_relative(plan.config, plan.experiments_dir),
+        subject=plan.simulation.subject,
+        plugins=redact_value(plan.requests),
+    )
+
+
+def _stem(plan: Plan) -> str:
+    return os.path.splitext(os.path.basename(plan.config.label))[0]
+
+
+def _test(metric: str, runs: int) -> Test:
+    """The test that decides; the seeds are shared."""
+    known = METRICS.get(metric)
+    bounded = metric in RATES or (known is not None and known.range is not None)
+    return deciding_test(runs, shared_seeds=True, bounded=bounded)
+
+
+def _check_arms(plans: Sequence[Plan], names: Sequence[str]) -> None:
+    """Raises UsageError for arms of one name, and for those that differ in nothing."""
+    seen: dict[str | None, str] = {}
+    for plan, name in zip(plans, names, strict=True):
+        digest = plan.config.digest
+        if digest in seen:
+            cause = f"{seen[digest]!r} and {name!r} differ in nothing: one configuration"
+            raise UsageError(cause, field="arms")
+        if name in seen.values():
+            raise UsageError(f"two are called {name!r}", field="arms")
+        seen[digest] = name
+
+
+def arm_named(names: Sequence[str], text: str) -> str:
+    """The arm that is meant: by its name, or by words or values in it that no other one has.
+
+    Raises UsageError for none or several.
+    """
+    if text in names:
+        return text
+    words = set(text.split())
+    parts = {name: set(name.replace("=", " ").split()) | set(name.split()) for name in names}
+    found = [name for name in names if words and words <= parts[name]]
+    if len(found) == 1:
+        return found[0]
+    cause = f"{len(found)} arms are called so" if found else "no such arm"
+    hint = did_you_mean(text, names) or f"arms: {short(', '.join(names), 200)}"
+    raise UsageError(f"{short(text)!r}: {cause}", field="baseline", hint=hint)
+
+
+def _agreed(what: str, values: Sequence[T], hint: str) -> T:
+    """The value that all arms have. Raises UsageError if they have several."""
+    if len(set(values)) > 1:
+        some = ", ".join(str(value) for value in dict.fromkeys(values))
+        raise UsageError(f"the configurations have several: {some}", field=what, hint=hint)
+    return values[0]
 
 
 def _check_contribution(plan: Plan, by: Contribution, folder: str, protocol: Protocol) -> None:
@@ -115,22 +208,27 @@ def _relative(config: Config, experiments: str) -> str | None:
     return name
 
 
-def plan_again(study: Study, experiments: str) -> Plan:
-    """The plan of a study that was declared before.
+def plans_again(study: Study, experiments: str) -> list[Plan]:
+    """The plans of the arms of a study that was declared before; see `_plan_again`."""
+    return [_plan_again(study, arm, experiments) for arm in study.arms]
 
-    Its configuration is the text that was read then. The path of the file is kept if the file still
-    exists: from it the repository is found. Raises UnsupportedError if secrets were removed.
+
+def _plan_again(study: Study, arm: Arm, experiments: str) -> Plan:
+    """The plan of an arm: its configuration is the text that was read then.
+
+    The path of the file is kept if the file still exists: from it the repository is found. Raises
+    UnsupportedError if secrets were removed.
     """
-    config = configuration.from_text(study.text, study.config.label, study.config.overrides)
-    if config.digest != study.config.digest or MARK in canonical(study.plugins).decode():
+    config = configuration.from_text(arm.text, arm.config.label, arm.config.overrides)
+    if config.digest != arm.config.digest or MARK in canonical(arm.plugins).decode():
         raise UnsupportedError(
             "its configuration held secrets, which are not stored",
             file=f"study {study.id}",
             hint="start a new one",
         )
     path = None
-    if study.config_file is not None:
-        path = os.path.normpath(os.path.join(os.path.realpath(experiments), study.config_file))
+    if arm.config_file is not None:
+        path = os.path.normpath(os.path.join(os.path.realpath(experiments), arm.config_file))
         path = path if os.path.isfile(path) else None
-    config = evolve(config, sha256=study.config.sha256, path=path)
-    return plan_of(config, study.plugins, study.blocked, experiments)
+    config = evolve(config, sha256=arm.config.sha256, path=path)
+    return plan_of(config, arm.plugins, study.blocked, experiments)

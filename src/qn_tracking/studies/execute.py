@@ -31,6 +31,21 @@ Warn = Callable[[str], None]
 
 
 @frozen(kw_only=True)
+class ArmProgress:
+    """How far an arm is, as `StudyProgress`."""
+
+    name: str
+    finished: int
+    episodes: int
+    successes: int
+
+    def __str__(self) -> str:
+        """`learning_rate=0.1 3 61%`."""
+        rate = f" {self.successes / self.episodes:.0%}" if self.episodes else ""
+        return f"{self.name} {self.finished}{rate}"
+
+
+@frozen(kw_only=True)
 class StudyProgress:
     """How far a study is. `episodes` and `successes` are those since it was started or resumed."""
 
@@ -41,15 +56,18 @@ class StudyProgress:
     total: int
     successes: int
     seconds: float
+    arms: tuple[ArmProgress, ...] = ()
 
     def __str__(self) -> str:
-        """One line: `runs 3/10  episodes 1500/5000  success 61%  2m05s left`."""
+        """One line: `runs 3/10  episodes 1500/5000  success 61%  2m05s left`, then the arms."""
         from qn_tracking.render.progress import time_left
 
         parts = [f"runs {self.finished}/{self.runs}", f"episodes {self.episodes}/{self.total}"]
         if self.episodes:
             parts.append(f"success {self.successes / self.episodes:.0%}")
             parts.append(time_left(self.seconds, self.episodes, self.total) or "")
+        if len(self.arms) > 1:
+            parts.append("| " + ", ".join(map(str, self.arms)))
         return "  ".join(parts)
 
 
@@ -82,7 +100,7 @@ class StudySummary:
 
 def execute(
     study: Study,
-    plan: Plan,
+    plans: Sequence[Plan],
     executor: Executor | None,
     *,
     jobs: int | None,
@@ -90,19 +108,19 @@ def execute(
     stop: Callable[[], bool],
     warn: Warn,
 ) -> StudyOutcome:
-    """Runs what is not finished, and returns once all of it has ended.
+    """Runs what is not finished, with a plan for each arm; returns once all of it has ended.
 
     `progress` and `stop` are called several times a second; once `stop` returns True, runs end
     after their episode. On KeyboardInterrupt they are ended at once; nothing is lost. Raises
     UnsupportedError if another process runs the study.
     """
-    experiments = plan.experiments_dir
+    experiments = plans[0].experiments_dir
     began = time.perf_counter()
     stopped = False
     with studies.locked(experiments, study.id):
         states = studies.states(experiments, study)
-        tasks = _tasks(study, plan, states, warn)
-        before = sum(state.status == "completed" for state in states)
+        tasks = _tasks(study, plans, states, warn)
+        before = [state.index for state in states if state.status == "completed"]
 
         def tick(done: Sequence[int]) -> bool:
             nonlocal stopped
@@ -111,9 +129,9 @@ def execute(
             return stopped
 
         tick([0] * (2 * study.runs))
-        outcomes = _run(study, plan, tasks, executor, jobs, tick, warn)
+        outcomes = _run(study, plans, tasks, executor, jobs, tick, warn)
         stopped = stopped or stop()
-    _report(outcomes, plan.simulation.warnings, warn)
+    _report(outcomes, [text for plan in plans for text in plan.simulation.warnings], warn)
     return StudyOutcome(
         runs=studies.states(experiments, study),
         seconds=time.perf_counter() - began,
@@ -179,22 +197,42 @@ def opened(
     shutdown()
 
 
-def _progress(study: Study, before: int, done: Sequence[int], seconds: float) -> StudyProgress:
+def _progress(
+    study: Study, before: Sequence[int], done: Sequence[int], seconds: float
+) -> StudyProgress:
+    count = len(study.arms)
+    episodes, successes = done[::2], done[1::2]
+    finished = [0] * count
+    for index in before:
+        finished[index % count] += 1
+    arms = tuple(
+        ArmProgress(
+            name=arm.name,
+            finished=finished[i] + sum(n >= study.episodes for n in episodes[i::count]),
+            episodes=sum(episodes[i::count]),
+            successes=sum(successes[i::count]),
+        )
+        for i, arm in enumerate(study.arms)
+    )
     return StudyProgress(
         study=study.id,
         runs=study.runs,
-        finished=before + sum(count >= study.episodes for count in done[::2]),
-        episodes=sum(done[::2]),
-        total=(study.runs - before) * study.episodes,
-        successes=sum(done[1::2]),
+        finished=sum(arm.finished for arm in arms),
+        episodes=sum(arm.episodes for arm in arms),
+        total=(study.runs - len(before)) * study.episodes,
+        successes=sum(arm.successes for arm in arms),
         seconds=seconds,
+        arms=arms,
     )
 
 
-def _tasks(study: Study, plan: Plan, states: Sequence[RunState], warn: Warn) -> list[runner.Task]:
+def _tasks(
+    study: Study, plans: Sequence[Plan], states: Sequence[RunState], warn: Warn
+) -> list[runner.Task]:
     """The runs that are not finished, without those that another process runs now."""
     tasks = []
     for state in states:
+        plan = plans[state.index % len(plans)]
         if state.status == "completed":
             continue
         if state.status == "running":
@@ -211,7 +249,7 @@ def _tasks(study: Study, plan: Plan, states: Sequence[RunState], warn: Warn) -> 
                 id=studies.run_id(study.id, state.index, attempt),
                 config=plan.config,
                 episodes=study.episodes,
-                seed=study.seeds[state.index],
+                seed=study.seed_of(state.index),
                 plugins=plan.requests,
                 blocked=study.blocked,
                 experiments_dir=plan.experiments_dir,
@@ -226,7 +264,7 @@ def _tasks(study: Study, plan: Plan, states: Sequence[RunState], warn: Warn) -> 
 
 def _run(
     study: Study,
-    plan: Plan,
+    plans: Sequence[Plan],
     tasks: list[runner.Task],
     executor: Executor | None,
     jobs: int | None,
@@ -235,6 +273,16 @@ def _run(
 ) -> list[runner.Outcome]:
     if not tasks:
         return []
+    snapshots: dict[Any, Mapping[str, Any]] = {}
+
+    def here(task: runner.Task) -> Mapping[str, Any]:
+        """Read once for all arms of one folder and of the same packages."""
+        plan = plans[task.membership.index % len(plans)]
+        key = (plan.config.path, plan.simulation.subject.packages)
+        if key not in snapshots:
+            snapshots[key] = _snapshot(study, plan)
+        return snapshots[key]
+
     if executor is not None:
         from qn_tracking.studies import remote
 
@@ -243,19 +291,18 @@ def _run(
             executor,
             jobs,
             runs=study.runs,
-            here=lambda: _snapshot(study, plan),
+            here=here,
             tick=tick,
             warn=warn,
         )
     jobs = jobs or 1
     runner.warm_up()
-    here = _snapshot(study, plan)
     return runner.run_tasks(
-        [evolve(task, snapshot=here, jobs=jobs) for task in tasks],
+        [evolve(task, snapshot=here(task), jobs=jobs) for task in tasks],
         jobs,
         runs=study.runs,
         tick=tick,
-        retry=partial(_again, plan.experiments_dir, warn),
+        retry=partial(_again, plans[0].experiments_dir, warn),
     )
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from qn_tracking import config as configuration, ids
-from qn_tracking.errors import ConfigError
+from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.records.model import EMPTY, Config, Simulation
+from qn_tracking.studies.sweep import choices, parse
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.manager import choose, make_manager, make_simulation, project
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 EPISODES = 50
 """How many episodes a run has that does not say."""
 
+Source = Config | Mapping[str, Any] | str | os.PathLike[str]
 Requests = Mapping[str, Mapping[str, Any]]
 
 
@@ -62,7 +64,7 @@ class Plan:
 
 
 def make_plan(
-    config: Config | Mapping[str, Any] | str | os.PathLike[str],
+    config: Source,
     *,
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
@@ -85,6 +87,47 @@ def make_plan(
         if field is not None:
             error.hint = f"did you mean {field}?"
         raise
+
+
+def make_plans(
+    configs: Sequence[Source],
+    sweep: Mapping[str, Sequence[Any] | str],
+    *,
+    paired: bool = False,
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> tuple[list[str], list[Plan]]:
+    """The names and the plans of arms: each configuration with each combination of swept values.
+
+    `options` are those of `make_plan`. Raises as it does; an error of one arm names the arm.
+    """
+    fixed = {text.partition("=")[0].strip() for text in overrides}
+    values: dict[str, Sequence[Any]] = {}
+    for field, given in sweep.items():
+        if field in fixed:
+            raise UsageError("is set, too", file=f"--sweep {field}")
+        values[field] = parse(given, f"--sweep {field}") if isinstance(given, str) else given
+    found = choices([_label(config) for config in configs], values, paired=paired)
+    plans = []
+    for arm in found:
+        try:
+            more = [*overrides, *arm.overrides]
+            plans.append(make_plan(configs[arm.config], overrides=more, **options))
+        except ConfigError as error:
+            if len(found) > 1 and arm.values and error.file == _label(configs[arm.config]):
+                error.file = f"{error.file} with {_set(arm.values)}"
+            raise
+    return [arm.name for arm in found], plans
+
+
+def _label(config: Source) -> str:
+    if isinstance(config, Config):
+        return config.label
+    return os.fspath(config) if isinstance(config, (str, os.PathLike)) else "config"
+
+
+def _set(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{field}={value}" for field, value in values.items())
 
 
 def plan_of(config: Config, requests: Requests, blocked: Sequence[str], folder: str) -> Plan:

@@ -261,7 +261,7 @@ def run_tasks(
     jobs: int | None,
     *,
     runs: int,
-    here: Callable[[], Mapping[str, Any]],
+    here: Callable[[Task], Mapping[str, Any]],
     tick: Callable[[Sequence[int]], bool],
     warn: Callable[[str], None] = warn_on_stderr,
 ) -> list[Outcome]:
@@ -278,7 +278,6 @@ def run_tasks(
     running: dict[Future[RemoteRun], Task] = {}
     arrived: list[tuple[Task, Future[RemoteRun]]] = []
     stopping = False
-    facts: Mapping[str, Any] = {}
 
     def lost(task: Task, error: BaseException) -> None:
         outcomes[task.membership.index] = Outcome(
@@ -298,7 +297,7 @@ def run_tasks(
             lost(task, PluginError(f"what came back is not this run: {_brief(run)}"))
             return
         place = task.membership.index
-        outcomes[place] = record_run(task, run, facts, jobs)
+        outcomes[place] = record_run(task, run, here(task), jobs)
         done[2 * place] = len(run.episodes)
         done[2 * place + 1] = sum(bool(one["success"]) for one in run.episodes)
 
@@ -309,7 +308,8 @@ def run_tasks(
                 running[_submitted(executor, task, running)] = task
             except (Exception, SystemExit) as error:
                 lost(task, error)  # the scheduler is gone
-        facts = facts or here()
+        for task in running.values():  # what runs here is known before anything has come back
+            here(task)
         # The workers are at the next ones meanwhile.
         for task, future in arrived:
             take(task, future)
