@@ -128,10 +128,15 @@ def test_a_file_is_never_torn_nor_replaced_unasked(store: list[str], qn_exp: Pro
     journal = Path("experiments/runs") / store[1] / "episodes.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + lines[1].replace(b"1", b"2", 1) + lines[2])
-    done = qn_exp("export", "--format", "csv", "--rows", "episodes", "-o", "runs.csv", "--force")
+    rows = ("export", "--format", "csv", "--rows", "episodes", "-o", "runs.csv", "--force")
+    done = qn_exp(*rows, *store)
     assert done.returncode == 3
     assert "line 2" in done.stderr
     assert Path("runs.csv").read_text() == "mine"
+    # What was not named is left out, and said to be.
+    done = qn_exp(*rows)
+    assert (done.returncode, "line 2" in done.stderr) == (0, True)
+    assert {row["id"] for row in csv.DictReader(Path("runs.csv").open(newline=""))} == {store[0]}
     assert qn_exp("export", "--format", "csv", "-o", "runs.csv", "--force").returncode == 0
     assert Path("runs.csv").read_text().startswith("schema,id,")
     assert [p.name for p in Path().iterdir() if p.name.endswith(".tmp")] == []

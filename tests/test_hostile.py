@@ -318,6 +318,26 @@ def test_a_run_that_died_before_its_journal_is_recovered_without_a_fault(
     assert qn_exp("fsck").returncode == 0
 
 
+def test_what_cannot_be_compared_or_exported_is_left_out_of_a_choice(
+    ids: list[str], qn_exp: Program, qn_run: Program
+) -> None:
+    assert qn_run("c.yml", "--episodes", "3", "--seed", "3", "--track-experiment").returncode == 0
+    hurt, *good = sorted(path.stem for path in Path("experiments").glob("*.json"))
+    rewrite(hurt, metrics="7")
+    done = qn_exp("compare", "--ungrouped", "--where", "seed > 0", "--status", "completed")
+    assert (done.returncode, hurt in done.stderr, hurt in done.stdout) == (0, True, False)
+    assert done.stderr.count("\n") == 1
+    # One that is named is refused.
+    assert qn_exp("compare", hurt, *good).returncode == 3
+    Path(f"experiments/runs/{good[0]}/episodes.jsonl").write_bytes(b"\xff\n")
+    rows = ("export", "--format", "jsonl", "--rows", "episodes")
+    done = qn_exp(*rows, "--status", "completed")
+    assert done.returncode == 0
+    assert {json.loads(line)["id"] for line in done.stdout.splitlines()} == set(good[1:])
+    assert f"left out: experiments/runs/{good[0]}" in done.stderr
+    assert qn_exp(*rows, good[0]).returncode == 3
+
+
 def test_recover_all_goes_on_past_any_one_run(
     project: Path, qn_exp: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

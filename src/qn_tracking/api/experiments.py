@@ -247,10 +247,8 @@ class Experiments:
         runs that share it are one group. Without it, several runs of two configurations are two
         groups, unless `ungrouped`. Raises UsageError for fewer than two.
         """
-        from qn_tracking.api.reports import RunComparison
         from qn_tracking.store import documents
         from qn_tracking.store.groups import Grouping
-        from qn_tracking.studies import comparison
 
         if by is not None and ungrouped:
             raise UsageError("--by and --ungrouped together")
@@ -258,27 +256,39 @@ class Experiments:
         chosen = self.choose(ids, **conditions)
         named = not Filters(**conditions).stated()
         docs = list(documents.load_all(self.folder, chosen, named=named, warn=self.warn))
+        try:
+            return self._compared(docs, grouping, ungrouped)
+        except MALFORMED:
+            chosen = [doc["id"] for doc in docs]
+            docs = list(
+                documents.load_all(self.folder, chosen, named=named, warn=self.warn, whole=True)
+            )
+            return self._compared(docs, grouping, ungrouped)
+
+    def _compared(
+        self, docs: list[dict[str, Any]], grouping: Grouping | None, ungrouped: bool
+    ) -> RunComparison | GroupComparison:
+        from qn_tracking.api.reports import RunComparison
+        from qn_tracking.store import documents
+        from qn_tracking.store.groups import Grouping
+        from qn_tracking.studies import comparison
+
         if len(docs) < 2:
             cause = "only one matching experiment" if docs else "no matching experiments"
             raise UsageError(cause, hint="compare needs two or more, each once")
-        try:
-            digests = [comparison.config_digest(doc) for doc in docs]
-            two = None not in digests and len(set(digests)) == 2
-            if two and grouping is None and not ungrouped and len(docs) > 2:
-                grouping = Grouping("config")
-            if grouping is None:
-                return RunComparison(self, docs)
-            from qn_tracking.benchmark.metrics import METRICS
-            from qn_tracking.studies.groups import HIGHER, compare_groups
+        digests = [comparison.config_digest(doc) for doc in docs]
+        two = None not in digests and len(set(digests)) == 2
+        if two and grouping is None and not ungrouped and len(docs) > 2:
+            grouping = Grouping("config")
+        if grouping is None:
+            return RunComparison(self, docs)
+        from qn_tracking.benchmark.metrics import METRICS
+        from qn_tracking.studies.groups import HIGHER, compare_groups
 
-            better = [one for one in METRICS.values() if one.higher_is_better]
-            higher = HIGHER.union(*((one.name, *one.columns) for one in better))
-
-            docs = [documents.with_labels(doc) for doc in docs]
-            return compare_groups(docs, grouping.name, grouping.key_of, grouping.label, higher)  # type: ignore[arg-type]
-        except MALFORMED:
-            self.check_fields(chosen)
-            raise
+        better = [one for one in METRICS.values() if one.higher_is_better]
+        higher = HIGHER.union(*((one.name, *one.columns) for one in better))
+        docs = [documents.with_labels(doc) for doc in docs]
+        return compare_groups(docs, grouping.name, grouping.key_of, grouping.label, higher)  # type: ignore[arg-type]
 
     def check_fields(self, ids: Iterable[str]) -> None:
         """Checks every field of these records. Raises StorageError for the first that is wrong."""

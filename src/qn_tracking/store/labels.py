@@ -33,8 +33,12 @@ def read(experiments: str, id: str) -> dict[str, Any]:
     file = path(experiments, id)
     try:
         doc = LABELS.current(parse(load(file)[0], file), file)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return {"tags": {}, "notes": []}
+    except StorageError as error:
+        if error.hint == "ENOTDIR":  # no folder of a run, and so no labels in it
+            return {"tags": {}, "notes": []}
+        raise
     if unknown := min(doc.keys() - {"schema", "tags", "notes"}, default=None):
         raise StorageError(f"unknown key {unknown!r}", file=file)
     tags, notes = doc.get("tags", {}), doc.get("notes", [])

@@ -157,7 +157,9 @@ def journal(experiments: str, id: str) -> str:
 
 
 def with_episodes(experiments: str, ids: Sequence[str], *, named: bool, warn: Warn) -> list[str]:
-    """Those whose episodes are here. Raises StorageError for one that was named and is not."""
+    """Those whose episodes are here. Raises StorageError for one that was named and is not; of
+    the others, one whose journal is damaged is left out with a warning.
+    """
     here = [id for id in ids if os.path.lexists(journal(experiments, id))]
     gone = sorted(set(ids) - set(here))
     hint = "git carries records, bundles carry all"
@@ -165,7 +167,18 @@ def with_episodes(experiments: str, ids: Sequence[str], *, named: bool, warn: Wa
         raise StorageError("its episodes are not here", file=gone[0], hint=hint)
     if gone:
         warn(f"{len(gone)} of {len(ids)} are left out: their episodes are not here ({hint})")
-    return here
+    return here if named else [id for id in here if _readable(experiments, id, warn)]
+
+
+def _readable(experiments: str, id: str, warn: Warn) -> bool:
+    """Whether every episode can be read: part of a run says something else than the run."""
+    try:
+        for _ in Lines(journal(experiments, id)):
+            pass
+    except StorageError as error:
+        warn(f"left out: {error}")
+        return False
+    return True
 
 
 def episodes(
