@@ -136,7 +136,8 @@ def test_a_file_is_never_torn_nor_replaced_unasked(store: list[str], qn_exp: Pro
     # What was not named is left out, and said to be.
     done = qn_exp(*rows)
     assert (done.returncode, "line 2" in done.stderr) == (0, True)
-    assert {row["id"] for row in csv.DictReader(Path("runs.csv").open(newline=""))} == {store[0]}
+    rows_of = csv.DictReader(Path("runs.csv").read_text().splitlines())
+    assert {row["id"] for row in rows_of} == {store[0]}
     assert qn_exp("export", "--format", "csv", "-o", "runs.csv", "--force").returncode == 0
     assert Path("runs.csv").read_text().startswith("schema,id,")
     assert [p.name for p in Path().iterdir() if p.name.endswith(".tmp")] == []

@@ -187,7 +187,7 @@ def test_options_of_a_plugin_in_a_study_must_be_a_table(ids: list[str], qn_run: 
     assert done.returncode == 0, done
     (path,) = Path("experiments/studies").glob("*/study.json")
     doc = json.loads(path.read_text())
-    doc["plugins"]["metadata"] = [1]
+    doc["arms"][0]["plugins"]["metadata"] = [1]
     path.write_text(json.dumps(doc))
     done = qn_run("--resume", path.parent.name, "--dry-run", process=False)
     assert done.returncode == 3

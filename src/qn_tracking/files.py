@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qn_tracking.errors import QnError
 
-OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """Without O_NONBLOCK, opening a FIFO without a writer waits for ever."""
 # What file systems without locks answer (Lustre and FUSE as some mount them, NFS without its
 # daemon), and NFS for a file that is not open for writing.
@@ -79,7 +79,7 @@ def open_file(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> i
     is expected: what is behind it must be neither read nor changed.
     """
     try:
-        fd = os.open(path, OPEN | flags | (0 if follow else os.O_NOFOLLOW), 0o666)
+        fd = os.open(path, _OPEN | flags | (0 if follow else os.O_NOFOLLOW), 0o666)
     except OSError:
         check_file(path, follow=follow)
         raise

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.check import Report
     from qn_tracking.store.filters import Conditions
+    from qn_tracking.store.groups import Grouping
     from qn_tracking.store.index import Index
     from qn_tracking.store.transfer import Exported
     from qn_tracking.studies.groups import GroupComparison

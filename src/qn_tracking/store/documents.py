@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import exists, getsize, isdir, join, lexists
+from os.path import getsize, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UnsupportedError
 from qn_tracking.records import facts
@@ -125,7 +125,7 @@ def _counted(journal: str, glanced: Document, warn: Warn) -> Document:
     from qn_tracking.records.stats import Tally
     from qn_tracking.store.unfinished import GLANCE
 
-    if exists(journal) and getsize(journal) > GLANCE:
+    if lexists(journal) and getsize(journal) > GLANCE:
         warn(f"{journal}: so many episodes are summed up when the run has a record")
         return {"results": glanced, "digests": None}
     tally = Tally()

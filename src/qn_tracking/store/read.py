@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from math import isfinite
 
 from qn_tracking.errors import StorageError, short
@@ -224,10 +223,9 @@ def ending(path: str, last: int) -> tuple[int, int]:
     (0, 0) if that cannot be seen from its end. Raises StorageError.
     """
     try:
-        fd = open_file(path)
-        with open(fd, "rb") as stream:
-            size, wide = os.fstat(fd).st_size, 1 << 16
-            while stat.S_ISREG(os.fstat(fd).st_mode):
+        with open(open_file(path), "rb") as stream:
+            size, wide = os.fstat(stream.fileno()).st_size, 1 << 16
+            while True:
                 offset = max(0, size - wide)
                 stream.seek(offset)
                 data = stream.read(size - offset)

@@ -67,7 +67,7 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
     A million points take about a second. Raises StorageError; what was changed is found by `fsck`.
     """
     try:
-        with open(_open(run_folder), "rb") as stream:
+        with open(open_file(join(run_folder, NAME)), "rb") as stream:
             data = stream.read()
     except FileNotFoundError:
         data = b""
@@ -95,13 +95,9 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
         raise StorageError("cannot be read", file=join(run_folder, NAME)) from None
 
 
-def _open(run_folder: str) -> int:
-    return open_file(join(run_folder, NAME))
-
-
 def _lines(run_folder: str) -> Iterator[bytes]:
     try:
-        with open(_open(run_folder), "rb") as stream:
+        with open(open_file(join(run_folder, NAME)), "rb") as stream:
             while (line := stream.readline(MAX_BYTES))[-1:] == b"\n":
                 yield line
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from os.path import join, lexists
 from attrs import frozen
 
 from qn_tracking.errors import QnError, StorageError
-from qn_tracking.files import lock
+from qn_tracking.files import inside, lock
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.records.model import Episode
@@ -32,8 +32,8 @@ Send = Callable[[str, str], object]
 
 
 def folder(experiments: str, name: str) -> str:
-    """Return the folder of the waiting runs for a folder of experiments."""
-    return join(experiments, ".spool", name)
+    """Return the folder of the waiting runs. Raises StorageError for a link in its place."""
+    return inside(experiments, ".spool", name)
 
 
 def waiting(experiments: str, name: str) -> list[str]:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-<<<<<<< HEAD
 from os.path import dirname, join, lexists
-=======
-from os.path import dirname, exists, join
 from typing import Any
->>>>>>> db83c04 (Studies: several arms that share their seeds)
 
 from attrs import frozen
 
@@ -47,10 +43,7 @@ class RunState:
 
 
 def path(experiments: str, id: str) -> str:
-    """The file of a study; those declared before schema 2 are in a folder of that time.
-
-    Raises StorageError for a link in place of a folder of studies.
-    """
+    """The file of a study. Raises StorageError for a link in place of a folder of studies."""
     name = join(files.inside(experiments, "studies", check_id(id)), "study.json")
     before = join(files.inside(experiments, BEFORE), f"{id}.json")
     return before if not lexists(name) and lexists(before) else name
@@ -171,7 +164,7 @@ def check_name(experiments: str, name: str) -> None:
     if other is not None:
         hint = f"qn-run --resume {name} goes on with it"
         raise UsageError(f"{name} is taken by the study {other}", field="name", hint=hint)
-    if exists(path(experiments, name)) or _begun(experiments, name):
+    if lexists(path(experiments, name)) or _begun(experiments, name):
         raise UsageError(f"{name} is the id of something else", field="name")
 
 
@@ -191,7 +184,12 @@ def wrong_seeds(seeds: Sequence[int]) -> str | None:
 
 def faults(experiments: str) -> Iterator[StorageError]:
     """What is wrong with the files of all studies."""
-    for id in _ids(experiments):
+    try:
+        ids = _ids(experiments)
+    except StorageError as error:
+        yield error
+        return
+    for id in ids:
         try:
             load(experiments, id)
         except StorageError as error:
