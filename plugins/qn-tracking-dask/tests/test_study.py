@@ -281,6 +281,35 @@ def test_a_worker_that_cannot_import_it_says_so(
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.parametrize("module", ["qn_tracking", "qn_tracking_dask"])
+def test_a_worker_without_the_plugin_is_named(
+    cluster: Cluster, project: Project, tmp_path: Path, module: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules[{module!r}] = None\n"  # as if it was not installed
+    )
+    cluster.start(path=str(other)).add(path=str(other))
+    done = project.run(*SMALL, "--executor", cluster.spec)
+    assert done.returncode == 1
+    assert f"a worker has no {module.replace('_', '-')} (install " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["qn-tracking", "qn-tracking-dask"])
+def test_a_worker_with_another_version_of_us_is_named(
+    cluster: Cluster, project: Project, tmp_path: Path, name: str
+) -> None:
+    other = tmp_path / "other" / f"{name.replace('-', '_')}-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.0.1\n")
+    cluster.start().add(path=str(other.parent))
+    done = project.run(*SMALL, "--executor", cluster.spec)
+    assert done.returncode == 0, done.stderr
+    assert f": has {name} 0.0.1, the study was started with " in done.stderr
+
+
 def test_a_run_that_kills_its_workers_is_given_up(cluster: Cluster, project: Project) -> None:
     cluster.start().add()
     with Path("toy.yml").open("a") as config:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pickle import loads
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,6 +27,16 @@ PAUSE = 2.0
 """Seconds between two checks of the cluster."""
 CLOSE_SECONDS = 2.0
 """Seconds to disconnect from a scheduler."""
+
+
+_PACKAGES = {"qn_tracking": "qn-tracking", "qn_tracking_dask": "qn-tracking-dask"}
+"""The distributions that every worker needs, by the names of their modules."""
+
+
+def _version(package: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return None
 
 
 @define(eq=False)
@@ -147,6 +158,12 @@ class Connection:
         task = self._client.submit(loads, call, key=key, pure=False)
         try:
             return await task
+        except ImportError as error:
+            package = _PACKAGES.get((error.name or "").partition(".")[0])
+            if package is None:
+                raise
+            hint = f"install {package} {_version(package)} there, and restart it"
+            raise self._error(f"a worker has no {package}", hint) from None
         except KilledWorker as error:
             cause = f"its worker died, {error.allowed_failures + 1} times"
             raise self._error(cause) from None
@@ -175,9 +192,13 @@ class Connection:
     # ------------------------------------------------------------------------------------ cluster
 
     async def _watch(self) -> None:
-        """Warns if the cluster has no workers, does not answer, or has workers with threads."""
+        """Warns if the cluster has no workers, does not answer, or has workers with threads.
+
+        And of workers with other versions of our packages.
+        """
         assert self._client is not None
         empty = shared = silent = False
+        seen: set[str] = set()
         while True:
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -199,7 +220,32 @@ class Connection:
                         "some workers have several threads, in which runs take turns"
                         " (start them with --nthreads 1)"
                     )
+                await self._compare_versions(sorted(threads.keys() - seen))
+                seen |= threads.keys()
             await asyncio.sleep(PAUSE)
+
+    async def _compare_versions(self, workers: list[str]) -> None:
+        """Warns of workers with other versions of us; asks them by what is in every Python."""
+        assert self._client is not None
+        for package in _PACKAGES.values() if workers else ():
+            here = _version(package)
+            found: dict[str, Any] = {}
+            with suppress(OSError):
+                async with asyncio.timeout(PATIENCE):
+                    found = await self._client.run(
+                        version, package, workers=workers, on_error="return"
+                    )
+            others: dict[str, list[str]] = {}
+            for worker, there in found.items():
+                missing = isinstance(there, PackageNotFoundError)
+                if here is not None and there != here and (missing or isinstance(there, str)):
+                    others.setdefault("none" if missing else there, []).append(worker)
+            for there, which in others.items():
+                more = f" and {len(which) - 1} more" if which[1:] else ""
+                self._warn(
+                    f"worker {which[0]}{more}: has {package} {there}, the study was started with"
+                    f" {here} (install it there, and restart the worker)"
+                )
 
     def _warn(self, text: str) -> None:
         warn_on_stderr(f"--executor {self._spec}: {text}")
