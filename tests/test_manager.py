@@ -6,14 +6,17 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Program
-from qn_tracking import make_manager, track
+from qn_tracking import Study, make_manager, run as run_, track
+from qn_tracking.api.run import Run
 from qn_tracking.config import from_mapping, load
-from qn_tracking.errors import ConfigError, PluginSetupError, QnError
+from qn_tracking.errors import ConfigError, PluginSetupError, QnError, UsageError
 from qn_tracking.tracking.manager import (
     BUILTIN,
     choose,
@@ -350,6 +353,28 @@ def test_an_option_that_a_plugin_does_not_have(
     Path("mysink.py").write_text(SINK)
     with pytest.raises(PluginSetupError, match=said):
         make_manager({"mysink:Sink": options})
+
+
+def test_options_are_given_where_a_plugin_is_named(project: Path) -> None:
+    Path("mysink.py").write_text(SINK)
+    name = "mysink:Sink"
+    config = {"a": 1, "plugins": {name: {"file": "of the configuration"}}}
+    given: tuple[tuple[Any, str], ...] = (
+        ([name], "of the configuration"),
+        ({name: None}, "of the configuration"),
+        ({name: {"file": "mine"}}, "mine"),
+    )
+    for number, (plugins, expected) in enumerate(given):
+        with track(config, plugins=plugins, id=f"run-{number}") as run:
+            run.episode()
+        assert Path(expected).exists()
+    starts: tuple[Any, ...] = (track, Run, partial(Study.plan, n_seeds=2), run_)
+    for start in starts:
+        with pytest.raises(PluginSetupError, match="unknown option 'fil'"):
+            start({"a": 1}, plugins={name: {"fil": 1}})
+        for wrong in (name, [3], {name: 3}):
+            with pytest.raises((UsageError, ConfigError), match="^plugins"):
+                start({"a": 1}, plugins=wrong)
 
 
 def test_the_short_list_of_plugins_says_what_the_long_one_does(

@@ -25,6 +25,7 @@ from qn_tracking import (
     Attachment,
     Episode,
     Experiment,
+    Experiments,
     Recorder,
     RunInfo,
     Subject,
@@ -153,7 +154,7 @@ def test_numbers_of_other_libraries_are_the_numbers_they_hold() -> None:
         ({"loss": "0.5"}, TypeError, "loss"),
         ({"loss": None}, TypeError, "loss"),
         ({"loss": np.zeros(2)}, TypeError, "loss"),
-        ({"loss": 2**60}, OverflowError, "loss"),
+        ({"loss": 10**400}, OverflowError, "loss"),
         ({"loss": 1j}, TypeError, "loss"),
         ({"reward": "1"}, TypeError, "reward"),
         ({"steps": 1.5}, TypeError, "steps"),
@@ -377,6 +378,22 @@ with track({"a": 1}, seed=1) as run:
     assert json.loads(record.read_text())["results"]["episodes"] == 2
     (journal,) = Path("experiments/runs").glob("*/episodes.jsonl")
     assert [json.loads(line)["index"] for line in journal.read_text().splitlines()] == [0, 1]
+
+
+def test_a_clock_in_nanoseconds_is_a_metric(project: Path) -> None:
+    said: list[str] = []
+    now = 1_795_702_464_359_161_068
+    with track({"a": 1}, warn=said.append) as run:
+        for n in range(3):
+            run.episode(reward=2**60, finished_ns=now + n, metrics={"numpy": np.int64(now)})
+    assert [text for text in said if "kept as" in text] == [
+        f"metrics.numpy: {now} is kept as {int(float(now))}",
+        f"finished_ns: {now} is kept as {int(float(now))}",
+    ]
+    stored = Experiments("experiments").get(run.id)
+    assert stored.results.metrics["finished_ns"].max == float(now)
+    assert stored.results.avg_reward == 2**60
+    assert Experiments("experiments").check().findings == ()
 
 
 def test_a_run_that_would_be_copied_says_in_a_sentence_why_it_cannot_be(project: Path) -> None:

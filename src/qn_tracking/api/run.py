@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.records.model import Config, Experiment
+    from qn_tracking.tracking.installed import Named
 
 
 class Run:
     """A run that is checked and may be executed, once.
 
-    `overrides` are `dotted.field=VALUE`; `plugins` names those that are turned on beside the
-    project's and the configuration's, `("metadata", "json_storage")` to record the run. Raises
-    ConfigError, UsageError or PluginError for what cannot run; nothing has been written then.
+    `overrides` are `dotted.field=VALUE`; `plugins` are turned on beside the project's and the
+    configuration's: names, or a mapping of names to options; `("metadata", "json_storage")` to
+    record the run. Raises ConfigError, UsageError or PluginError for what cannot run; nothing has
+    been written then.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Run:
         episodes: int | None = None,
         seed: int | None = None,
         overrides: Sequence[str] = (),
-        plugins: Sequence[str] = (),
+        plugins: Named = (),
         blocked: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
@@ -147,7 +149,7 @@ def run(
 
     `options` are those of `Run`, `stop` and `warn` those of `Run.execute`.
     """
-    from qn_tracking.tracking.installed import TRACKER
+    from qn_tracking.tracking.installed import TRACKER, named
 
-    plugins = [*(TRACKER if track else ()), *options.pop("plugins", ())]
+    plugins = named(options.pop("plugins", ()), *(TRACKER if track else ()))
     return Run(config, plugins=plugins, **options).execute(stop=stop, warn=warn)

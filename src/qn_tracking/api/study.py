@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qn_tracking.store.studies import RunState
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
     from qn_tracking.studies.plan import Plan, Source
+    from qn_tracking.tracking.installed import Named
 
 
 class Study:
@@ -65,7 +66,7 @@ class Study:
         seed: int | None = None,
         episodes: int | None = None,
         overrides: Sequence[str] = (),
-        plugins: Sequence[str] = (),
+        plugins: Named = (),
         blocked: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
@@ -88,14 +89,14 @@ class Study:
         """
         from qn_tracking.studies.declare import study_of
         from qn_tracking.studies.plan import make_plans
-        from qn_tracking.tracking.installed import TRACKER
+        from qn_tracking.tracking.installed import TRACKER, named
 
         arms, plans = make_plans(
             list(config) if isinstance(config, (list, tuple)) else [cast("Source", config)],
             sweep or {},
             paired=paired,
             overrides=overrides,
-            plugins=[*TRACKER, *plugins],
+            plugins=named(plugins, *TRACKER),
             blocked=blocked,
             experiments_dir=experiments_dir,
         )

@@ -18,6 +18,8 @@ from qn_tracking.tracking.manager import choose, make_manager, make_simulation, 
 if TYPE_CHECKING:
     from pluggy import PluginManager
 
+    from qn_tracking.tracking.installed import Named
+
 EPISODES = 50
 """How many episodes a run has that does not say."""
 
@@ -67,7 +69,7 @@ def make_plan(
     config: Source,
     *,
     overrides: Sequence[str] = (),
-    plugins: Sequence[str] = (),
+    plugins: Named = (),
     blocked: Sequence[str] = (),
     experiments_dir: str | os.PathLike[str] | None = None,
 ) -> Plan:

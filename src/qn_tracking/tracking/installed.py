@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import sys
 
-from qn_tracking.errors import ConfigError, PluginSetupError
+from qn_tracking.errors import ConfigError, PluginSetupError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     Requests = Mapping[str, Mapping[str, Any]]
+    Named = Sequence[str] | Mapping[str, Mapping[str, Any] | None]
 
 GROUP = "qn_tracking"
 """Name of the pluggy project and of the entry point group."""
@@ -144,6 +145,14 @@ def requests(section: Any, file: str, field: str = "plugins") -> Requests:
             raise ConfigError("named twice", file=file, field=f"{field}.{name}")
         out[name] = options or {}
     return out
+
+
+def named(plugins: Named, *before: str) -> Requests:
+    """What an argument `plugins` asks for, names or a mapping to options, after the others."""
+    if isinstance(plugins, str):
+        raise UsageError("plugins: expected names, got one text", hint=f"[{plugins!r}]")
+    section = dict(plugins) if hasattr(plugins, "keys") else dict.fromkeys(plugins)
+    return requests({**dict.fromkeys(before), **section}, "")
 
 
 def rows(wanted: Iterable[str], blocked: Iterable[str]) -> list[tuple[str, ...]]:

@@ -35,6 +35,7 @@ from qn_tracking.tracking.installed import (
     VALIDATORS as VALIDATORS,
     EntryPoint,
     entry_points as entry_points,
+    named,
     requests as requests,
 )
 from qn_tracking.tracking.recorder import Recorder
@@ -42,7 +43,7 @@ from qn_tracking.tracking.recorder import Recorder
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from qn_tracking.tracking.installed import Requests
+    from qn_tracking.tracking.installed import Named, Requests
 
 
 @frozen(kw_only=True)
@@ -198,7 +199,7 @@ def _called(entry: EntryPoint, hook: str, **arguments: Any) -> Any:
 def track(
     config: Config | Mapping[str, Any] | str | os.PathLike[str],
     *,
-    plugins: Sequence[str] = (),
+    plugins: Named = (),
     blocked: Sequence[str] = (),
     experiments_dir: str | os.PathLike[str] | None = None,
     **options: Any,
@@ -208,26 +209,30 @@ def track(
         with track({"gamma": 0.99}, seed=1) as run:
             run.episode(success=True, steps=12, reward=3.5)
 
+    `plugins` are names, or a mapping of names to options, which replace those of the configuration.
     `options` are those of `Recorder`.
     """
     config = configuration.of_host(config)
     settings = project()
-    named = choose(config, settings, [*TRACKER, *plugins])
+    wanted = choose(config, settings, named(plugins, *TRACKER))
     return Recorder(
         config,
-        manager=make_manager(named, blocked=blocked),
+        manager=make_manager(wanted, blocked=blocked),
         experiments_dir=experiments_dir or settings.experiments_dir or "experiments",
         **options,
     )
 
 
-def choose(config: Config, settings: Project, names: Sequence[str]) -> Requests:
+def choose(config: Config, settings: Project, plugins: Named) -> Requests:
     """All plugins asked for, by the project, the configuration and by name, with their options."""
     section = requests(config.settings.get("plugins"), config.label)
     return {
         **settings.plugins,
         **section,
-        **{n: section.get(n, settings.plugins.get(n, EMPTY)) for n in names},
+        **{
+            name: options or section.get(name, settings.plugins.get(name, EMPTY))
+            for name, options in named(plugins).items()
+        },
     }
 
 

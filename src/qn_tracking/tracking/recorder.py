@@ -330,7 +330,7 @@ class Recorder:
         finite = True
         if reward is not None:
             if type(reward) is not float:
-                reward = _number("reward", reward)
+                reward = self._number("reward", reward)
             finite = isfinite(reward)
         if counts:
             counts = FrozenDict(
@@ -353,7 +353,7 @@ class Recorder:
                 if type(key) is not str:
                     key = _name("metrics", key)
                 if type(value) is not float:
-                    value = _number(key if key in more else f"metrics.{key}", value)
+                    value = self._number(key if key in more else f"metrics.{key}", value)
                 if not isfinite(value):
                     finite = False
                 checked[key] = value
@@ -444,7 +444,7 @@ class Recorder:
                 key = _name("log", key)
             if type(value) is not float:
                 try:
-                    value = _number(f"log: {key}", value)
+                    value = self._number(f"log: {key}", value)
                 except (TypeError, OverflowError) as error:
                     self._say_once(f"not a number {key}", f"{error}; left out")
                     continue
@@ -475,6 +475,13 @@ class Recorder:
                 self._inside = False
             if self._last_words is not None:
                 self.end(*self._last_words)
+
+    def _number(self, key: str, value: Any) -> float:
+        """As `_number`; a whole number that is rounded is warned of, once for each key."""
+        number = _number(key, value)
+        if abs(number) > MAX_INT and number != (exact := codec.scalar(value)):
+            self._say_once(f"rounded {key}", f"{key}: {exact} is kept as {int(number)}")
+        return number
 
     def _say_once(self, key: str, text: str) -> None:
         if key not in self._log_told and len(self._log_told) < MAX_KEYWORDS:
@@ -828,15 +835,16 @@ def _text(key: str, value: Any) -> str:
 
 
 def _number(key: str, value: Any) -> float:
-    """The value as a float, exactly, or an error naming the key."""
+    """The value as a float, which may be rounded, or an error naming the key."""
     item = codec.scalar(value)
     kind = type(item)
     if kind is float or isinstance(item, float):
         return float(item)
     if kind is int or kind is bool or isinstance(item, int):
-        if not -MAX_INT <= item <= MAX_INT:
-            raise OverflowError(f"{key}: {item} is beyond 2**53 and would be rounded")
-        return float(item)
+        try:
+            return float(item)
+        except OverflowError:
+            raise OverflowError(f"{key}: a whole number of {item.bit_length()} bits") from None
     raise TypeError(f"{key}: expected a number, got {type(value).__name__}")
 
 
