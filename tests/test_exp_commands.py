@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -176,6 +178,30 @@ def test_show_config_is_the_exact_text(project: Path, store: Path, qn_exp: Call)
     assert (code, out) == (3, "")
     shutil.rmtree(store / "runs")
     assert qn_exp("show", "--config", run.id)[0] == 4
+
+
+def test_show_config_of_hostile_text_commands_no_terminal(store: Path, qn_exp: Call) -> None:
+    made = make(store)
+    text = b"a: 1\r\n# \x1b]0;x\x07 \xc2\x9b2J \xe2\x80\xae\t\xc3\xa9\rb\n"
+    (store / "runs" / made.id / "config.yml").write_bytes(text)
+    record = store / f"{made.id}.json"
+    doc = json.loads(record.read_text())
+    digest = hashlib.sha256(text).hexdigest()
+    doc["attachments"] = [{"name": "config.yml", "size": len(text), "sha256": digest}]
+    record.write_text(json.dumps(doc))
+    program = [*PROGRAM, "show", "--config", made.id]
+    # A pipe gets what YAML can hold as it is, a terminal what can be seen.
+    piped = subprocess.run(program, capture_output=True, check=True).stdout
+    shown = b"# \\x1b]0;x\\x07 \\x9b2J "
+    assert piped == b"a: 1\r\n" + shown + b"\xe2\x80\xae\t\xc3\xa9\\rb\n"
+    master, slave = pty.openpty()
+    env = {**os.environ, "PYTHONUTF8": "1"}
+    done = subprocess.run(program, stdout=slave, stderr=subprocess.PIPE, env=env)
+    os.close(slave)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with open(master, "rb", buffering=0) as terminal:
+        seen = terminal.read(4096)
+    assert seen.replace(b"\r\n", b"\n") == b"a: 1\n" + shown + b"\\u202e\t\xc3\xa9\\rb\n"
 
 
 def test_show_of_a_record_with_nothing_in_it(store: Path, qn_exp: Call) -> None:

@@ -270,10 +270,9 @@ ID = "20260101T000000Z-00000000"
         (f"runs/{ID}/a\nb", "not portable"),
         (f"runs/{ID}//b", "not portable"),
         (f"runs/{ID}/{'x' * 300}", "not portable"),
-        (f"runs/{'y' * 200}/a", "neither a record nor a file of a run"),
-        (".index.sqlite", "neither a record nor a file of a run"),
-        ("runs/.hidden/a", "neither a record nor a file of a run"),
-        ("stray.txt", "neither a record nor a file of a run"),
+        (f"runs/{'y' * 200}/a", "runs: no records in this bundle"),
+        (".index.sqlite", ".index.sqlite: no records in this bundle"),
+        ("stray.txt", "stray.txt: no records in this bundle"),
     ],
 )
 def test_a_hostile_name_is_refused_by_name(
@@ -339,6 +338,42 @@ def _twice() -> bytes:
             out.writestr(f"runs/{ID}/a", b"1")
             out.writestr(f"runs/{ID}/a", b"2")
     return Path("twice").read_bytes()
+
+
+def test_what_is_not_of_a_run_is_left_out_and_named(store: list[str], qn_exp: Program) -> None:
+    """Git, Python and this program would read it as their own."""
+    before, run = _tree(Path("experiments")), f"runs/{store[0]}"
+    path = Path(f"experiments/{store[0]}.json")
+    digest = sha256(b"x").hexdigest()
+    doc = json.loads(path.read_text())
+    doc["attachments"].append({"name": "pyproject.toml", "size": 1, "sha256": digest})
+    path.write_text(json.dumps(doc))
+    before[path.name] = path.read_bytes()
+    qn_exp("export", "--format", "bundle", "-o", "evil.zip")
+    with zipfile.ZipFile("evil.zip", "a") as evil:
+        for name in (".git/config", ".index.sqlite", "pyproject.toml", "a.py", "deep/a"):
+            evil.writestr(name, "x")
+            evil.writestr(f"{run}/{name}", "x")
+            (Path("experiments") / run / name).parent.mkdir(exist_ok=True)
+            (Path("experiments") / run / name).write_text("x")
+    left = (".git", ".index.sqlite", "a.py", "deep", "pyproject.toml")
+    places = {
+        "evil.zip": [f"evil.zip: {place}{name}" for place in ("", f"{run}/") for name in left],
+        "experiments": [f"experiments/{run}/{name}" for name in left],
+    }
+    for source, names in places.items():
+        done = qn_exp("import", source, "--experiments-dir", f"there/{source}")
+        assert (done.returncode, done.stdout) == (0, "2 imported\n")
+        said = [f"warning: {name}: left out: not a file of a run" for name in names]
+        assert sorted(done.stderr.splitlines()) == sorted(said)
+        there = _tree(Path("there") / source)
+        assert {name: there[name] for name in there if name != ".gitignore"} == {
+            name: before[name] for name in before if name != ".gitignore"
+        }
+    done = qn_exp("export", "--format", "bundle", "-o", "out.zip")
+    assert done.stderr.count("left out: not a file of a run") == len(left)
+    with zipfile.ZipFile("out.zip") as out:
+        assert sorted(out.namelist()) == sorted(name for name in before if name != ".gitignore")
 
 
 @pytest.mark.parametrize("name", ["episodes.jsonl", "config.yml"])

@@ -6,7 +6,7 @@ import sys
 
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
-from qn_tracking.cli.output import print_findings, print_json, warn
+from qn_tracking.cli.output import print_findings, print_json, print_text, warn
 from qn_tracking.errors import printable
 from qn_tracking.render.board import command as again, declared, estimate
 from qn_tracking.render.text import duration, rows, sparkline
@@ -32,7 +32,8 @@ def run(args: Namespace) -> int:
     """Prints it."""
     leaderboard = Leaderboard(args.benchmarks_dir, warn=warn)
     if args.config:
-        sys.stdout.write(leaderboard.stored(leaderboard.get(args.id).id).submission.text)
+        text = leaderboard.stored(leaderboard.get(args.id).id).submission.text
+        print_text(text.encode(errors="surrogateescape"))
         return 0
     found = leaderboard.details(args.id, allowed_signers=args.allowed_signers)
     if args.json:

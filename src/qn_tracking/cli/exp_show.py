@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from os.path import exists, join
 
 from qn_tracking.cli.options import experiments, one_id
@@ -10,6 +9,7 @@ from qn_tracking.cli.output import (
     number_text,
     print_plain,
     print_section,
+    print_text,
     unicode_out,
     value_text,
 )
@@ -44,9 +44,7 @@ def run(args: Namespace) -> int:
             path = join(store.folder, "runs", id, "config.yml")
             print_plain({"id": id, "path": path, "text": data.decode("utf-8", "replace")})
             return 0
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        print_text(data)
         return 0
     doc = store.document(id)
     if args.json:

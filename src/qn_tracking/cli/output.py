@@ -47,6 +47,29 @@ def print_json(value: Any) -> None:
     sys.stdout.write(document(value).decode())
 
 
+def print_text(data: bytes) -> None:
+    """Prints a text of several lines that others may have written.
+
+    A pipe gets it byte for byte, but for the control characters that no YAML can hold and a
+    terminal would obey; a terminal gets what is invisible escaped, too.
+    """
+    text = data.decode(errors="surrogateescape")
+    if sys.stdout.isatty():
+        text = "\n".join(_shown(line.removesuffix("\r")) for line in text.split("\n"))
+    else:
+        import re
+
+        active = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|\r(?!\n)"
+        text = re.sub(active, lambda found: printable(found[0]), text)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
+def _shown(line: str) -> str:
+    return "\t".join(map(printable, line.split("\t")))
+
+
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows in columns that fit the terminal; see `Column`."""
     from qn_tracking.render.table import columns_of, table

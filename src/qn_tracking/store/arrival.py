@@ -70,7 +70,7 @@ def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived |
         with naming(source), bundle.opened(source, follow=True) as stream:
             zipped = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
         if zipped:
-            yield from _bundle(experiments, source)
+            yield from _bundle(experiments, source, warn)
         else:
             yield _file(experiments, source, warn, follow=True)
     except QnError as error:
@@ -115,7 +115,7 @@ def _file(experiments: str, path: str, warn: Warn, *, follow: bool = False) -> A
         if not beside or _same_place(folder, paths.run_folder(experiments, record.id)):
             return _admit(experiments, path, record, data, None)
         with _staging(experiments) as stage:
-            return _admit(experiments, path, record, data, _copied(folder, stage, warn))
+            return _admit(experiments, path, record, data, _copied(folder, data, stage, warn))
     if foreign.recognise(doc):
         return _theirs(experiments, path, doc, sha256(data).hexdigest())
     raise StorageError("neither a record of qn-tracking nor one of Quantum Nematode", file=path)
@@ -160,9 +160,10 @@ def _ours(doc: dict[str, Any], path: str) -> Experiment:
     return record
 
 
-def _bundle(experiments: str, source: str) -> Iterator[Arrived | Refused]:
+def _bundle(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
     with bundle.opened(source, follow=True) as stream:
         found = bundle.Bundle(source, stream)
+        found.name_strays(found.strays, warn)
         for id in sorted(found.members):
             try:
                 data = found.record(id)
@@ -172,7 +173,7 @@ def _bundle(experiments: str, source: str) -> Iterator[Arrived | Refused]:
                 read.same_id(doc, id, name)
                 if found.members[id][1]:
                     with _staging(experiments) as stage:
-                        found.unpack(id, stage)
+                        found.unpack(id, stage, warn)
                         arrived = _admit(experiments, name, record, data, stage)
                 else:
                     arrived = _admit(experiments, name, record, data, None)
@@ -229,8 +230,8 @@ def _prepare(experiments: str) -> None:
     make_folder(files.inside(experiments, "runs"))
 
 
-def _copied(folder: str, stage: str, warn: Warn) -> str:
-    for name in bundle.files(folder, warn):
+def _copied(folder: str, record: bytes, stage: str, warn: Warn) -> str:
+    for name in bundle.files(folder, record, warn):
         with bundle.opened(join(folder, name)) as stream:
             bundle.place(stage, name, iter(partial(stream.read, bundle.CHUNK), b""))
     return stage
@@ -347,19 +348,15 @@ def _join(staged: str, folder: str) -> bool:
     new. A file that is there stays as it is.
     """
     with naming(folder):
-        for below, _, _ in os.walk(staged, topdown=False):
-            sync_folder(below)
+        sync_folder(staged)
         if not lexists(folder):
             os.rename(staged, folder)
             sync_folder(dirname(folder))
             return True
         added = False
-        for below, _, names in os.walk(staged):
-            target = join(folder, os.path.relpath(below, staged))
-            os.makedirs(target, exist_ok=True)
-            for name in names:
-                if not lexists(join(target, name)):
-                    os.rename(join(below, name), join(target, name))
-                    added = True
-            sync_folder(target)
+        for name in os.listdir(staged):
+            if not lexists(join(folder, name)):
+                os.rename(join(staged, name), join(folder, name))
+                added = True
+        sync_folder(folder)
         return added

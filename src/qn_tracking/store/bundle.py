@@ -13,15 +13,15 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
-from qn_tracking.capture import FOLDER as CAPTURE
 from qn_tracking.errors import StorageError
 from qn_tracking.files import kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.store import paths
+from qn_tracking.store.read import parse
 from qn_tracking.store.write import naming
 
 VERSION = 1
@@ -31,6 +31,10 @@ RATIO = 200
 ALLOWED = 64 << 20
 """Bytes that any bundle may unpack to, whatever its own size."""
 CHUNK = 1 << 20
+FILES = frozenset(("run.json", "config.yml", "episodes.jsonl", "series.jsonl", "labels.json"))
+"""What the folder of a run holds, beside what its record names."""
+_READ = {".py", ".pyc", ".pth", ".so", ".toml", ".cfg", ".ini", ".sh"}
+_LEFT_OUT = "left out: not a file of a run"
 
 
 def write(
@@ -47,7 +51,7 @@ def write(
             except FileNotFoundError:
                 raise StorageError("vanished", file=record) from None
             bundle.writestr(_info(f"{id}.json"), data)
-            for name in files(paths.run_folder(experiments, id), warn):
+            for name in files(paths.run_folder(experiments, id), data, warn):
                 _add(bundle, experiments, f"runs/{id}/{name}")
             count += 1
     return count
@@ -90,38 +94,37 @@ def opened(path: str, *, follow: bool = False) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def files(folder: str, warn: Callable[[str], None]) -> list[str]:
-    """The files below a folder of a run, by their names in it, sorted; none if there is no folder.
+def files(folder: str, record: bytes, warn: Callable[[str], None]) -> list[str]:
+    """The files of a run in its folder, by name, sorted; none if there is no folder.
 
-    What is no file, or has a name that no bundle may hold, is left out with a warning; temporary
-    files silently.
+    Anything else that lies there is left out with a warning; temporary files silently.
     """
-    out: list[str] = []
-
-    def visit(below: str) -> None:
-        try:
-            entries = sorted(os.scandir(os.path.join(folder, below)), key=lambda e: e.name)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise os_error(os.path.join(folder, below), error) from None
-        for entry in entries:
-            name = f"{below}{entry.name}"
-            if entry.name.endswith(".tmp") and entry.name.startswith("."):
-                continue
-            if name == CAPTURE:  # of a run that is about to end
-                continue
-            if not _fit(name.split("/")):
-                warn(f"{entry.path}: not in the bundle: a name that is not portable")
-            elif entry.is_dir(follow_symlinks=False):
-                visit(f"{name}/")
-            elif entry.is_file(follow_symlinks=False):
-                out.append(name)
-            else:
-                warn(f"{entry.path}: not in the bundle: not a file")
-
-    visit("")
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise os_error(folder, error) from None
+    out, names = [], _names(record)
+    for entry in entries:
+        if entry.name in names and entry.is_file(follow_symlinks=False):
+            out.append(entry.name)
+        elif not (entry.name.endswith(".tmp") and entry.name.startswith(".")):
+            warn(f"{entry.path}: {_LEFT_OUT}")
     return out
+
+
+def _names(record: bytes) -> frozenset[str]:
+    """What the files of a run may be called: its own, and those that its record names.
+
+    Others could be read as their own by git, Python and this program, in that folder.
+    """
+    named: Any = None
+    with suppress(StorageError):  # a damaged record travels, too
+        named = parse(record, "record").get("attachments")
+    texts = [one.get("name") for one in named if type(one) is dict] if type(named) is list else []
+    good = (name for name in texts if type(name) is str and is_id(name))
+    return FILES.union(name for name in good if os.path.splitext(name)[1].lower() not in _READ)
 
 
 def _fit(parts: list[str]) -> bool:
@@ -138,7 +141,8 @@ def _fit(parts: list[str]) -> bool:
 class Bundle:
     """A bundle that was opened and whose names were checked. Raises StorageError for a hostile one.
 
-    `members` are, for each id, the name of its record, or None, and the files of its run.
+    `members` are, for each id, the name of its record, or None, and the files of its run; `strays`
+    is what else is there, which is not unpacked.
     """
 
     def __init__(self, path: str, stream: IO[bytes]) -> None:
@@ -150,6 +154,7 @@ class Bundle:
         self._version()
         size = os.fstat(stream.fileno()).st_size
         self.members: dict[str, tuple[zipfile.ZipInfo | None, dict[str, zipfile.ZipInfo]]] = {}
+        self.strays: dict[str, None] = {}
         seen: set[str] = set()
         total = 0
         for info in self._zip.infolist():
@@ -166,6 +171,8 @@ class Bundle:
             parts = name.split("/")
             if any("/".join(parts[:n]) in seen for n in range(1, len(parts))):
                 raise self.wrong("a file below a file", name)
+        if not self.members:
+            raise self.wrong("no records in this bundle", next(iter(self.strays), None))
 
     def wrong(self, cause: str, name: str | None = None) -> StorageError:
         """The error that names the bundle, and where known the member."""
@@ -208,7 +215,8 @@ class Bundle:
         top, _, rest = name.partition("/")
         id, _, file = rest.partition("/")
         if top != "runs" or not is_id(id) or not file:
-            raise self.wrong("neither a record nor a file of a run", name)
+            self.strays[top] = None
+            return
         self.members.setdefault(id, (None, {}))[1][file] = info
 
     def record(self, id: str) -> bytes:
@@ -218,10 +226,20 @@ class Bundle:
             raise self.wrong("files of a run without its record", f"runs/{id}")
         return b"".join(self._parts(info))
 
-    def unpack(self, id: str, folder: str) -> None:
+    def unpack(self, id: str, folder: str, warn: Callable[[str], None] = lambda text: None) -> None:
         """Writes the files of a run into an empty folder. Raises StorageError."""
+        names, strays = _names(self.record(id)), dict[str, None]()
         for name, info in self.members[id][1].items():
-            place(folder, name, self._parts(info))
+            if name in names:
+                place(folder, name, self._parts(info))
+            else:
+                strays[f"runs/{id}/{name.partition('/')[0]}"] = None
+        self.name_strays(strays, warn)
+
+    def name_strays(self, strays: Iterable[str], warn: Callable[[str], None]) -> None:
+        """Warns of what is not unpacked."""
+        for name in strays:
+            warn(f"{self.path}: {name}: {_LEFT_OUT}")
 
     def _parts(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
         try:
@@ -242,7 +260,6 @@ def place(folder: str, name: str, parts: Iterable[bytes]) -> None:
     """Writes a new file below a folder, durably. Raises StorageError."""
     path = os.path.join(folder, name)
     with naming(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(path, flags, 0o666), "wb") as stream:
             for part in parts:
