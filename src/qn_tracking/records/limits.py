@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MAX_INT = 2**53
 """Integers of a record stay below it: beyond, readers of JSON begin to round."""
+MAX_NUMBER = 200
+"""Characters of a number that is kept as text."""
 MAX_DEPTH = 64
 """Nothing that is nested deeper is written, or read."""
 MAX_BYTES = 64 << 20
@@ -26,8 +28,34 @@ WHOLE = (COMPLETED, IMPORTED)
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """What stands for the three values that JSON cannot write as numbers."""
+_DIGITS = frozenset("+-.0123456789eE")
 
 
 def not_finite(value: float) -> str:
     """Return the text for NaN or an infinity, which JSON cannot write as a number."""
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def as_number(value: object) -> float:
+    """Return a measured value of an episode or a series as the number that is nearest to it.
+
+    Its text may be that of a number that JSON would round, a fraction among them. Raises
+    ValueError for anything else.
+    """
+    if type(value) is float or type(value) is int:
+        return float(value)
+    if type(value) is str and value in NOT_FINITE:
+        return float(value)
+    if (
+        type(value) is not str
+        or len(value) > MAX_NUMBER
+        or not _DIGITS.issuperset(value.replace("/", "", 1))
+    ):
+        raise ValueError("expected a number")
+    above, slash, below = value.partition("/")
+    if not slash:
+        return float(value)
+    try:
+        return int(above) / int(below)
+    except ArithmeticError:
+        raise ValueError("expected a number") from None

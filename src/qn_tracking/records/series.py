@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from math import isfinite
+from typing import Any
 
 import orjson
 
 from qn_tracking.records.limits import not_finite
-from qn_tracking.records.model import FrozenDict, Logged, Measure, SeriesSummary
+from qn_tracking.records.model import EMPTY, FrozenDict, Logged, Measure, SeriesSummary
 from qn_tracking.records.stats import CHUNK, Moments, mean
 
 CURVE_POINTS = 200
@@ -20,16 +21,26 @@ MAX_NAMES = 1000
 """More names than this are in the file of the series, and have no summary in the record."""
 
 
-def logged(step: int, episode: int, at: float, values: Mapping[str, float]) -> Logged:
+def logged(
+    step: int,
+    episode: int,
+    at: float,
+    values: Mapping[str, float],
+    texts: Mapping[str, str] = EMPTY,
+) -> Logged:
     """One call of `log`, with its canonical JSON; NaN and infinities are text there.
+
+    `texts` are what values are exactly that no float can be, by name.
 
     Raises ValueError for a name that is not valid Unicode.
     """
-    fields = {"episode": episode, "step": step, "values": values}
+    fields: dict[str, Any] = {"episode": episode, "step": step, "values": values}
     try:
         if not all(map(isfinite, values.values())):
             stored = {k: v if isfinite(v) else not_finite(v) for k, v in values.items()}
             fields["values"] = stored
+        if texts:
+            fields["values"] = {**fields["values"], **texts}
         exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         raise ValueError("log: a name is not valid Unicode") from None

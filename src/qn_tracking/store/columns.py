@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from zlib import crc32
 
-from qn_tracking.records.limits import NOT_FINITE
+from qn_tracking.records.limits import as_number
 from qn_tracking.store.read import Lines
 from qn_tracking.store.transfer import journal
 
@@ -53,11 +53,7 @@ def _reader(name: str) -> Read:
 
 
 def _number(value: Any) -> Any:
-    if type(value) is str:
-        if value not in NOT_FINITE:
-            raise ValueError("expected a number")
-        return float(value)
-    return value
+    return as_number(value) if type(value) is str else value
 
 
 def _decoded(path: str) -> Iterator[list[dict[str, Any]]]:

@@ -19,8 +19,8 @@ from qn_tracking.records.limits import (
     IMPORTED,
     MAX_BYTES as MAX_BYTES,
     MAX_DEPTH,
-    NOT_FINITE,
     RECORDED as RECORDED,
+    as_number,
 )
 
 TYPE_CHECKING = False
@@ -315,9 +315,10 @@ def _episode(body: bytes) -> Episode:
         raise ValueError(f"fields {', '.join(wrong)}")
 
     def number(key: str, value: Any) -> Measure:
-        if type(value) is float or type(value) is int or value in NOT_FINITE:
-            return Measure(float(value))
-        raise ValueError(f"{key}: expected a number")
+        try:
+            return Measure(as_number(value))
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
 
     def either(key: str, kind: type) -> Any:
         if doc[key] is None or type(doc[key]) is kind:

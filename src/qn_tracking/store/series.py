@@ -6,7 +6,7 @@ from os.path import join, lexists
 
 from qn_tracking.errors import StorageError
 from qn_tracking.files import open_file, os_error
-from qn_tracking.records.limits import MAX_BYTES
+from qn_tracking.records.limits import MAX_BYTES, as_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def calls(run_folder: str) -> Iterator[Logged]:
                 step=doc["step"],
                 episode=doc["episode"],
                 at=float(at),
-                values={name: float(value) for name, value in doc["values"].items()},
+                values={name: as_number(value) for name, value in doc["values"].items()},
                 exact=exact + b"}",
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -87,7 +87,7 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
             "episode": [doc["episode"] for doc, _, _ in every],
             "at": [doc["at"] for doc, _, _ in every],
             "name": [name for _, name, _ in every],
-            "value": [float(value) for _, _, value in every],
+            "value": [as_number(value) for _, _, value in every],
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         for _ in calls(run_folder):  # names the line

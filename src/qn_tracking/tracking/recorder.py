@@ -17,7 +17,7 @@ from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, cast
@@ -38,6 +38,7 @@ from qn_tracking.errors import (
 )
 from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.records import codec
+from qn_tracking.records.limits import as_number, not_finite
 from qn_tracking.records.model import (
     EMPTY,
     MAX_INT,
@@ -171,12 +172,11 @@ class Recorder:
         self._series: SeriesTally | None = None
         self._logged: Callable[..., Logged]
         self._log_step = 0
-        self._log_told: set[str] = set()
+        self._told: set[str] = set()
         self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._count = 0
-        self._told_not_finite = False
         self._keywords: set[str] = set()
         self._state = "new"
         self._began = self._since = 0.0
@@ -328,9 +328,12 @@ class Recorder:
         if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_INT):
             seed = _count("seed", seed)
         finite = True
+        texts: dict[str, str] = {}
         if reward is not None:
             if type(reward) is not float:
-                reward = self._number("reward", reward)
+                reward, text = _measured("reward", reward)
+                if text is not None:
+                    texts = {"reward": text}
             finite = isfinite(reward)
         if counts:
             counts = FrozenDict(
@@ -353,7 +356,9 @@ class Recorder:
                 if type(key) is not str:
                     key = _name("metrics", key)
                 if type(value) is not float:
-                    value = self._number(key if key in more else f"metrics.{key}", value)
+                    value, text = _measured(key if key in more else f"metrics.{key}", value)
+                    if text is not None:
+                        texts[key] = text
                 if not isfinite(value):
                     finite = False
                 checked[key] = value
@@ -390,8 +395,19 @@ class Recorder:
                     "termination": termination,
                 }
                 if not finite:
-                    self._not_finite()
+                    self._say_once(
+                        "not finite",
+                        f"episode {self._count}: a number is NaN or infinite; kept as text",
+                    )
                     fields = codec.plain(fields)
+                if texts:
+                    key, text = next(iter(texts.items()))
+                    self._say_once(
+                        "inexact",
+                        f"episode {self._count}: {key}: {text} would be rounded; kept as text",
+                    )
+                    fields["reward"] = texts.pop("reward", fields["reward"])
+                    fields["metrics"] = {**fields["metrics"], **texts}
                 try:
                     exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
                 except TypeError:  # text that is not Unicode
@@ -438,16 +454,21 @@ class Recorder:
         if self._state != "running" or self._pid != os.getpid():
             self._not_running()
             return
-        values = {}
+        values, texts = {}, {}
         for key, value in metrics.items():
             if type(key) is not str:
                 key = _name("log", key)
             if type(value) is not float:
                 try:
-                    value = self._number(f"log: {key}", value)
-                except (TypeError, OverflowError) as error:
+                    value, text = _measured(f"log: {key}", value)
+                except TypeError as error:
                     self._say_once(f"not a number {key}", f"{error}; left out")
                     continue
+                if text is not None:
+                    texts[key] = text
+                    self._say_once(
+                        f"inexact {key}", f"log: {key}: {text} would be rounded; kept as text"
+                    )
             if not isfinite(value):
                 self._say_once(
                     f"not finite {key}", f"log: {key}: is NaN or infinite at step {step}"
@@ -462,7 +483,7 @@ class Recorder:
                 from qn_tracking.records import series
 
                 self._series, self._logged = series.SeriesTally(self.warn), series.logged
-            one = self._logged(step, self._count, self._now() - self._began, values)
+            one = self._logged(step, self._count, self._now() - self._began, values, texts)
             self._inside = True
             try:
                 self._log_step = step + 1
@@ -476,16 +497,9 @@ class Recorder:
             if self._last_words is not None:
                 self.end(*self._last_words)
 
-    def _number(self, key: str, value: Any) -> float:
-        """As `_number`; a whole number that is rounded is warned of, once for each key."""
-        number = _number(key, value)
-        if abs(number) > MAX_INT and number != (exact := codec.scalar(value)):
-            self._say_once(f"rounded {key}", f"{key}: {exact} is kept as {int(number)}")
-        return number
-
     def _say_once(self, key: str, text: str) -> None:
-        if key not in self._log_told and len(self._log_told) < MAX_KEYWORDS:
-            self._log_told.add(key)
+        if key not in self._told and len(self._told) < MAX_KEYWORDS:
+            self._told.add(key)
             self.warn(text)
 
     def _catch_up(self) -> None:
@@ -518,11 +532,6 @@ class Recorder:
             if meant is not None:
                 text = f"episode {self._count}: {word}: recorded as a metric"
                 self.warn(f"{text} (did you mean {meant}?)")
-
-    def _not_finite(self) -> None:
-        if not self._told_not_finite:
-            self._told_not_finite = True
-            self.warn(f"episode {self._count}: a number is NaN or infinite; kept as text")
 
     def artifact(self, path: str | os.PathLike[str]) -> Artifact:
         """Records path, size and SHA-256 of a file that the host exported.
@@ -834,18 +843,35 @@ def _text(key: str, value: Any) -> str:
     return str.__str__(value)
 
 
-def _number(key: str, value: Any) -> float:
-    """The value as a float, which may be rounded, or an error naming the key."""
+def _measured(key: str, value: Any) -> tuple[float, str | None]:
+    """The value as the nearest float, and its text if that is not exact; or an error with the key.
+
+    Clocks count nanoseconds, and money comes in decimals: neither is a reason to end a training.
+    """
     item = codec.scalar(value)
-    kind = type(item)
-    if kind is float or isinstance(item, float):
-        return float(item)
-    if kind is int or kind is bool or isinstance(item, int):
-        try:
-            return float(item)
-        except OverflowError:
-            raise OverflowError(f"{key}: a whole number of {item.bit_length()} bits") from None
-    raise TypeError(f"{key}: expected a number, got {type(value).__name__}")
+    if isinstance(item, float):
+        return float(item), None
+    if isinstance(item, int) and -MAX_INT <= item <= MAX_INT:
+        return float(item), None
+    from decimal import Decimal
+    from numbers import Real
+
+    if not isinstance(item, (Real, Decimal)):
+        raise TypeError(f"{key}: expected a number, got {type(value).__name__}")
+    try:
+        number = float(item)
+    except OverflowError:
+        number = inf if item > 0 else -inf  # type: ignore[operator]
+    except ValueError:  # a signalling NaN
+        number = nan
+    if number != number or (number == item and not isinstance(item, int)):
+        return number, None
+    try:
+        text = str(item)
+        as_number(text)
+    except ValueError:  # too long
+        text = repr(number) if isfinite(number) else not_finite(number)
+    return number, text
 
 
 def _whole(key: str, value: Any) -> int:
@@ -860,7 +886,7 @@ def _whole(key: str, value: Any) -> int:
 def _seconds(key: str, value: Any) -> float:
     if key == "at":
         raise ValueError("timing.at: the name is taken: the recorder measures it")
-    number = _number(f"timing.{key}", value)
+    number, _ = _measured(f"timing.{key}", value)
     if not 0 <= number < inf:
         raise ValueError(f"timing.{key}: {number} is no time in seconds")
     return number
