@@ -227,6 +227,18 @@ def test_stats(store: Path, qn_exp: Call) -> None:
 # ------------------------------------------------------------------------------------------ labels
 
 
+def test_tags_and_notes_are_added_without_their_secrets(store: Path, qn_exp: Call) -> None:
+    token = "ghp_" + "a1B2" * 9
+    made = make(store)
+    assert qn_exp("tag", "@1", "api_key=swordfish", f"see={token}", "start_token=<s>")[0] == 0
+    assert qn_exp("note", "@1", f"with {token}, password='swordfish'")[0] == 0
+    text = (store / "runs" / made.id / "labels.json").read_text()
+    assert token not in text
+    assert "swordfish" not in text
+    tags = {"api_key": "[redacted]", "see": "[redacted]", "start_token": "<s>"}
+    assert json.loads(text)["tags"] == tags
+
+
 def test_tags_and_notes_are_added_beside_the_record(store: Path, qn_exp: Call) -> None:
     made = make(store, tags={"a": "1"})
     record = (store / f"{made.id}.json").read_bytes()

@@ -789,6 +789,19 @@ def test_tags_and_notes_lose_their_secrets() -> None:
         pass
     assert run.run.tags == {"token": "[redacted]", "k": "[redacted]"}
     assert run.run.notes == "see [redacted]"
+    assert [text for text in run.warnings if "secret" in text] == [
+        f"{field}: is taken for a secret and not stored"
+        for field in ("tags.token", "tags.k", "notes")
+    ]
+
+
+def test_what_is_masked_in_a_configuration_is_said_at_the_start() -> None:
+    config = {"api_key": "s3cret99", "brain": {"password": "a"}, "start_token": "<s>"}
+    run = Recorder(config, manager=make_manager(), warn=lambda text: None).start()
+    told = "is taken for a secret and not stored: the run cannot be repeated from its record"
+    assert run.warnings == [f"config: {field}: {told}" for field in ("api_key", "brain.password")]
+    assert run.run.config.data["start_token"] == "<s>"
+    run.end()
 
 
 @pytest.mark.parametrize("body", ["yield", "return (yield)"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given, strategies as st
 
 from qn_tracking.config import from_mapping
 from qn_tracking.redact import (
     is_secret,
+    masked_fields,
     redact_arguments,
     redact_config,
     redact_text,
@@ -35,9 +38,49 @@ def test_names_of_no_secrets(key: str) -> None:
     assert not is_secret(key)
 
 
-def test_numbers_and_booleans_are_no_secrets() -> None:
-    data = {"max_tokens": 512, "use_cls_token": True, "token": None, "sha256": DIGEST, "lr": 1e-3}
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"max_tokens": 512, "use_cls_token": True, "token": None, "sha256": DIGEST, "lr": 1e-3},
+        {"start_token": 0, "end_token": "0", "eos_token_id": 50256, "token": 3},
+        {"start_token": "<s>", "go_token": "<go>", "token": "<|endoftext|>", "stop-token": "[SEP]"},
+        {"image_token": "<|reserved_special_token_17|>", "startToken": "begin_of_sentence"},
+        {"agent_token": "player1", "vision_token": "clip-vit-base-patch32", "pat": "*.png"},
+        {"api_key": "${API_KEY}", "password": "$PASSWORD", "secret": "none", "auth_token": "{key}"},
+        {"credentials": {"retries": 3, "refresh": True}, "cookies": {}},
+    ],
+)
+def test_what_is_no_secret_by_its_value_stays(data: dict[str, Any]) -> None:
     assert redact_value(data) == data
+    config = from_mapping(data)
+    assert redact_config(config) == config
+    for key, value in data.items():
+        for text in (f"--{key}={value}", f"export {key}={value}", f'{key} = "{value}"'):
+            assert redact_text(text) == text
+            assert redact_arguments(["x", text]) == ("x", text)
+
+
+@pytest.mark.parametrize(
+    "token", [GITHUB, "a8f5f167f44f4964e6c998dee827110c", "local-" + "Zq" * 20]
+)
+def test_what_looks_drawn_is_a_secret_under_every_name_of_a_token(token: str) -> None:
+    for key in ("start_token", "hf_token", "wandbToken", "token", "pat"):
+        assert redact_value({"a": {key: [token]}}) == {"a": {key: ["[redacted]"]}}
+        assert token not in " ".join(redact_arguments(["x", f"--{key}", token, f"{key}={token}"]))
+
+
+def test_what_is_among_secrets_is_one() -> None:
+    data = {"credentials": {"user": "me", "more": [{"pin": "swordfish"}], "count": 3}}
+    clean = redact_config(from_mapping(data, ["cookies.session=swordfish"]))
+    assert clean.data == {
+        "credentials": {"user": "[redacted]", "more": ({"pin": "[redacted]"},), "count": 3},
+        "cookies": {"session": "[redacted]"},
+    }
+    assert "swordfish" not in clean.text
+    assert clean.overrides == {"cookies.session": "[redacted]"}
+    assert masked_fields(clean.data) == [
+        "credentials.user", "credentials.more.pin", "cookies.session",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -57,6 +100,9 @@ def test_numbers_and_booleans_are_no_secrets() -> None:
         "export AWS_SECRET_ACCESS_KEY=hunterhunter2",
         "Bearer hunter2hunter",
         "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2",
+        "Cookie: theme=dark; session=hunter2",
+        "curl -H 'set-cookie: id=hunter2; Path=/' x",
+        """{"cookie": "id=hunter2"}""",
     ],
 )
 def test_secrets_in_text(text: str) -> None:
@@ -75,6 +121,9 @@ def test_secrets_in_text(text: str) -> None:
         "token = tokenizer.next()",
         "max_tokens: 512abc",
         "pad_token = '<pad>'",
+        "START_TOKEN='<s>'",
+        'start_token = "<s>"',
+        "the cookie: it holds nothing",
         "https://example.org:8080/@scope/x",
         "sk-learn-some-longer-name-here-1",
         "use_cls_token: true",

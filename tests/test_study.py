@@ -17,6 +17,7 @@ import pytest
 
 from conftest import BIN, Program, command, wait_until, without_locks
 from qn_tracking import Study
+from qn_tracking.errors import UnsupportedError
 from qn_tracking.ids import run_seed
 from qn_tracking.repository import user_name
 
@@ -144,6 +145,46 @@ def test_a_worker_that_dies_costs_its_run_one_more_try(
     assert again.returncode == 0, again.stderr
     done_now = [one["study"]["index"] for one in records() if one["status"] == "completed"]
     assert sorted(done_now) == [0, 1, 2, 3]
+
+
+SECRETS = """
+from types import SimpleNamespace
+from qn_tracking import Subject, hookimpl
+class Maker:
+    @hookimpl
+    def make_simulation(self, config):
+        assert config.data["api_key"] == "swordfish"
+        about = Subject(environment="e", brain="b", packages=("secrets_of",))
+        return SimpleNamespace(subject=about, warnings=(), episodes=lambda n, seed: [{"steps": seed}] * n)
+class Sink:
+    def __init__(self, password): assert password == "hunter2"
+"""
+
+
+@pytest.mark.slow
+def test_a_study_with_secrets_goes_on_from_its_file_or_from_what_is_given(
+    project: Path, qn_run: Program
+) -> None:
+    Path("secrets_of.py").write_text(SECRETS)
+    text = "api_key: swordfish\nplugins: {'secrets_of:Maker': {}, 'secrets_of:Sink': {password: hunter2}}\n"
+    Path("s.yml").write_text(text)
+    made = Study.declare(
+        "s.yml", n_seeds=2, episodes=3, seed=1, tags={"token": "abc"}, notes="password='abc'"
+    )
+    stored = Path(f"experiments/studies/{made.id}/study.json").read_text()
+    assert not any(secret in stored for secret in ("swordfish", "hunter2", "abc"))
+    done = qn_run("--resume", made.id)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: s.yml: api_key: is taken for a secret and not stored") == 1
+    other = Study.declare("s.yml", n_seeds=1, episodes=3, seed=2)
+    Path("s.yml").write_text("api_key: other\n")
+    done = qn_run("--resume", other.id)
+    assert done.returncode == 4
+    assert "its configuration held secrets, which are not stored" in done.stderr
+    Path("same.yml").write_text(text)
+    assert Study.load(other.id, config="same.yml").resume(jobs=1).finished == 1
+    with pytest.raises(UnsupportedError, match="is of another configuration"):
+        Study.load(other.id, config="s.yml").resume()
 
 
 def test_a_run_that_fails_is_reported_and_the_others_are_kept(qn_run: Program) -> None:

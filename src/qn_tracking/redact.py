@@ -1,12 +1,15 @@
 """Removes secrets before anything is stored, by the name of a field and the form of a value.
 
-Only text can be a secret: `max_tokens: 512`, `use_cls_token: true` and digests stay.
+Only text can be a secret: `max_tokens: 512`, `use_cls_token: true` and digests stay. So does
+`start_token: <s>`: most names that end in `token` are of language models, where only what looks
+like a key is one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from attrs import evolve
@@ -16,17 +19,30 @@ from qn_tracking.records.model import Config
 
 MARK = "[redacted]"
 
-_WORDS = (
+# Any text under these names is a secret.
+_CERTAIN = (
     r"(?:api|access|private|secret|signing|encryption|account|ssh)[-_]?key"
     r"|(?:pg)?passw(?:or)?d|passphrase|pwd"
-    r"|secret|credentials?|authorization|(?:auth|access|refresh|bearer|run|api|id)[-_]?token"
-    r"|(?<!pad.)(?<!eos.)(?<!bos.)(?<!cls.)(?<!sep.)(?<!unk.)(?<!mask.)(?<!special.)token"
-    r"|pat|dsn|jwt"
+    r"|secrets?|credentials?|authorization|cookies?|(?:auth|access|refresh|bearer|api)[-_]?token"
+    r"|(?<![\w-])token|dsn|jwt"
+)
+# Under these, what looks like one.
+_WORDS = (
+    rf"{_CERTAIN}|(?:run|id)[-_]?token"
+    r"|(?<!pad.)(?<!eos.)(?<!bos.)(?<!cls.)(?<!sep.)(?<!unk.)(?<!mask.)(?<!special.)token|pat"
 )
 _KEY = re.compile(rf"(?:^|[-_. ])(?:{_WORDS})$", re.IGNORECASE)
+_CERTAIN_KEY = re.compile(rf"(?:^|[-_. ])(?:{_CERTAIN})$", re.IGNORECASE)
 # For these names even a number is a secret.
 _PASSWORD = re.compile(r"(?:passw(?:or)?d|passphrase|pwd)$", re.IGNORECASE)
+# What is inside of these has their name.
+_HOLDER = re.compile(r"(?:^|[-_. ])(?:secrets|credentials?|cookies?)$", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_REFERENCE = re.compile(r"\$\w+|\$?\{[^{}]*\}|\{\{[^{}]*\}\}|\[redacted\]")
+_NO_SECRET = re.compile(
+    r"[-+]?[0-9.]{0,12}|none|null|true|false|yes|no|</?[^<>]*>|\[[^\[\]]*\]", re.IGNORECASE
+)
+_ORDINARY = re.compile(r"[0-9]{0,12}|[0-9]{0,4}[^\W\d_]{0,20}[0-9]{0,4}")
 
 # Text that is a secret anywhere, also next to a dash, an underscore or the letter of an option. A
 # prefix that may end another word, as `sk-` ends `disk-`, must be at the start of a word.
@@ -55,13 +71,17 @@ _QUERY = re.compile(
 )
 _BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{6,}")
 _VARIABLE = re.compile(
-    r"(\b[A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD)=)(?!\s)[^\s'\"]+"
+    r"\b(?P<name>[A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD))=(?!\s)(?P<bare>[^\s'\"]+)"
+)
+_COOKIE = re.compile(
+    r"((?<![A-Za-z0-9])(?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\s=;:\"']+=[^\r\n\"']+",
+    re.IGNORECASE,
 )
 # KEY = "value", "key": "value", key: v4lue99. An unquoted value must have letters and
 # digits, so that code such as `token: str` stays.
 _ASSIGNED = re.compile(
     rf"""
-    (?P<head>(?<![A-Za-z0-9])(?:\w*[-_.])?(?:{_WORDS})["']?\s*(?:[:=]|\s(?=["']))\s*)
+    (?P<head>(?<![A-Za-z0-9])(?P<name>(?:\w*[-_.])?(?:{_WORDS}))["']?\s*(?:[:=]|\s(?=["']))\s*)
     (?: (?P<quote>["'])(?P<quoted>[^"'\n]{{3,}})(?P=quote)
       | (?P<bare>(?=[^\s"',;)]*[A-Za-z])(?=[^\s"',;)]*[0-9])[^\s"',;()\[\]{{}}<>]{{6,}}) )
     """,
@@ -78,15 +98,20 @@ def redact_text(text: str) -> str:
     """Return free text (an error, a patch, an argument) with its secrets replaced."""
     text = _SHAPES.sub(MARK, text)
     text = _USERINFO.sub(rf"\1{MARK}@", text)
-    for pattern in (_QUERY, _BEARER, _VARIABLE):
+    for pattern in (_QUERY, _BEARER, _COOKIE):
         text = pattern.sub(rf"\1{MARK}", text)
 
-    def mask(match: re.Match[str]) -> str:
-        quote = match["quote"] or ""
-        value = match["quoted"] or match["bare"]
-        return match[0] if value == MARK else f"{match['head']}{quote}{MARK}{quote}"
+    def variable(match: re.Match[str]) -> str:
+        name = match["name"]
+        kept = name.endswith("TOKEN") and not _is_secret_value(match["bare"], name)
+        return match[0] if kept else f"{name}={MARK}"
 
-    return _ASSIGNED.sub(mask, text)
+    def assigned(match: re.Match[str]) -> str:
+        quote = match["quote"] or ""
+        kept = not _is_secret_value(match["quoted"] or match["bare"], match["name"])
+        return match[0] if kept else f"{match['head']}{quote}{MARK}{quote}"
+
+    return _ASSIGNED.sub(assigned, _VARIABLE.sub(variable, text))
 
 
 def strip_url(url: str) -> str | None:
@@ -100,18 +125,59 @@ def strip_url(url: str) -> str | None:
 def redact_value(value: Any, key: str = "") -> Any:
     """Return plain data with secret texts replaced, and numbers if they are a password."""
     if isinstance(value, Mapping):
-        return {k: redact_value(item, k) for k, item in value.items()}
+        return {k: redact_value(item, _inside(key, k)) for k, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redact_value(item, key) for item in value]
+        items = [redact_value(item, key) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     if _is_secret_value(value, key):
         return MARK
     return redact_text(value) if isinstance(value, str) else value
 
 
+def masked_fields(value: Any, path: str = "") -> list[str]:
+    """Return the dotted names of the fields of whose text something was replaced."""
+    if isinstance(value, Mapping):
+        inner = [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
+        return [field for name, item in inner for field in masked_fields(item, name)]
+    if isinstance(value, (list, tuple)):
+        return list(dict.fromkeys(field for item in value for field in masked_fields(item, path)))
+    return [path] if isinstance(value, str) and MARK in value else []
+
+
+def said_of(config: Config) -> list[str]:
+    """Return a line for each field of a redacted configuration whose text was replaced."""
+    held = (config.data, config.settings)
+    fields = [field for one in held for field in masked_fields(one)]
+    fields += [field for field, value in config.overrides.items() if masked_fields(value, field)]
+    told = "is taken for a secret and not stored: the run cannot be repeated from its record"
+    return [f"{config.label}: {field}: {told}" for field in dict.fromkeys(fields)]
+
+
+def _inside(outer: str, key: str) -> str:
+    """The name that decides about a field: its own, or that of the secrets around it."""
+    return outer if _HOLDER.search(outer) and not is_secret(key) else key
+
+
+def _key_of(field: str) -> str:
+    return reduce(_inside, field.split("."), "")
+
+
 def _is_secret_value(value: Any, key: str) -> bool:
-    if isinstance(value, str):
-        return bool(value) and is_secret(key)
-    return type(value) in (int, float) and bool(_PASSWORD.search(key))
+    if not isinstance(value, str):
+        return type(value) in (int, float) and bool(_PASSWORD.search(key))
+    key = _CAMEL.sub("_", key)
+    if not value or not _KEY.search(key) or _REFERENCE.fullmatch(value):
+        return False
+    if _PASSWORD.search(key):
+        return True
+    return not _NO_SECRET.fullmatch(value) and bool(_CERTAIN_KEY.search(key) or _is_random(value))
+
+
+def _is_random(text: str) -> bool:
+    """Whether a text looks as if a program had drawn it: no words, nor words with a number."""
+    if len(text) < 8 or re.search(r"\s", text):
+        return False
+    return not all(map(_ORDINARY.fullmatch, re.split(r"[\W_]+", text)))
 
 
 def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -120,20 +186,21 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     The program is reduced to its name, because its path may be private.
     """
     out = [redact_text(program.rpartition("/")[2]) for program in arguments[:1]]
-    secret_next = False
+    name = ""  # of the value that follows
     for given in arguments[1:]:
         # First by form, then by name: a value, or a name itself, may contain a secret.
         argument = redact_text(given)
         parts = argument.split("=")
         # --token=x, a.password=x, --set=a.password=x
-        at = next((i for i, part in enumerate(parts[:-1]) if is_secret(part.lstrip("-"))), None)
-        if secret_next and not argument.startswith("--"):
+        names = [_key_of(part.lstrip("-")) for part in parts[:-1]]
+        at = next((i for i, one in enumerate(names) if is_secret(one)), None)
+        if name and not argument.startswith("--") and _is_secret_value(argument, name):
             out.append(MARK)
-        elif at is not None and any(parts[at + 1 :]):
+        elif at is not None and _is_secret_value("=".join(parts[at + 1 :]), names[at]):
             out.append("=".join([*parts[: at + 1], MARK]))
         else:
             out.append(argument)
-        secret_next = given.startswith("-") and "=" not in given and is_secret(given.lstrip("-"))
+        name = given.lstrip("-") if given.startswith("-") and "=" not in given else ""
     # Last, because escapes could hide the start of a secret.
     return tuple(map(storable, out))
 
@@ -141,28 +208,20 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 def redact_config(config: Config) -> Config:
     """Return the configuration without secrets; the digests stay those of the original."""
     text = config.text
-    if _holds_secret(config.data) or _holds_secret(config.settings):
+    data, settings = redact_value(config.data), redact_value(config.settings)
+    if (data, settings) != (config.data, config.settings):
         for start, end in reversed(_secret_spans(text)):
             text = f"{text[:start]}'{MARK}'{text[end:]}"
     return evolve(
         config,
         label=storable(config.label),
         text=redact_text(text),
-        data=redact_value(config.data),
-        settings=redact_value(config.settings),
+        data=data,
+        settings=settings,
         overrides={
-            field: redact_value(value, field.rpartition(".")[2])
-            for field, value in config.overrides.items()
+            field: redact_value(value, _key_of(field)) for field, value in config.overrides.items()
         },
     )
-
-
-def _holds_secret(value: Any, key: str = "") -> bool:
-    if isinstance(value, Mapping):
-        return any(_holds_secret(item, name) for name, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return any(_holds_secret(item, key) for item in value)
-    return _is_secret_value(value, key)
 
 
 def _secret_spans(text: str) -> list[tuple[int, int]]:
@@ -170,32 +229,33 @@ def _secret_spans(text: str) -> list[tuple[int, int]]:
     import yaml
 
     spans: list[tuple[int, int]] = []
-    # For each open collection: whether it is a mapping, and the key that has no value yet.
-    stack: list[list[Any]] = []
-
-    def key_of(level: int) -> str:
-        while level >= 0 and not stack[level][0]:
-            level -= 1  # the items of a list belong to its key
-        return (stack[level][1] or "") if level >= 0 else ""
-
+    # For each open collection: the name of what is in it, whether it is a mapping, and there the
+    # name of the value that comes next.
+    stack: list[tuple[str, bool]] = [("", False)]
+    key: str | None = None
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        outer, is_mapping = stack[-1]
+        if isinstance(event, yaml.ScalarEvent) and is_mapping and key is None:
+            key = _inside(outer, event.value)
+            continue
+        name = (key or "") if is_mapping else outer
         if isinstance(event, yaml.ScalarEvent):
-            if stack and stack[-1][0] and stack[-1][1] is None:
-                stack[-1][1] = event.value
-                continue
-            number = event.implicit[0] and event.value[:1].isdigit()
-            value: Any = 1 if number else event.value
-            if _is_secret_value(value, key_of(len(stack) - 1)):
+            value: Any = 1 if event.implicit[0] and _is_number(event.value) else event.value
+            if _is_secret_value(value, name):
                 assert event.start_mark is not None
                 assert event.end_mark is not None
                 spans.append((event.start_mark.index, event.end_mark.index))
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            stack.append([isinstance(event, yaml.MappingStartEvent), None])
-            continue
+            stack.append((name, isinstance(event, yaml.MappingStartEvent)))
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             stack.pop()
-        elif not isinstance(event, yaml.AliasEvent):
-            continue
-        if stack and stack[-1][0]:
-            stack[-1][1] = None
+        key = None
     return spans
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace("_", ""))
+    except ValueError:
+        return False
+    return True

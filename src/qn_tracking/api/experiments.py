@@ -471,6 +471,8 @@ class Experiments:
 
         A record is never rewritten: its own tags stay. Raises UsageError.
         """
+        from qn_tracking.redact import redact_text, redact_value
+
         tags, remove = dict(tags or {}), list(remove)
         if not tags and not remove:
             raise UsageError("expected KEY=VALUE, or --remove KEY")
@@ -484,7 +486,7 @@ class Experiments:
             for key in remove:
                 if labels["tags"].pop(key, None) is None:
                     raise UsageError(f"no tag {key} was added to {id}")
-            labels["tags"].update(tags)
+            labels["tags"] |= {redact_text(k): redact_value(v, k) for k, v in tags.items()}
 
         return self._relabel(id, edit)
 
@@ -493,9 +495,10 @@ class Experiments:
         import time
 
         from qn_tracking.ids import utc
+        from qn_tracking.redact import redact_text
 
         _check_label("the note", text)
-        note = {"at": utc(time.time()), "text": text}
+        note = {"at": utc(time.time()), "text": redact_text(text)}
         return self._relabel(self.id(id), lambda labels: labels["notes"].append(note))
 
     def _relabel(self, id: str, edit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

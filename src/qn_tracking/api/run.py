@@ -65,7 +65,7 @@ class Run:
             "episodes": self.episodes,
             "seed": self.seed,
             "plugins": list(self.plan.plugins),
-            "warnings": list(self.plan.simulation.warnings),
+            "warnings": list(self.plan.warnings),
         }
 
     @property

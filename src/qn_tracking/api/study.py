@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.reports import Submitted
     from qn_tracking.inference.planning import Design
     from qn_tracking.records import submission
-    from qn_tracking.records.model import Experiment
+    from qn_tracking.records.model import Config, Experiment
     from qn_tracking.records.submission import Contribution
     from qn_tracking.store.studies import RunState
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
@@ -48,6 +48,7 @@ class Study:
         self.record = record
         self.experiments_dir = experiments_dir
         self._plans = plans
+        self._given: Config | None = None
         self._declared = plans is None
 
     @classmethod
@@ -127,15 +128,30 @@ class Study:
         return study
 
     @classmethod
-    def load(cls, id: str, *, experiments_dir: str | os.PathLike[str] | None = None) -> Self:
+    def load(
+        cls,
+        id: str,
+        *,
+        experiments_dir: str | os.PathLike[str] | None = None,
+        config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        overrides: Sequence[str] = (),
+    ) -> Self:
         """A study that was declared before, by its id or name. Raises UsageError if there is none,
         StorageError if its file cannot be read or was changed.
+
+        Secrets are not stored. If the configuration of a study of one arm holds some, and they are
+        not in its file, give `config` and `overrides` again, the same as before.
         """
         from qn_tracking.project import experiments_dir as of_project
         from qn_tracking.store import studies
 
         folder = os.fspath(experiments_dir or of_project() or "experiments")
-        return cls(studies.load(folder, id), folder)
+        study = cls(studies.load(folder, id), folder)
+        if config is not None:
+            from qn_tracking.config import as_config
+
+            study._given = as_config(config, overrides)
+        return study
 
     def __repr__(self) -> str:
         return f"Study({self.id!r})"
@@ -148,7 +164,7 @@ class Study:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the simulation has to say about its configuration. Raises as `run` does."""
-        found = (text for plan in self._planned() for text in plan.simulation.warnings)
+        found = (text for plan in self._planned() for text in plan.warnings)
         return tuple(dict.fromkeys(found))
 
     @property
@@ -313,5 +329,5 @@ class Study:
             from qn_tracking.tracking.runner import pin_numeric_threads
 
             pin_numeric_threads()
-            self._plans = plans_again(self.record, self.experiments_dir)
+            self._plans = plans_again(self.record, self.experiments_dir, self._given)
         return self._plans

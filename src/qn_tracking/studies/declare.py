@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from attrs import evolve
@@ -14,12 +15,24 @@ from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.metrics import METRICS
 from qn_tracking.benchmark.protocol import Protocol, rulebook
-from qn_tracking.errors import UnsupportedError, UsageError, did_you_mean, short, storable
+from qn_tracking.errors import (
+    ConfigError,
+    UnsupportedError,
+    UsageError,
+    did_you_mean,
+    short,
+    storable,
+)
 from qn_tracking.inference.arms import Test, deciding_test
-from qn_tracking.records.codec import canonical
 from qn_tracking.records.model import Config
 from qn_tracking.records.submission import Arm, Contribution, Study
-from qn_tracking.redact import MARK, redact_arguments, redact_config, redact_value
+from qn_tracking.redact import (
+    masked_fields,
+    redact_arguments,
+    redact_config,
+    redact_text,
+    redact_value,
+)
 from qn_tracking.store.studies import (
     MOST,
     MOST_RUNS,
@@ -29,8 +42,9 @@ from qn_tracking.store.studies import (
     wrong_seeds,
 )
 from qn_tracking.studies.comparison import PRIMARY, RATES
-from qn_tracking.studies.plan import EPISODES, Plan, plan_of, seed_or_new
+from qn_tracking.studies.plan import EPISODES, Plan, Requests, plan_of, seed_or_new
 from qn_tracking.tracking.emit import storage_of
+from qn_tracking.tracking.manager import choose, project
 
 T = TypeVar("T")
 
@@ -112,10 +126,10 @@ def study_of(
         metric=metric,
         test=_test(metric, count) if len(plans) > 1 else None,
         blocked=first.blocked,
-        tags=tags,
-        notes=notes,
+        tags={redact_text(key): redact_value(value, key) for key, value in tags.items()},
+        notes=None if notes is None else redact_text(notes),
         command=redact_arguments(command),
-        contribution=by,
+        contribution=by and evolve(by, notes=by.notes and redact_text(by.notes)),
     )
     return evolve(study, digest=design_digest(study))
 
@@ -208,27 +222,47 @@ def _relative(config: Config, experiments: str) -> str | None:
     return name
 
 
-def plans_again(study: Study, experiments: str) -> list[Plan]:
+def plans_again(study: Study, experiments: str, given: Config | None = None) -> list[Plan]:
     """The plans of the arms of a study that was declared before; see `_plan_again`."""
-    return [_plan_again(study, arm, experiments) for arm in study.arms]
+    return [_plan_again(study, arm, experiments, given) for arm in study.arms]
 
 
-def _plan_again(study: Study, arm: Arm, experiments: str) -> Plan:
+def _plan_again(study: Study, arm: Arm, experiments: str, given: Config | None) -> Plan:
     """The plan of an arm: its configuration is the text that was read then.
 
-    The path of the file is kept if the file still exists: from it the repository is found. Raises
-    UnsupportedError if secrets were removed.
+    The path of the file is kept if the file still exists: from it the repository is found. Secrets
+    are not stored: a configuration that holds some is read from its file again, or is `given`.
+    Raises UnsupportedError if neither is the same.
     """
-    config = configuration.from_text(arm.text, arm.config.label, arm.config.overrides)
-    if config.digest != arm.config.digest or MARK in canonical(arm.plugins).decode():
-        raise UnsupportedError(
-            "its configuration held secrets, which are not stored",
-            file=f"study {study.id}",
-            hint="start a new one",
-        )
     path = None
     if arm.config_file is not None:
         path = os.path.normpath(os.path.join(os.path.realpath(experiments), arm.config_file))
         path = path if os.path.isfile(path) else None
-    config = evolve(config, sha256=arm.config.sha256, path=path)
-    return plan_of(config, arm.plugins, study.blocked, experiments)
+    for config in _configurations(arm, path) if given is None else (given,):
+        requests, masked = arm.plugins, masked_fields(arm.plugins)
+        if masked:
+            requests = choose(config, project(), tuple(requests))
+        same = config.digest == arm.config.digest
+        if same and (not masked or _restored(requests, arm.plugins)):
+            config = evolve(config, sha256=arm.config.sha256, path=path)
+            return plan_of(config, requests, study.blocked, experiments)
+    held = "its configuration held secrets, which are not stored"
+    raise UnsupportedError(
+        "is of another configuration" if given else held,
+        file=f"study {study.id}",
+        hint="Study.load(id, config=…) with the same configuration",
+    )
+
+
+def _configurations(arm: Arm, path: str | None) -> Iterator[Config]:
+    """That of the text of an arm, and that of its file as it is now."""
+    label, overrides = arm.config.label, arm.config.overrides
+    yield configuration.from_text(arm.text, label, overrides)
+    if path is not None:
+        with suppress(ConfigError):
+            yield configuration.from_text(configuration.load(path).text, label, overrides)
+
+
+def _restored(requests: Requests, stored: Requests) -> bool:
+    """Whether these are the plugins that were stored without their secrets."""
+    return not masked_fields(requests) and redact_value(requests) == stored

@@ -131,7 +131,7 @@ def execute(
         tick([0] * (2 * study.runs))
         outcomes = _run(study, plans, tasks, executor, jobs, tick, warn)
         stopped = stopped or stop()
-    _report(outcomes, [text for plan in plans for text in plan.simulation.warnings], warn)
+    _report(outcomes, [text for plan in plans for text in plan.warnings], warn)
     return StudyOutcome(
         runs=studies.states(experiments, study),
         seconds=time.perf_counter() - began,

@@ -11,6 +11,7 @@ from attrs import frozen
 from qn_tracking import config as configuration, ids
 from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.records.model import EMPTY, Config, Simulation
+from qn_tracking.redact import redact_config, said_of
 from qn_tracking.studies.sweep import choices, parse
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.manager import choose, make_manager, make_simulation, project
@@ -42,6 +43,11 @@ class Plan:
     def plugins(self) -> tuple[str, ...]:
         """The names of the plugins that are on."""
         return tuple(name for name in self.requests if name not in self.blocked)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to say before the first episode."""
+        return (*self.simulation.warnings, *said_of(redact_config(self.config)))
 
     @property
     def about(self) -> dict[str, Any]:

@@ -58,7 +58,14 @@ from qn_tracking.records.model import (
     freeze,
 )
 from qn_tracking.records.stats import Tally
-from qn_tracking.redact import redact_arguments, redact_config, redact_text, redact_value
+from qn_tracking.redact import (
+    masked_fields,
+    redact_arguments,
+    redact_config,
+    redact_text,
+    redact_value,
+    said_of,
+)
 from qn_tracking.tracking.emit import Emitter, slow
 
 if TYPE_CHECKING:
@@ -261,6 +268,12 @@ class Recorder:
         self._began, self._since = self._now(), perf_counter()
         fill_standard_descriptors()
         self._warn_of_some(self.run.config.differences, "values that PyYAML reads otherwise")
+        self._warn_of_some(said_of(self.run.config), "fields that are taken for secrets")
+        for field in (
+            *masked_fields(self.run.tags, "tags"),
+            *masked_fields(self.run.notes, "notes"),
+        ):
+            self.warn(f"{field}: is taken for a secret and not stored")
         try:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
