@@ -55,6 +55,7 @@ LAYERS = (
         "studies.comparison",
     ),
     ("tracking.emit", "studies.groups", "studies.sweep", "studies.sentences"),
+    ("studies.arms",),
     ("tracking.recorder", "store"),
     ("tracking.callback", "benchmark"),
     ("builtin", "nematode"),
@@ -229,7 +230,7 @@ def test_an_untracked_run_imports_no_store(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------- the commands
 
-SHARED = {"command", "options", "output", "signals", "run_print"}
+SHARED = {"command", "options", "output", "signals", "run_print", "study_print"}
 """The modules of `cli` that several commands share."""
 MODES = {"run": {"study", "new_plugin"}}
 """`qn-run` is one command; what two of its options do is in modules of their own."""

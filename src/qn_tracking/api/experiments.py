@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.picture import Picture
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
+    from qn_tracking.api.study import Study
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
     from qn_tracking.store.arrival import Arrived, Refused
@@ -122,12 +123,29 @@ class Experiments:
             columns=columns,
         )
 
+    def study(self, text: str) -> Study | None:
+        """The study of this id or name; None if there is none, or a run has that id."""
+        from qn_tracking.ids import is_id
+        from qn_tracking.store import paths
+
+        if not is_id(text) or os.path.lexists(paths.record(self.folder, text)):
+            return None
+        from qn_tracking.api.study import Study
+
+        try:
+            return Study.load(text, experiments_dir=self.folder)
+        except UsageError:
+            return None
+
     def select(self, ids: Ids) -> Selection:
         """These experiments, in the order given, each once. Raises UsageError for an unknown id."""
         return Selection(self, None, ids=self.ids(ids))
 
     def ids(self, ids: Ids) -> list[str]:
-        """The whole ids that are meant, each once. Raises UsageError for none or several."""
+        """The whole ids that are meant, each once: of a study, those of its runs.
+
+        Raises UsageError for none or several.
+        """
         if isinstance(ids, Selection):
             return ids.ids
         from qn_tracking.ids import check_id
@@ -139,11 +157,24 @@ class Experiments:
                 check_id(text)
         if not os.path.isdir(self.folder):
             raise StorageError("no such folder", file=self.folder)
-        return list(dict.fromkeys(resolve(self.folder, text, warn=self.warn) for text in texts))
+        found: list[str] = []
+        for text in texts:
+            study = self.study(text)
+            if study is None:
+                found.append(resolve(self.folder, text, warn=self.warn))
+                continue
+            begun = [state.id for state in study.runs() if state.status != "missing"]
+            if not begun:
+                raise UsageError(f"no run of the study {text} was begun")
+            found += begun
+        return list(dict.fromkeys(found))
 
     def id(self, text: str) -> str:
-        """The whole id that is meant. Raises UsageError for none or several."""
-        return self.ids(text)[0]
+        """The whole id that is meant. Raises UsageError for none or several, such as a study."""
+        found = self.ids(text)
+        if len(found) > 1:
+            raise UsageError(f"{text!r} is a study", hint=f"its runs: {found[0]}, …")
+        return found[0]
 
     def choose(
         self, ids: Ids = (), *, everything: bool = False, **conditions: Unpack[Conditions]

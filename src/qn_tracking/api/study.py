@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from qn_tracking.benchmark.reports import Submitted
+    from qn_tracking.inference.multiplicity import Correction
     from qn_tracking.inference.planning import Design
     from qn_tracking.records import submission
     from qn_tracking.records.model import Config, Experiment
     from qn_tracking.records.submission import Contribution
     from qn_tracking.store.studies import RunState
+    from qn_tracking.studies.arms import StudyComparison, StudyTable
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
     from qn_tracking.studies.plan import Plan, Source
     from qn_tracking.tracking.installed import Named
@@ -297,6 +299,52 @@ class Study:
             for state in self.runs()
             if state.status == "completed"
         )
+
+    @property
+    def arms(self) -> tuple[submission.Arm, ...]:
+        """The arms: the name of each, its configuration and its overrides."""
+        return self.record.arms
+
+    def table(self, metric: str | None = None) -> StudyTable:
+        """A row for each arm, the best first: its runs, the metric with its interval, how episodes
+        ended, its curve. The metric is by default the one that was declared.
+        """
+        from qn_tracking.studies.arms import metric_of, table
+
+        runs = self._outcomes()
+        return table(self.record, runs, metric or metric_of(self.record, runs))
+
+    def compare(
+        self,
+        metric: str | None = None,
+        *,
+        baseline: str | None = None,
+        correction: Correction = "holm",
+    ) -> StudyComparison:
+        """What may be concluded: each arm against the baseline that was declared, or all pairs.
+
+        The test that was declared decides. Another `baseline` may be asked for by its name; that
+        is then another family than the declared one.
+        """
+        from qn_tracking.studies.arms import compare
+        from qn_tracking.studies.declare import arm_named
+
+        if baseline is not None:
+            baseline = arm_named([arm.name for arm in self.arms], baseline)
+        return compare(
+            self.record,
+            self.table(metric),
+            baseline=baseline or self.record.baseline,
+            correction=correction,
+        )
+
+    def _outcomes(self) -> list[dict[str, Any]]:
+        """The results of the latest attempt at every run that was begun."""
+        from qn_tracking.store import index, studies
+
+        folder, prefix = self.experiments_dir, f"{self.id}.s"
+        found = index.consult(folder, lambda index: list(index.results(prefix)))
+        return studies.latest(self.record, found)
 
     def summary(self) -> StudySummary:
         """How many runs have which status, their final success rates, and slow plugins."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "list": ("exp_list", "list experiments, newest first"),
-    "show": ("exp_show", "show everything about one experiment"),
+    "show": ("exp_show", "show everything about one experiment, or the arms of a study"),
     "compare": ("exp_compare", "show what differs, and what may be concluded"),
     "plot": ("exp_plot", "draw learning curves and other pictures of runs"),
     "report": ("exp_report", "write everything about some runs into one file"),

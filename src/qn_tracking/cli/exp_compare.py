@@ -13,7 +13,8 @@ from qn_tracking.cli.output import (
     unicode_out,
     warn,
 )
-from qn_tracking.errors import printable
+from qn_tracking.cli.study_print import add_options, options_given
+from qn_tracking.errors import UsageError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ they have, because runs of the same configuration differ too. Compare groups of 
 examples:
   qn-exp compare @1 @2                             every difference between two runs
   qn-exp compare --by config --tag sweep=gamma     is one configuration better?
+  qn-exp compare lr                                the arms of the study lr, as qn-exp show lr
 
 --by takes {}, or any stored field.
 """
@@ -50,6 +52,7 @@ def arguments(parser: Parser, command: str) -> None:
         parser.epilog = COMPARE.format(", ".join(GROUPS))
         parser.renamed = {"--runs": "--ungrouped"}
         add_choice(parser)
+        add_options(parser)
         parser.add_argument(
             "--by", metavar="FIELD", help="runs with the same value of FIELD form a group"
         )
@@ -76,9 +79,17 @@ def run(args: Namespace) -> int:
         return _diff(args)
     from qn_tracking.api.reports import RunComparison
 
-    found = experiments(args).compare(
-        args.ids, by=args.by, ungrouped=args.ungrouped, **conditions(args)
-    )
+    store = experiments(args)
+    alone = len(args.ids) == 1 and args.by is None and not args.ungrouped
+    study = store.study(args.ids[0]) if alone else None
+    if study is not None:
+        from qn_tracking.cli.study_print import print_study
+
+        print_study(study, args)
+        return 0
+    for option in options_given(args):
+        raise UsageError(f"{option} needs a study", hint="qn-exp compare STUDY")
+    found = store.compare(args.ids, by=args.by, ungrouped=args.ungrouped, **conditions(args))
     if isinstance(found, RunComparison):
         _runs(args, found)
     else:

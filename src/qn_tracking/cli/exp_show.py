@@ -1,4 +1,4 @@
-"""`qn-exp show`: everything about one experiment."""
+"""`qn-exp show`: everything about one experiment, or the arms of a study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from qn_tracking.cli.output import (
     unicode_out,
     value_text,
 )
-from qn_tracking.errors import MALFORMED, printable
+from qn_tracking.cli.study_print import add_options, options_given, print_study
+from qn_tracking.errors import MALFORMED, UsageError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +30,25 @@ if TYPE_CHECKING:
 def arguments(parser: Parser, command: str) -> None:
     """The options of `show`."""
     one_id(parser)
+    add_options(parser)
+    parser.add_argument("--all", action="store_true", help="of a study: every pair of arms")
     parser.add_argument(
         "--config", action="store_true", help="print only the configuration, exactly as it was"
     )
 
 
 def run(args: Namespace) -> int:
-    """Prints one experiment."""
+    """Prints one experiment, or the arms of a study."""
     store = experiments(args)
+    study = store.study(args.id)
+    if study is not None and not args.config:
+        print_study(study, args)
+        return 0
     id = store.id(args.id)
+    for option in options_given(args):
+        if option != "--format" or args.format != "json":
+            raise UsageError(f"{option} needs a study", hint=f"{id} is a run")
+    args.json = args.json or args.format == "json"
     if args.config:
         data = store.config_text(id)
         if args.json:

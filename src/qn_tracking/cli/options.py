@@ -81,7 +81,7 @@ def add_choice(parser: ArgumentParser) -> None:
         "ids",
         nargs="*",
         metavar="ID",
-        help="experiments; instead of ids, the filters below choose them",
+        help="experiments, or studies; instead of ids, the filters below choose them",
     )
     add_filters(parser.add_argument_group("filters, as in qn-exp list"))
 
@@ -95,7 +95,8 @@ def statuses_of(args: Namespace, known: Sequence[str]) -> list[str]:
 
 def one_id(parser: ArgumentParser) -> None:
     """Adds the id of one experiment."""
-    parser.add_argument("id", metavar="ID", help="an id, its beginning, or @1 for the latest")
+    about = "an id, its beginning, @1 for the latest, or the id or name of a study"
+    parser.add_argument("id", metavar="ID", help=about)
 
 
 def up_to(most: int) -> Callable[[str], int]:

@@ -11,6 +11,7 @@ from qn_tracking.api.study import Study
 from qn_tracking.cli import signals
 from qn_tracking.cli.output import confirm_submission, print_json, print_submitted
 from qn_tracking.cli.run_print import study_dry_run, study_summary
+from qn_tracking.cli.study_print import print_study
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.records.submission import Contribution
 from qn_tracking.render.progress import Display
@@ -113,6 +114,8 @@ def _finish(args: Namespace, study: Study, outcome: StudyOutcome, received: list
         print_json({"study": study.id, "runs": runs, "finished": finished})
     elif not args.json and not args.quiet:
         study_summary(study, study.summary(), outcome.seconds)
+        if len(study.arms) > 1:
+            print_study(study)
     if received:
         _say(args, f"go on with: qn-run --resume {study.id}")
         return 128 + received[0]

@@ -26,7 +26,7 @@ from qn_tracking.store.sync import ROLLING, Sync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeVar
 
     from qn_tracking.store.where import Path
@@ -248,6 +248,23 @@ class Index:
             for old in made[: len(made) - WHERE_INDEXES + 1 if len(made) >= WHERE_INDEXES else 0]:
                 self.db.execute(f"DROP INDEX IF EXISTS {old}")
             self.db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {column.table}({bare}, at)")
+
+    def results(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """The results of the experiments whose names begin so, with `id`, `status` and `seed`."""
+        import json
+
+        rows = self.db.execute(
+            "SELECT r.id, r.status, r.seed, r.wall_seconds, r.curve, s.doc, m.doc"
+            " FROM entry e JOIN run r ON r.n = e.n JOIN results s ON s.n = e.n"
+            " JOIN metrics m ON m.n = e.n WHERE e.name >= ? AND e.name < ? ORDER BY e.name",
+            (prefix, prefix + "\U0010ffff"),
+        )
+        for id, status, seed, wall_seconds, curve, doc, metrics in rows:
+            results = json.loads(doc) or {}
+            results["metrics"] = json.loads(metrics) or {}
+            results["curve"] = json.loads(curve) if curve else []
+            about = {"id": id, "status": status, "seed": seed, "wall_seconds": wall_seconds}
+            yield {**about, "results": results}
 
     def documents(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Whole documents, with the labels that were added as `labels`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os.path import dirname, join, lexists
 from typing import Any
@@ -241,6 +241,19 @@ def states(experiments: str, study: Study) -> tuple[RunState, ...]:
         id = run_id(study.id, index, attempt)
         found.append(RunState(index=index, attempt=attempt, id=id, status=status(experiments, id)))
     return tuple(found)
+
+
+def latest(study: Study, found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The latest attempt at each run that was begun, with its `index`, in the order of the runs."""
+    kept: dict[int, tuple[int, dict[str, Any]]] = {}
+    for doc in found:
+        number, _, attempt = doc["id"].removeprefix(f"{study.id}.s").partition(".r")
+        if not (number.isdigit() and (attempt or "0").isdigit()) or int(number) >= study.runs:
+            continue
+        index, again = int(number), int(attempt or 0)
+        if index not in kept or kept[index][0] < again:
+            kept[index] = (again, {**doc, "index": index})
+    return [kept[index][1] for index in sorted(kept)]
 
 
 def _begun(experiments: str, id: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from qn_tracking.inference.arms import Test
+from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test
 from qn_tracking.inference.planning import Design
 from qn_tracking.inference.rules import RULES
 from qn_tracking.render.text import counted
@@ -47,3 +47,63 @@ def can_show(design: Design, *, baseline: str | None, with_baseline: Design) -> 
             f"a difference of {design.shows:.2f} in a rate, four times in five"
             f" (if the runs of an arm have a standard deviation of {design.sd:g})"
         )
+
+
+def verdict(
+    pair: ArmPair, names: Sequence[str], contest: Contest, *, rate: bool, needed: int | None
+) -> str:
+    """What a comparison says: the better one and why, or why not and what would decide."""
+    first, second = pair.first, pair.second
+    ahead = pair.delta
+    if pair.winner == second or (pair.winner is None and second == _front(contest)):
+        first, second, ahead = second, first, -ahead
+    turned = first != pair.first
+    low, high = pair.low, pair.high
+    if turned and low is not None and high is not None:
+        low, high = -high, -low
+    chance = pair.improvement
+    share = (chance.value, chance.low, chance.high)
+    if turned:
+        share = (1 - chance.value, 1 - chance.high, 1 - chance.low)
+    p = "no p" if pair.adjusted_p is None else f"p {_p(pair.adjusted_p)}"
+    facts = (
+        f"{p}, {_difference(ahead, low, high, rate)},"
+        f" P(improvement) {share[0]:.0%} [{share[1]:.0%}, {share[2]:.0%}]"
+    )
+    if pair.winner is not None:
+        return f"{names[first]} {SAYS[pair.decides]} {names[second]}: {facts}"
+    reasons = [text for text in pair.reasons if not text.startswith("not significant")]
+    more = "" if not reasons else f"; {'; '.join(reasons)}"
+    if needed is not None:
+        more += f"; about {needed:,} runs an arm would decide"
+    return f"{names[first]} against {names[second]}, not decided: {facts}{more}"
+
+
+def _front(contest: Contest) -> int | None:
+    """The arm that a sentence without a verdict begins with, where there is a choice."""
+    return contest.leader if contest.baseline is None else None
+
+
+def _p(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def _difference(delta: float, low: float | None, high: float | None, rate: bool) -> str:
+    if rate:
+        points = f"{100 * delta:+.1f} points"
+        if low is None or high is None:
+            return points
+        return f"{points} [{100 * max(low, -1.0):.0f}, {100 * min(high, 1.0):.0f}]"
+    return (
+        f"{delta:+.4g}" if low is None or high is None else f"{delta:+.4g} [{low:.4g}, {high:.4g}]"
+    )
+
+
+def decided_by(contest: Contest, metric: str, names: Sequence[str]) -> str:
+    """The family and the test, in one line."""
+    baseline = None if contest.baseline is None else names[contest.baseline]
+    correction = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}[contest.correction]
+    return (
+        f"{comparisons(len(contest.pairs), baseline)}: {TESTS[contest.decides]} test of {metric},"
+        f" p after {correction}"
+    )

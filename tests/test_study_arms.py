@@ -1,0 +1,220 @@
+"""A study of several arms: the table of its arms, and what may be concluded."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from conftest import Program
+from qn_tracking import Experiments, Study
+from qn_tracking.errors import UsageError
+from qn_tracking.records.model import Membership
+from qn_tracking.store.studies import run_id
+from qn_tracking.tracking.manager import make_manager
+from qn_tracking.tracking.recorder import Recorder
+
+LR = "brain.config.learning_rate"
+SHORT = "learning_rate"
+
+
+def finish(study: Study, episodes: Callable[[str, Random], Mapping[str, Any]], *, skip: set[int] = frozenset()) -> None:  # type: ignore[assignment]  # fmt: skip
+    """Records every run of a study, each episode as the function says, from the name of the arm."""
+    record = study.record
+    for index in set(range(record.runs)) - skip:
+        arm, seed = record.arm_of(index), record.seed_of(index)
+        chance = Random(f"{arm.name} {seed}")
+        recorder = Recorder(
+            arm.config,
+            manager=make_manager({"json_storage": {}}),
+            subject=arm.subject,
+            seed=seed,
+            episodes=record.episodes,
+            experiments_dir="experiments",
+            command=(),
+            id=run_id(study.id, index, 0),
+            study=Membership(id=study.id, index=index, attempt=0),
+            warn=lambda _: None,
+        )
+        with recorder:
+            for _ in range(record.episodes):
+                recorder.episode(**episodes(arm.name, chance))
+
+
+def rates(*values: float) -> Callable[[str, Random], Mapping[str, Any]]:
+    """Episodes that succeed so often, in the order of the learning rates 0.1, 0.2, …"""
+
+    def episode(arm: str, chance: Random) -> Mapping[str, Any]:
+        place = round(float(arm.partition("=")[2]) * 10) - 1
+        success = chance.random() < values[place]
+        reward = values[place] + chance.random()
+        return {
+            "success": success, "termination": "goal" if success else "lost", "reward": reward
+        }  # fmt: skip
+
+    return episode
+
+
+def declared(arms: int, seeds: int, **options: Any) -> Study:
+    sweep = {LR: [round(0.1 * (i + 1), 1) for i in range(arms)]}
+    return Study.declare(
+        "small.yml", sweep=sweep, seeds=range(seeds), episodes=20, name="lr", **options
+    )
+
+
+def test_a_row_for_each_arm_the_best_first(project: Path) -> None:
+    study = declared(3, 4)
+    finish(study, rates(0.2, 1.0, 0.6), skip={0})
+    table = study.table()
+    assert [row.name for row in table.rows] == [f"{SHORT}={rate}" for rate in (0.2, 0.3, 0.1)]
+    first, second, last = table.rows
+    assert (table.metric, table.window) == ("final_success_rate", 20)
+    assert first.endings == {"goal": 1.0}
+    assert first.mean
+    assert (first.mean.centre, first.mean.low) == (1.0, None)  # runs that do not differ
+    assert set(first.values) == {0, 1, 2, 3}
+    assert set(second.endings) == {"goal", "lost"}
+    assert second.mean
+    assert second.mean.low is not None
+    assert second.mean.low < second.mean.centre
+    assert (last.finished, last.counts) == (3, {"completed": 3, "missing": 1})
+    assert set(last.values) == {1, 2, 3}
+    assert len(first.curve) > 1
+    assert [row.name for row in study.table("reward").rows][-1] == f"{SHORT}=0.1"
+
+
+def test_all_pairs_are_the_family_and_those_with_the_leader_are_shown(project: Path) -> None:
+    study = declared(5, 5)
+    finish(study, rates(0.0, 0.0, 1.0, 0.0, 0.0))
+    found = study.compare()
+    assert found.contest
+    assert len(found.contest.pairs) == 10
+    assert len(found.sentences) == 4
+    assert found.contest.decides == "brunner-munzel"
+    # The smallest p of 5 against 5, ten times, is above .05, though it is 100% against 0%.
+    assert all("not decided: p 0.079" in text for text in found.sentences)
+    assert all("about 6 runs an arm would decide" in text for text in found.sentences)
+
+
+def test_with_a_baseline_fewer_comparisons_are_decided(project: Path) -> None:
+    study = declared(5, 5, baseline="0.3")
+    finish(study, rates(0.0, 0.0, 1.0, 0.0, 0.0))
+    found = study.compare()
+    assert found.contest
+    assert len(found.contest.pairs) == 4
+    beaten = f"{SHORT}=0.3 usually beats {SHORT}="
+    assert all(text.startswith(beaten) and "p 0.032" in text for text in found.sentences)
+    assert "+100.0 points" in found.sentences[0]
+    assert "P(improvement) 100%" in found.sentences[0]
+
+
+def test_from_20_runs_on_the_means_are_compared_seed_by_seed(project: Path) -> None:
+    study = declared(2, 20)
+    finish(study, rates(0.3, 0.9))
+    (sentence,) = study.compare().sentences
+    assert sentence.startswith(f"{SHORT}=0.2 is better on average than {SHORT}=0.1: p ")
+
+
+def test_arms_that_are_equal_are_not_decided(project: Path) -> None:
+    study = declared(2, 6)
+    finish(study, rates(0.5, 0.5))
+    (sentence,) = study.compare().sentences
+    assert "not decided" in sentence
+    assert "better" not in sentence
+    assert "beats" not in sentence
+
+
+def test_what_is_not_as_declared_is_said(project: Path) -> None:
+    study = declared(3, 3, baseline="0.1")
+    found = study.compare()
+    assert found.sentences == ()
+    assert found.notes == ("0 of 9 runs are finished (9 missing): this is so far only",)
+    finish(study, rates(0.0, 0.9, 1.0), skip={1, 4, 5, 7})
+    found = study.compare()
+    assert found.arms == (f"{SHORT}=0.1", f"{SHORT}=0.3")
+    assert found.notes == (
+        "5 of 9 runs are finished (4 missing): this is so far only",
+        f"no finished run has final_success_rate: {SHORT}=0.2",
+    )
+    assert "fewer than 5 runs (2 against 3)" in found.sentences[0]
+    with pytest.raises(UsageError, match="no such arm"):
+        study.compare(baseline="0.7")
+
+
+def test_without_success_the_reward_is_compared(project: Path) -> None:
+    study = declared(2, 6)
+    finish(study, lambda arm, chance: {"reward": chance.random() + float(arm[-3:]) * 100})
+    found = study.compare()
+    assert found.metric == "reward"
+    assert "reward is not the metric that was declared" in found.notes[0]
+    assert found.sentences[0].startswith(f"{SHORT}=0.2 usually beats {SHORT}=0.1: p 0.0022, +")
+
+
+def test_of_some_metrics_less_is_better(project: Path) -> None:
+    study = declared(2, 6, metric="steps")
+    finish(study, lambda arm, chance: {"steps": chance.randrange(3) + int(float(arm[-3:]) * 100)})
+    assert study.table().rows[0].name == f"{SHORT}=0.1"
+    (sentence,) = study.compare().sentences
+    assert sentence.startswith(f"{SHORT}=0.1 usually beats {SHORT}=0.2: p 0.0022, -")
+
+
+# ------------------------------------------------------------------------------------------ command
+
+
+def test_the_table_is_short(project: Path, qn_exp: Program) -> None:
+    study = declared(9, 5, question="which rate is best?")
+    finish(study, rates(*(i / 8 for i in range(9))))
+    done = qn_exp("show", "lr", env={"COLUMNS": "100"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    assert lines[0].startswith(f"lr ({study.id}) · 9 arms x 5 seeds · 20 episodes each")
+    assert lines[1] == "which rate is best?"
+    assert lines[2].split() == [
+        "ARM", "RUNS", "FINAL", "IQM", "SUCCESS", "LOST", "GOAL", "CURVE"
+    ]  # fmt: skip
+    assert lines[3].split()[:2] == [f"{SHORT}=0.9", "5"]
+    assert "36 comparisons, each arm with each other" in done.stdout
+    assert sum(line.startswith("- ") for line in lines) == 8
+    everything = qn_exp("show", "lr", "--all").stdout.splitlines()
+    assert sum(line.startswith("- ") for line in everything) == 36
+
+
+def test_formats(project: Path, qn_exp: Program) -> None:
+    study = declared(2, 5, baseline="0.1")
+    finish(study, rates(0.0, 1.0))
+    rows = list(csv.DictReader(qn_exp("show", "lr", "--format", "csv").stdout.splitlines()))
+    assert [(row["arm"], row["final_success_rate"]) for row in rows] == [
+        (f"{SHORT}=0.2", "1.0"), (f"{SHORT}=0.1", "0.0")
+    ]  # fmt: skip
+    assert [row["ended_goal"] for row in rows] == ["1.0", "0"]
+    page = qn_exp("show", study.id, "--format", "markdown").stdout
+    assert "| arm | runs | final | iqm | success | goal | lost | curve |" in page
+    assert f"- {SHORT.replace('_', chr(92) + '_')}=0.2 usually beats" in page
+    for how in (("--json",), ("--format", "json")):
+        doc = json.loads(qn_exp("show", "lr", *how).stdout)
+        assert (doc["study"], doc["runs"], doc["finished"]) == (study.id, 10, 10)
+        (pair,) = doc["comparisons"]
+        assert (pair["winner"], pair["second"]) == (f"{SHORT}=0.2", f"{SHORT}=0.1")
+        assert pair["sentence"] in study.compare().sentences
+        assert list(doc["arms"][0]["values"]) == ["0", "1", "2", "3", "4"]
+    other = json.loads(qn_exp("show", "lr", "--metric", "reward", "--json").stdout)
+    assert other["compared"]["metric"] == "reward"
+
+
+def test_compare_shows_the_same(project: Path, qn_exp: Program) -> None:
+    finish(declared(2, 5), rates(0.2, 0.9))
+    assert qn_exp("compare", "lr").stdout == qn_exp("show", "lr").stdout
+    grouped = qn_exp("compare", "lr", "--by", LR)
+    assert grouped.returncode == 0, grouped.stderr
+    run = Experiments().ids("lr")[0]
+    done = qn_exp("show", run, "--baseline", "0.1")
+    assert (done.returncode, done.stderr) == (
+        2, f"error: --baseline needs a study ({run} is a run)\n"
+    )  # fmt: skip
