@@ -137,6 +137,7 @@ def test_a_picture_is_drawn_and_shows_no_stored_text_as_code(name: str) -> None:
     xml.etree.ElementTree.fromstring(whole)
 
 
+@pytest.mark.slow
 def test_the_same_data_gives_the_same_bytes_in_another_process() -> None:
     pytest.importorskip("vl_convert")
     code = (
@@ -330,6 +331,7 @@ def test_one_episode_and_equal_values_are_drawn(
     assert found.text(unicode=False).isascii()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", drawing.KINDS)
 def test_more_groups_than_colours_with_hostile_names_are_drawn(
     store: Experiments, kind: str
@@ -454,6 +456,7 @@ def test_json_describes_the_picture(sweep: Experiments) -> None:
     assert json.loads(Path("a.json").read_text())["description"].endswith(found["caption"])
 
 
+@pytest.mark.slow
 def test_without_the_engine_the_command_says_what_to_install(sweep: Experiments) -> None:
     Path("none").mkdir()
     Path("none/vl_convert.py").write_text("raise ImportError")
@@ -504,6 +507,7 @@ def test_a_report_without_episodes_says_so(store: Experiments) -> None:
     assert "No picture (curve): no run to draw: 1 run (no finite success)." in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["html", "md"])
 def test_a_report_shows_every_stored_text_as_text(store: Experiments, format: str) -> None:
     pytest.importorskip("vl_convert")
@@ -524,6 +528,7 @@ def test_a_report_shows_every_stored_text_as_text(store: Experiments, format: st
         assert text.count("<pre") == text.count("</pre")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_report_every_time(sweep: Experiments) -> None:
     pytest.importorskip("vl_convert")
     texts = set()
