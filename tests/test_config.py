@@ -60,6 +60,7 @@ def test_yaml_means_what_people_mean() -> None:
         ("a: 1\n--- \nb: 2", "more than one YAML document"),
         (DEEP, "nested deeper than 62"),
         (BOMB, "more than 100,000 values"),
+        (f"a: &a {'x' * 99_999}\nb: [{', '.join(['*a'] * 999)}]", "more than 100,000 values"),
         (MERGE_BOMB, "more than 100,000 values"),
         ("a:\n  <<: 1", "c.yml: a.<<: expected a mapping to merge, or a list of them"),
         ("<<: [{a: 1}, 2]", "c.yml: <<: expected a mapping to merge, or a list of them"),
@@ -138,7 +139,9 @@ def test_overrides_are_yaml_recorded_and_in_the_digest(project: Path) -> None:
     assert changed.digest != plain.digest
 
 
-@pytest.mark.parametrize("text", ["gamma", "=1", "a..b=1", "max_steps.x=1", "a={", "a=.nan"])
+@pytest.mark.parametrize(
+    "text", ["gamma", "=1", "a..b=1", "max_steps.x=1", "a={", "a=.nan", "a" + ".a" * 70 + "=1"]
+)
 def test_an_override_that_makes_no_sense(project: Path, text: str) -> None:
     with pytest.raises(QnError) as caught:
         load("small.yml", [text])

@@ -460,6 +460,7 @@ def test_what_is_too_large_for_a_configuration_is_refused_at_once() -> None:
         (range(10**12), "x: more than 100,000 values"),
         (np.zeros((1_000, 1_000)), "more than 100,000 values"),
         (itself, "nested deeper"),
+        (["a" * (1 << 20)] * 1_000, "more than 100,000 values"),
         ("a" * (5 << 20), "larger than 4 MiB"),
     ):
         with pytest.raises(ConfigError, match=said):

@@ -773,6 +773,77 @@ def test_arguments_that_make_no_sense(options: dict[str, Any]) -> None:
         recorder(**options)
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+class _Talkative:
+    """Says all that it can, and more than a record holds."""
+
+    @hookimpl
+    def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> dict[str, Any]:
+        for i in range(3_000):
+            warn(f"{i} " + "w" * (2 << 20 if i == 7 else 1))
+        return {"deep": nested(63), "deepest": nested(62), "large": "x" * (17 << 20), "small": 1}
+
+    @hookimpl
+    def run_facts(self, run: RunInfo) -> dict[str, Any]:
+        data = bytes((64 << 20) + 1)
+        return {"file": Attachment(name="f.bin", size=len(data), sha256="0" * 64, data=data)}
+
+
+@pytest.mark.slow
+def test_nothing_is_written_that_readers_refuse(project: Path) -> None:
+    said: list[str] = []
+    manager = make_manager(("json_storage",))
+    manager.register(_Talkative(), name="talk")
+    with (
+        pytest.raises(RuntimeError),
+        Recorder({"a": 1}, manager=manager, experiments_dir="experiments", warn=said.append) as run,
+    ):
+        for i in range(3_000):
+            run.episode(steps=1, termination=f"{i}", counts={f"c{i}": 1}, metrics={f"m{i}": 1.0})
+        run.episode(termination="t" * 5_000, metrics={"n" * 5_000: 1.0})
+        with pytest.raises(ValueError, match=r"^metrics: 9,000,\d+ bytes are too many"):
+            run.episode(metrics={"n" * 9_000_000: 1.0})
+        with pytest.raises(ValueError, match="timing: too many"):
+            run.episode(timing={"n" * 300: 1.0})
+        raise RuntimeError("e" * (70 << 20))
+    store = Experiments("experiments")
+    assert store.check().findings == ()
+    found = store.get(run.id)
+    assert found.error is not None
+    assert len(found.error.message) < 110_000
+    assert found.results.terminations["(others)"] == 2_001
+    assert len(found.results.terminations) == 1_001
+    assert {"steps", "c0"} <= found.results.metrics.keys()
+    assert len(found.results.metrics) == 1_000
+    facts = found.facts["talk"]
+    assert (facts["deep"], facts["large"], facts["file"], facts["small"]) == (None, None, None, 1)
+    assert facts["deepest"] == nested(62)
+    assert len(found.warnings) == 1_001
+    assert sum(map(len, found.warnings)) < 100_000
+    for told in (
+        "more than 1,000 different terminations; the others are counted as (others)",
+        "more than 1,000 names of metrics, or too long ones; the others have no summary",
+        "a termination of more than 1,000 characters is cut",
+        "plugin talk: file: ValueError: attachment f.bin: larger than 64 MiB",
+        "plugin talk: large: ValueError: the facts are larger than 16 MiB",
+    ):
+        assert said.count(told) == 1
+
+
+def test_what_would_make_a_record_too_large_is_refused_at_the_start(project: Path) -> None:
+    for options in ({"notes": "n" * (25 << 20)}, {"tags": {"t": "n" * (25 << 20)}}):
+        with pytest.raises(UsageError, match="larger than 24 MiB"):
+            track({"a": 1}, **options).start()
+    assert not list(Path("experiments").glob("*.json"))
+    assert not list(Path("experiments/runs").iterdir())
+
+
 def test_an_end_that_makes_no_sense() -> None:
     with recorder() as run:
         with pytest.raises(UsageError, match="status 'banana'"):

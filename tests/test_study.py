@@ -158,6 +158,8 @@ class Maker:
         return SimpleNamespace(subject=about, warnings=(), episodes=lambda n, seed: [{"steps": seed}] * n)
 class Sink:
     def __init__(self, password): assert password == "hunter2"
+    @hookimpl
+    def run_start(self): pass
 """
 
 

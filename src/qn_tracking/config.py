@@ -18,7 +18,7 @@ from attrs import evolve
 
 from qn_tracking import files
 from qn_tracking.errors import ConfigError, UsageError, short
-from qn_tracking.options import MAX_BYTES, MAX_DEPTH, MAX_NODES, plain_options
+from qn_tracking.options import CHARACTERS, MAX_BYTES, MAX_DEPTH, MAX_NODES, plain_options
 from qn_tracking.records.codec import canonical, digest
 from qn_tracking.records.limits import MAX_INT
 from qn_tracking.records.model import Config
@@ -177,6 +177,8 @@ def _config(
         raise ConfigError(f"expected a mapping of sections, got {got}", file=label)
     for field, value in changes.items():
         _set(data, field.split("."), value, field)
+    if changes and _depth(data) > MAX_DEPTH:
+        raise ConfigError(f"nested deeper than {MAX_DEPTH}", file=label)
     if RUNS in data and "episodes" in data:
         raise ConfigError("means episodes, which is there as well", file=label, field=RUNS)
     settings = {key: data.pop(key) for key in SETTINGS if key in data}
@@ -462,7 +464,8 @@ class _Builder:
             self.path.pop()
 
     def scalar(self, event: Any) -> None:
-        self.count(1, event)
+        size = 1 + len(event.value) // CHARACTERS
+        self.count(size, event)
         prefix = "tag:yaml.org,2002:"
         kinds = ("str", "int", "float", "bool", "null")
         self.tagged(event, tuple(prefix + kind for kind in kinds))
@@ -475,7 +478,7 @@ class _Builder:
             elif self.other is not None:
                 self.compare(event.value, value)
         if event.anchor:
-            self.anchors[event.anchor] = (value, 1)
+            self.anchors[event.anchor] = (value, size)
         self.add(value, event)
 
     def resolve(self, text: str, event: Any) -> Any:

@@ -23,6 +23,8 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = STORED_DEPTH - 2
 """A record holds it two levels down."""
 MAX_NODES = 100_000
+CHARACTERS = 100
+"""Of a text that count as one more value: aliases repeat texts, too."""
 
 
 def plain_options(value: Any, file: str) -> Any:
@@ -100,6 +102,8 @@ class _Reader:
         else:
             text = os.fsdecode(value) if isinstance(value, os.PathLike) else str(value)
         try:
+            self._count(path, len(text) // CHARACTERS)
+            self._nodes += len(text) // CHARACTERS
             return check_text(text, path)
         except ValueError:
             raise self._fail(path, "not valid Unicode text") from None

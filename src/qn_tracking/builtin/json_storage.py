@@ -9,6 +9,7 @@ from os.path import basename, dirname, isdir, join
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
+from qn_tracking.records.limits import MAX_START
 from qn_tracking.records.model import Episode, Experiment, Logged, RunInfo
 from qn_tracking.store import paths, series
 from qn_tracking.store.journal import Journal, Lines, line, logged_line, run_file
@@ -66,9 +67,13 @@ class JsonStorage:
         try:
             # These become durable with the record: until then there is nothing to lose, and a
             # kill takes nothing that was written.
+            data = run_file(run)
+            if len(data) > MAX_START:
+                cause = f"configuration, tags and notes are larger than {MAX_START >> 20} MiB"
+                raise UsageError(cause)
             with naming(self._folder):
                 create(join(self._folder, "config.yml"), run.config.text.encode())
-                create(join(self._folder, "run.json"), run_file(run))
+                create(join(self._folder, "run.json"), data)
             self._journal = Journal(join(self._folder, "episodes.jsonl"))
             if not self._journal.locked:
                 warn(_NO_LOCKS)

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar, Union
 import attrs
 import orjson
 
-from qn_tracking.errors import ConfigError, QnError, did_you_mean, short
-from qn_tracking.records.limits import MAX_DEPTH, MAX_INT, NOT_FINITE, not_finite
+from qn_tracking.errors import ConfigError, QnError, StorageError, did_you_mean, short
+from qn_tracking.records.limits import MAX_BYTES, MAX_DEPTH, MAX_INT, NOT_FINITE, not_finite
 from qn_tracking.records.model import FrozenDict, Measure
 
 T = TypeVar("T")
@@ -90,12 +90,14 @@ def document(record: Any) -> bytes:
     """Return a record as indented JSON with a final newline, in the order of its fields.
 
     A list of numbers or texts stays on one line, so that a column of episodes is one line of a
-    diff. The result is parsed once, as a check.
+    diff. The result is parsed once, as a check. Raises StorageError for more than readers accept.
     """
     out: list[bytes] = []
     _indented(plain(record), b"\n", out)
     out.append(b"\n")
     data = b"".join(out)
+    if len(data) > MAX_BYTES:
+        raise StorageError(f"would be larger than {MAX_BYTES >> 20} MiB, which no reader accepts")
     orjson.loads(data)
     return data
 

@@ -10,6 +10,20 @@ MAX_DEPTH = 64
 """Nothing that is nested deeper is written, or read."""
 MAX_BYTES = 64 << 20
 """Of the largest record, and of the longest line of a journal."""
+MAX_START = 24 << 20
+"""Bytes of what is known of a run before its first episode: the record holds it all."""
+MAX_FACTS = 16 << 20
+"""Bytes of all facts of plugins."""
+MAX_EPISODE = 8 << 20
+"""Bytes of an episode, and of a call of `log`."""
+MAX_NAMES = 1_000
+"""Different names of metrics, and terminations, that a record sums up."""
+MAX_NAME = 200
+"""Characters of a name that a record sums up."""
+MAX_TEXT = 1_000
+"""Characters of a termination."""
+MAX_ERROR = 100_000
+"""Characters of an error and of its traceback."""
 
 COMPLETED, FAILED, INTERRUPTED, CRASHED, IMPORTED = (
     "completed",

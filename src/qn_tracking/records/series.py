@@ -12,13 +12,11 @@ from typing import Any
 
 import orjson
 
-from qn_tracking.records.limits import not_finite
+from qn_tracking.records.limits import MAX_EPISODE, MAX_NAME, MAX_NAMES, not_finite
 from qn_tracking.records.model import EMPTY, FrozenDict, Logged, Measure, SeriesSummary
 from qn_tracking.records.stats import CHUNK, Moments, mean
 
 CURVE_POINTS = 200
-MAX_NAMES = 1000
-"""More names than this are in the file of the series, and have no summary in the record."""
 
 
 def logged(
@@ -32,7 +30,7 @@ def logged(
 
     `texts` are what values are exactly that no float can be, by name.
 
-    Raises ValueError for a name that is not valid Unicode.
+    Raises ValueError for a name that is not valid Unicode, and for more than a line can hold.
     """
     fields: dict[str, Any] = {"episode": episode, "step": step, "values": values}
     try:
@@ -44,6 +42,8 @@ def logged(
         exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         raise ValueError("log: a name is not valid Unicode") from None
+    if len(exact) > MAX_EPISODE:
+        raise ValueError(f"log: more than {MAX_EPISODE >> 20} MiB at once")
     return Logged(step=step, episode=episode, at=at, values=FrozenDict(values), exact=exact)
 
 
@@ -69,7 +69,7 @@ class SeriesTally:
         # In the order of first appearance, whatever the hash seed.
         for name in dict.fromkeys([name for one in chunk for name in one.values]):
             if name not in self._names:
-                if len(self._names) == MAX_NAMES:
+                if len(self._names) == MAX_NAMES or len(name) > MAX_NAME:
                     if not self._many:
                         self._many = True
                         text = f"more than {MAX_NAMES:,} names; further ones have no summary"

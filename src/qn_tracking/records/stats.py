@@ -1,8 +1,11 @@
-"""Pure functions over episodes. Memory does not grow with their number, but for one byte each."""
+"""Pure functions over episodes. Memory does not grow with their number, but for one byte each.
+
+Nor with the number of different names and terminations: those beyond a bound are counted together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from itertools import chain
 from math import ceil, fsum, isfinite, nan, sqrt
@@ -11,6 +14,7 @@ from sys import float_info
 import orjson
 
 from qn_tracking.inference.proportion import final_counts
+from qn_tracking.records.limits import MAX_NAME, MAX_NAMES, MAX_TEXT
 from qn_tracking.records.model import (
     MAX_INT,
     Digests,
@@ -25,13 +29,17 @@ CHUNK = 256
 CURVE_POINTS = 40
 COMPUTED = frozenset(("success_rate", "final_success_rate", "steps", "reward"))
 """Metrics that are computed here: a host's own of such a name is `metrics.steps`, for instance."""
+OTHERS = "(others)"
+"""What terminations are counted as beyond the number of those that are counted each."""
 _HALF = float_info.max / 2
 
 
 class Tally:
     """Summary and digests of a stream of episodes, taken in chunks."""
 
-    def __init__(self) -> None:
+    def __init__(self, warn: Callable[[str], None] = lambda text: None) -> None:
+        self._warn = warn
+        self._bounded: set[str] = set()
         self._chunk: list[Episode] = []
         self._episodes = 0
         self._steps = 0
@@ -60,7 +68,7 @@ class Tally:
         self._outcome.update(b"".join([outcome_of(episode) + b"\n" for episode in chunk]))
         self._outcomes.extend([2 if e.success is None else e.success for e in chunk])
         for end in [e.termination for e in chunk if e.termination is not None]:
-            self._terminations[end] = self._terminations.get(end, 0) + 1
+            self._end(end)
         steps = [e.steps for e in chunk if e.steps is not None]
         rewards = [e.reward for e in chunk if e.reward is not None]
         self._steps += sum(steps)
@@ -76,9 +84,29 @@ class Tally:
                 own = f"{name}.{key}" if key in COMPUTED else key
                 self._add(own, [values[key] for values in group if key in values])
 
+    def _end(self, text: str) -> None:
+        counts = self._terminations
+        if text not in counts and (len(counts) >= MAX_NAMES or len(text) > MAX_TEXT):
+            self._say_once(f"different terminations; the others are counted as {OTHERS}")
+            text = OTHERS
+        counts[text] = counts.get(text, 0) + 1
+
     def _add(self, key: str, values: Sequence[float]) -> None:
-        if values:
-            self._series.setdefault(key, Moments()).extend(values)
+        if not values:
+            return
+        series = self._series.get(key)
+        if series is None:
+            full = len(self._series) >= MAX_NAMES or len(key) > MAX_NAME
+            if full and key not in COMPUTED:
+                self._say_once("names of metrics, or too long ones; the others have no summary")
+                return
+            series = self._series[key] = Moments()
+        series.extend(values)
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._bounded:
+            self._bounded.add(what)
+            self._warn(f"more than {MAX_NAMES:,} {what}")
 
     def digests(self) -> Digests:
         """Of the episodes so far."""

@@ -10,6 +10,7 @@ from os.path import join
 
 from qn_tracking import files
 from qn_tracking.errors import StorageError
+from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.records.schema import LABELS
 from qn_tracking.store import paths
 from qn_tracking.store.read import load, parse
@@ -69,8 +70,11 @@ def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) ->
         labels = read(experiments, id)
         edit(labels)
         text = json.dumps({"schema": LABELS.version, **labels}, indent=2, ensure_ascii=False) + "\n"
+        data = text.encode()
+        if len(data) > MAX_BYTES:
+            raise StorageError(f"would be larger than {MAX_BYTES >> 20} MiB", file=file)
         with published(file, replace=True) as stream:
-            write_all(stream.fileno(), text.encode())
+            write_all(stream.fileno(), data)
         return labels
     finally:
         os.close(lock)

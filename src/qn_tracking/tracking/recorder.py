@@ -34,11 +34,22 @@ from qn_tracking.errors import (
     UsageError,
     describe,
     printable,
+    short,
     storable,
 )
 from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.records import codec
-from qn_tracking.records.limits import as_number, not_finite
+from qn_tracking.records.limits import (
+    MAX_BYTES,
+    MAX_EPISODE,
+    MAX_ERROR,
+    MAX_FACTS,
+    MAX_NAME,
+    MAX_NAMES,
+    MAX_TEXT,
+    as_number,
+    not_finite,
+)
 from qn_tracking.records.model import (
     EMPTY,
     MAX_INT,
@@ -81,8 +92,14 @@ ARGUMENTS = (
 """What a keyword of `episode()` may be a misspelling of; `seed` is too near to `speed`."""
 MAX_KEYWORDS = 1_000
 """Different keywords of a run that are looked at for misspellings."""
+MAX_WARNINGS = 1_000
+MAX_WARNING = 4_000
+"""Warnings that a record keeps, and characters of each."""
+MAX_ARTIFACTS = 10_000
 FEW = 5
 """Warnings of one kind at the start."""
+FACTS_DEPTH = 3
+"""Collections of a record around those of a fact."""
 FACTS_TIMEOUT = 15.0
 """Seconds that the end of a run waits for facts that are still being found out."""
 
@@ -175,13 +192,14 @@ class Recorder:
         self._origin = origin
         self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
-        self._tally = Tally()
+        self._tally = Tally(self.warn)
         self._series: SeriesTally | None = None
         self._logged: Callable[..., Logged]
         self._log_step = 0
         self._told: set[str] = set()
         self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
+        self._facts_size = 0
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._count = 0
         self._keywords: set[str] = set()
@@ -237,8 +255,11 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Says a warning and keeps it for the record."""
-        text = redact_text(storable(text))
-        self.warnings.append(text)
+        text = _cut(redact_text(storable(text)), MAX_WARNING)
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text)
+        elif len(self.warnings) == MAX_WARNINGS:
+            self.warnings.append(f"more than {MAX_WARNINGS:,} warnings; the others are not kept")
         with suppress(OSError, ValueError):
             self._show(text)
 
@@ -336,6 +357,11 @@ class Recorder:
             success = _flag("success", success)
         if termination is not None and type(termination) is not str:
             termination = _text("termination", termination)
+        if termination is not None and len(termination) > MAX_TEXT:
+            termination = short(termination, MAX_TEXT)
+            self._say_once(
+                "termination", f"a termination of more than {MAX_TEXT:,} characters is cut"
+            )
         if steps is not None and (type(steps) is not int or not 0 <= steps < MAX_INT):
             steps = _count("steps", steps)
         if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_INT):
@@ -385,6 +411,8 @@ class Recorder:
                 key if type(key) is str else _name("timing", key): _seconds(key, value)
                 for key, value in timing.items()
             }
+            if len(timing) > MAX_NAMES or max(map(len, timing)) > MAX_NAME:
+                raise ValueError("timing: too many names, or too long ones")
         # Before the lock, which in a forked copy may be held by a thread that is not there.
         if self._state != "running" or self._pid != os.getpid():
             self._not_running()
@@ -425,6 +453,8 @@ class Recorder:
                     exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
                 except TypeError:  # text that is not Unicode
                     raise _not_unicode(fields) from None
+                if len(exact) > MAX_EPISODE:
+                    raise _too_large(fields)
                 episode = Episode(
                     index=self._count,
                     seed=seed,
@@ -565,7 +595,12 @@ class Recorder:
         except OSError as error:
             raise StorageError((error.strerror or str(error)).lower(), file=name) from None
         found = Artifact(path=storable(name), size=size, sha256=seen.hexdigest())
-        self._artifacts.append(found)
+        if len(self._artifacts) < MAX_ARTIFACTS:
+            self._artifacts.append(found)
+        else:
+            self._say_once(
+                "artifacts", f"more than {MAX_ARTIFACTS:,} artifacts; the others are not kept"
+            )
         return found
 
     # --------------------------------------------------------------------------------------- end
@@ -680,8 +715,8 @@ class Recorder:
             error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(
-                evolve(failure, error=redact_text(failure.error))
-                for failure in self._emitter.failures
+                evolve(failure, error=_cut(redact_text(failure.error), MAX_WARNING))
+                for failure in self._emitter.failures[:MAX_WARNINGS]
             ),
             plugins=self._emitter.usage(),
             artifacts=tuple(self._artifacts),
@@ -707,11 +742,15 @@ class Recorder:
                     for text in value:
                         self.warn(text)
                     continue
-                out[key] = codec.plain(_detach(value, attachments), key)
+                found = codec.plain(_detach(value, attachments), key, FACTS_DEPTH)
+                size = self._facts_size + len(orjson.dumps({key: found}))
+                if size > MAX_FACTS:
+                    raise ValueError(f"the facts are larger than {MAX_FACTS >> 20} MiB")
+                self._facts_size, out[key] = size, found
             except (Exception, SystemExit) as error:
                 key = storable(key)
                 out[key] = None
-                cause = redact_text(describe(error))
+                cause = _cut(redact_text(describe(error)), MAX_WARNING)
                 self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
                 self.warn(f"plugin {name}: {key}: {cause}")
         return FrozenDict(freeze(out))
@@ -722,6 +761,8 @@ def _detach(value: Any, attachments: list[Attachment]) -> Any:
         ids.check_id(value.name)
         if value.name in {*RESERVED, *(other.name for other in attachments)}:
             raise ValueError(f"attachment {value.name}: the name is taken")
+        if len(value.data) > MAX_BYTES:
+            raise ValueError(f"attachment {value.name}: larger than {MAX_BYTES >> 20} MiB")
         attachments.append(value)
         return {"file": value.name, "size": value.size, "sha256": value.sha256}
     if isinstance(value, Mapping):
@@ -786,14 +827,19 @@ def _status(error: BaseException | None) -> tuple[str, BaseException | None]:
 def error_info(error: BaseException | ErrorInfo) -> ErrorInfo:
     """What a record keeps of an error, without its secrets."""
     if isinstance(error, ErrorInfo):
-        return error
-    import traceback
+        name, message, text = error.type, error.message, error.traceback
+    else:
+        import traceback
 
-    text = "".join(traceback.format_exception(error))
-    name, _, message = describe(error).partition(": ")
-    if isinstance(error, QnError):
-        name, message = type(error).__name__, str(error)
-    return ErrorInfo(type=name, message=redact_text(message), traceback=redact_text(storable(text)))
+        text = storable("".join(traceback.format_exception(error)))
+        name, _, message = describe(error).partition(": ")
+        if isinstance(error, QnError):
+            name, message = type(error).__name__, str(error)
+    return ErrorInfo(
+        type=_cut(name, MAX_ERROR),
+        message=_cut(redact_text(message), MAX_ERROR),
+        traceback=_cut(redact_text(text), MAX_ERROR),
+    )
 
 
 def _together(failed: list[tuple[Failure, BaseException]]) -> QnError:
@@ -838,6 +884,19 @@ def _not_unicode(fields: Mapping[str, Any]) -> ValueError:
             if isinstance(text, str) and storable(text) != text:
                 return ValueError(f"{field}: {printable(text)}: not valid Unicode")
     return ValueError("a value cannot be stored as JSON")
+
+
+def _too_large(fields: Mapping[str, Any]) -> ValueError:
+    sizes = {name: len(orjson.dumps(value)) for name, value in fields.items()}
+    name = max(sizes, key=sizes.__getitem__)
+    return ValueError(f"{name}: {sizes[name]:,} bytes are too many for an episode")
+
+
+def _cut(text: str, most: int) -> str:
+    """The text, or its beginning and its end with the number of characters that are left out."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}\n[{len(text) - most:,} characters]\n{text[-(most // 2) :]}"
 
 
 def _flag(key: str, value: Any) -> bool:
