@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -222,6 +223,25 @@ def test_stats(store: Path, qn_exp: Call) -> None:
     assert found["bytes"]["records"] > 0
     assert found["bytes"]["runs"] > 0
     assert "experiments" in qn_exp("stats")[1]
+
+
+def test_show_stays_readable_whatever_a_record_holds(store: Path, qn_exp: Call) -> None:
+    made = make(store)
+    path = store / f"{made.id}.json"
+    doc = json.loads(path.read_text())
+    doc["facts"] = {"metadata": {"git": {"untracked": [f"folder/file-{i}" for i in range(200)]}}}
+    doc["config"]["data"] = {"layers": list(range(5_000)), "prompt": "p" * 9_000}
+    doc["results"]["terminations"] = {f"end {i}": i + 1 for i in range(1_000)}
+    doc["warnings"] = ["w" * 9_000] * 300
+    doc["error"] = {"type": "ValueError", "message": "m" * 90_000, "traceback": ""}
+    path.write_text(json.dumps(doc))
+    shown = qn_exp("show", "@1")[1]
+    assert max(map(len, shown.splitlines())) < 2_100
+    assert len(shown) < 60_000
+    assert re.search(r"folder/file-0, folder/file-1, .*folder/file-\d+ and 1\d\d more\n", shown)
+    assert "end 999 1000, end 998 999, " in shown
+    assert "warning  and 280 more (--json has all)\n" in shown
+    assert json.loads(qn_exp("show", "@1", "--json")[1])["facts"] == doc["facts"]
 
 
 # ------------------------------------------------------------------------------------------ labels

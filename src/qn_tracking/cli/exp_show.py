@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from os.path import exists, join
 
 from qn_tracking.cli.options import experiments, one_id
@@ -14,7 +15,7 @@ from qn_tracking.cli.output import (
     value_text,
 )
 from qn_tracking.cli.study_print import add_options, options_given, print_study
-from qn_tracking.errors import MALFORMED, UsageError, printable
+from qn_tracking.errors import MALFORMED, UsageError, printable, short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from qn_tracking.cli.command import Parser
 
     Pairs = list[tuple[str, object]]
+
+
+WIDEST = 300
+"""Characters of a value that stands on one line."""
+LONGEST = 2_000
+MOST_WARNINGS = 20
 
 
 def arguments(parser: Parser, command: str) -> None:
@@ -84,8 +91,11 @@ def _print(doc: dict[str, Any], host: str | None) -> None:
         print_section(title, pairs)
         if title == "results":
             _print_curve(doc.get("results") or {})
-    for text in doc.get("warnings") or []:
-        print(f"warning  {printable(text)}")
+    warnings = doc.get("warnings") or []
+    for text in warnings[:MOST_WARNINGS]:
+        print(f"warning  {printable(short(text, LONGEST))}")
+    if len(warnings) > MOST_WARNINGS:
+        print(f"warning  and {len(warnings) - MOST_WARNINGS:,} more (--json has all)")
     for failure in doc.get("failures") or []:
         print(f"failure  {printable(failure['plugin'])}: {printable(failure['error'])}")
 
@@ -98,7 +108,7 @@ def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pair
         facts = {k: v for k, v in origin.items() if k not in ("original", "notes")}
         yield "origin", [*_shown(facts), *(("note", text) for text in origin["notes"])]
     if doc.get("error"):
-        yield "error", [(doc["error"]["type"], doc["error"]["message"])]
+        yield "error", [(doc["error"]["type"], short(doc["error"]["message"], LONGEST))]
     yield "results", _results(doc.get("results") or {})
     yield "series", _series(doc.get("series") or {})
     added = doc["labels"]
@@ -151,7 +161,7 @@ def _results(results: dict[str, Any]) -> Pairs:
         ("episodes", results.get("episodes") or "no data"),
         ("success", success),
         ("total steps", results.get("total_steps")),
-        ("ended", ", ".join(f"{key} {count}" for key, count in sorted(ends.items())) or None),
+        ("ended", _listed([f"{short(key, WIDEST)} {n}" for key, n in _common(ends)]) or None),
     ]
     # Another program may have recorded the means alone.
     metrics = results.get("metrics") or {}
@@ -205,11 +215,32 @@ def _print_curve(results: dict[str, Any]) -> None:
             print(f"  {line}")
 
 
+def _common(ends: dict[str, int]) -> list[tuple[str, int]]:
+    """Terminations by name; of very many, the most frequent ones first."""
+    found = sorted(ends.items())
+    return found if len(found) <= 20 else sorted(found, key=lambda one: -one[1])
+
+
 def _shown(value: Any) -> Pairs:
     """Every field inside, with its dotted name."""
     from qn_tracking.studies.comparison import leaves
 
-    return [(name, value_text(one)) for name, one in leaves(value).items()]
+    return [(name, _few(one)) for name, one in leaves(value).items()]
+
+
+def _few(value: Any) -> str:
+    """A value on a line that can be read: of a long list its beginning, and how many more."""
+    if not isinstance(value, (list, tuple)):
+        return short(value_text(value), WIDEST)
+    return _listed([short(value_text(one), WIDEST) for one in value]) or "none"
+
+
+def _listed(texts: list[str]) -> str:
+    """Texts with commas, as many as fit, at least one."""
+    sizes = accumulate(len(text) + 2 for text in texts)
+    fit = max(1, sum(size <= WIDEST + 2 for size in sizes))
+    more = len(texts) - fit
+    return ", ".join(texts[:fit]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _files(doc: dict[str, Any]) -> Pairs:
