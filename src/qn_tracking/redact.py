@@ -62,7 +62,8 @@ _SHAPES = re.compile(
 )
 # Up to the last @, if there is a colon before it that is not a port: a password may contain both.
 _USERINFO = re.compile(
-    r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s@:'\"<>]*:(?!\d+/)[^\s'\"<>]*|[^/\s@'\"<>]+)@"
+    r"(\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)"
+    r"(?:[^/\s@:'\"<>]{0,1000}:(?!\d+/)[^\s'\"<>]{0,1000}|[^/\s@'\"<>]{1,1000})@"
 )
 _QUERY = re.compile(
     r"([?&](?:[\w.-]*(?:token|key|secret|password|signature|credential)|sig|auth)=)"
@@ -81,7 +82,7 @@ _COOKIE = re.compile(
 # digits, so that code such as `token: str` stays.
 _ASSIGNED = re.compile(
     rf"""
-    (?P<head>(?<![A-Za-z0-9])(?P<name>(?:\w*[-_.])?(?:{_WORDS}))["']?\s*(?:[:=]|\s(?=["']))\s*)
+    (?P<head>(?P<name>(?:(?<!\w)\w{{0,60}}[-_.]|(?<![A-Za-z0-9]))(?:{_WORDS}))["']?\s*(?:[:=]|\s(?=["']))\s*)
     (?: (?P<quote>["'])(?P<quoted>[^"'\n]{{3,}})(?P=quote)
       | (?P<bare>(?=[^\s"',;)]*[A-Za-z])(?=[^\s"',;)]*[0-9])[^\s"',;()\[\]{{}}<>]{{6,}}) )
     """,

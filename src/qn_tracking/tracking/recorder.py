@@ -46,6 +46,7 @@ from qn_tracking.records.limits import (
     MAX_FACTS,
     MAX_NAME,
     MAX_NAMES,
+    MAX_START,
     MAX_TEXT,
     as_number,
     not_finite,
@@ -167,6 +168,8 @@ class Recorder:
             raise UsageError("tags: expected texts by name")
         if notes is not None and type(notes) is not str:
             raise UsageError(f"notes: expected text, got {type(notes).__name__}")
+        if len(notes or "") + sum(len(text) for pair in tags.items() for text in pair) > MAX_START:
+            raise UsageError(f"tags and notes are larger than {MAX_START >> 20} MiB")
         self.warnings: list[str] = []
         self.experiment: Experiment | None = None
         self._show = warn
@@ -255,7 +258,7 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Says a warning and keeps it for the record."""
-        text = _cut(redact_text(storable(text)), MAX_WARNING)
+        text = _clean(storable(text), MAX_WARNING)
         if len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(text)
         elif len(self.warnings) == MAX_WARNINGS:
@@ -715,7 +718,7 @@ class Recorder:
             error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(
-                evolve(failure, error=_cut(redact_text(failure.error), MAX_WARNING))
+                evolve(failure, error=_clean(failure.error, MAX_WARNING))
                 for failure in self._emitter.failures[:MAX_WARNINGS]
             ),
             plugins=self._emitter.usage(),
@@ -750,7 +753,7 @@ class Recorder:
             except (Exception, SystemExit) as error:
                 key = storable(key)
                 out[key] = None
-                cause = _cut(redact_text(describe(error)), MAX_WARNING)
+                cause = _clean(describe(error), MAX_WARNING)
                 self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
                 self.warn(f"plugin {name}: {key}: {cause}")
         return FrozenDict(freeze(out))
@@ -837,8 +840,8 @@ def error_info(error: BaseException | ErrorInfo) -> ErrorInfo:
             name, message = type(error).__name__, str(error)
     return ErrorInfo(
         type=_cut(name, MAX_ERROR),
-        message=_cut(redact_text(message), MAX_ERROR),
-        traceback=_cut(redact_text(text), MAX_ERROR),
+        message=_clean(message, MAX_ERROR),
+        traceback=_clean(text, MAX_ERROR),
     )
 
 
@@ -890,6 +893,11 @@ def _too_large(fields: Mapping[str, Any]) -> ValueError:
     sizes = {name: len(orjson.dumps(value)) for name, value in fields.items()}
     name = max(sizes, key=sizes.__getitem__)
     return ValueError(f"{name}: {sizes[name]:,} bytes are too many for an episode")
+
+
+def _clean(text: str, most: int) -> str:
+    """The text without its secrets, and not too long. Only what may be kept is looked through."""
+    return _cut(redact_text(_cut(text, most + 8_000)), most)
 
 
 def _cut(text: str, most: int) -> str:
