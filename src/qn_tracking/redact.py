@@ -260,3 +260,15 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def redact_within(text: str, most: int) -> str:
+    """The text without its secrets, and not too long. Only what may be kept is looked through."""
+    return cut(redact_text(cut(text, most + 8_000)), most)
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning and its end with the number of characters that are left out."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}\n[{len(text) - most:,} characters]\n{text[-(most // 2) :]}"

@@ -18,16 +18,11 @@ from attrs import evolve, field, frozen
 from qn_tracking import ids
 from qn_tracking.errors import PluginError, QnError, describe
 from qn_tracking.records.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
+from qn_tracking.tracking.ending import error_info
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.installed import entry_points
 from qn_tracking.tracking.manager import make_manager, make_simulation
-from qn_tracking.tracking.recorder import (
-    FACTS_TIMEOUT,
-    NO_SUBJECT,
-    Recorder,
-    error_info,
-    warn_on_stderr,
-)
+from qn_tracking.tracking.recorder import FACTS_TIMEOUT, NO_SUBJECT, Recorder, warn_on_stderr
 from qn_tracking.tracking.runner import (
     Outcome,
     Task,

@@ -16,8 +16,7 @@ import time
 from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
-from math import inf, isfinite, nan
+from math import isfinite
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, cast
@@ -28,7 +27,6 @@ from pluggy import PluginManager
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.errors import (
-    PluginError,
     QnError,
     StorageError,
     UsageError,
@@ -42,14 +40,11 @@ from qn_tracking.records import codec
 from qn_tracking.records.limits import (
     MAX_BYTES,
     MAX_EPISODE,
-    MAX_ERROR,
     MAX_FACTS,
     MAX_NAME,
     MAX_NAMES,
     MAX_START,
     MAX_TEXT,
-    as_number,
-    not_finite,
 )
 from qn_tracking.records.model import (
     EMPTY,
@@ -76,9 +71,12 @@ from qn_tracking.redact import (
     redact_config,
     redact_text,
     redact_value,
+    redact_within,
     said_of,
 )
+from qn_tracking.tracking import arguments
 from qn_tracking.tracking.emit import Emitter, slow
+from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
 
 if TYPE_CHECKING:
     from qn_tracking.records.series import SeriesTally
@@ -87,10 +85,6 @@ NO_SUBJECT = Subject()
 RESERVED = frozenset(("run.json", "episodes.jsonl", "series.jsonl", "facts.json", "labels.json"))
 """Files of a run's folder that no attachment may be called after."""
 STATUSES = ("completed", "failed", "interrupted")
-ARGUMENTS = (
-    "success", "termination", "steps", "reward", "counts", "metrics", "timing",
-)  # fmt: skip
-"""What a keyword of `episode()` may be a misspelling of; `seed` is too near to `speed`."""
 MAX_KEYWORDS = 1_000
 """Different keywords of a run that are looked at for misspellings."""
 MAX_WARNINGS = 1_000
@@ -258,7 +252,7 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Says a warning and keeps it for the record."""
-        text = _clean(storable(text), MAX_WARNING)
+        text = redact_within(storable(text), MAX_WARNING)
         if len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(text)
         elif len(self.warnings) == MAX_WARNINGS:
@@ -309,18 +303,18 @@ class Recorder:
             import atexit
             import traceback  # noqa: F401  (at exit, importing it would make Ctrl-C exit with 1)
 
-            self._at_exit, self._before = True, _last_error()
+            self._at_exit, self._before = True, last_error()
             atexit.register(self._end_at_exit)
         return self
 
     def _end_at_exit(self) -> None:
         if self._state != "running" or self.forked:
             return
-        last = _last_error()
+        last = last_error()
         whole = self._count == self.run.episodes
         # At a prompt the last error may be that of any statement, long before the end.
-        if last is not None and last is not self._before and not (whole and _at_prompt()):
-            status, error = _status(last)
+        if last is not None and last is not self._before and not (whole and at_prompt()):
+            status, error = status_of(last)
         elif whole:
             status, error = "completed", None
         else:
@@ -357,32 +351,32 @@ class Recorder:
         argument that cannot be recorded; such an episode is not counted.
         """
         if success is not None and success is not True and success is not False:
-            success = _flag("success", success)
+            success = arguments.flag("success", success)
         if termination is not None and type(termination) is not str:
-            termination = _text("termination", termination)
+            termination = arguments.text_of("termination", termination)
         if termination is not None and len(termination) > MAX_TEXT:
             termination = short(termination, MAX_TEXT)
             self._say_once(
                 "termination", f"a termination of more than {MAX_TEXT:,} characters is cut"
             )
         if steps is not None and (type(steps) is not int or not 0 <= steps < MAX_INT):
-            steps = _count("steps", steps)
+            steps = arguments.count("steps", steps)
         if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_INT):
-            seed = _count("seed", seed)
+            seed = arguments.count("seed", seed)
         finite = True
         texts: dict[str, str] = {}
         if reward is not None:
             if type(reward) is not float:
-                reward, text = _measured("reward", reward)
+                reward, text = arguments.measured("reward", reward)
                 if text is not None:
                     texts = {"reward": text}
             finite = isfinite(reward)
         if counts:
             counts = FrozenDict(
                 {
-                    key if type(key) is str else _name("counts", key): value
+                    key if type(key) is str else arguments.name("counts", key): value
                     if type(value) is int and -MAX_INT < value < MAX_INT
-                    else _whole(f"counts.{key}", value)
+                    else arguments.whole(f"counts.{key}", value)
                     for key, value in counts.items()
                 }
             )
@@ -391,14 +385,18 @@ class Recorder:
                 if not more.keys() <= self._keywords:
                     self._new_keywords(more)
                 if not more.keys().isdisjoint(metrics):
-                    raise _taken(more.keys() & metrics.keys(), "as a keyword and in metrics")
+                    raise arguments.taken(
+                        more.keys() & metrics.keys(), "as a keyword and in metrics"
+                    )
             numbers = {**metrics, **more} if more else metrics
             checked = {}
             for key, value in numbers.items():
                 if type(key) is not str:
-                    key = _name("metrics", key)
+                    key = arguments.name("metrics", key)
                 if type(value) is not float:
-                    value, text = _measured(key if key in more else f"metrics.{key}", value)
+                    value, text = arguments.measured(
+                        key if key in more else f"metrics.{key}", value
+                    )
                     if text is not None:
                         texts[key] = text
                 if not isfinite(value):
@@ -406,12 +404,16 @@ class Recorder:
                 checked[key] = value
             metrics = FrozenDict(checked)
             if "steps" in checked or "reward" in checked:
-                raise _taken(checked.keys() & {"steps", "reward"}, "an argument of episode()")
+                raise arguments.taken(
+                    checked.keys() & {"steps", "reward"}, "an argument of episode()"
+                )
             if not checked.keys().isdisjoint(counts):
-                raise _taken(checked.keys() & counts.keys(), "in counts and in metrics")
+                raise arguments.taken(checked.keys() & counts.keys(), "in counts and in metrics")
         if timing:
             timing = {
-                key if type(key) is str else _name("timing", key): _seconds(key, value)
+                key if type(key) is str else arguments.name("timing", key): arguments.seconds(
+                    key, value
+                )
                 for key, value in timing.items()
             }
             if len(timing) > MAX_NAMES or max(map(len, timing)) > MAX_NAME:
@@ -455,9 +457,9 @@ class Recorder:
                 try:
                     exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
                 except TypeError:  # text that is not Unicode
-                    raise _not_unicode(fields) from None
+                    raise arguments.not_unicode(fields) from None
                 if len(exact) > MAX_EPISODE:
-                    raise _too_large(fields)
+                    raise arguments.too_large(fields)
                 episode = Episode(
                     index=self._count,
                     seed=seed,
@@ -496,17 +498,17 @@ class Recorder:
         if step is None:
             step = self._log_step
         elif type(step) is not int or not -MAX_INT < step < MAX_INT:
-            step = _whole("step", step)
+            step = arguments.whole("step", step)
         if self._state != "running" or self._pid != os.getpid():
             self._not_running()
             return
         values, texts = {}, {}
         for key, value in metrics.items():
             if type(key) is not str:
-                key = _name("log", key)
+                key = arguments.name("log", key)
             if type(value) is not float:
                 try:
-                    value, text = _measured(f"log: {key}", value)
+                    value, text = arguments.measured(f"log: {key}", value)
                 except TypeError as error:
                     self._say_once(f"not a number {key}", f"{error}; left out")
                     continue
@@ -574,7 +576,9 @@ class Recorder:
             return
         for word in sorted(more.keys() - self._keywords):
             self._keywords.add(word)
-            meant = next((name for name in ARGUMENTS if _one_letter_off(word, name)), None)
+            meant = next(
+                (name for name in arguments.NAMES if arguments.one_letter_off(word, name)), None
+            )
             if meant is not None:
                 text = f"episode {self._count}: {word}: recorded as a metric"
                 self.warn(f"{text} (did you mean {meant}?)")
@@ -650,7 +654,7 @@ class Recorder:
         if interrupt is not None and error is None:
             raise interrupt
         if failed and error is None:
-            raise _together(failed)
+            raise together(failed)
         return self.experiment
 
     def __exit__(
@@ -659,7 +663,7 @@ class Recorder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        status, error = _status(error)
+        status, error = status_of(error)
         self.end(status, error)
 
     def _call_run_end(
@@ -718,7 +722,7 @@ class Recorder:
             error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(
-                evolve(failure, error=_clean(failure.error, MAX_WARNING))
+                evolve(failure, error=redact_within(failure.error, MAX_WARNING))
                 for failure in self._emitter.failures[:MAX_WARNINGS]
             ),
             plugins=self._emitter.usage(),
@@ -753,7 +757,7 @@ class Recorder:
             except (Exception, SystemExit) as error:
                 key = storable(key)
                 out[key] = None
-                cause = _clean(describe(error), MAX_WARNING)
+                cause = redact_within(describe(error), MAX_WARNING)
                 self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
                 self.warn(f"plugin {name}: {key}: {cause}")
         return FrozenDict(freeze(out))
@@ -775,205 +779,3 @@ def _detach(value: Any, attachments: list[Attachment]) -> Any:
 
 def _attachment(name: str, data: bytes) -> Attachment:
     return Attachment(name=name, size=len(data), sha256=codec.digest(data), data=data)
-
-
-def _last_error() -> BaseException | None:
-    """The error that ended the program, or a statement at a prompt, if one did."""
-    found = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    return found if isinstance(found, BaseException) else None
-
-
-def _at_prompt() -> bool:
-    """Whether this Python, or IPython, asks for statements."""
-    return hasattr(sys, "ps1") or bool(sys.flags.interactive)
-
-
-def _cancelled() -> tuple[type[BaseException], ...]:
-    """The exceptions by which an event loop that is in use here stops a task."""
-    names = (("asyncio.exceptions", "CancelledError"), ("trio", "Cancelled"))
-    found = (getattr(sys.modules.get(module), name, None) for module, name in names)
-    return tuple(kind for kind in found if kind is not None)
-
-
-def _ctrl_c_pending() -> bool:
-    """Whether asyncio has taken a Ctrl-C, cancelled its main task, and will raise it later."""
-    import signal
-
-    handler = signal.getsignal(signal.SIGINT)
-    runner = getattr(getattr(handler, "func", None), "__self__", None)
-    return bool(getattr(runner, "_interrupt_count", 0))
-
-
-def _status(error: BaseException | None) -> tuple[str, BaseException | None]:
-    """What an exception that ends the `with` block says of the run."""
-    if error is None:
-        return "completed", None
-    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
-        return "interrupted", error
-    if isinstance(error, cancelled := _cancelled()):
-        return "interrupted", KeyboardInterrupt() if _ctrl_c_pending() else error
-    if isinstance(error, BaseExceptionGroup):
-        # What stopped the others of the group, if something did.
-        others: tuple[type[BaseException], ...]
-        others = (BaseExceptionGroup, KeyboardInterrupt, SystemExit, GeneratorExit, *cancelled)
-        failed = error.subgroup(lambda one: not isinstance(one, others))
-        return ("failed" if failed else "interrupted"), error
-    if isinstance(error, SystemExit):
-        if error.code in (None, 0):
-            return "completed", None
-        # A shell's convention: a program that a signal ended exits with 128 and its number.
-        if type(error.code) is int and error.code > 128:
-            return "interrupted", error
-    return "failed", error
-
-
-def error_info(error: BaseException | ErrorInfo) -> ErrorInfo:
-    """What a record keeps of an error, without its secrets."""
-    if isinstance(error, ErrorInfo):
-        name, message, text = error.type, error.message, error.traceback
-    else:
-        import traceback
-
-        text = storable("".join(traceback.format_exception(error)))
-        name, _, message = describe(error).partition(": ")
-        if isinstance(error, QnError):
-            name, message = type(error).__name__, str(error)
-    return ErrorInfo(
-        type=_cut(name, MAX_ERROR),
-        message=_clean(message, MAX_ERROR),
-        traceback=_clean(text, MAX_ERROR),
-    )
-
-
-def _together(failed: list[tuple[Failure, BaseException]]) -> QnError:
-    """All failures of the end as one error: of storage if one is, the exit code being its own."""
-    storage = [error for _, error in failed if isinstance(error, StorageError)]
-    if len(failed) == 1 and isinstance(alone := failed[0][1], QnError):
-        alone.file = alone.file or f"plugin {failed[0][0].plugin}"
-        return alone
-    causes = "; ".join(f"plugin {failure.plugin}: {failure.error}" for failure, _ in failed)
-    kind = StorageError if storage else PluginError
-    return kind(causes, field="run_end")
-
-
-def _one_letter_off(word: str, name: str) -> bool:
-    """Whether a word is a name with one letter added, left out, replaced, or two exchanged."""
-    if word == name or abs(len(word) - len(name)) > 1:
-        return False
-    same = (a == b for a, b in zip(word, name, strict=False))
-    begin = next((i for i, here in enumerate(same) if not here), min(len(word), len(name)))
-    a, b = word[begin:], name[begin:]
-    return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
-
-
-def _name(where: str, key: Any) -> str:
-    """A name in a mapping as text; `numpy.str_` and members of a `str` enum are text."""
-    if not isinstance(key, str):
-        raise TypeError(f"{where}: {key!r}: expected text as a name, got {type(key).__name__}")
-    return _text(where, key)
-
-
-def _taken(names: set[str], why: str) -> ValueError:
-    first = min(names)
-    others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    return ValueError(f"metrics.{printable(first)}: the name is taken: {why}{others}")
-
-
-def _not_unicode(fields: Mapping[str, Any]) -> ValueError:
-    """The error that names the field of an episode that JSON cannot hold."""
-    for field, value in fields.items():
-        names = value if isinstance(value, Mapping) else () if value is None else (value,)
-        for text in names:
-            if isinstance(text, str) and storable(text) != text:
-                return ValueError(f"{field}: {printable(text)}: not valid Unicode")
-    return ValueError("a value cannot be stored as JSON")
-
-
-def _too_large(fields: Mapping[str, Any]) -> ValueError:
-    sizes = {name: len(orjson.dumps(value)) for name, value in fields.items()}
-    name = max(sizes, key=sizes.__getitem__)
-    return ValueError(f"{name}: {sizes[name]:,} bytes are too many for an episode")
-
-
-def _clean(text: str, most: int) -> str:
-    """The text without its secrets, and not too long. Only what may be kept is looked through."""
-    return _cut(redact_text(_cut(text, most + 8_000)), most)
-
-
-def _cut(text: str, most: int) -> str:
-    """The text, or its beginning and its end with the number of characters that are left out."""
-    if len(text) <= most:
-        return text
-    return f"{text[: most // 2]}\n[{len(text) - most:,} characters]\n{text[-(most // 2) :]}"
-
-
-def _flag(key: str, value: Any) -> bool:
-    item = codec.scalar(value)
-    if type(item) is not bool:
-        raise TypeError(f"{key}: expected true or false, got {type(value).__name__}")
-    return item
-
-
-def _text(key: str, value: Any) -> str:
-    """The value as text; hosts have reasons of their own, such as members of an Enum."""
-    if isinstance(value, Enum):
-        value = value.value
-    if not isinstance(value, str):
-        raise TypeError(f"{key}: expected text, got {type(value).__name__}")
-    return str.__str__(value)
-
-
-def _measured(key: str, value: Any) -> tuple[float, str | None]:
-    """The value as the nearest float, and its text if that is not exact; or an error with the key.
-
-    Clocks count nanoseconds, and money comes in decimals: neither is a reason to end a training.
-    """
-    item = codec.scalar(value)
-    if isinstance(item, float):
-        return float(item), None
-    if isinstance(item, int) and -MAX_INT <= item <= MAX_INT:
-        return float(item), None
-    from decimal import Decimal
-    from numbers import Real
-
-    if not isinstance(item, (Real, Decimal)):
-        raise TypeError(f"{key}: expected a number, got {type(value).__name__}")
-    try:
-        number = float(item)
-    except OverflowError:
-        number = inf if item > 0 else -inf  # type: ignore[operator]
-    except ValueError:  # a signalling NaN
-        number = nan
-    if number != number or (number == item and not isinstance(item, int)):
-        return number, None
-    try:
-        text = str(item)
-        as_number(text)
-    except ValueError:  # too long
-        text = repr(number) if isfinite(number) else not_finite(number)
-    return number, text
-
-
-def _whole(key: str, value: Any) -> int:
-    item = codec.scalar(value)
-    if type(item) is not int:
-        raise TypeError(f"{key}: expected a whole number, got {type(value).__name__}")
-    if not -MAX_INT < item < MAX_INT:
-        raise OverflowError(f"{key}: {item} is beyond 2**53 and would be rounded")
-    return item
-
-
-def _seconds(key: str, value: Any) -> float:
-    if key == "at":
-        raise ValueError("timing.at: the name is taken: the recorder measures it")
-    number, _ = _measured(f"timing.{key}", value)
-    if not 0 <= number < inf:
-        raise ValueError(f"timing.{key}: {number} is no time in seconds")
-    return number
-
-
-def _count(key: str, value: Any) -> int:
-    number = _whole(key, value)
-    if number < 0:
-        raise ValueError(f"{key}: expected 0 or more, got {number}")
-    return number
