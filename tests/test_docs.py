@@ -225,6 +225,25 @@ def test_the_loop_of_the_readme_works(project: Path, capfd: pytest.CaptureFixtur
 NOTEBOOK = (DOCS / "notebook.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_the_study_of_the_readme_concludes_what_it_says(project: Path) -> None:
+    """Its numbers may differ with the processor, its words and its verdict not."""
+    task = README.partition("## Find the better of two")[2].partition("\n## ")[0]
+    lines = [line.strip() for line in task.splitlines() if line.startswith("    ")]
+    for line in (line for line in lines if line.startswith("qn-")):
+        done = command(*shlex.split(line))
+        assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
+    heads, *rows, metric, test, verdict = lines[-6:]
+    (shown,) = (line for line in printed if line.startswith("ARM"))
+    assert sorted(shown.split()) == sorted(heads.split())
+    assert {row.split()[0] for row in rows} == {
+        line.split()[0] for line in printed if line.startswith("learning_rate")
+    }
+    assert {metric, test} <= set(printed)
+    assert printed[-1].startswith(verdict.partition(", ")[0])
+
+
 def run_notebook(*names: str) -> None:
     """Runs blocks of the page about notebooks, in their order, as one program.
 

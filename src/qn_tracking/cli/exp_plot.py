@@ -44,7 +44,12 @@ def arguments(parser: Parser, command: str) -> None:
         help="curve (default); final: a value for each run; profile: the share of runs above a"
         " value; improvement: how often one group is above another; endings: how episodes ended",
     )
-    add("--x", default="episode", choices=("episode", "step", "time"), help="along what")
+    add(
+        "--x",
+        default="episode",
+        choices=("episode", "step", "time"),
+        help="the axis: episodes (default), steps so far or the step of a series, or seconds",
+    )
     add(
         "--statistic",
         default="mean",

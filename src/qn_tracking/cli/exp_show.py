@@ -34,8 +34,17 @@ LONGEST = 2_000
 MOST_WARNINGS = 20
 
 
+EXAMPLES = """examples:
+  qn-exp show @1                               the latest run
+  qn-exp show rate                             the arms of the study with this name
+  qn-exp show rate --baseline 'rate=0.001' --metric reward
+  qn-exp show rate --format markdown           for a document
+"""
+
+
 def arguments(parser: Parser, command: str) -> None:
     """The options of `show`."""
+    parser.epilog = EXAMPLES
     one_id(parser)
     add_options(parser)
     parser.add_argument("--all", action="store_true", help="of a study: every pair of arms")
