@@ -28,7 +28,7 @@ def _config(**options: str) -> Path:
 def _refused(done: subprocess.CompletedProcess[str], code: int) -> str:
     """The one line that tells why a run did not start."""
     assert done.returncode == code, done.stderr
-    (line,) = [text for text in done.stderr.splitlines() if "% of the run" not in text]
+    (line,) = [text for text in done.stderr.splitlines() if not text.startswith("warning: ")]
     assert not Path("experiments").exists()
     return line
 
