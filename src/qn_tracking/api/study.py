@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qn_tracking.records.model import Config, Experiment
     from qn_tracking.records.submission import Contribution
     from qn_tracking.store.studies import RunState
-    from qn_tracking.studies.arms import StudyComparison, StudyTable
+    from qn_tracking.studies.arms import Side, StudyComparison, StudyTable
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
     from qn_tracking.studies.plan import Plan, Source
     from qn_tracking.tracking.installed import Named
@@ -311,8 +311,8 @@ class Study:
         """
         from qn_tracking.studies.arms import metric_of, table
 
-        runs = self._outcomes()
-        return table(self.record, runs, metric or metric_of(self.record, runs))
+        sides = self._sides()
+        return table(sides, metric or metric_of(sides, self.record.metric))
 
     def compare(
         self,
@@ -332,19 +332,28 @@ class Study:
         if baseline is not None:
             baseline = arm_named([arm.name for arm in self.arms], baseline)
         return compare(
-            self.record,
             self.table(metric),
             baseline=baseline or self.record.baseline,
+            test=self.record.test,
+            declared=self.record.metric,
             correction=correction,
         )
 
-    def _outcomes(self) -> list[dict[str, Any]]:
-        """The results of the latest attempt at every run that was begun."""
+    def _sides(self) -> list[Side]:
+        """The runs of each arm: the latest attempt at every run that was begun."""
         from qn_tracking.store import index, studies
+        from qn_tracking.studies.arms import Side
 
-        folder, prefix = self.experiments_dir, f"{self.id}.s"
+        folder, prefix, arms = self.experiments_dir, f"{self.id}.s", self.record.arms
         found = index.consult(folder, lambda index: list(index.results(prefix)))
-        return studies.latest(self.record, found)
+        members: list[list[dict[str, Any]]] = [[] for _ in arms]
+        for doc in studies.latest(self.record, found):
+            members[doc["index"] % len(arms)].append(doc)
+        seeds = len(self.record.seeds)
+        return [
+            Side(name=arm.name, docs=tuple(docs), declared=seeds)
+            for arm, docs in zip(arms, members, strict=True)
+        ]
 
     def summary(self) -> StudySummary:
         """How many runs have which status, their final success rates, and slow plugins."""

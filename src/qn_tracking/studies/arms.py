@@ -13,26 +13,33 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking.inference import arms as tests
-from qn_tracking.inference.arms import ArmPair, Contest, deciding_test
+from qn_tracking.inference.arms import ArmPair, Contest, Test, deciding_test
 from qn_tracking.inference.bands import Estimate, estimate
 from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.planning import runs_to_decide
 from qn_tracking.inference.sample import LARGEST, mean_sd
-from qn_tracking.records.submission import Study
-from qn_tracking.studies.comparison import PRIMARY, RATES, values_of
+from qn_tracking.records.limits import WHOLE
+from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
 from qn_tracking.studies.sentences import verdict
 
 Doc = Mapping[str, Any]
-LOWER = frozenset(("wall_seconds", "cpu_seconds", "peak_memory_bytes", "steps", "loss"))
-"""Metrics of which less is better; of any other, more."""
+
+
+@frozen(kw_only=True)
+class Side:
+    """The runs of an arm, or of a group: as plain data, and how many were `declared`."""
+
+    name: str
+    docs: tuple[Doc, ...]
+    declared: int
 
 
 @frozen(kw_only=True)
 class ArmRow:
     """What the finished runs of an arm say.
 
-    `counts` has how many of the declared runs have which status. `values` are the metric by seed;
-    `mean` and `iqm` have their intervals where the runs say something of it. `means` is of every
+    `counts` has how many of the declared runs have which status. `values` are the metric by seed,
+    or, where runs share one or have none (not `seeded`), by place; `mean` and `iqm` have their intervals where the runs say something of it. `means` is of every
     metric, `endings` the share of episodes that ended so. `curve` is the mean of the curves.
     """
 
@@ -40,6 +47,7 @@ class ArmRow:
     declared: int
     counts: Mapping[str, int]
     values: Mapping[int, float]
+    seeded: bool = True
     mean: Estimate | None
     iqm: Estimate | None
     means: Mapping[str, Estimate]
@@ -49,15 +57,19 @@ class ArmRow:
 
     @property
     def finished(self) -> int:
-        """How many runs are completed."""
-        return self.counts.get("completed", 0)
+        """How many runs are whole."""
+        return sum(self.counts.get(status, 0) for status in WHOLE)
 
 
 @frozen(kw_only=True)
 class StudyTable:
-    """The arms of a study, the best first. `window`: so many last episodes a final rate is of."""
+    """The arms of a study, the best first; `order` has their names as they were declared.
+
+    `window`: so many last episodes a final rate is of.
+    """
 
     metric: str
+    order: tuple[str, ...]
     lower_is_better: bool
     window: int | None
     rows: tuple[ArmRow, ...]
@@ -111,64 +123,65 @@ class StudyComparison:
         return verdict(pair, self.arms, self.contest, rate=rate, needed=needed)
 
 
-def table(study: Study, runs: Sequence[Doc], metric: str) -> StudyTable:
-    """The rows of all arms. `runs` are the latest attempt at each run that was begun, with its
-    `index`.
-    """
-    count = len(study.arms)
-    lower = metric in LOWER
-    members: list[list[Doc]] = [[] for _ in study.arms]
-    for doc in runs:
-        members[doc["index"] % count].append(doc)
-    rows = [_row(study, i, some, metric) for i, some in enumerate(members)]
+def table(sides: Sequence[Side], metric: str) -> StudyTable:
+    """The rows of all arms: for each run, the latest attempt at it."""
+    lower = lower_is_better(metric)
+    rows = [_row(side, metric) for side in sides]
     worst = float("inf") if lower else float("-inf")
     rows.sort(key=lambda row: (row.mean.centre if row.mean else worst) * (1 if lower else -1))
-    windows = {(doc.get("results") or {}).get("final_window") for doc in runs} - {None}
+    windows = {
+        (doc.get("results") or {}).get("final_window") for side in sides for doc in side.docs
+    } - {None}
     return StudyTable(
         metric=metric,
+        order=tuple(side.name for side in sides),
         lower_is_better=lower,
         window=windows.pop() if len(windows) == 1 and metric == PRIMARY else None,
         rows=tuple(rows),
     )
 
 
-def metric_of(study: Study, runs: Sequence[Doc]) -> str:
+def metric_of(sides: Sequence[Side], declared: str) -> str:
     """The metric that was declared; where no run has it, the reward."""
-    found = {name for doc in runs if doc.get("status") == "completed" for name in values_of(doc)}
-    return "reward" if study.metric not in found and "reward" in found else study.metric
+    docs = [doc for side in sides for doc in side.docs if doc.get("status") in WHOLE]
+    found = {name for doc in docs for name in values_of(doc)}
+    return "reward" if declared not in found and "reward" in found else declared
 
 
-def _row(study: Study, place: int, docs: Sequence[Doc], metric: str) -> ArmRow:
+def _row(side: Side, metric: str) -> ArmRow:
     counts: dict[str, int] = {}
-    for doc in docs:
+    for doc in side.docs:
         counts[doc["status"]] = counts.get(doc["status"], 0) + 1
-    declared = len(study.seeds)
-    if len(docs) < declared:
-        counts["missing"] = declared - len(docs)
-    done = [doc for doc in docs if doc["status"] == "completed"]
+    if len(side.docs) < side.declared:
+        counts["missing"] = side.declared - len(side.docs)
+    done = [doc for doc in side.docs if doc["status"] in WHOLE]
     found = [values_of(doc) for doc in done]
     columns: dict[str, list[float]] = {}
     for one in found:
         for name, value in one.items():
             if abs(value) <= LARGEST:
                 columns.setdefault(name, []).append(value)
+    seeds = [doc.get("seed") for doc in done]
+    seeded = None not in seeds and len(set(seeds)) == len(seeds)
+    keys: Sequence[Any] = seeds if seeded else range(len(seeds))
     values = {
-        study.seed_of(doc["index"]): one[metric]
-        for doc, one in zip(done, found, strict=True)
+        key: one[metric]
+        for key, one in zip(keys, found, strict=True)
         if metric in one and abs(one[metric]) <= LARGEST
     }
-    curves = [_finite(doc["results"].get("curve") or ()) for doc in done]
+    curves = [_finite((doc.get("results") or {}).get("curve") or ()) for doc in done]
     return ArmRow(
-        name=study.arms[place].name,
-        declared=declared,
+        name=side.name,
+        declared=side.declared,
         counts=counts,
         values=values,
+        seeded=seeded,
         mean=estimate(list(values.values())) if values else None,
         iqm=estimate(list(values.values()), "iqm") if values else None,
         means={name: estimate(some) for name, some in columns.items()},
         endings=_endings(done),
         curve=_mean_curve([curve for curve in curves if curve]),
-        curve_of=next((doc["results"].get("curve_of") for doc in done), None),
+        curve_of=next((doc["results"].get("curve_of") for doc in done if doc.get("results")), None),
     )
 
 
@@ -187,7 +200,7 @@ def _endings(docs: Sequence[Doc]) -> dict[str, float]:
     """The share of all episodes that ended so; the same for each run, however long it is."""
     shares: dict[str, float] = {}
     for doc in docs:
-        results = doc["results"]
+        results = doc.get("results") or {}
         for name, number in (results.get("terminations") or {}).items():
             share = number / max(results.get("episodes") or 0, 1) / len(docs)
             shares[name] = shares.get(name, 0.0) + share
@@ -195,27 +208,39 @@ def _endings(docs: Sequence[Doc]) -> dict[str, float]:
 
 
 def compare(
-    study: Study, rows: StudyTable, *, baseline: str | None, correction: Correction = "holm"
+    rows: StudyTable,
+    *,
+    baseline: str | None = None,
+    test: Test | None = None,
+    declared: str | None = None,
+    correction: Correction = "holm",
 ) -> StudyComparison:
-    """The comparisons with a baseline, or of all pairs, by the test that was declared."""
-    order = {arm.name: place for place, arm in enumerate(study.arms)}
+    """The comparisons with a baseline, or of all pairs, by the test that was declared.
+
+    Without one, or for a metric that it does not fit, the test follows from the number of runs.
+    `declared` is the metric that was declared, if one was.
+    """
+    order = {name: place for place, name in enumerate(rows.order)}
     arms = sorted((row for row in rows.rows if row.values), key=lambda row: order[row.name])
     names = tuple(row.name for row in arms)
-    notes = list(_notes(study, rows))
-    nothing = StudyComparison(
-        metric=rows.metric, arms=names, contest=None, needed=(), notes=tuple(notes)
-    )
+    notes = tuple(_notes(rows, declared))
+    nothing = StudyComparison(metric=rows.metric, arms=names, contest=None, needed=(), notes=notes)
     if len(arms) < 2 or (baseline is not None and baseline not in names):
         return nothing
     bounds = (0.0, 1.0) if rows.metric in RATES else None
     if bounds and not all(0 <= value <= 1 for row in arms for value in row.values.values()):
         bounds = None
-    test = study.test
     if bounds is None or test is None:
-        test = deciding_test(len(study.seeds), shared_seeds=True, bounded=bounds is not None)
+        shared = all(row.seeded and row.values.keys() == arms[0].values.keys() for row in arms)
+        runs = min(row.declared for row in arms)
+        test = deciding_test(runs, shared_seeds=shared, bounded=bounds is not None)
     found = tests.contest(
         [
-            tests.Arm(name=row.name, values=_values(row), seeds=tuple(row.values))  # type: ignore[arg-type]
+            tests.Arm(
+                name=row.name,
+                values=_values(row),  # type: ignore[arg-type]
+                seeds=tuple(row.values) if row.seeded else None,
+            )
             for row in arms
         ],
         baseline=None if baseline is None else names.index(baseline),
@@ -229,7 +254,7 @@ def compare(
         for pair in found.pairs
     ]
     return StudyComparison(
-        metric=rows.metric, arms=names, contest=found, needed=tuple(needed), notes=tuple(notes)
+        metric=rows.metric, arms=names, contest=found, needed=tuple(needed), notes=notes
     )
 
 
@@ -244,7 +269,8 @@ def _needed(
     if pair.winner is not None or pair not in found.shown:
         return None
     both = [one.values[seed] - other.values[seed] for seed in one.values if seed in other.values]
-    if len(both) > 1 and bounded:
+    shared = one.seeded and other.seeded and len(both) > 1
+    if shared and bounded:
         sd = mean_sd(both)[1]
     else:
         spreads = [mean_sd(_values(row))[1] for row in (one, other)]
@@ -254,23 +280,24 @@ def _needed(
         sd,
         len(found.pairs),
         more_than=max(pair.n, pair.m),
-        shared_seeds=True,
+        shared_seeds=shared,
         bounded=bounded,
     )
 
 
-def _notes(study: Study, rows: StudyTable) -> Sequence[str]:
+def _notes(rows: StudyTable, declared: str | None) -> Sequence[str]:
     """What is not as it was declared."""
     notes = []
-    if rows.metric != study.metric:
-        notes.append(f"{rows.metric} is not the metric that was declared ({study.metric})")
+    if declared is not None and rows.metric != declared:
+        notes.append(f"{rows.metric} is not the metric that was declared ({declared})")
     counts: dict[str, int] = {}
     for status, number in chain.from_iterable(row.counts.items() for row in rows.rows):
         counts[status] = counts.get(status, 0) + number
-    finished = counts.pop("completed", 0)
-    if finished < study.runs:
+    finished = sum(counts.pop(status, 0) for status in WHOLE)
+    runs = sum(row.declared for row in rows.rows)
+    if finished < runs:
         some = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-        notes.append(f"{finished} of {study.runs} runs are finished ({some}): this is so far only")
+        notes.append(f"{finished} of {runs} runs are finished ({some}): this is so far only")
     without = [row.name for row in rows.rows if not row.values]
     if without and finished:
         notes.append(f"no finished run has {rows.metric}: {', '.join(without)}")

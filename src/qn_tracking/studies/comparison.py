@@ -33,6 +33,15 @@ ABSENT = _Absent()
 
 PRIMARY = "final_success_rate"
 RATES = (PRIMARY, "success_rate")
+_LOWER = ("wall_seconds", "cpu_seconds", "peak_memory_bytes", "steps")
+_LOWER_WORDS = ("loss", "error", "regret", "cost")
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better: of what a run costs, and of any loss, error, regret."""
+    name = metric.removeprefix("results.").removeprefix("avg_").removesuffix(".mean")
+    last = name.rpartition(".")[2]
+    return last in _LOWER or last.rpartition("_")[2] in _LOWER_WORDS
 
 
 # ------------------------------------------------------------------------------------- differences
