@@ -56,6 +56,7 @@ LAYERS = (
     ),
     (
         "tracking.arguments",
+        "tracking.joining",
         "tracking.emit",
         "tracking.ending",
         "studies.groups",
@@ -70,6 +71,8 @@ LAYERS = (
     ("tracking.runner", "tracking.forkserver"),
     ("studies.remote", "studies.plan", "reproduce.rerun", "reproduce.verification"),
     ("studies.declare", "studies.execute"),
+    ("studies.scripts",),
+    ("studies.processes",),
     ("api",),
     ("cli", "testing"),
     ("plugin",),

@@ -20,6 +20,7 @@ from qn_tracking.records.codec import document
 from qn_tracking.records.schema import Schema
 from qn_tracking.store import labels, read, studies, unfinished
 from qn_tracking.store.recover import recover
+from qn_tracking.studies.scripts import words
 
 GOLDEN = Path(__file__).parent / "golden"
 STUDY = "20261126T012948Z-30dd128c"
@@ -53,6 +54,7 @@ def test_a_record(version: int) -> None:
         ("study-v1.json", ("campaigns", f"{STUDY}.json")),
         ("study-v2.json", ("studies", STUDY, "study.json")),
         ("study-v3.json", ("studies", STUDY, "study.json")),
+        ("study-v4.json", ("studies", STUDY, "study.json")),
     ],
 )
 def test_a_study(name: str, parts: tuple[str, ...]) -> None:
@@ -61,16 +63,17 @@ def test_a_study(name: str, parts: tuple[str, ...]) -> None:
     assert (study.runs, study.episodes, study.seed) == (3, 4, 5)
     (arm,) = study.arms
     assert (arm.name, arm.config.settings) == ("forage", {"episodes": 4})
-    assert document(study) == (GOLDEN / "study-v3.json").read_bytes()
+    assert document(study) == (GOLDEN / "study-v4.json").read_bytes()
     states = studies.states("e", study)
     assert [(one.id, one.status) for one in states] == [
         (f"{STUDY}.s{i:03d}", "missing") for i in range(3)
     ]
 
 
-def test_a_study_of_several_arms() -> None:
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_study_of_several_arms(version: int) -> None:
     id = "20261126T140012Z-5a0c1f27"
-    path = place("study-v3-arms.json", "studies", id, "study.json")
+    place(f"study-v{version}-arms.json", "studies", id, "study.json")
     study = studies.load("e", "rates")
     assert (study.id, study.runs, study.seeds) == (id, 4, (42, 43))
     names = ["learning_rate=0.02", "learning_rate=0.05"]
@@ -78,6 +81,16 @@ def test_a_study_of_several_arms() -> None:
     assert [study.arm_of(i).name for i in range(4)] == names * 2
     assert [study.seed_of(i) for i in range(4)] == [42, 42, 43, 43]
     assert (study.baseline, study.test) == (names[0], "brunner-munzel")
+    assert document(study) == (GOLDEN / "study-v4-arms.json").read_bytes()
+
+
+def test_a_study_of_a_script() -> None:
+    id = "20261126T170317Z-bdef8ab9"
+    path = place("study-v4-script.json", "studies", id, "study.json")
+    study = studies.load("e", "ppo")
+    assert study.script == ("python", "q.py", "--lr", "{lr}", "--seed", "{seed}")
+    assert (study.episodes, study.folder) == (None, "..")
+    assert words(study, 3) == ["python", "q.py", "--lr", "0.003", "--seed", "2"]
     assert document(study) == path.read_bytes()
 
 

@@ -123,6 +123,53 @@ class Study:
         return cls(record, plans[0].experiments_dir, plans)
 
     @classmethod
+    def script(
+        cls,
+        command: Sequence[str],
+        *,
+        sweep: Mapping[str, Sequence[Any] | str] | None = None,
+        paired: bool = False,
+        name: str | None = None,
+        question: str | None = None,
+        baseline: str | None = None,
+        metric: str = "final_success_rate",
+        n_seeds: int | None = None,
+        seeds: Sequence[int] | None = None,
+        seed: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        notes: str | None = None,
+        experiments_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """A study of a script of your own, not yet written; `run` declares it.
+
+        `command` are the words of a command line, for no shell, such as `["python", "train.py",
+        "--lr", "{lr}", "--seed", "{seed}"]`: `{lr}` is a field of `sweep`, `{seed}` the seed. The
+        script runs in this folder; the first `track()` in it joins the study, and has its seed. The
+        other arguments are those of `plan`. Raises UsageError.
+        """
+        from qn_tracking.project import experiments_dir as of_project
+        from qn_tracking.studies.scripts import script_study
+
+        folder = os.fspath(experiments_dir or of_project() or "experiments")
+        record = script_study(
+            command,
+            sweep or {},
+            folder,
+            paired=paired,
+            name=name,
+            question=question,
+            baseline=baseline,
+            metric=metric,
+            n_seeds=n_seeds,
+            seeds=seeds,
+            seed=seed,
+            tags=tags or {},
+            notes=notes,
+            command=sys.argv,
+        )
+        return cls(record, folder, ())
+
+    @classmethod
     def declare(cls, config: Source | Sequence[Source], **options: Any) -> Self:
         """A study that is written down; `options` are those of `plan`. Raises StorageError."""
         study = cls.plan(config, **options)
@@ -165,7 +212,11 @@ class Study:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the simulation has to say about its configuration. Raises as `run` does."""
+        """What there is to say before the first run. Raises as `run` does."""
+        if self.record.script is not None:
+            from qn_tracking.studies.scripts import warnings_of
+
+            return warnings_of(self.record.script)
         found = (text for plan in self._planned() for text in plan.warnings)
         return tuple(dict.fromkeys(found))
 
@@ -180,6 +231,8 @@ class Study:
         }
         if record.seed is None:
             numbers = {**numbers, "seeds": list(record.seeds)}
+        if record.script is not None:
+            return self._about_script(record.script, numbers)
         plans = self._planned()
         more = {"plugins": list(plans[0].plugins), "warnings": list(self.warnings)}
         if len(plans) == 1:
@@ -195,6 +248,25 @@ class Study:
             ],
             **numbers,
             **more,
+            "design": plain(self.design),
+        }
+
+    def _about_script(self, script: Sequence[str], numbers: Mapping[str, Any]) -> dict[str, Any]:
+        from qn_tracking.records.codec import plain
+        from qn_tracking.studies.scripts import words
+
+        record = self.record
+        names = ("name", "question", "baseline", "metric", "test")
+        arms = [
+            {"name": arm.name, "digest": arm.config.digest, "command": words(record, index)}
+            for index, arm in enumerate(record.arms)
+        ]
+        return {
+            "command": list(script),
+            **{name: getattr(record, name) for name in names},
+            "arms": arms,
+            **numbers,
+            "warnings": list(self.warnings),
             "design": plain(self.design),
         }
 
@@ -261,10 +333,28 @@ class Study:
         from qn_tracking.studies.execute import execute, opened
         from qn_tracking.tracking.recorder import warn_on_stderr
 
-        plans = self._planned()
         warn = warn or warn_on_stderr
         for text in self.warnings:
             warn(text)
+        progress, stop = progress or (lambda _: None), stop or (lambda: False)
+        if self.record.script is not None:
+            from qn_tracking.errors import UsageError
+            from qn_tracking.studies.processes import execute_script
+
+            if executor not in (None, "local"):
+                raise UsageError("executor: a script runs on this machine only")
+            self.save()
+            if started is not None:
+                started()
+            return execute_script(
+                self.record,
+                self.experiments_dir,
+                jobs=jobs,
+                progress=progress,
+                stop=stop,
+                warn=warn,
+            )
+        plans = self._planned()
         # Before the study is written: the executor may not be available.
         with opened(executor, jobs, self.record.blocked, warn) as pool:
             self.save()
@@ -275,8 +365,8 @@ class Study:
                 plans,
                 pool,
                 jobs=jobs,
-                progress=progress or (lambda _: None),
-                stop=stop or (lambda: False),
+                progress=progress,
+                stop=stop,
                 warn=warn,
             )
 

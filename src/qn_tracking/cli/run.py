@@ -13,7 +13,7 @@ from qn_tracking.cli import signals
 from qn_tracking.cli.command import Parser, Version, complete, run
 from qn_tracking.cli.options import plugin_names, positive, seed_list, seed_number, tags
 from qn_tracking.cli.output import print_json
-from qn_tracking.errors import QnError, UsageError, describe, printable, storable
+from qn_tracking.errors import QnError, UsageError, describe, printable, short, storable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ EXAMPLES = """examples:
   qn-run my.yml --seeds 42-49,60                runs with exactly these seeds
   qn-run a.yml b.yml --seeds 1-20 --name ab     a study of two arms; qn-exp show ab compares them
   qn-run my.yml --sweep brain.config.learning_rate=0.001,0.003 --seeds 1-20 --name lr
+  qn-run --sweep lr=1e-3,3e-4 --seeds 1-10 --jobs 2 --name ppo -- python ppo.py --lr {lr} \\
+    --seed {seed}                               a script of your own, which calls track()
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing
   qn-run --new-plugin qn-tracking-hello         a new plugin package with tests
@@ -59,7 +61,8 @@ def parser() -> Parser:
         "config",
         nargs="*",
         metavar="CONFIG",
-        help="a YAML file, or the name of a shipped configuration; several are arms of a study",
+        help="a YAML file, or the name of a shipped configuration; several are arms of a study;"
+        " or, after --, the command of a script of your own, with {FIELD} and {seed} in it",
     )
     p.add_argument(
         "--episodes",
@@ -201,7 +204,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the arguments say; returns the exit code."""
     p = parser()
     complete(p)
-    args = p.parse_args(argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    own = argv.index("--") if "--" in argv else len(argv)
+    args = p.parse_args(argv[:own])
+    args.script = argv[own + 1 :] if own < len(argv) else None
     if args.list_configs:
         from qn_tracking.cli.run_print import list_configs
 
@@ -231,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("notes", "contributor", "github", "benchmark_notes", "question"):
         if (text := getattr(args, name)) is not None:
             setattr(args, name, storable(text))
-    if not args.config and args.resume is None:
+    if not args.config and args.resume is None and args.script is None:
         hint = "qn-run --list-configs lists some; --help explains the options"
         raise UsageError("no configuration given", hint=hint)
     try:
@@ -250,6 +256,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _many(args: Namespace) -> bool:
     return bool(args.n_seeds or args.seeds or args.save_benchmark or args.resume is not None)
+
+
+def _check_script(args: Namespace) -> None:
+    """Raises UsageError for options that mean nothing to a script of the user's own."""
+    if args.resume is not None:
+        raise UsageError("--resume cannot be combined with a command", hint="it is declared")
+    if args.config:
+        cause = f"{short(args.config[0])}: a configuration beside a command after --"
+        raise UsageError(cause, hint="the script reads its configuration itself")
+    if not (args.seeds or args.n_seeds):
+        raise UsageError(
+            "a command after -- needs --seeds or --n-seeds", hint="such as --seeds 1-10"
+        )
+    for name in ("runs", "episodes", "overrides", "plugins", "no_plugin", "executor"):
+        if getattr(args, name):
+            option = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{option} cannot be combined with a command", hint="the script decides"
+            )
+    if args.save_benchmark:
+        raise UsageError("--save-benchmark cannot be combined with a command")
 
 
 def _check_study(args: Namespace) -> None:
@@ -288,6 +315,8 @@ def _check_together(args: Namespace) -> None:
             raise UsageError(f"{option} cannot be combined with --resume", hint=hint)
         if name in SUBMITTED and not args.save_benchmark and not resumes:
             raise UsageError(f"{option} needs --save-benchmark")
+    if args.script is not None:
+        _check_script(args)
     _check_study(args)
 
 

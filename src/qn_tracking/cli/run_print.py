@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 from qn_tracking.cli.output import print_json, unicode_out, warn
@@ -99,7 +100,8 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
 def study_dry_run(study: Study, as_json: bool) -> int:
     """Prints the arms and the runs of a study, and what they can show; returns the exit code."""
     about = study.about
-    if study.design is None or as_json:
+    script = study.record.script
+    if as_json or (study.design is None and script is None):
         return dry_run(about, as_json)
     from qn_tracking.render.text import counted, rows
     from qn_tracking.studies.sentences import ASKS, TESTS, comparisons
@@ -113,10 +115,13 @@ def study_dry_run(study: Study, as_json: bool) -> int:
         ("question", record.question),
         ("runs", f"{arms} arms x {counted(seeds, 'seed')} = {record.runs:,}"),
         ("episodes", record.episodes),
+        ("command", None if script is None else shlex.join(script)),
         ("seeds", shown if unicode_out() else shown.replace("…", "...")),
-        ("asked", comparisons(design.comparisons, record.baseline)),
-        ("decides", f"{TESTS[design.decides]} test of {record.metric}: {ASKS[design.decides]}?"),
     ]
+    if design is not None:
+        asks = f"{TESTS[design.decides]} test of {record.metric}: {ASKS[design.decides]}?"
+        lines.append(("asked", comparisons(design.comparisons, record.baseline)))
+        lines.append(("decides", asks))
     for place, text in enumerate(study.can_show()):
         lines.append(("" if place else "can show", text))
     sys.stdout.write(f"ok, nothing was run: {printable(record.name or 'a study')}\n" + rows(lines))
@@ -177,7 +182,11 @@ def study_summary(study: Study, found: StudySummary, seconds: float) -> None:
     lines: list[tuple[str, object]] = [
         ("study", f"{record.name} ({study.id})" if record.name else study.id),
         ("runs", counts),
-        ("episodes", f"{record.episodes} each, in {duration(seconds)}"),
+        (
+            "episodes",
+            f"{record.episodes} each, in {duration(seconds)}" if record.episodes else None,
+        ),
+        ("time", None if record.episodes else duration(seconds)),
         ("final success", success if len(record.arms) == 1 else None),
         ("seed", record.seed),
         ("slow plugins", ", ".join(f"{name} {share:.0%}" for name, share in found.slow) or None),

@@ -32,6 +32,10 @@ OPTIONS |= {
     for name in ("seed", "seeds", "episodes", "contributor", "github", "name", "baseline")
 }
 """The options of arguments that the library names in an error."""
+SHARED = (
+    "name", "question", "baseline", "n_seeds", "seeds", "seed", "tags", "notes", "experiments_dir",
+)  # fmt: skip
+"""What is declared of any study, as arguments and as parameters."""
 
 
 def main(args: Namespace) -> int:
@@ -79,25 +83,22 @@ def main(args: Namespace) -> int:
 def _study(args: Namespace) -> Study:
     if args.resume is not None:
         return Study.load(args.resume, experiments_dir=args.experiments_dir)
+    shared = {
+        "sweep": factors(args.sweep),
+        "paired": args.zip,
+        "metric": args.metric or PRIMARY,
+        **{name: getattr(args, name) for name in SHARED},
+    }
     try:
+        if args.script is not None:
+            return Study.script(args.script, **shared)
         return Study.plan(
             args.config,
-            sweep=factors(args.sweep),
-            paired=args.zip,
-            name=args.name,
-            question=args.question,
-            baseline=args.baseline,
-            metric=args.metric or PRIMARY,
-            n_seeds=args.n_seeds,
-            seeds=args.seeds,
-            seed=args.seed,
+            **shared,
             episodes=args.episodes,
             overrides=args.overrides,
             plugins=args.plugins,
             blocked=args.no_plugin,
-            tags=args.tags,
-            notes=args.notes,
-            experiments_dir=args.experiments_dir,
             contribution=partial(_contribution, args) if args.save_benchmark else None,
             benchmarks_dir=args.benchmarks_dir,
         )

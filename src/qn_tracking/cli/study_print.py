@@ -124,7 +124,7 @@ def _head(study: Study) -> str:
     words = [
         f"{record.name} ({study.id})" if record.name else study.id,
         f"{counted(len(record.arms), 'arm')} x {counted(len(record.seeds), 'seed')}",
-        f"{counted(record.episodes, 'episode')} each",
+        *([f"{counted(record.episodes, 'episode')} each"] if record.episodes else []),
         *dict.fromkeys(arm.subject.environment for arm in record.arms if arm.subject.environment),
     ]
     return (" · " if unicode_out() else ", ").join(map(printable, words))

@@ -124,7 +124,12 @@ def _study_3(doc: Doc) -> Doc:
     return {**kept, "arms": [{"name": file.rpartition(".")[0] or file, **arm}]}
 
 
-STUDY = Schema("study", 3, {1: _renaming({"sessions": "runs", "runs": "episodes"}), 2: _study_3})
+# Since version 4 a script may be what is run: older programs are not to take it for anything else.
+STUDY = Schema(
+    "study",
+    4,
+    {1: _renaming({"sessions": "runs", "runs": "episodes"}), 2: _study_3, 3: lambda doc: doc},
+)
 SUBMISSION = Schema(
     "submission",
     2,

@@ -49,6 +49,10 @@ class Study:
     became of each run is in the records, which are called `<id>.s<index>`, and
     `<id>.s<index>.r<n>` for the n-th time it was tried again. The runs of one seed follow each
     other, in the order of the arms.
+
+    `script` is the command of a study of a script (see `studies.scripts`), and `folder` where it
+    runs, relative to the folder of experiments; a script decides itself how many `episodes` it
+    runs.
     """
 
     schema: int = STUDY.version
@@ -57,9 +61,11 @@ class Study:
     name: str | None = None
     question: str | None = None
     runs: int
-    episodes: int
+    episodes: int | None
     seed: int | None
     seeds: tuple[int, ...]
+    script: tuple[str, ...] | None = None
+    folder: str | None = None
     arms: tuple[Arm, ...]
     baseline: str | None = None
     metric: str = "final_success_rate"

@@ -93,7 +93,9 @@ def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
     if len(study.seeds) * len(study.arms) != study.runs:
         some = f"{len(study.arms)} arms, " if len(study.arms) != 1 else ""
         yield "seeds", f"{some}{len(study.seeds)} of them for {study.runs} runs"
-    if study.episodes < 1:
+    if study.episodes is None and study.script is None:
+        yield "episodes", "missing"
+    if study.episodes is not None and study.episodes < 1:
         yield "episodes", f"expected 1 or more, got {study.episodes}"
     yield from _wrong_arms(study)
     if study.seed is not None:
@@ -142,7 +144,9 @@ def design_digest(study: Study) -> str:
     """The digest of what was declared."""
     fields = ("name", "question", "episodes", "seed", "seeds", "baseline", "metric", "test")
     arms = [[arm.name, arm.config.digest, arm.text] for arm in study.arms]
-    return digest(canonical({**{key: getattr(study, key) for key in fields}, "arms": arms}))
+    script = {} if study.script is None else {"script": study.script, "folder": study.folder}
+    values = {key: getattr(study, key) for key in fields}
+    return digest(canonical({**values, "arms": arms, **script}))
 
 
 def named(experiments: str, name: str) -> str | None:

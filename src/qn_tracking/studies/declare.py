@@ -75,61 +75,103 @@ def study_of(
     what cannot be, and with a contribution for what the protocol does not allow.
     """
     first = plans[0]
-    if seeds is not None:
-        if n_seeds is not None or seed is not None:
-            raise UsageError("cannot be combined with n_seeds or seed", field="seeds")
-        if contribution is not None:
-            cause = "a submission needs derived seeds"
-            raise UsageError(cause, field="seeds", hint="give n_seeds instead")
-        if (wrong := wrong_seeds(seeds)) is not None:
-            raise UsageError(wrong, field="seeds")
-        n_seeds = len(seeds)
-    if n_seeds is not None and not 1 <= n_seeds <= MOST:
-        raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
     fewest = least = by = None
     if contribution is not None:
         if len(plans) > 1:
             raise UsageError("a submission is made of one configuration", hint="a study of one arm")
+        if seeds is not None:
+            cause = "a submission needs derived seeds"
+            raise UsageError(cause, field="seeds", hint="give n_seeds instead")
         protocol = rulebook(benchmarks_dir).now
         fewest, least = protocol.minimum_runs, max(EPISODES, protocol.minimum_episodes)
         protocol.check_plan(n_seeds or fewest, first.episodes(episodes, least))
         by = contribution() if callable(contribution) else contribution
         _check_contribution(first, by, benchmarks_dir, protocol)
-    count = n_seeds or fewest or 1
-    if count * len(plans) > MOST_RUNS:
-        cause = f"{len(plans):,} arms of {count} runs are more than {MOST_RUNS:,} runs"
-        raise UsageError(cause, field="arms")
     names = [storable(text) for text in arms or [_stem(plan) for plan in plans]]
-    _check_arms(plans, names)
-    if name is not None:
-        check_name(first.experiments_dir, name)
-    root = None
+    given = None
     if seeds is None:
         given = _agreed("seed", [plan.seed(seed) for plan in plans], "--seed S, or --seeds LIST")
-        root = seed_or_new(given)
-        digest = seeds_digest([plan.config for plan in plans])
-        seeds = [ids.run_seed(digest, root, index) for index in range(count)]
     number = _agreed(
         "episodes", [plan.episodes(episodes, least or EPISODES) for plan in plans], "--episodes N"
     )
+    study = declared(
+        [_arm(plan, name) for plan, name in zip(plans, names, strict=True)],
+        first.experiments_dir,
+        n_seeds=n_seeds if seeds is not None else n_seeds or fewest or 1,
+        seeds=seeds,
+        seed=seed if seeds is not None else given,
+        episodes=number,
+        name=name,
+        question=question,
+        baseline=baseline,
+        metric=metric,
+        tags=tags,
+        notes=notes,
+        command=command,
+    )
+    return evolve(
+        study,
+        blocked=first.blocked,
+        contribution=by and evolve(by, notes=by.notes and redact_text(by.notes)),
+    )
+
+
+def declared(
+    arms: Sequence[Arm],
+    experiments: str,
+    *,
+    n_seeds: int | None,
+    seeds: Sequence[int] | None,
+    seed: int | None,
+    episodes: int | None,
+    name: str | None,
+    question: str | None,
+    baseline: str | None,
+    metric: str,
+    tags: Mapping[str, str],
+    notes: str | None,
+    command: Sequence[str],
+    script: Sequence[str] | None = None,
+    folder: str | None = None,
+) -> Study:
+    """The study of these arms; writes nothing. Raises UsageError for what cannot be."""
+    if seeds is not None:
+        if n_seeds is not None or seed is not None:
+            raise UsageError("cannot be combined with n_seeds or seed", field="seeds")
+        if (wrong := wrong_seeds(seeds)) is not None:
+            raise UsageError(wrong, field="seeds")
+    count = len(seeds) if seeds is not None else 1 if n_seeds is None else n_seeds
+    if not 1 <= count <= MOST:
+        raise UsageError(f"{count}: expected 1 to {MOST}", field="n_seeds")
+    if count * len(arms) > MOST_RUNS:
+        cause = f"{len(arms):,} arms of {count} runs are more than {MOST_RUNS:,} runs"
+        raise UsageError(cause, field="arms")
+    _check_arms(arms)
+    if name is not None:
+        check_name(experiments, name)
+    root = None
+    if seeds is None:
+        root = seed_or_new(seed)
+        digest = seeds_digest([arm.config for arm in arms])
+        seeds = [ids.run_seed(digest, root, index) for index in range(count)]
     study = Study(
         id=ids.new_id(),
         created=ids.utc(time.time()),
         name=name,
         question=question,
-        runs=count * len(plans),
-        episodes=number,
+        runs=count * len(arms),
+        episodes=episodes,
         seed=root,
         seeds=tuple(seeds),
-        arms=tuple(_arm(plan, name) for plan, name in zip(plans, names, strict=True)),
-        baseline=None if baseline is None else arm_named(names, baseline),
+        script=None if script is None else tuple(script),
+        folder=folder,
+        arms=tuple(arms),
+        baseline=None if baseline is None else arm_named([arm.name for arm in arms], baseline),
         metric=metric,
-        test=_test(metric, count) if len(plans) > 1 else None,
-        blocked=first.blocked,
+        test=_test(metric, count) if len(arms) > 1 else None,
         tags={redact_text(key): redact_value(value, key) for key, value in tags.items()},
         notes=None if notes is None else redact_text(notes),
         command=redact_arguments(command),
-        contribution=by and evolve(by, notes=by.notes and redact_text(by.notes)),
     )
     return evolve(study, digest=design_digest(study))
 
@@ -157,11 +199,11 @@ def _test(metric: str, runs: int) -> Test:
     return deciding_test(runs, shared_seeds=True, bounded=bounded)
 
 
-def _check_arms(plans: Sequence[Plan], names: Sequence[str]) -> None:
+def _check_arms(arms: Sequence[Arm]) -> None:
     """Raises UsageError for arms of one name, and for those that differ in nothing."""
     seen: dict[str | None, str] = {}
-    for plan, name in zip(plans, names, strict=True):
-        digest = plan.config.digest
+    for arm in arms:
+        name, digest = arm.name, arm.config.digest
         if digest in seen:
             cause = f"{seen[digest]!r} and {name!r} differ in nothing: one configuration"
             raise UsageError(cause, field="arms")

@@ -47,25 +47,35 @@ class ArmProgress:
 
 @frozen(kw_only=True)
 class StudyProgress:
-    """How far a study is. `episodes` and `successes` are those since it was started or resumed."""
+    """How far a study is. `episodes` and `successes` are those since it was started or resumed.
+
+    `total` is None where a script decides how many there will be; `since` are the runs that
+    have finished since then.
+    """
 
     study: str
     runs: int
     finished: int
     episodes: int
-    total: int
+    total: int | None
     successes: int
     seconds: float
+    since: int = 0
     arms: tuple[ArmProgress, ...] = ()
 
     def __str__(self) -> str:
         """One line: `runs 3/10  episodes 1500/5000  success 61%  2m05s left`, then the arms."""
         from qn_tracking.render.progress import time_left
 
-        parts = [f"runs {self.finished}/{self.runs}", f"episodes {self.episodes}/{self.total}"]
+        of_all = "" if self.total is None else f"/{self.total}"
+        parts = [f"runs {self.finished}/{self.runs}", f"episodes {self.episodes}{of_all}"]
         if self.episodes:
             parts.append(f"success {self.successes / self.episodes:.0%}")
-            parts.append(time_left(self.seconds, self.episodes, self.total) or "")
+            if self.total is not None:
+                parts.append(time_left(self.seconds, self.episodes, self.total) or "")
+        if self.total is None and self.since:
+            to_do = self.runs - self.finished + self.since
+            parts.append(time_left(self.seconds, self.since, to_do) or "")
         if len(self.arms) > 1:
             parts.append("| " + ", ".join(map(str, self.arms)))
         return "  ".join(parts)
@@ -124,7 +134,7 @@ def execute(
 
         def tick(done: Sequence[int]) -> bool:
             nonlocal stopped
-            progress(_progress(study, before, done, time.perf_counter() - began))
+            progress(progress_of(study, before, done, time.perf_counter() - began))
             stopped = stopped or stop()
             return stopped
 
@@ -197,10 +207,11 @@ def opened(
     shutdown()
 
 
-def _progress(
-    study: Study, before: Sequence[int], done: Sequence[int], seconds: float
+def progress_of(
+    study: Study, before: Sequence[int], done: Sequence[int], seconds: float, since: int = 0
 ) -> StudyProgress:
-    count = len(study.arms)
+    """How far it is: the runs that are finished, episodes and successes of each run in `done`."""
+    count, planned = len(study.arms), study.episodes
     episodes, successes = done[::2], done[1::2]
     finished = [0] * count
     for index in before:
@@ -208,7 +219,8 @@ def _progress(
     arms = tuple(
         ArmProgress(
             name=arm.name,
-            finished=finished[i] + sum(n >= study.episodes for n in episodes[i::count]),
+            finished=finished[i]
+            + (0 if planned is None else sum(n >= planned for n in episodes[i::count])),
             episodes=sum(episodes[i::count]),
             successes=sum(successes[i::count]),
         )
@@ -219,9 +231,10 @@ def _progress(
         runs=study.runs,
         finished=sum(arm.finished for arm in arms),
         episodes=sum(arm.episodes for arm in arms),
-        total=(study.runs - len(before)) * study.episodes,
+        total=None if planned is None else (study.runs - len(before)) * planned,
         successes=sum(arm.successes for arm in arms),
         seconds=seconds,
+        since=since,
         arms=arms,
     )
 
@@ -231,35 +244,46 @@ def _tasks(
 ) -> list[runner.Task]:
     """The runs that are not finished, without those that another process runs now."""
     tasks = []
-    for state in states:
-        plan = plans[state.index % len(plans)]
-        if state.status == "completed":
-            continue
-        if state.status == "running":
-            warn(f"run {state.index} is being run by another process")
-            continue
-        # One of another host has ended: that process held the lock on the study.
-        if state.status == "unknown" and unseen(plan.experiments_dir, state.id):
-            hint = f"if it is not: qn-exp recover --force {state.id}"
-            warn(f"run {state.index} may be running: its file system has no locks ({hint})")
-            continue
-        attempt = state.attempt + (state.status != "missing")
+    assert study.episodes is not None  # only a script decides by itself
+    for index, attempt in unfinished(states, plans[0].experiments_dir, warn):
+        plan = plans[index % len(plans)]
         tasks.append(
             runner.Task(
-                id=studies.run_id(study.id, state.index, attempt),
+                id=studies.run_id(study.id, index, attempt),
                 config=plan.config,
                 episodes=study.episodes,
-                seed=study.seed_of(state.index),
+                seed=study.seed_of(index),
                 plugins=plan.requests,
                 blocked=study.blocked,
                 experiments_dir=plan.experiments_dir,
                 tags=study.tags,
                 notes=study.notes,
                 command=study.command,
-                membership=Membership(id=study.id, index=state.index, attempt=attempt),
+                membership=Membership(id=study.id, index=index, attempt=attempt),
             )
         )
     return tasks
+
+
+def unfinished(
+    states: Sequence[RunState], experiments: str, warn: Warn
+) -> Iterator[tuple[int, int]]:
+    """The runs to execute, each with the number of its next attempt.
+
+    Not those that another process runs now.
+    """
+    for state in states:
+        if state.status == "completed":
+            continue
+        if state.status == "running":
+            warn(f"run {state.index} is being run by another process")
+            continue
+        # One of another host has ended: that process held the lock on the study.
+        if state.status == "unknown" and unseen(experiments, state.id):
+            hint = f"if it is not: qn-exp recover --force {state.id}"
+            warn(f"run {state.index} may be running: its file system has no locks ({hint})")
+            continue
+        yield state.index, state.attempt + (state.status != "missing")
 
 
 def _run(

@@ -38,6 +38,7 @@ from qn_tracking.tracking.installed import (
     named,
     requests as requests,
 )
+from qn_tracking.tracking.joining import VARIABLE, joining
 from qn_tracking.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -210,11 +211,15 @@ def track(
             run.episode(success=True, steps=12, reward=3.5)
 
     `plugins` are names, or a mapping of names to options, which replace those of the configuration.
-    `options` are those of `Recorder`.
+    `options` are those of `Recorder`. In a script that a study runs (`qn-run … -- python …`) the
+    run joins the study, and has its seed: `run.seed`.
     """
     config = configuration.of_host(config)
     settings = project()
     wanted = choose(config, settings, named(plugins, *TRACKER))
+    given = joining() if VARIABLE in os.environ else None
+    if given is not None:
+        options, experiments_dir = given.options(options), given.experiments_dir
     return Recorder(
         config,
         manager=make_manager(wanted, blocked=blocked),

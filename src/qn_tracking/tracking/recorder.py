@@ -82,7 +82,9 @@ if TYPE_CHECKING:
     from qn_tracking.records.series import SeriesTally
 
 NO_SUBJECT = Subject()
-RESERVED = frozenset(("run.json", "episodes.jsonl", "series.jsonl", "facts.json", "labels.json"))
+RESERVED = frozenset(
+    ("run.json", "episodes.jsonl", "series.jsonl", "facts.json", "labels.json", "output.txt")
+)
 """Files of a run's folder that no attachment may be called after."""
 STATUSES = ("completed", "failed", "interrupted")
 MAX_KEYWORDS = 1_000
@@ -216,6 +218,11 @@ class Recorder:
     def id(self) -> str:
         """The id of the run, and of its record."""
         return self.run.id
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run; in a script that a study runs, the study's."""
+        return self.run.seed
 
     @property
     def started(self) -> bool:

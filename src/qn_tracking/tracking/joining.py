@@ -1,0 +1,82 @@
+"""How `track()` in a script knows that a study runs it: by a variable of the environment.
+
+The study starts `python train.py …`; `track()` there joins the study: it takes the id, the seed and
+the folder that were declared. Only the first `track()` of the process does, and no process that it
+starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from qn_tracking.errors import UsageError
+from qn_tracking.records.model import Membership
+
+VARIABLE = "QN_STUDY_RUN"
+
+
+@frozen(kw_only=True)
+class Joining:
+    """What a script is given by the study that runs it."""
+
+    id: str
+    seed: int
+    experiments_dir: str
+    membership: Membership
+    tags: Mapping[str, str]
+    notes: str | None
+
+    def variable(self) -> str:
+        """The text of the variable."""
+        member = self.membership
+        return json.dumps(
+            {
+                "id": self.id,
+                "seed": self.seed,
+                "experiments_dir": self.experiments_dir,
+                "membership": [member.id, member.index, member.attempt],
+                "tags": dict(self.tags),
+                "notes": self.notes,
+            }
+        )
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a recorder that joins, from those that the script gives.
+
+        Raises UsageError for another seed than the study's: its arms would not be comparable.
+        """
+        seed = given.get("seed")
+        if seed is not None and seed != self.seed:
+            cause = f"seed: the script runs {seed!r}, study {self.membership.id} has {self.seed}"
+            raise UsageError(cause, hint="pass {seed} to the script")
+        return {
+            **given,
+            "id": self.id,
+            "seed": self.seed,
+            "study": self.membership,
+            "tags": {**self.tags, **(given.get("tags") or {})},
+            "notes": self.notes if given.get("notes") is None else given["notes"],
+        }
+
+
+def joining() -> Joining | None:
+    """What this process was given, once: None where no study runs it, and from then on.
+
+    Raises UsageError if the variable was changed.
+    """
+    text = os.environ.pop(VARIABLE, None)
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+        study, index, attempt = fields.pop("membership")
+        return Joining(membership=Membership(id=study, index=index, attempt=attempt), **fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UsageError(
+            f"{VARIABLE}: is not what a study sets", hint="unset it, or run the script by a study"
+        ) from None

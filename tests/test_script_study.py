@@ -1,0 +1,251 @@
+"""A script of one's own as a study: `qn-run --sweep … --seeds … -- python train.py …`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import BIN, Program, wait_until
+from qn_tracking import Experiments, Study
+from qn_tracking.errors import UsageError
+from qn_tracking.tracking.joining import VARIABLE
+
+PYTHON = sys.executable
+SCRIPT = """
+import os, random, sys, time
+from qn_tracking import track
+rate, seed = float(sys.argv[1]), int(sys.argv[2])
+print("rate", rate)
+rng = random.Random(seed)
+with track({"rate": rate}, episodes=20) as run:
+    assert run.seed == seed
+    for i in range(20):
+        if os.path.exists("slow"):
+            time.sleep(0.1)
+        run.episode(success=rng.random() < rate, reward=rate)
+"""
+COMMAND = [PYTHON, "train.py", "{rate}", "{seed}"]
+
+
+@pytest.fixture(autouse=True)
+def train(project: Path) -> None:
+    Path("train.py").write_text(SCRIPT)
+
+
+def study(**options: Any) -> Study:
+    return Study.script(COMMAND, **{"sweep": {"rate": [0.1, 0.9]}, "seeds": [1, 2, 3], **options})
+
+
+def quiet(text: str) -> None:
+    """Warnings, such as that there is no repository."""
+
+
+def test_the_runs_of_a_script_are_the_runs_of_the_study(qn_run: Program, qn_exp: Program) -> None:
+    options = ("--sweep", "rate=0.1,0.9", "--seeds", "1-6", "--jobs", "2", "--name", "rates")
+    done = qn_run(*options, "--quiet", "--", *COMMAND)
+    assert done.returncode == 0, done.stderr
+    found = Experiments("experiments").find()
+    assert len(found) == 12
+    assert {one.config.data["rate"] for one in found} == {0.1, 0.9}
+    assert {one.seed for one in found} == {1, 2, 3, 4, 5, 6}
+    shown = qn_exp("show", "rates").stdout
+    assert "rate=0.9 usually beats rate=0.1" in shown
+    (first,) = Path("experiments/runs").glob("*.s000")
+    assert (first / "output.txt").read_text().startswith("rate 0.1\n")
+
+
+def test_what_is_declared_is_the_command_and_where_it_runs() -> None:
+    made = study(name="rates", tags={"by": "me"}, experiments_dir="elsewhere/experiments")
+    assert made.about["arms"][1]["command"] == [PYTHON, "train.py", "0.9", "1"]
+    made.run(warn=quiet)
+    again = Study.load("rates", experiments_dir="elsewhere/experiments")
+    assert again.record.digest == made.record.digest
+    assert again.record.script == tuple(COMMAND)
+    assert again.record.folder == "../.."
+    assert again.record.episodes is None
+    assert {one.tags["by"] for one in again.results()} == {"me"}
+
+
+def test_derived_seeds_are_the_same_for_all_arms() -> None:
+    one, other = (study(seeds=None, n_seeds=4, seed=7).record for _ in range(2))
+    assert one.seeds == other.seeds
+    assert len(set(one.seeds)) == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "sweep", "error"),
+    [
+        ([], {}, "no command after --"),
+        (["nothing-is-called-so"], {}, "nothing-is-called-so: no such program"),
+        ([PYTHON, "{rat}"], {"rate": [1, 2]}, "{rat} in the command is no swept field"),
+        ([PYTHON, "{seed}"], {"rate": [1, 2]}, "--sweep rate: the command has no {rate}"),
+        ([PYTHON, "{rate"], {"rate": [1, 2]}, "{rate: { alone"),
+        ([PYTHON, "{rate.__class__}"], {"rate": [1]}, "{rate.__class__} in the command is no"),
+        ([PYTHON, "--api-key=AKIAIOSFODNN7EXAMPLE"], {}, "looks like a secret"),
+        ([PYTHON, "{rate}"], {"rate": [1, 1]}, "--sweep rate: 1 is given twice"),
+        ([PYTHON, "{rate}"], {"rate": "nothing(1)"}, "unknown function 'nothing'"),
+    ],
+)
+def test_a_command_that_does_not_fit_is_refused_before_anything_runs(
+    command: list[str], sweep: dict[str, Any], error: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        Study.script(command, sweep=sweep, seeds=[1])
+    assert error in str(raised.value)
+    assert not Path("experiments").exists()
+
+
+def test_values_are_words_of_their_own_and_braces_can_be_written() -> None:
+    odd = "a b'; $(rm -rf x) {x}"
+    made = Study.script([PYTHON, "-c", "{{}}", "--t={text}"], sweep={"text": [odd]}, seeds=[5])
+    assert made.about["arms"][0]["command"] == [PYTHON, "-c", "{}", f"--t={odd}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--seeds", "1", "--episodes", "5"), "--episodes cannot be combined with a command"),
+        (("--seeds", "1", "--set", "a=1"), "--set cannot be combined with a command"),
+        (("--seeds", "1", "--plugins", "metadata"), "--plugins cannot be combined"),
+        (("--seeds", "1", "small.yml"), "small.yml: a configuration beside a command"),
+        ((), "a command after -- needs --seeds or --n-seeds"),
+        (("--resume", "x"), "--resume cannot be combined with a command"),
+    ],
+)
+def test_options_that_a_script_decides_itself_are_refused(
+    qn_run: Program, options: tuple[str, ...], error: str
+) -> None:
+    done = qn_run(*options, "--", PYTHON, "train.py", "0.5", "{seed}")
+    assert done.returncode == 2
+    assert error in done.stderr
+
+
+@pytest.mark.slow
+def test_a_script_with_another_seed_does_not_join() -> None:
+    Path("train.py").write_text(SCRIPT.replace("episodes=20", "episodes=20, seed=99"))
+    said: list[str] = []
+    outcome = study().run(warn=said.append)
+    assert outcome.finished == 0
+    assert "the script runs 99, study" in said[-1]
+    assert [state.status for state in outcome.runs] == ["missing"] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("print('did nothing')", "ended with 0, and recorded nothing: it must call track()"),
+        ("raise SystemExit('no data')", "ended with 1, and recorded nothing: it must call track()"),
+        (SCRIPT + "\nraise ValueError('too late')", None),
+        (
+            SCRIPT.replace("rng.random() < rate", "1 / 0"),
+            "ended with 1, and its run is failed: ZeroDivisionError: division by zero",
+        ),
+        (
+            SCRIPT.replace("rng.random() < rate", "os.kill(os.getpid(), 9)"),
+            "was killed by signal 9, and its run is crashed",
+        ),
+    ],
+)
+def test_each_way_of_failing_is_said_with_the_last_line_of_the_script(
+    script: str, said: str | None
+) -> None:
+    Path("train.py").write_text(script)
+    warnings: list[str] = []
+    outcome = study(seeds=[1]).run(warn=warnings.append)
+    if said is None:  # its run was complete by then
+        assert outcome.finished == 2
+        return
+    assert outcome.finished == 0
+    assert all(said in text for text in warnings)
+    assert len(warnings) == 2
+    Path("train.py").write_text(SCRIPT)
+    assert Study.load(warnings and outcome.runs[0].id.partition(".s")[0]).resume().finished == 2
+
+
+def test_only_the_first_run_of_a_process_joins_and_none_of_its_children() -> None:
+    Path("train.py").write_text(
+        SCRIPT
+        + "\nwith track({'second': True}) as run: run.episode(success=True)\n"
+        + f"assert {VARIABLE!r} not in os.environ\n"
+    )
+    made = study(seeds=[1])
+    assert made.run(warn=quiet).finished == 2
+    found = Experiments("experiments").find()
+    assert sum(one.study is None for one in found) == 2
+    assert sum(one.study is not None for one in found) == 2
+
+
+def test_a_variable_that_no_study_has_set_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qn_tracking import track
+
+    for text in ("", "{}", "[1]", '{"membership": 1}', '{"membership": ["a", 0, 0], "x": 1}'):
+        monkeypatch.setenv(VARIABLE, text)
+        with pytest.raises(UsageError, match="is not what a study sets"):
+            track({"a": 1})
+
+
+def _begun(number: int) -> bool:
+    journals = Path("experiments/runs").glob("*/episodes.jsonl")
+    return sum(journal.stat().st_size > 0 for journal in journals) >= number
+
+
+def _start() -> subprocess.Popen[str]:
+    Path("slow").touch()
+    options = ["--sweep", "rate=0.1,0.9", "--seeds", "1-2", "--jobs", "2", "--name", "rates"]
+    return subprocess.Popen(
+        [str(BIN / "qn-run"), *options, "--", *COMMAND], stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_interrupts_the_scripts_and_resume_runs_them_again(qn_run: Program) -> None:
+    process = _start()
+    wait_until(lambda: _begun(2))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "go on with: qn-run --resume" in said
+    records = [json.loads(path.read_text()) for path in Path("experiments").glob("*.json")]
+    assert {record["status"] for record in records} == {"interrupted"}
+    os.unlink("slow")
+    assert qn_run("--resume", "rates", "--quiet").returncode == 0
+    assert [state.status for state in Study.load("rates").runs()] == ["completed"] * 4
+
+
+@pytest.mark.slow
+def test_a_study_whose_runner_was_killed_is_resumed(qn_run: Program) -> None:
+    process = _start()
+    wait_until(lambda: _begun(2))
+    process.kill()
+    process.communicate()
+    os.unlink("slow")
+    # Its scripts go on by themselves, and finish what they have begun.
+    wait_until(lambda: len(list(Path("experiments").glob("*.json"))) == 2)
+    assert qn_run("--resume", "rates", "--quiet").returncode == 0
+    runs = Study.load("rates").runs()
+    assert [(state.status, state.attempt) for state in runs] == [("completed", 0)] * 4
+
+
+@pytest.mark.slow
+def test_what_a_script_prints_is_kept_without_secrets_and_within_bounds() -> None:
+    Path("train.py").write_text(
+        "print('password=hunter2hunter2'); print('x' * 3_000_000)\n" + SCRIPT + "\nprint('the end')"
+    )
+    made = study(seeds=[1])
+    made.run(warn=quiet)
+    for state in made.runs():
+        text = Path(f"experiments/runs/{state.id}/output.txt").read_text()
+        assert "hunter2" not in text
+        assert "bytes are left out" in text
+        assert text.rstrip().endswith("the end")
+        assert len(text) < 2_200_000
