@@ -207,6 +207,20 @@ def test_a_stale_lock_is_no_hindrance(repository: Path) -> None:
     assert (repository / ".git" / "index.lock").exists()
 
 
+def test_nothing_of_the_repository_is_written(repository: Path) -> None:
+    """A git that was killed while it writes the index leaves a lock, which stops the user's."""
+    for name in ("small.yml", ".gitignore"):
+        os.utime(
+            name, (1_000_000_000, 1_000_000_000)
+        )  # as if changed: git would note that it is not
+    Path("small.yml").write_text(Path("small.yml").read_text() + "\n")
+    kept = {path: path.stat() for path in Path(".git").rglob("*")}
+    assert facts()[0]["dirty"] is True
+    now = {path: path.stat() for path in Path(".git").rglob("*")}
+    assert {path for path in now if now[path].st_mtime_ns != kept[path].st_mtime_ns} == set()
+    assert now.keys() == kept.keys()
+
+
 def test_a_file_name_that_is_not_utf8(repository: Path) -> None:
     Path(os.fsdecode(bytes(repository) + b"/caf\xe9.txt")).write_text("x")
     found, _ = facts()

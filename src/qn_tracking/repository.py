@@ -24,6 +24,8 @@ _SAFE = {
     "core.quotePath": "false",
     "core.pager": "cat",
     "diff.external": "",
+    # Else `git diff` writes the index, under a lock, whatever GIT_OPTIONAL_LOCKS says.
+    "diff.autoRefreshIndex": "false",
     "diff.noprefix": "false",
     "diff.mnemonicPrefix": "false",
     "color.ui": "false",
