@@ -22,7 +22,7 @@ from qn_tracking import Experiments, plugin, track
 
 ROOT = Path(qn_tracking.__file__).parent
 LAYERS = (
-    ("errors", "records.limits"),
+    ("errors", "importing", "records.limits"),
     ("files",),
     (
         "ids",

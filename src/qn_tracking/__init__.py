@@ -9,8 +9,7 @@
 A plugin's author needs `hookimpl` from here. Each name is imported when it is first used.
 """
 
-from __future__ import annotations
-
+# Nothing is imported here: `python -m` has the current folder first on its path, see `importing`.
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
 if TYPE_CHECKING:
     from typing import Any
@@ -72,7 +71,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in _HOME:
         from importlib import import_module
 

@@ -26,6 +26,8 @@ from qn_tracking.tracking import installed
 
 SETTINGS = ("plugins", "seed", "episodes", "simulation")
 """Top-level keys that are about the run and not about what is simulated."""
+MAPPING = "config"
+"""The label of a configuration that a program has passed, which is no file."""
 RUNS = "runs"
 """What `episodes` is called in the configurations of Quantum Nematode: always understood."""
 
@@ -117,7 +119,7 @@ def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:
 
 def from_mapping(data: Any, overrides: Sequence[str] = ()) -> Config:
     """A configuration from a host's own mapping or object with fields, kept as canonical JSON."""
-    label = "config"
+    label = MAPPING
     checked = plain_options(data, label)
     if type(checked) is not dict:
         raise ConfigError(f"expected a mapping, got {type(data).__name__}", file=label)

@@ -23,8 +23,9 @@ class Run:
 
     `overrides` are `dotted.field=VALUE`; `plugins` are turned on beside the project's and the
     configuration's: names, or a mapping of names to options; `("metadata", "json_storage")` to
-    record the run. Raises ConfigError, UsageError or PluginError for what cannot run; nothing has
-    been written then.
+    record the run. With `dry_run` no code of the current folder is imported but that of `plugins`,
+    and nothing can be executed. Raises ConfigError, UsageError or PluginError for what cannot run;
+    nothing has been written then.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Run:
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
     ) -> None:
         from qn_tracking.studies.plan import make_plan
 
@@ -48,6 +50,7 @@ class Run:
             plugins=plugins,
             blocked=blocked,
             experiments_dir=experiments_dir,
+            dry_run=dry_run,
         )
         self.episodes = self.plan.episodes(episodes)
         self.seed = self.plan.seed(seed)
@@ -107,10 +110,13 @@ class Run:
         of what was run is stored. Raises PluginError or StorageError for a plugin that failed at
         the start or the end.
         """
+        from qn_tracking.errors import UsageError
         from qn_tracking.studies.plan import seed_or_new
         from qn_tracking.tracking import runner
         from qn_tracking.tracking.recorder import Recorder, warn_on_stderr
 
+        if self.plan.unchecked:
+            raise UsageError("a dry run is not executed")
         seed = seed_or_new(self.seed)
         recorder = self._recorder = Recorder(
             self.plan.config,

@@ -51,6 +51,8 @@ class Study:
         self.experiments_dir = experiments_dir
         self._plans = plans
         self._given: Config | None = None
+        self._asked: tuple[str, ...] = ()
+        self._dry_run = False
         self._declared = plans is None
 
     @classmethod
@@ -74,6 +76,7 @@ class Study:
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
         contribution: Contribution | Callable[[], Contribution] | None = None,
         benchmarks_dir: str = "benchmarks",
         command: Sequence[str] | None = None,
@@ -88,7 +91,8 @@ class Study:
         All arms have the same seeds: the `seeds`, or `n_seeds` seeds derived from `seed` (default:
         the configuration's, or a random one). `overrides` are `dotted.field=VALUE`. With a
         `contribution` the numbers default to those of the protocol in `benchmarks_dir`, and what it
-        forbids is refused. Raises ConfigError, UsageError or PluginError.
+        forbids is refused. With `dry_run` no code of the current folder is imported but that of
+        `plugins`, and nothing can be run. Raises ConfigError, UsageError or PluginError.
         """
         from qn_tracking.studies.declare import study_of
         from qn_tracking.studies.plan import make_plans
@@ -102,6 +106,7 @@ class Study:
             plugins=named(plugins, *TRACKER),
             blocked=blocked,
             experiments_dir=experiments_dir,
+            dry_run=dry_run,
         )
         record = study_of(
             plans,
@@ -184,18 +189,28 @@ class Study:
         experiments_dir: str | os.PathLike[str] | None = None,
         config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         overrides: Sequence[str] = (),
+        plugins: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> Self:
         """A study that was declared before, by its id or name. Raises UsageError if there is none,
         StorageError if its file cannot be read or was changed.
 
         Secrets are not stored. If the configuration of a study of one arm holds some, and they are
-        not in its file, give `config` and `overrides` again, the same as before.
+        not in its file, give `config` and `overrides` again, the same as before. If the study is
+        not below the current folder, `plugins` must name those of the current folder that it turns
+        on. `dry_run` is that of `plan`.
         """
+        from qn_tracking.errors import UsageError
         from qn_tracking.project import experiments_dir as of_project
         from qn_tracking.store import studies
 
         folder = os.fspath(experiments_dir or of_project() or "experiments")
         study = cls(studies.load(folder, id), folder)
+        declared = {name for arm in study.arms for name in arm.plugins}
+        for name in plugins:
+            if name not in declared:
+                raise UsageError("the study has not declared it", file=f"plugin {name}")
+        study._asked, study._dry_run = tuple(plugins), dry_run
         if config is not None:
             from qn_tracking.config import as_config
 
@@ -219,6 +234,11 @@ class Study:
             return warnings_of(self.record.script)
         found = (text for plan in self._planned() for text in plan.warnings)
         return tuple(dict.fromkeys(found))
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The plugins of the current folder that a dry run has not imported."""
+        return tuple(dict.fromkeys(name for plan in self._planned() for name in plan.unchecked))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -330,15 +350,17 @@ class Study:
         runs the study or if its configuration held secrets, PluginError if the executor cannot be
         made.
         """
+        from qn_tracking.errors import UsageError
         from qn_tracking.studies.execute import execute, opened
         from qn_tracking.tracking.recorder import warn_on_stderr
 
+        if self.unchecked:
+            raise UsageError("a dry run is not executed")
         warn = warn or warn_on_stderr
         for text in self.warnings:
             warn(text)
         progress, stop = progress or (lambda _: None), stop or (lambda: False)
         if self.record.script is not None:
-            from qn_tracking.errors import UsageError
             from qn_tracking.studies.processes import execute_script
 
             if executor not in (None, "local"):
@@ -476,5 +498,7 @@ class Study:
             from qn_tracking.tracking.runner import pin_numeric_threads
 
             pin_numeric_threads()
-            self._plans = plans_again(self.record, self.experiments_dir, self._given)
+            self._plans = plans_again(
+                self.record, self.experiments_dir, self._given, self._asked, self._dry_run
+            )
         return self._plans

@@ -1,1 +1,9 @@
 """The three programs. Thin: arguments, plain functions, printing."""
+
+import sys
+
+if sys.argv[:1] == ["-m"] or sys.argv[0].rpartition("/")[2] in ("qn-run", "qn-exp", "qn-bench"):
+    # Before the first import that could find another file than that of the standard library.
+    from qn_tracking.importing import leave_out_current_folder
+
+    leave_out_current_folder()

@@ -11,6 +11,7 @@ from functools import partial
 from qn_tracking.cli.output import print_json as print_json
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
 from qn_tracking.files import current_folder, fill_standard_descriptors
+from qn_tracking.importing import leave_out_current_folder
 
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
 if TYPE_CHECKING:
@@ -353,6 +354,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     An error that nothing expected is a fault of this program. The user sees it on one line, and
     where it happened if `--traceback` is given or QN_TRACEBACK is set.
     """
+    leave_out_current_folder()
     gc.set_threshold(50_000)  # most commands end before a collection would free anything
     fill_standard_descriptors()
     for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):

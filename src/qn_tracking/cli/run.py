@@ -42,7 +42,8 @@ EXAMPLES = """examples:
   qn-run --sweep lr=1e-3,3e-4 --seeds 1-10 --jobs 2 --name ppo -- python ppo.py --lr {lr} \\
     --seed {seed}                               a script of your own, which calls track()
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
-  qn-run my.yml --dry-run                       check everything, run nothing
+  qn-run my.yml --dry-run                       check everything, run nothing; of the code in this
+                                                folder only what --plugins names is imported
   qn-run --new-plugin qn-tracking-hello         a new plugin package with tests
 
 exit codes: 0 success, 1 the simulation or a plugin failed, 2 usage or configuration,
@@ -310,7 +311,7 @@ def _check_together(args: Namespace) -> None:
         option = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
         if name not in given:
             continue
-        if resumes and name in DECLARED:
+        if resumes and name in DECLARED and name != "plugins":  # these are confirmed
             hint = "the study has declared it"
             raise UsageError(f"{option} cannot be combined with --resume", hint=hint)
         if name in SUBMITTED and not args.save_benchmark and not resumes:
@@ -336,6 +337,7 @@ def _run(args: Namespace) -> int:
         tags=args.tags,
         notes=args.notes,
         experiments_dir=args.experiments_dir,
+        dry_run=args.dry_run,
     )
     if args.dry_run:
         return dry_run(run.about, args.json)

@@ -59,8 +59,11 @@ def _import_plugins(args: Namespace) -> int:
     from qn_tracking.tracking import manager
 
     config = configuration.load(args.config[0], args.overrides) if args.config else Config(label="")
+    project = manager.project()
     found = manager.list_plugins(
-        manager.choose(config, manager.project(), args.plugins), args.no_plugin
+        manager.choose(config, project, args.plugins),
+        args.no_plugin,
+        tuple(manager.unasked(config, project, args.plugins)),
     )
     if args.json:
         print_json(list(found))
@@ -68,7 +71,7 @@ def _import_plugins(args: Namespace) -> int:
     table = [("name", "version", "distribution", "kind", "state", "hooks")]
     for row in found:
         state = "error" if row.error else "on" if row.on else "off"
-        hooks = row.error or ", ".join(row.hooks)
+        hooks = row.error or ("not imported" if row.unchecked else ", ".join(row.hooks))
         table.append((row.name, row.version or "-", row.distribution, row.kind, state, hooks))
     _print_cells(table)
     return 0
@@ -93,8 +96,16 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
     seeds = ", ".join(map(str, about.pop("seeds", ()))) or "random"
     about["seed"] = seeds if about["seed"] is None else about["seed"]
     about["plugins"] = ", ".join(about["plugins"]) or "none"
+    _warn_unchecked(about.pop("unchecked", ()))
     sys.stdout.write("ok, nothing was run\n" + rows(about.items()))
     return 0
+
+
+def _warn_unchecked(names: Sequence[str]) -> None:
+    """Says which code of this folder a dry run has not imported."""
+    if names:
+        listed = ",".join(names)
+        warn(f"unchecked code of this folder: {listed} (--plugins {listed} imports it)")
 
 
 def study_dry_run(study: Study, as_json: bool) -> int:
@@ -108,6 +119,7 @@ def study_dry_run(study: Study, as_json: bool) -> int:
 
     for text in about["warnings"]:
         warn(text)
+    _warn_unchecked([name for name in about["plugins"] if name in study.unchecked])
     record, design = study.record, study.design
     arms, seeds = len(record.arms), len(record.seeds)
     shown = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")

@@ -82,7 +82,12 @@ def main(args: Namespace) -> int:
 
 def _study(args: Namespace) -> Study:
     if args.resume is not None:
-        return Study.load(args.resume, experiments_dir=args.experiments_dir)
+        return Study.load(
+            args.resume,
+            plugins=args.plugins,
+            experiments_dir=args.experiments_dir,
+            dry_run=args.dry_run,
+        )
     shared = {
         "sweep": factors(args.sweep),
         "paired": args.zip,
@@ -99,6 +104,7 @@ def _study(args: Namespace) -> Study:
             overrides=args.overrides,
             plugins=args.plugins,
             blocked=args.no_plugin,
+            dry_run=args.dry_run,
             contribution=partial(_contribution, args) if args.save_benchmark else None,
             benchmarks_dir=args.benchmarks_dir,
         )

@@ -38,6 +38,7 @@ from qn_tracking.store.studies import (
     MOST_RUNS,
     check_name,
     design_digest,
+    path as study_file,
     seeds_digest,
     wrong_seeds,
 )
@@ -264,18 +265,34 @@ def _relative(config: Config, experiments: str) -> str | None:
     return name
 
 
-def plans_again(study: Study, experiments: str, given: Config | None = None) -> list[Plan]:
+def plans_again(
+    study: Study,
+    experiments: str,
+    given: Config | None = None,
+    asked: Sequence[str] = (),
+    dry_run: bool = False,
+) -> list[Plan]:
     """The plans of the arms of a study that was declared before; see `_plan_again`."""
-    return [_plan_again(study, arm, experiments, given) for arm in study.arms]
+    return [_plan_again(study, arm, experiments, given, asked, dry_run) for arm in study.arms]
 
 
-def _plan_again(study: Study, arm: Arm, experiments: str, given: Config | None) -> Plan:
+def _plan_again(
+    study: Study,
+    arm: Arm,
+    experiments: str,
+    given: Config | None,
+    asked: Sequence[str],
+    dry_run: bool,
+) -> Plan:
     """The plan of an arm: its configuration is the text that was read then.
 
     The path of the file is kept if the file still exists: from it the repository is found. Secrets
     are not stored: a configuration that holds some is read from its file again, or is `given`.
-    Raises UnsupportedError if neither is the same.
+    Raises UnsupportedError if neither is the same, and PluginSetupError for a plugin of the current
+    folder that is not `asked` for, of a study outside.
     """
+    file = study_file(experiments, study.id)
+    files = {name: file for name in arm.plugins if ":" in name and name not in asked}
     path = None
     if arm.config_file is not None:
         path = os.path.normpath(os.path.join(os.path.realpath(experiments), arm.config_file))
@@ -287,7 +304,7 @@ def _plan_again(study: Study, arm: Arm, experiments: str, given: Config | None) 
         same = config.digest == arm.config.digest
         if same and (not masked or _restored(requests, arm.plugins)):
             config = evolve(config, sha256=arm.config.sha256, path=path)
-            return plan_of(config, requests, study.blocked, experiments)
+            return plan_of(config, requests, study.blocked, experiments, files, dry_run)
     held = "its configuration held secrets, which are not stored"
     raise UnsupportedError(
         "is of another configuration" if given else held,

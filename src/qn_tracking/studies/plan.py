@@ -14,7 +14,14 @@ from qn_tracking.records.model import EMPTY, Config, Simulation
 from qn_tracking.redact import redact_config, said_of
 from qn_tracking.studies.sweep import choices, parse
 from qn_tracking.tracking import runner
-from qn_tracking.tracking.manager import choose, make_manager, make_simulation, project
+from qn_tracking.tracking.manager import (
+    check_asked,
+    choose,
+    make_manager,
+    make_simulation,
+    project,
+    unasked,
+)
 
 if TYPE_CHECKING:
     from pluggy import PluginManager
@@ -30,7 +37,10 @@ Requests = Mapping[str, Mapping[str, Any]]
 
 @frozen(kw_only=True)
 class Plan:
-    """A checked configuration. `requests` are the plugins that it asks for, and their options."""
+    """A checked configuration. `requests` are the plugins that it asks for, and their options.
+
+    `unchecked` are those of the current folder that a dry run has not imported.
+    """
 
     config: Config
     simulation: Simulation
@@ -38,6 +48,7 @@ class Plan:
     requests: Requests
     blocked: tuple[str, ...]
     experiments_dir: str
+    unchecked: tuple[str, ...] = ()
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -59,6 +70,7 @@ class Plan:
             "environment": subject.environment,
             "brain": subject.brain,
             "family": subject.family,
+            **({"unchecked": list(self.unchecked)} if self.unchecked else {}),
         }
 
     def episodes(self, given: int | None, default: int = EPISODES) -> int:
@@ -78,18 +90,22 @@ def make_plan(
     plugins: Named = (),
     blocked: Sequence[str] = (),
     experiments_dir: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
 ) -> Plan:
     """Reads and checks a configuration, makes its plugins and its simulation; writes nothing.
 
-    `overrides` are `dotted.field=VALUE` with VALUE in YAML. Raises ConfigError, UsageError and
-    PluginError for what cannot run. Numeric libraries that are imported from now on use one thread.
+    `overrides` are `dotted.field=VALUE` with VALUE in YAML. With `dry_run` no code of the current
+    folder is imported but that of `plugins`; the rest is `unchecked`. Raises ConfigError,
+    UsageError and PluginError for what cannot run. Numeric libraries that are imported from now on
+    use one thread.
     """
     runner.pin_numeric_threads()
     settings = project()
     read = configuration.as_config(config, overrides)
     folder = os.fspath(experiments_dir or settings.experiments_dir or "experiments")
     try:
-        return plan_of(read, choose(read, settings, plugins), blocked, folder)
+        files = unasked(read, settings, plugins)
+        return plan_of(read, choose(read, settings, plugins), blocked, folder, files, dry_run)
     except ConfigError as error:
         field = configuration.meant(read.data, overrides, error)
         if field is not None:
@@ -138,16 +154,38 @@ def _set(values: Mapping[str, Any]) -> str:
     return " ".join(f"{field}={value}" for field, value in values.items())
 
 
-def plan_of(config: Config, requests: Requests, blocked: Sequence[str], folder: str) -> Plan:
-    """The plan of a configuration that has been read, with these plugins."""
-    manager = make_manager(requests, blocked=blocked, config=config)
+def plan_of(
+    config: Config,
+    requests: Requests,
+    blocked: Sequence[str],
+    folder: str,
+    files: Mapping[str, str | None] = EMPTY,
+    dry_run: bool = False,
+) -> Plan:
+    """The plan of a configuration that has been read, with these plugins.
+
+    `files` are the plugins of the current folder that no argument names, and what does.
+    """
+    unchecked = tuple(name for name in files if name not in blocked)
+    if not dry_run:
+        check_asked({name: files[name] for name in unchecked})
+        unchecked = ()
+    loaded = {name: given for name, given in requests.items() if name not in unchecked}
+    manager = make_manager(loaded, blocked=blocked, config=config)
+    try:
+        simulation = make_simulation(config, manager)
+    except ConfigError as error:
+        if unchecked and error.hint is None:
+            error.hint = f"--plugins {','.join(unchecked)} imports what may make it"
+        raise
     return Plan(
         config=config,
-        simulation=make_simulation(config, manager),
+        simulation=simulation,
         manager=manager,
         requests=requests or EMPTY,
         blocked=tuple(blocked),
         experiments_dir=folder,
+        unchecked=unchecked,
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 
+from qn_tracking.importing import leave_out_current_folder, unsafe_again
+
 
 def _outlast(number: int) -> None:
     before = signal.signal(number, signal.SIG_IGN)
@@ -18,3 +20,7 @@ def _outlast(number: int) -> None:
 
 for _number in (signal.SIGTERM, signal.SIGHUP):
     _outlast(_number)
+
+# What workers and their children inherit is as the user has it.
+unsafe_again()
+leave_out_current_folder()

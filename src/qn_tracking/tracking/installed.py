@@ -1,16 +1,17 @@
 """The plugins that exist, built in or installed, by name. Nothing of a plugin is imported here.
 
 A plugin is installed if a distribution on `sys.path` has an entry point of the group
-`qn_tracking`. This module reads the files `entry_points.txt` itself, because the import of
-`importlib.metadata` takes longer than a short command.
+`qn_tracking`; a folder that is there for a user's own modules has none. This module reads the files
+`entry_points.txt` itself, because the import of `importlib.metadata` takes longer than a short
+command.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from qn_tracking.errors import ConfigError, PluginSetupError, UsageError
+from qn_tracking.importing import installations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def builtin() -> dict[str, EntryPoint]:
 def every() -> Iterator[EntryPoint]:
     """Every entry point of the group; a name may occur in several distributions."""
     seen: set[str] = set()
-    for place in sys.path:
+    for place in installations():
         for distribution, folder in _distributions(place or "."):
             if distribution in seen:  # further back on the path: not the one that is imported
                 continue
@@ -223,7 +224,7 @@ def _points(folder: str) -> Iterator[tuple[str, str]]:
 
 def _own() -> dict[str, str]:
     """Name and version of this package."""
-    for place in sys.path:
+    for place in installations():
         for distribution, folder in _distributions(place or "."):
             if distribution == "qn_tracking":
                 return _metadata(folder)

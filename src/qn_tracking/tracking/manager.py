@@ -25,6 +25,7 @@ from qn_tracking.errors import (
     did_you_mean,
 )
 from qn_tracking.files import current_folder
+from qn_tracking.importing import include
 from qn_tracking.records.model import EMPTY, Config, Simulation, Subject
 from qn_tracking.tracking import hookspecs
 from qn_tracking.tracking.installed import (
@@ -212,10 +213,13 @@ def track(
 
     `plugins` are names, or a mapping of names to options, which replace those of the configuration.
     `options` are those of `Recorder`. In a script that a study runs (`qn-run … -- python …`) the
-    run joins the study, and has its seed: `run.seed`.
+    run joins the study, and has its seed: `run.seed`. Raises PluginSetupError for
+    `module:attribute` that a file outside of the current folder names, and neither `plugins` nor
+    `blocked` do.
     """
     config = configuration.of_host(config)
     settings = project()
+    check_asked({k: v for k, v in unasked(config, settings, plugins).items() if k not in blocked})
     wanted = choose(config, settings, named(plugins, *TRACKER))
     given = joining() if VARIABLE in os.environ else None
     if given is not None:
@@ -239,6 +243,38 @@ def choose(config: Config, settings: Project, plugins: Named) -> Requests:
             for name, options in named(plugins).items()
         },
     }
+
+
+def unasked(config: Config, settings: Project, plugins: Named) -> Mapping[str, str | None]:
+    """The plugins of the current folder that a file names and `plugins` does not, and that file.
+
+    None stands for the mapping that a program has passed, which knows what it asks for.
+    """
+    asked = named(plugins)
+    # A configuration that is shipped has no path, but its name.
+    file = config.path or (None if config.label == configuration.MAPPING else config.label)
+    found = dict.fromkeys(requests(config.settings.get("plugins"), config.label), file)
+    found = {**dict.fromkeys(settings.plugins, settings.file), **found}
+    return {name: file for name, file in found.items() if ":" in name and name not in asked}
+
+
+def check_asked(files: Mapping[str, str | None]) -> None:
+    """Raises PluginSetupError for a plugin of the current folder that a file outside it names.
+
+    Such a file may be a stranger's, and meet a module that is here by chance.
+    """
+    for name, file in files.items():
+        if file is not None and not _in_folder(file):
+            raise PluginSetupError(
+                f"is code of this folder, and {file} is not in it",
+                file=f"plugin {name}",
+                hint=f"--plugins {name} turns it on, --no-plugin {name} off",
+            )
+
+
+def _in_folder(file: str) -> bool:
+    here = os.path.realpath(current_folder())
+    return os.path.commonpath((os.path.realpath(file), here)) == here
 
 
 # ---------------------------------------------------------------------------------------- finding
@@ -281,8 +317,7 @@ def _in_project(name: str) -> Any:
     place = os.path.join(here, *path.split("."))
     if not any(map(os.path.isfile, (f"{place}.py", os.path.join(place, "__init__.py")))):
         raise PluginSetupError(f"no module {path} in this folder", file=f"plugin {name}")
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    include(here)
     try:
         found: Any = importlib.import_module(path)
         with suppress(ModuleNotFoundError):
@@ -461,12 +496,15 @@ class PluginRow:
     hooks: tuple[str, ...]
     on: bool
     error: str | None = None
+    unchecked: bool = False
 
 
-def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, ...]:
-    """Every built-in and installed plugin, and those that are asked for; imports each of them.
+def list_plugins(
+    wanted: Requests, blocked: Sequence[str], unchecked: Sequence[str] = ()
+) -> tuple[PluginRow, ...]:
+    """Every built-in and installed plugin, and those that are asked for.
 
-    One that cannot be imported is a row with its error.
+    Imports each of them but the `unchecked`. One that cannot be imported is a row with its error.
     """
     installed = {
         name: entry for name, entry in entry_points().items() if not name.startswith(CONFIGS)
@@ -477,7 +515,8 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
         hooks: tuple[str, ...] = ()
         problem = None
         try:
-            hooks = implemented(_found(name) if entry is None else _loaded(entry))
+            if name not in unchecked:
+                hooks = implemented(_found(name) if entry is None else _loaded(entry))
         except PluginSetupError as error:
             problem = str(error)
         kind = kind_of(name, hooks)
@@ -493,6 +532,7 @@ def list_plugins(wanted: Requests, blocked: Sequence[str]) -> tuple[PluginRow, .
                 hooks=hooks,
                 on=is_on and name not in blocked and not problem,
                 error=problem,
+                unchecked=name in unchecked,
             )
         )
     return tuple(rows)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from qn_tracking.errors import QnError
+from qn_tracking.importing import safe_path, unsafe_again
 from qn_tracking.records.model import Config, Episode, Experiment, Membership, Simulation, Subject
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.manager import make_manager, make_simulation
@@ -323,7 +324,11 @@ def warm_up() -> None:
     get_context("forkserver").set_forkserver_preload(
         ["qn_tracking.tracking.forkserver", "qn_tracking.tracking.runner", "numpy", "cattrs"]
     )
-    forkserver.ensure_running()
+    safe_path()
+    try:
+        forkserver.ensure_running()
+    finally:
+        unsafe_again()
 
 
 def _on_pool(

@@ -1,0 +1,68 @@
+"""The current folder on the path that modules are imported from: not at all, or last.
+
+To stand in a folder is not to ask for its code: a `numpy.py` there must shadow nothing. This module
+imports only what Python itself has imported at its start, since until it is called an
+import may still find a file of the current folder.
+"""
+
+import os
+import sys
+
+_SAFE_PATH, _OURS = "PYTHONSAFEPATH", "qn-tracking"
+"""A variable of Python, and a value by which it is known to be set for one process only."""
+_OWN: set[str] = set()
+"""Folders on the path for a user's own modules; no package is installed in them."""
+
+
+def leave_out_current_folder() -> None:
+    """Takes the current folder from the front of the path, where `python -m` and `-c` put it, and
+    an empty part of PYTHONPATH.
+
+    If PYTHONPATH names it as `.`, or this program itself is in it, it goes to the end. A folder
+    that PYTHONPATH names in full stays where it is.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed, so nothing can be imported from it
+        here = ""
+    library = os.path.dirname(os.__file__)
+    front = sys.path.index(library) if library in sys.path else len(sys.path)
+    if not any(place in ("", here) for place in sys.path[:front]):
+        return
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if here in named:
+        return
+    sys.path[:front] = [place for place in sys.path[:front] if place not in ("", here)]
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if here == own or any(name and os.path.abspath(name) == here for name in named):
+        include(here)
+
+
+def include(folder: str) -> None:
+    """Puts a folder of a user's own modules on the path, behind all that is installed.
+
+    The latest is the first of them.
+    """
+    if folder not in sys.path:
+        end = len(sys.path)
+        place = next((i for i, known in enumerate(sys.path) if known in _OWN), end)
+        sys.path.insert(place, folder)
+        _OWN.add(folder)
+
+
+def installations() -> list[str]:
+    """The folders of the path in which packages may be installed."""
+    return [place for place in sys.path if place not in _OWN]
+
+
+def safe_path() -> None:
+    """A Python that is started from now on, with `-c` by the standard library for instance, does
+    not have the current folder first on its path.
+    """
+    os.environ.setdefault(_SAFE_PATH, _OURS)
+
+
+def unsafe_again() -> None:
+    """What `safe_path` has set is as before."""
+    if os.environ.get(_SAFE_PATH) == _OURS:
+        del os.environ[_SAFE_PATH]
