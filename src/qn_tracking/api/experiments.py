@@ -607,6 +607,7 @@ class Experiments:
         at_commit: bool = False,
         env: str = "present",
         trust: bool = False,
+        no_sandbox: bool = False,
         without: Sequence[str] = (),
         dry_run: bool = False,
         inform: Callable[[str], None] | None = None,
@@ -616,9 +617,10 @@ class Experiments:
         The new run is stored beside the original. The present code runs in this process;
         `at_commit` runs the code of the recorded commit, and `env` "recorded" installs the recorded
         packages, both in another process. Code that may be a stranger's needs `trust`, and runs in
-        a sandbox where there is one. `without` names plugins to leave out that the configuration
-        turns on. `inform` gets a line for each step. Raises UsageError for an unknown id,
-        UnsupportedError for what cannot be run here, StorageError for what cannot be read.
+        a sandbox, or not at all unless `no_sandbox`. `without` names plugins to leave out that the
+        configuration turns on. `inform` gets a line for each step. Raises UsageError for an
+        unknown id, UnsupportedError for what cannot be run here, StorageError for what cannot be
+        read.
         """
         from qn_tracking.reproduce.rerun import ignore, rerun
 
@@ -628,6 +630,7 @@ class Experiments:
             at_commit=at_commit,
             env=env,
             trust=trust,
+            no_sandbox=no_sandbox,
             without=without,
             dry_run=dry_run,
             warn=self.warn,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qn_tracking.reproduce.verification import VerificationReport
 
 OPTIONS = (
-    *("repeat", "sample", "replicate", "fresh", "trust", "present_code", "renew"),
+    *("repeat", "sample", "replicate", "fresh", "trust", "no_sandbox", "present_code", "renew"),
     *("main_branch", "allowed_signers", "verifier", "github", "jobs", "dry_run"),
 )
 """The arguments that are options of `Leaderboard.verify`."""
@@ -23,9 +23,8 @@ EXIT = {"verified": 0, "planned": 0, "mismatch": 1, "refused": 4}
 ISOLATION = {
     "installed code": "runs the installed code, which is that of the submission",
     "renewed": "runs the installed code, which differs from that of the submission",
-    "bubblewrap": "isolated by bubblewrap: no network, empty environment, read-only system,"
-    " private /tmp",
-    "none": "warning: no isolation: bubblewrap (bwrap) is not installed, or does not work",
+    "bubblewrap": "isolated by bubblewrap: sees its code and Python only; no network, no rights",
+    "none": "warning: no isolation: the code can do all that you can",
 }
 AGREEMENTS = {"exact": "bit-exact", "outcome": "with the same outcomes", "none": "differ"}
 
@@ -52,6 +51,11 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     code = parser.add_mutually_exclusive_group()
     code.add_argument(
         "--trust", action="store_true", help="run the code of the submission's commit"
+    )
+    parser.add_argument(
+        "--no-sandbox",
+        action="store_true",
+        help="with --trust: run it without a sandbox, with all that you may do",
     )
     code.add_argument(
         "--present-code",

@@ -50,6 +50,11 @@ def arguments(parser: Parser, command: str) -> None:
         "--trust", action="store_true", help="run code that may be someone else's, in a sandbox"
     )
     parser.add_argument(
+        "--no-sandbox",
+        action="store_true",
+        help="with --trust: run it without a sandbox, with all that you may do",
+    )
+    parser.add_argument(
         "--no-plugin",
         action="append",
         default=[],
@@ -78,6 +83,7 @@ def run(args: Namespace) -> int:
                 at_commit=args.at_commit,
                 env=args.env,
                 trust=args.trust,
+                no_sandbox=args.no_sandbox,
                 without=args.no_plugin,
                 dry_run=args.dry_run,
                 inform=None if args.json else _inform,

@@ -31,6 +31,8 @@ Which = Literal["commit", "present", "renew"]
 """The code of the submission's commit, the installed code, which must be the same, or the installed
 code whatever it is.
 """
+SANDBOX = "bubblewrap"
+"""What a verification calls the sandbox."""
 SAME_MACHINE = ("python", "implementation", "platform", "machine", "cpu")
 
 
@@ -39,7 +41,7 @@ class Execution:
     """Runs the configuration of a submission, one seed at a time.
 
     `digests` are those of the packages that must run, by import name. `isolation` is
-    `installed code`, `renewed`, `bubblewrap`, or `none` where there is no sandbox.
+    `installed code`, `renewed`, `bubblewrap`, or `none` where no sandbox is wanted.
     """
 
     config: Config
@@ -62,7 +64,7 @@ class Execution:
             seed=seed,
             episodes=self.episodes,
             place=self.place,
-            sandbox=self.which == "commit",
+            sandbox=self.isolation == SANDBOX,
             cancelled=self.cancelled.is_set,
         )
         experiment = replay.experiment
@@ -87,13 +89,20 @@ class Execution:
 
 @contextmanager
 def execution(
-    folder: str, submission: Submission, source: SourceCommit | None, which: Which | None
+    folder: str,
+    submission: Submission,
+    source: SourceCommit | None,
+    which: Which | None,
+    no_sandbox: bool = False,
 ) -> Iterator[Execution]:
     """What runs a submission again. `folder` is in the repository that has the `source`.
 
-    Raises UnsupportedError if the code is not available, is not the same, or may not be run.
+    Raises UnsupportedError if the code is not available, is not the same, or may not be run, and if
+    it needs a sandbox and there is none.
     """
     digests = _digests(submission, which)
+    if which == "commit" and not no_sandbox:
+        sandbox.require()
     now = installed_digests()
     with private_folder() as place:
         packages = packages_of([*digests, "qn_tracking"])
@@ -110,7 +119,7 @@ def execution(
             place=place,
             digests=digests,
             which=which or "commit",
-            isolation=_isolation(which),
+            isolation=_isolation(which, no_sandbox),
         )
         if which != "commit" or source is None or len(missing) == len(digests):
             yield evolve(made, roots=present_roots(packages, place))
@@ -121,9 +130,9 @@ def execution(
             yield evolve(made, roots=tuple(roots))
 
 
-def _isolation(which: Which | None) -> str:
+def _isolation(which: Which | None, no_sandbox: bool) -> str:
     if which == "commit":
-        return "bubblewrap" if sandbox.program() else "none"
+        return "none" if no_sandbox else SANDBOX
     return "renewed" if which == "renew" else "installed code"
 
 

@@ -8,6 +8,9 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from os.path import basename, join
+from typing import IO
+
+from attrs import frozen
 
 from qn_tracking.errors import UnsupportedError
 
@@ -23,6 +26,35 @@ INHERITED = (
 )
 """What a run may see of this process's environment."""
 POLL_SECONDS = 0.2
+
+
+@frozen(kw_only=True)
+class Usage:
+    """What a program may use at most, with all that it starts: bytes of memory, and seconds of CPU
+    time.
+    """
+
+    memory: int
+    seconds: float
+
+    def check(self, pid: int) -> None:
+        """Raises UnsupportedError if a process and those below it use more."""
+        import psutil
+
+        memory, seconds = 0, 0.0
+        try:
+            first = psutil.Process(pid)
+            below = [first, *first.children(recursive=True)]
+        except psutil.Error:
+            return  # it has ended
+        for process in below:
+            with suppress(psutil.Error):
+                memory += process.memory_info().rss
+                seconds += sum(process.cpu_times()[:4])
+        if memory > self.memory:
+            raise UnsupportedError(f"used more than {self.memory >> 20} MiB of memory")
+        if seconds > self.seconds:
+            raise UnsupportedError(f"used more than {self.seconds:,.0f} s of CPU time")
 
 
 def minimal_environment() -> dict[str, str]:
@@ -48,11 +80,16 @@ def supervise(
     folder: str,
     env: Mapping[str, str],
     cancelled: Callable[[], bool] = lambda: False,
+    *,
+    stdout: IO[bytes] | None = None,
+    keep: Sequence[int] = (),
+    usage: Usage | None = None,
 ) -> tuple[int, str]:
     """Runs a program in a folder; returns its exit code and the end of its standard error.
 
     The program and all that it has started are killed when the call ends, for whatever reason.
-    Raises UnsupportedError if it cannot be started, or `cancelled` returns True.
+    It inherits the descriptors that are to be kept. Raises UnsupportedError if it cannot be
+    started, if it uses more than `usage`, or `cancelled` returns True.
     """
     with open(join(folder, "stderr"), "x+b") as err:
         try:
@@ -61,8 +98,9 @@ def supervise(
                 cwd=folder,
                 env=env,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if stdout is None else stdout,
                 stderr=err,
+                pass_fds=tuple(keep),
                 start_new_session=True,
             )
         except OSError as error:
@@ -70,7 +108,7 @@ def supervise(
                 f"cannot be started: {error.strerror}", file=command[0]
             ) from None
         try:
-            code = _wait(child, cancelled)
+            code = _wait(child, cancelled, usage)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
@@ -79,9 +117,13 @@ def supervise(
         return code, err.read(1 << 16).decode("utf-8", "replace")
 
 
-def _wait(child: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> int:
+def _wait(
+    child: subprocess.Popen[bytes], cancelled: Callable[[], bool], usage: Usage | None
+) -> int:
     while True:
         with suppress(subprocess.TimeoutExpired):
             return child.wait(POLL_SECONDS)
+        if usage is not None:
+            usage.check(child.pid)
         if cancelled():
             raise UnsupportedError("was cancelled")

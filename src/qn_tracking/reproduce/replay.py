@@ -16,7 +16,7 @@ from qn_tracking.records import codec
 from qn_tracking.records.model import Config, Digests, Episode, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.reproduce.process import minimal_environment, supervise
-from qn_tracking.reproduce.sandbox import sandboxed
+from qn_tracking.reproduce.sandbox import require, run, sandboxed
 from qn_tracking.store import paths, read
 
 # A constant: what it runs comes as arguments. `-I` leaves out the current folder, the user's own
@@ -57,27 +57,29 @@ def replay_config(
 ) -> Replay:
     """Runs a configuration with the code of these folders, in a process of its own.
 
-    With `sandbox` it runs in bubblewrap if that works here. A run that fails has a record that says
-    so. Raises UnsupportedError, with the last line of its output, if it leaves no record, or
-    `cancelled` returns True.
+    With `sandbox` it runs in bubblewrap, or not at all. A run that fails has a record that says so.
+    Raises UnsupportedError, with the last line of its output, if it leaves no record, if there is
+    no sandbox, or `cancelled` returns True.
     """
     folder = tempfile.mkdtemp(prefix="run-", dir=place)
-    with open(join(folder, "pyproject.toml"), "xb") as out:
-        out.write(_NO_PROJECT)
-    with open(join(folder, "config.yml"), "xb") as out:
-        out.write(_resolved(config))
+    for name, content in (("pyproject.toml", _NO_PROJECT), ("config.yml", _resolved(config))):
+        with open(join(folder, name), "xb") as out:
+            os.fchmod(out.fileno(), 0o644)  # the folder above is private
+            out.write(content)
     command = [
         *(python, "-I", "-B", "-X", "utf8", "-c", _PROGRAM, orjson.dumps(list(roots)).decode()),
         # The program of an old commit knows --episodes by its former name only.
         *("config.yml", "--runs", str(int(episodes)), "--seed", str(int(seed))),
         *("--track-experiment", "--experiments-dir", "experiments", "--quiet"),
     ]
-    env = {**minimal_environment(), "LANG": "C.UTF-8"}
-    wrapper = sandboxed(folder, python, roots) if sandbox else []
-    if wrapper:
-        env = {**env, "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
-    code, output = supervise([*wrapper, *command], folder, env, cancelled)
-    return _load(join(folder, "experiments"), code, output, bool(wrapper))
+    if sandbox:
+        require()
+        box = sandboxed(folder, python, roots)
+        code, output = run(box, command, folder, cancelled=cancelled)
+    else:
+        env = {**minimal_environment(), "LANG": "C.UTF-8"}
+        code, output = supervise(command, folder, env, cancelled)
+    return _load(join(folder, "experiments"), code, output, sandbox)
 
 
 def _resolved(config: Config) -> bytes:

@@ -35,6 +35,7 @@ from qn_tracking.reproduce.recorded import (
 )
 from qn_tracking.reproduce.replay import Replay, replay_config
 from qn_tracking.reproduce.roots import present_roots, source_roots
+from qn_tracking.reproduce.sandbox import require
 from qn_tracking.reproduce.scratch import private_folder
 from qn_tracking.reproduce.worktree import worktree
 from qn_tracking.store import documents, paths, read
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = ("present", "recorded")
 Outcome = Literal["identical", "same outcome", "different", "planned"]
+NO_GIT = ("git: no repository", "git: the program is not installed")
+"""How warnings begin of a run that has no repository."""
 EXPLAINING = ("commit", "dirty", "digest", "version", "distribution", "git.patch.sha256")
 """The facts about code that may explain another result, by the end of their names."""
 
@@ -108,6 +111,7 @@ def rerun(
     at_commit: bool = False,
     env: str = "present",
     trust: bool = False,
+    no_sandbox: bool = False,
     without: Sequence[str] = (),
     dry_run: bool = False,
     warn: Warn = ignore,
@@ -118,9 +122,9 @@ def rerun(
 
     The present code runs in this process. `at_commit` runs the code of the recorded commit, `env`
     "recorded" installs the recorded packages into a fresh environment: both run in another process.
-    Code that may be a stranger's needs `trust`, and runs in a sandbox where there is one. `without`
-    names plugins that the configuration turns on and that are left out. `inform` gets a line for
-    each step, `progress` the episodes done and the total, in this process only.
+    Code that may be a stranger's needs `trust`, and runs in a sandbox unless `no_sandbox`.
+    `without` names plugins that the configuration turns on and that are left out. `inform` gets a
+    line for each step, `progress` the episodes done and the total, in this process only.
 
     Raises UnsupportedError for what cannot be run here, StorageError for what cannot be read or
     stored. A run that fails is compared by the episodes that it has.
@@ -132,7 +136,8 @@ def rerun(
     code = recorded_code(original) if at_commit else None
     packages = recorded_packages(original) if env == "recorded" else None
     if code is not None and code.suspect and not trust:
-        raise UnsupportedError(code.suspect, file=id, hint="--trust runs it")
+        raise UnsupportedError(code.suspect, file=id, hint="--trust runs it in a sandbox")
+    isolated = code is not None and code.suspect is not None and not no_sandbox
     plan = _plan(original, code, packages)
     here = code is None and packages is None
     if dry_run:
@@ -144,7 +149,7 @@ def rerun(
     if here:
         experiment = _run_here(original, warn, progress)
     else:
-        experiment = _run_in_process(original, code, packages, warn, inform)
+        experiment = _run_in_process(original, code, packages, isolated, warn, inform)
     return _compare(original, experiment, plan, warn)
 
 
@@ -269,6 +274,7 @@ def _run_in_process(
     original: Original,
     code: RecordedCode | None,
     packages: RecordedPackages | None,
+    isolated: bool,
     warn: Warn,
     inform: Callable[[str], None],
 ) -> Experiment:
@@ -297,8 +303,9 @@ def _run_in_process(
                 without=packages.without,
                 version=packages.python,
             )
+        if isolated:
+            require()
         inform(f"running {original.planned} episodes {', '.join(notes)}")
-        suspect = code is not None and code.suspect is not None
         replay = replay_config(
             python,
             roots,
@@ -306,13 +313,13 @@ def _run_in_process(
             seed=original.seed,
             episodes=original.planned,
             place=place,
-            sandbox=suspect,
+            sandbox=isolated,
         )
         _check_subject(original, replay.experiment.subject)
-        if suspect:
+        if code is not None and code.suspect is not None:
             notes.append("isolated" if replay.isolated else "no isolation")
             if not replay.isolated:
-                warn("no isolation: bubblewrap is not installed, or does not work here")
+                warn("no isolation: the code can do all that you can")
         return _store(original, replay, tree, code, _origin(original, notes), warn)
 
 
@@ -351,8 +358,8 @@ def _store(
         command=redact_arguments(sys.argv),
         attachments=(*new, *(one for one in ran.attachments if one.name not in texts)),
         origin=origin,
-        # That its temporary folder is in no repository says nothing.
-        warnings=tuple(text for text in ran.warnings if not text.startswith("git: no repository")),
+        # That its temporary folder is in no repository, and a sandbox has no git, says nothing.
+        warnings=tuple(text for text in ran.warnings if not text.startswith(NO_GIT)),
         facts=ran.facts if tree is None else _with_git(ran, tree, texts),
     )
     names = ("id", "started", "config", "subject", "seed", "episodes", "command")

@@ -47,7 +47,8 @@ class Options:
     """What to verify, and how.
 
     `repeat` runs the runs again, or `sample` of them, chosen at random; `replicate` also runs
-    `fresh` runs with fresh seeds. `trust` runs the code of the submission's commit, in a sandbox;
+    `fresh` runs with fresh seeds. `trust` runs the code of the submission's commit, in a sandbox
+    unless `no_sandbox`;
     `present_code` the installed code, which must be the same; `renew` the installed code whatever
     it is. `main_branch` is the protected branch, `allowed_signers` a file of ssh-keygen. `verifier`
     (by default git's user.name) and `github` are written into the verification, unless `record` is
@@ -59,6 +60,7 @@ class Options:
     replicate: bool = False
     fresh: int | None = None
     trust: bool = False
+    no_sandbox: bool = False
     present_code: bool = False
     renew: bool = False
     main_branch: str | None = None
@@ -73,6 +75,8 @@ class Options:
         """Raises UsageError for what cannot be combined."""
         if sum((self.trust, self.present_code, self.renew)) > 1:
             raise UsageError("--trust, --present-code and --renew cannot be combined")
+        if self.no_sandbox and not self.trust:
+            raise UsageError("--no-sandbox needs --trust")
         if self.sample is not None and not (self.repeat or self.replicate):
             raise UsageError("--sample needs --repeat or --replicate")
         if self.fresh is not None and not self.replicate:
@@ -283,7 +287,8 @@ class _Verifier:
         who = None if damaged or not options.record else self._who()
         protocol = book.version(submission.protocol)
         source = self.report.source
-        with execution(self._benchmarks, submission, source, options.which) as made:
+        free = options.no_sandbox
+        with execution(self._benchmarks, submission, source, options.which, free) as made:
             self._add(isolation=made.isolation)
             self._inform(made.isolation)
             path = checkpoint.path_of(self._benchmarks, submission.id)
