@@ -492,7 +492,9 @@ class Study:
         )
 
     def _planned(self) -> Sequence[Plan]:
-        """A plan for each arm."""
+        """A plan for each arm; none for a script."""
+        if self.record.script is not None:
+            return ()
         if self._plans is None:
             from qn_tracking.studies.declare import plans_again
             from qn_tracking.tracking.runner import pin_numeric_threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import suppress
 from functools import partial
@@ -47,8 +48,11 @@ def main(args: Namespace) -> int:
     display = Display(silent=quiet)
 
     def started() -> None:
+        record = study.record
+        if args.resume is not None and record.script is not None and not quiet:
+            # It comes from the file of the study, which may be a stranger's.
+            print(f"runs: {printable(shlex.join(record.script))}", file=sys.stderr)
         if args.resume is None and not quiet:
-            record = study.record
             arms = f"{len(record.arms)} arms, " if len(record.arms) > 1 else ""
             runs = counted(record.runs, "run")
             name = f"{record.name} ({study.id})" if record.name else study.id
