@@ -206,13 +206,21 @@ class Leaderboard:
         found = self._survey()
         every = ranking.boards(found.entries, found, metric)
         found.cache.save()
-        sides = []
+        sides, sizes = [], []
         for family in ("quantum", "classical"):
             rows = every.get(f"{environment}/{family}")
             if not rows:
                 raise UsageError(f"no {family} entry in {environment}")
             sides.append(rows[0].entry)
-        return compare_entries(sides[0], sides[1], found.protocol, metric, families=True)
+            sizes.append(len(rows))
+        return compare_entries(
+            sides[0],
+            sides[1],
+            found.protocol,
+            metric,
+            families=True,
+            picked=(sizes[0], sizes[1]),
+        )
 
     # ------------------------------------------------------------------------------------- checking
 

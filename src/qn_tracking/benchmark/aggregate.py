@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qn_tracking.benchmark.metrics import METRICS, Metric, final_rate, flags, mean
+from qn_tracking.benchmark.metrics import METRICS, PRIMARY, Metric, final_rate, flags, mean
 from qn_tracking.inference import interval, run as of_run
 from qn_tracking.inference.rules import Rules
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Digests, Episode
 from qn_tracking.records.stats import outcome_of
-from qn_tracking.records.submission import Columns, Estimate, Run
+from qn_tracking.records.submission import (
+    Columns,
+    Estimate,
+    GuardedEstimate,
+    Run,
+    ThresholdShare,
+)
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.protocol import Protocol
@@ -27,6 +33,7 @@ _EXACT = ("counts", "index", "metrics", "reward", "seed", "steps", "success", "t
 def rules_of(protocol: Protocol) -> Rules:
     """The constants of the statistics, as a version of the protocol has them."""
     return Rules(
+        inference=protocol.inference,
         margin=protocol.margin,
         min_runs=protocol.minimum_to_compare,
         alpha=protocol.alpha,
@@ -115,8 +122,10 @@ def aggregate(runs: Sequence[Run], protocol: Protocol) -> dict[str, Any]:
     """
     rules = rules_of(protocol)
     found = values(runs, rules)
+    guarded = rules.inference == "guarded"
+    of_metric = _guarded if guarded else _estimate
     estimates = {
-        name: _estimate(metric, found[name], runs, rules) if name in found else None
+        name: of_metric(metric, found[name], runs, rules) if name in found else None
         for name, metric in METRICS.items()
     }
     times = of_run.restricted_mean(
@@ -128,6 +137,7 @@ def aggregate(runs: Sequence[Run], protocol: Protocol) -> dict[str, Any]:
         **{name: plain(one) for name, one in estimates.items()},
         "time_to_threshold": times.mean if times else None,
         "reached_threshold": times.fraction if times else None,
+        **({"threshold_share": plain(_share(found[PRIMARY], rules))} if guarded else {}),
         "stability": of_run.net_sd(final_rates(runs, rules)),
         "plateau": _plateau(runs, rules),
         "wall_seconds": mean(tuple(one.wall_seconds for one in runs)),
@@ -163,4 +173,48 @@ def _estimate(
         pooled=found is not None and found.method == "wilson",
         iqm=interval.iqm(known, rules=rules),
         worst=of_run.cvar(known, rules=rules),
+    )
+
+
+def _guarded(
+    metric: Metric, known: Sequence[float], runs: Sequence[Run], rules: Rules
+) -> GuardedEstimate:
+    from qn_tracking.inference.bounded import gaffke, iqm_interval
+
+    center, sd = mean_sd(known)
+    student = interval.t_interval(known, confidence=rules.confidence)
+    honest = middle = None
+    if metric.range:
+        honest = gaffke(known, bounds=metric.range, rules=rules)
+        middle = iqm_interval(known, bounds=metric.range, rules=rules)
+    shown = honest or student
+    return GuardedEstimate(
+        n=len(known),
+        mean=center,
+        sd=sd if len(known) > 1 else None,
+        low=shown.low if shown else None,
+        high=shown.high if shown else None,
+        method=shown.method if shown else None,
+        iqm=interval.iqm(known, rules=rules),
+        iqm_low=middle.low if middle else None,
+        iqm_high=middle.high if middle else None,
+        worst=of_run.cvar(known, rules=rules),
+        t_low=student.low if student else None,
+        t_high=student.high if student else None,
+    )
+
+
+def _share(final: Sequence[float], rules: Rules) -> ThresholdShare:
+    """How many runs work, of the primary metric; the tolerance is that of a sum of shares."""
+    from qn_tracking.inference.proportion import clopper_pearson
+
+    reached = sum(value >= rules.threshold - 1e-9 for value in final)
+    low, high = clopper_pearson(reached, len(final), rules.confidence)
+    return ThresholdShare(
+        threshold=rules.threshold,
+        reached=reached,
+        runs=len(final),
+        share=reached / len(final),
+        low=low,
+        high=high,
     )

@@ -50,6 +50,13 @@ class Metric:
         self.column = column
         self.trials = trials
 
+    @property
+    def oriented_range(self) -> tuple[float, float] | None:
+        """The range of its values turned so that higher is better; None if it is not known."""
+        if self.range is None or self.higher_is_better is not False:
+            return self.range
+        return -self.range[1], -self.range[0]
+
     def text(self, value: float) -> str:
         """A value as tables show it: `97.5%` or three digits."""
         return f"{value:.1%}" if self.format == "percent" else f"{value:.3g}"

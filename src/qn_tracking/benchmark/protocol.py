@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from attrs import field, fields, frozen
 
@@ -33,6 +33,7 @@ def _share(instance: object, attribute: object, value: Any) -> None:
 class Protocol:
     """One version of the rules; the file explains each.
 
+    `inference` names the statistics: `student` for normal values, `guarded` for values in a range.
     `environments` holds the rules of simulations, by the name of the simulation; its provider
     reads them in `categorize`.
     """
@@ -54,6 +55,7 @@ class Protocol:
     outlier_deviations: float = field(validator=_positive)
     maximum_name: int = field(validator=_positive)
     maximum_notes: int = field(validator=_positive)
+    inference: Literal["student", "guarded"] = "student"
     environments: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
 
     def check_plan(self, runs: int, episodes: int) -> None:

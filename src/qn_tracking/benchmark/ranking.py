@@ -12,27 +12,36 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.benchmark.entries import Entry
+    from qn_tracking.benchmark.protocol import Protocol
     from qn_tracking.benchmark.survey import Survey
     from qn_tracking.inference.pair import Comparison
 
 
-def rank(entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY) -> tuple[Row, ...]:
+def rank(
+    entries: Sequence[Entry],
+    survey: Survey,
+    metric: str = PRIMARY,
+    *,
+    protocol: Protocol | None = None,
+) -> tuple[Row, ...]:
     """The entries of one category, by mean of the metric, then path efficiency, then id.
 
-    Entries without the metric are left out.
+    Entries without the metric are left out. The statistics are those of the protocol in force, or
+    of another one: those of an archive.
     """
+    version = survey.version if protocol is None else protocol.version
     better = -1 if METRICS[metric].higher_is_better is False else 1
     ranked = sorted(
         (entry for entry in entries if metric in entry.values),
         key=lambda e: (-better * e.mean(metric), -e.mean("path_efficiency"), e.id),
     )
     # The size of the family decides how many arrangements are drawn: a pair holds within one.
-    family = f"{survey.rules}:{metric}:{len(ranked)}"
+    family = f"{survey.rules}:{version}:{metric}:{len(ranked)}"
     of = [fingerprint(entry.sha256, entry.stamp) for entry in ranked]
     key = digest([family, [entry.id for entry in ranked], of])
     found = survey.cache.ranking(key, len(ranked))
     if found is None:
-        found = _ranks(ranked, of, survey, metric, family)
+        found = _ranks(ranked, of, survey, protocol or survey.protocol, metric, family)
         place = f"{ranked[0].board}:{metric}" if ranked else ""
         ranking = {"place": place, "family": family, "of": of, "ranks": found}
         survey.cache.put_ranks(key, ranking)
@@ -43,15 +52,30 @@ def rank(entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY) -> tup
 
 
 def _ranks(
-    ranked: Sequence[Entry], of: Sequence[str], survey: Survey, metric: str, family: str
+    ranked: Sequence[Entry],
+    of: Sequence[str],
+    survey: Survey,
+    protocol: Protocol,
+    metric: str,
+    family: str,
 ) -> list[dict[str, Any]]:
     from qn_tracking.benchmark.aggregate import rules_of
     from qn_tracking.errors import QnError
+    from qn_tracking.inference.guarded import compare_guarded, in_units
     from qn_tracking.inference.pair import Comparison, compare
-    from qn_tracking.inference.rank import rank_intervals
+    from qn_tracking.inference.rank import guarded_ranks, rank_intervals
     from qn_tracking.records.codec import plain, structure
 
-    rules, known = rules_of(survey.protocol), survey.cache.family(family)
+    rules, bounds = rules_of(protocol), METRICS[metric].oriented_range
+    guarded = rules.inference == "guarded"
+    if guarded and bounds:
+        # Closed, and faster for all pairs than the cache is read.
+        samples = [oriented(entry, metric) for entry in ranked]
+        ids = [entry.id for entry in ranked]
+        return [plain(rank) for rank in guarded_ranks(ids, samples, bounds=bounds, rules=rules)]
+    if guarded:
+        rules = in_units(rules, bounds)
+    known = survey.cache.family(family)
     by_id = {entry.id: (entry, mark) for entry, mark in zip(ranked, of, strict=True)}
 
     def pair(one: str, other: str) -> Comparison:
@@ -61,7 +85,12 @@ def _ranks(
             return structure(known[key], Comparison, file="cache")
         except (QnError, KeyError):
             x, y = oriented(first, metric), oriented(second, metric)
-            found = compare(x, y, family=len(ranked) - 1, rules=rules)
+            size = len(ranked) - 1
+            found = (
+                compare_guarded(x, y, bounds=bounds, family=size, rules=rules)
+                if guarded
+                else compare(x, y, family=size, rules=rules)
+            )
             known[key] = plain(found)
             return found
 

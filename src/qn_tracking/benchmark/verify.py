@@ -40,6 +40,22 @@ FIGURES = ranked_columns()
 """What entries are ranked by, beside the outcomes; between machines it may differ by rounding."""
 
 
+def fresh_runs(submission: Submission, asked: int | None, protocol: Protocol) -> int:
+    """How many runs with fresh seeds; under guarded inference at least those that were submitted.
+
+    Raises UsageError if fewer were asked for than the rule is defined for.
+    """
+    least = len(submission.runs) if protocol.inference == "guarded" else 1
+    if asked is None:
+        return max(FRESH, least)
+    if asked < least:
+        raise UsageError(
+            f"-m {asked}: expected at least {least}, as many as were submitted",
+            hint=f"protocol version {protocol.version}",
+        )
+    return asked
+
+
 def make_plan(submission: Submission, *, repeat: bool, sample: int | None, fresh: int) -> Plan:
     """A plan with runs and fresh seeds drawn at random, from the system's entropy.
 

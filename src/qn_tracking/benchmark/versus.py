@@ -32,7 +32,8 @@ class EntryComparison:
 
     `runs_needed` a side would show the effect, if it is what it looks like; None if there is a
     conclusion, or no effect. `detectable_effect` is the smallest effect, in standard deviations,
-    that so many runs show with the usual power.
+    that so many runs show with the usual power; under guarded inference `detectable_difference`
+    is, in units of the metric. `picked` is of how many entries each is the first.
     """
 
     metric: str
@@ -44,10 +45,14 @@ class EntryComparison:
     runs_needed: int | None
     detectable_effect: float | None
     sentence: str
+    detectable_difference: float | None = None
+    picked: tuple[int, int] = (1, 1)
 
     def plain(self) -> dict[str, Any]:
         """The comparison as JSON data, with records inside."""
-        names = ("comparison", "verdict", "runs_needed", "detectable_effect", "sentence")
+        names = ["comparison", "verdict", "runs_needed", "detectable_effect", "sentence"]
+        if self.comparison.guarded or self.comparison.usual:
+            names += ["detectable_difference", "picked"]
         return {
             "metric": self.metric,
             "first": self.first.plain(),
@@ -63,10 +68,12 @@ def compare_entries(
     metric: str = PRIMARY,
     *,
     families: bool = False,
+    picked: tuple[int, int] = (1, 1),
 ) -> EntryComparison:
     """Compares two entries of one environment.
 
-    With `families` they stand for quantum and classical. Raises UsageError for entries of two
+    With `families` they stand for quantum and classical, each `picked` as the first of so many
+    entries, which guarded inference corrects for. Raises UsageError for entries of two
     environments, the same entry twice, and one that lacks the metric.
     """
     if first.id == second.id:
@@ -80,6 +87,8 @@ def compare_entries(
         if metric not in side.values:
             raise UsageError(f"{side.id} has no {METRICS[metric].title}")
     rules = rules_of(protocol)
+    if rules.inference == "guarded":
+        return _guarded(first, second, protocol.version, metric, families, picked, rules)
     pair = compare(oriented(first, metric), oriented(second, metric), rules=rules)
     result = verdict(pair, rules=rules)
     needed = None if result.better else runs_needed(pair.hedges_g, rules=rules)
@@ -95,6 +104,66 @@ def compare_entries(
         detectable_effect=_detectable(pair, rules),
         sentence=_sentence(first, second, pair, result, more, families),
     )
+
+
+def _guarded(
+    first: Entry,
+    second: Entry,
+    version: int,
+    metric: str,
+    families: bool,
+    picked: tuple[int, int],
+    rules: Rules,
+) -> EntryComparison:
+    from qn_tracking.inference.guarded import compare_guarded, picked_verdict, reach
+
+    bounds = METRICS[metric].oriented_range
+    x, y = oriented(first, metric), oriented(second, metric)
+    pair = compare_guarded(x, y, bounds=bounds, rules=rules)
+    result = picked_verdict(pair, picked, bounds=bounds, rules=rules)
+    tries = picked[0] if pair.delta > 0 else picked[1]
+    shows = reach(x, y, bounds=bounds, tries=tries, rules=rules)
+    needed = None if result.better else shows.needed
+    return EntryComparison(
+        metric=metric,
+        protocol=version,
+        first=first,
+        second=second,
+        comparison=pair,
+        verdict=result,
+        runs_needed=needed,
+        detectable_effect=None,
+        detectable_difference=shows.detectable,
+        picked=picked,
+        sentence=_guarded_sentence(first, second, pair, result, needed, tries, families),
+    )
+
+
+def _guarded_sentence(
+    first: Entry,
+    second: Entry,
+    pair: Comparison,
+    result: Verdict,
+    needed: int | None,
+    tries: int,
+    families: bool,
+) -> str:
+    if not result.better:
+        text = f"No conclusion at this sample size: {'; '.join(result.reasons)}."
+        if needed and needed > min(pair.n, pair.m):
+            text += f" If the difference is what it looks like, about {needed} runs a side would"
+            text += " show it."
+        return text
+    winner, loser = (first, second) if result.winner == "first" else (second, first)
+    says = "usually beats" if pair.usual else "is better on average than"
+    text = f"{printable(winner.brain)} {says} {printable(loser.brain)}"
+    if families:
+        family, environment = winner.category["family"], winner.category["environment"]
+        text += f": a {family} advantage in {environment}"
+    text += f" ({winner.id})."
+    if tries > 1:
+        text += f" It was picked as the first of {tries} entries; p is corrected for that."
+    return text
 
 
 def _detectable(pair: Comparison, rules: Rules) -> float | None:

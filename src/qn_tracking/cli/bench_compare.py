@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.benchmark.entries import Entry
     from qn_tracking.benchmark.versus import EntryComparison
+    from qn_tracking.inference.pair import Welch
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
@@ -56,26 +57,46 @@ def run(args: Namespace) -> int:
 def _print(found: EntryComparison) -> None:
     pair, metric = found.comparison, found.metric
     test, welch, detectable = pair.permutation, pair.welch, found.detectable_effect
+    shown = pair.guarded or welch
     delta = f"{pair.delta:+.3f}"
-    if welch is not None:
-        delta += f" [{welch.low:+.3f}, {welch.high:+.3f}]"
+    if shown is not None:
+        delta += f" [{shown.low:+.3f}, {shown.high:+.3f}]"
     runs = min(pair.n, pair.m)
+    difference = found.detectable_difference
     figures = [
         ("first", _side(found.first, metric)),
         ("second", _side(found.second, metric)),
         ("Δ", delta),
         ("p, permutation", None if test is None else f"{test.p:.4g}"),
-        ("p, Welch", None if welch is None else f"{welch.p:.4g}"),
+        ("p, half-run Welch", pair.guarded and f"{pair.guarded.p:.4g}{_corrected(found)}"),
+        ("p, Brunner–Munzel", pair.usual and f"{pair.usual.p:.4g}{_corrected(found)}"),
+        (
+            "p, Welch",
+            welch and f"{welch.p:.4g}" + (_conventional(welch) if pair.guarded else ""),
+        ),
         ("Hedges' g", None if pair.hedges_g is None else f"{pair.hedges_g:+.2f}"),
         (
             "detectable g",
             detectable and f"{detectable:.2f} (seen by {runs} runs a side 80% of the time)",
+        ),
+        (
+            "detectable Δ",
+            difference and f"{difference:.3g} (seen by {runs} runs a side 80% of the time)",
         ),
         ("P(first better)", f"{pair.improvement:.2f}"),
     ]
     print(f"{METRICS[metric].title}, protocol version {found.protocol}")
     print(rows(figures), end="")
     print(found.sentence)
+
+
+def _conventional(welch: Welch) -> str:
+    return f", Δ [{welch.low:+.3f}, {welch.high:+.3f}]: conventional"
+
+
+def _corrected(found: EntryComparison) -> str:
+    p, test = found.verdict.p, found.comparison.p
+    return "" if p is None or p == test else f", {p:.4g} corrected for picking the first"
 
 
 def _side(entry: Entry, metric: str) -> str:

@@ -11,7 +11,8 @@ from typing import Literal
 
 from attrs import evolve, field, frozen
 
-from qn_tracking.inference.guard import Range, guarded_paired, half_run_welch
+from qn_tracking.inference.bounded import Range
+from qn_tracking.inference.guard import guarded_paired, half_run_welch
 from qn_tracking.inference.multiplicity import Correction, adjust, family
 from qn_tracking.inference.pair import hedges_g, welch
 from qn_tracking.inference.permutation import draws_for, smallest_p

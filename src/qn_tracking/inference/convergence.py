@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
-from qn_tracking.inference.guard import Range
+from qn_tracking.inference.bounded import Range
 from qn_tracking.inference.interval import t_quantile
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import fsum, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from qn_tracking.inference.bounded import UNIT, Range, in_range
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import checked, mean_sd
+from qn_tracking.inference.sample import mean_sd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WEIGHT = 0.5
 """Of the added run."""
-
-Range = tuple[float, float]
-UNIT: Range = (0.0, 1.0)
 
 
 @frozen(kw_only=True)
@@ -76,16 +77,40 @@ def guarded_paired(
     return _result(mean_sd(x)[0] - mean_sd(y)[0], guarded(-width), guarded(width), rules)
 
 
-def _within(values: Sequence[float], bounds: Range, name: str) -> tuple[float, ...]:
+def half_run_pairs(
+    samples: Sequence[Sequence[float]], *, bounds: Range = UNIT, rules: Rules = RULES
+) -> NDArray[Any]:
+    """The p of `half_run_welch` of all pairs of k samples, as a k × k matrix; 1 on the diagonal.
+
+    All pairs at once, since a leaderboard has many. A pair with fewer than two values on a side
+    has p = 1. Raises ValueError for a value out of bounds.
+    """
+    import numpy as np
+    from scipy import special  # type: ignore[import-untyped]
+
     low, high = bounds
-    values = checked(values, name)
-    if not low < high:
-        raise ValueError(f"bounds: expected the lower one first, got {bounds!r}")
+    kept = [in_range(values, bounds) for values in samples]
+    (above, above_error, df), (below, below_error, _) = (
+        np.array([_with_run(values, end) for values in kept]).T for end in (low, high)
+    )
+    difference = above[:, None] - below
+    error = above_error[:, None] + below_error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(error > 0, above_error[:, None] / error, 1.0)
+        degrees = 1 / (share**2 / df[:, None] + (1 - share) ** 2 / df)
+        t = np.where(error > 0, -difference / np.sqrt(error), np.where(difference > 0, -np.inf, 0))
+    one_sided = special.stdtr(degrees, t)
+    found: NDArray[Any] = np.minimum(1.0, 2 * np.minimum(one_sided, one_sided.T))
+    few = np.array([len(values) < 2 for values in kept])
+    found[few] = found[:, few] = 1.0
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def _within(values: Sequence[float], bounds: Range, name: str) -> tuple[float, ...]:
     if len(values) < 2:
         raise ValueError("expected at least two values on both sides")
-    if not all(low <= value <= high for value in values):
-        raise ValueError(f"{name}: expected {low:g} to {high:g}")
-    return values
+    return in_range(values, bounds, name)
 
 
 def _with_run(values: Sequence[float], end: float) -> tuple[float, float, float]:
@@ -103,7 +128,7 @@ def _result(
     rules: Rules,
 ) -> Guarded:
     """From the difference, its error and degrees of freedom under either guard."""
-    from scipy import special  # type: ignore[import-untyped]
+    from scipy import special
 
     reach = (1 + rules.confidence) / 2
     (d, e, df), (d2, e2, df2) = for_first, for_second

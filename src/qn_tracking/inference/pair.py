@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from qn_tracking.inference.guard import Guarded
 from qn_tracking.inference.permutation import Permutation, permutation_test, smallest_p
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked, mean_sd
@@ -88,7 +89,8 @@ class Comparison:
     """All that is said of a pair, before any family of pairs is known. `delta` is first − second.
 
     What does not apply is None: with one run on a side there is no test, without variance on
-    either side no `welch` and no `hedges_g`.
+    either side no `welch` and no `hedges_g`. The test that decides is `guarded` or `usual` under
+    guarded inference (see `compare_guarded`), else `permutation`; `welch` is conventional.
     """
 
     n: int
@@ -98,6 +100,22 @@ class Comparison:
     permutation: Permutation | None
     hedges_g: float | None
     improvement: float
+    guarded: Guarded | None = None
+    usual: Permutation | None = None
+
+    @property
+    def p(self) -> float | None:
+        """That of the test that decides; None where there is none."""
+        test = self.guarded or self.usual or self.permutation
+        return test.p if test else None
+
+    @property
+    def smallest(self) -> float:
+        """The smallest p that the test can attain with so many runs; 0 if it has no such bound."""
+        test = self.usual or self.permutation
+        if test:
+            return test.smallest
+        return 0.0 if self.guarded else smallest_p(self.n, self.m)
 
 
 def compare(
@@ -144,10 +162,8 @@ def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules =
 
     `adjusted_p` is Holm's over the family that is shown; without it the pair stands alone.
     """
-    p = adjusted_p
-    if p is None and pair.permutation:
-        p = pair.permutation.p
-    smallest = pair.permutation.smallest if pair.permutation else smallest_p(pair.n, pair.m)
+    p = pair.p if adjusted_p is None else adjusted_p
+    smallest = pair.smallest
     reasons = []
     if min(pair.n, pair.m) < rules.min_runs:
         reasons.append(f"fewer than {rules.min_runs} runs ({pair.n} against {pair.m})")
@@ -159,6 +175,8 @@ def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules =
         reasons.append(f"not significant (p = {p:.3g})")
     if pair.delta == 0 and not reasons:  # a margin of 0, and equal means of unlike spread
         reasons.append("no difference")
+    if pair.usual and (pair.improvement - 0.5) * pair.delta <= 0 and not reasons:
+        reasons.append("the mean and the order of the runs do not agree")
     winner = None if reasons else "first" if pair.delta > 0 else "second"
     return Verdict(better=not reasons, winner=winner, p=p, reasons=tuple(reasons))
 

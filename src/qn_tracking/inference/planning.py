@@ -139,20 +139,21 @@ def runs_to_decide(
     more_than: int = 0,
     shared_seeds: bool = False,
     bounded: bool = True,
+    test: Test | None = None,
     rules: Rules = RULES,
 ) -> int | None:
     """Runs an arm that decide four times in five if the difference is what it looks like.
 
-    The fewest beyond `more_than`, the runs there are, by the test that decides for so many. A
-    difference that was observed looks larger than it is where it was picked for being large. None
-    for no difference, and beyond 10,000.
+    The fewest beyond `more_than`, the runs there are, by `test`, or else by the one that decides
+    for so many. A difference that was observed looks larger than it is where it was picked for
+    being large. None for no difference, and beyond 10,000.
     """
     if not difference:
         return None
 
     def enough(runs: int) -> bool:
-        test = deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
-        return power(test, runs, difference, sd, comparisons, rules=rules) >= rules.power
+        by = test or deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
+        return power(by, runs, difference, sd, comparisons, rules=rules) >= rules.power
 
     first = max(more_than + 1, rules.min_runs)
     # Within each stretch one test decides, and more runs never show less.

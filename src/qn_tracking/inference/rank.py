@@ -7,9 +7,12 @@ from itertools import combinations
 
 from attrs import frozen
 
+from qn_tracking.inference.bounded import UNIT, Range
+from qn_tracking.inference.guard import half_run_pairs
 from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import Comparison, verdict
 from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.sample import mean_sd
 
 Pairs = Callable[[str, str], Comparison]
 
@@ -43,7 +46,7 @@ def rank_intervals(ids: Sequence[str], pairs: Pairs, *, rules: Rules = RULES) ->
         rows = [found.get((one, other)) or found[other, one] for other in others]
         better: list[str] = []
         worse: list[str] = []
-        adjusted = holm([pair.permutation.p if pair.permutation else 1.0 for pair in rows])
+        adjusted = holm([1.0 if pair.p is None else pair.p for pair in rows])
         for pair, other, sign, p in zip(rows, others, signs, adjusted, strict=True):
             if p < rules.alpha and verdict(pair, adjusted_p=p, rules=rules).better:
                 (worse if pair.delta * sign > 0 else better).append(other)
@@ -55,5 +58,49 @@ def rank_intervals(ids: Sequence[str], pairs: Pairs, *, rules: Rules = RULES) ->
                 better=tuple(better),
                 worse=tuple(worse),
             )
+        )
+    return tuple(out)
+
+
+def guarded_ranks(
+    ids: Sequence[str],
+    samples: Sequence[Sequence[float]],
+    *,
+    bounds: Range = UNIT,
+    rules: Rules = RULES,
+) -> tuple[Rank, ...]:
+    """The ranks by the half-run Welch test, of values in a known range where higher is better.
+
+    As `rank_intervals`, but closed and for all pairs at once: 400 entries take a part of a second.
+    Raises ValueError for an id twice, a sample without values, or a value out of bounds.
+    """
+    import numpy as np
+
+    if len(set(ids)) < len(ids):
+        raise ValueError("expected each id once")
+    if not ids:
+        return ()
+    p = half_run_pairs(samples, bounds=bounds, rules=rules)
+    k = len(ids)
+    np.fill_diagonal(p, np.inf)
+    order = np.argsort(p, axis=1, kind="stable")
+    steps = np.maximum.accumulate(
+        np.take_along_axis(p, order, axis=1)[:, : k - 1] * np.arange(k - 1, 0, -1), axis=1
+    )
+    significant = np.zeros((k, k), dtype=bool)
+    np.put_along_axis(significant, order[:, : k - 1], steps < rules.alpha, axis=1)
+    means = np.array([mean_sd(tuple(values))[0] for values in samples])
+    sizes = np.array([len(values) for values in samples])
+    delta = means[:, None] - means
+    margin = rules.margin * (bounds[1] - bounds[0])
+    enough = np.minimum(sizes[:, None], sizes) >= rules.min_runs
+    significant &= enough & (np.abs(delta) >= margin - 1e-12)
+    names = np.array(list(ids), dtype=object)
+    out = []
+    for i, one in enumerate(ids):
+        better = tuple(names[significant[i] & (delta[i] < 0)])
+        worse = tuple(names[significant[i] & (delta[i] > 0)])
+        out.append(
+            Rank(id=one, low=1 + len(better), high=k - len(worse), better=better, worse=worse)
         )
     return tuple(out)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil, inf
-from typing import Any
+from typing import Any, Literal
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, frozen, validators
 
 from qn_tracking.inference.proportion import (
     CONFIDENCE,
@@ -30,11 +30,16 @@ def _number(default: float, low: float, high: float) -> Any:
 
 _TINY = 1e-6
 
+Inference = Literal["student", "guarded"]
+"""Which statistics a version of the protocol has: those for normal values, or for bounded ones."""
+
 
 @frozen(kw_only=True)
 class Rules:
     """The constants of every definition. A number out of range is a ValueError naming it.
 
+    inference: `student` for the t-interval and the permutation test of Welch's t, `guarded` for
+    methods that hold for bounded values.
     margin, min_runs, alpha: what "better" asks for, beside a test that could say it.
     confidence, power: of every interval; of the number of runs that a conclusion needs.
     final_least, final_share: K = min(N, max(final_least, ⌈final_share·N⌉)).
@@ -47,6 +52,9 @@ class Rules:
     replication_confidence, simulations: one-sided; runs drawn to know the rule's power.
     """
 
+    inference: Inference = field(
+        default="student", validator=validators.in_(("student", "guarded"))
+    )
     margin: float = _number(0.02, 0, inf)
     min_runs: int = _number(MIN_RUNS, 2, 10**6)
     alpha: float = _number(0.05, _TINY, 0.5)

@@ -148,6 +148,37 @@ class Estimate:
 
 
 @frozen(kw_only=True)
+class GuardedEstimate(Estimate):
+    """The same under guarded inference: the intervals hold near the ends of the metric's range.
+
+    `method` is `gaffke` for the interval of the mean, or `t` for a metric without a range. The
+    IQM has its own interval, None without a range. `t_low` and `t_high` are Student's, which are
+    conventional: they cover far too little near an end.
+    """
+
+    method: str | None = None
+    iqm_low: float | None = None
+    iqm_high: float | None = None
+    t_low: float | None = None
+    t_high: float | None = None
+
+
+@frozen(kw_only=True)
+class ThresholdShare:
+    """The share of runs whose primary metric reached the threshold: how often a run works.
+
+    Its interval is exact (Clopper, Pearson 1934), over runs.
+    """
+
+    threshold: float
+    reached: int
+    runs: int
+    share: float
+    low: float
+    high: float
+
+
+@frozen(kw_only=True)
 class StudyResult:
     """The study that a submission is made of, and what became of its runs."""
 

@@ -210,7 +210,7 @@ class _Verifier:
 
     def verify(self) -> None:
         """All steps. Raises UnsupportedError for what cannot be done here."""
-        options, book = self._options, rulebook(self._benchmarks)
+        options, book, submission = self._options, rulebook(self._benchmarks), self._submission
         self._validate(book)
         damaged = _damaged_runs(self.report) if self.report.outcome == "mismatch" else []
         if self.report.outcome != "verified" and not damaged:
@@ -219,7 +219,11 @@ class _Verifier:
             self._submission,
             repeat=options.level != "integrity",
             sample=options.sample,
-            fresh=(options.fresh or verify.FRESH) if options.replicate else 0,
+            fresh=(
+                verify.fresh_runs(submission, options.fresh, book.version(submission.protocol))
+                if options.replicate
+                else 0
+            ),
         )
         if damaged and plan:
             # Not to verify it, but to name the episode.
