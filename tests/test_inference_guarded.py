@@ -20,10 +20,10 @@ from qn_tracking.inference.bounded import (
     runs_to_show,
     weighted_below,
 )
-from qn_tracking.inference.guard import half_run_pairs, half_run_welch
+from qn_tracking.inference.guard import half_run_pairs, half_run_welch, run_weight
 from qn_tracking.inference.guarded import compare_guarded, in_units, picked_verdict, reach
 from qn_tracking.inference.interval import iqm
-from qn_tracking.inference.pair import compare, verdict
+from qn_tracking.inference.pair import Comparison, compare, verdict
 from qn_tracking.inference.proportion import clopper_pearson
 from qn_tracking.inference.rank import guarded_ranks, rank_intervals
 from qn_tracking.inference.replication import exchangeable, replicate, replication_power
@@ -91,7 +91,7 @@ def test_a_better_run_never_lowers_a_limit(x: list[float], place: int, to: int) 
 
 @pytest.mark.parametrize("function", [gaffke, iqm_interval])
 @pytest.mark.parametrize(
-    "values, bounds",
+    ("values", "bounds"),
     [([], (0, 1)), ([math.nan], (0, 1)), ([1.2], (0, 1)), ([-0.1], (0, 1)), ([0.5], (1, 0))],
 )
 def test_what_is_not_in_range_is_refused(
@@ -155,9 +155,9 @@ def test_one_failed_run_moves_the_mean_but_not_the_middle() -> None:
 @given(st.lists(rates, min_size=1, max_size=6))
 @example([[1.0, 1.0], [0.0, 0.0], [1.0]])
 def test_all_pairs_at_once_are_the_pairs_one_by_one(samples: list[list[float]]) -> None:
-    found = half_run_pairs(samples)
+    found = half_run_pairs(samples, family=3)
     for (i, x), (j, y) in combinations(enumerate(samples), 2):
-        one = half_run_welch(x, y).p if min(len(x), len(y)) > 1 else 1.0
+        one = half_run_welch(x, y, family=3).p if min(len(x), len(y)) > 1 else 1.0
         assert found[i, j] == found[j, i] == pytest.approx(one, rel=1e-9, abs=1e-300)
 
 
@@ -168,12 +168,26 @@ def test_ranks_at_once_are_the_ranks_by_definition(
 ) -> None:
     rules = Rules(inference="guarded", alpha=alpha, min_runs=2)
     ids = [str(i) for i in range(len(samples))]
-    slowly = rank_intervals(
-        ids,
-        lambda i, j: compare_guarded(samples[int(i)], samples[int(j)], bounds=(0, 1), rules=rules),
-        rules=rules,
-    )
+
+    def pair(i: str, j: str) -> Comparison:
+        x, y = samples[int(i)], samples[int(j)]
+        return compare_guarded(x, y, bounds=(0, 1), family=max(1, len(ids) - 1), rules=rules)
+
+    slowly = rank_intervals(ids, pair, rules=rules)
     assert guarded_ranks(ids, samples, rules=rules) == slowly
+
+
+def test_the_added_run_weighs_more_beside_many_comparisons_and_many_runs() -> None:
+    assert run_weight(20, 20) == run_weight(50, 50) == pytest.approx(0.55, abs=0.01)
+    assert run_weight(50, 20) == run_weight(20, 20)
+    assert run_weight(20, 20) < run_weight(20, 50) < run_weight(20, 5_000)
+    assert run_weight(20, 20) < run_weight(20, 20, 5) < run_weight(20, 20, 11)
+    # What it is made for: n perfect runs beside the mean that is found to be worse.
+    for family in (1, 11):
+        w, level = run_weight(50, 50, family), 0.05 / family
+        assert math.exp(-w - sp.norm.ppf(1 - level / 2) * math.sqrt(w)) == pytest.approx(
+            2.7 * level
+        )
 
 
 def test_ranks_separate_what_fifty_runs_separate() -> None:

@@ -19,6 +19,7 @@ from qn_tracking.inference.pair import (
     verdict,
 )
 from qn_tracking.inference.permutation import smallest_p
+from qn_tracking.inference.sample import mean_sd
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.entries import Entry
@@ -119,9 +120,9 @@ def _guarded(
 
     bounds = METRICS[metric].oriented_range
     x, y = oriented(first, metric), oriented(second, metric)
-    pair = compare_guarded(x, y, bounds=bounds, rules=rules)
+    tries = picked[0] if mean_sd(x)[0] > mean_sd(y)[0] else picked[1]
+    pair = compare_guarded(x, y, bounds=bounds, family=tries, rules=rules)
     result = picked_verdict(pair, picked, bounds=bounds, rules=rules)
-    tries = picked[0] if pair.delta > 0 else picked[1]
     shows = reach(x, y, bounds=bounds, tries=tries, rules=rules)
     needed = None if result.better else shows.needed
     return EntryComparison(

@@ -7,6 +7,7 @@ from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.output import print_json, print_table, warn
 from qn_tracking.errors import printable
 from qn_tracking.render.board import estimate, ranks
+from qn_tracking.render.figures import middle, working
 from qn_tracking.render.table import Column, columns_of, table
 from qn_tracking.render.text import counted, duration, rows as text_rows, sparkline
 
@@ -97,12 +98,15 @@ def _leaderboard(args: Namespace, leaderboard: Leaderboard) -> int:
 def _table(rows: Sequence[Row], metric: str) -> str:
     chosen = METRICS[metric]
     others = [m for m in METRICS.values() if m.column is not None and m.name != metric]
+    shares = [row.entry.aggregates.get("threshold_share") for row in rows]
+    guarded = next((share for share in shares if share), None)
     columns = [
         Column("rank"),
         Column("id"),
         Column("brain", least=6),
         Column("mean, 95%"),
-        Column("IQM", drop=5),
+        Column("IQM, 95%" if guarded else "IQM", drop=5),
+        *([Column(f"runs ≥ {guarded['threshold']:.0%}", drop=5)] if guarded else []),
         *(Column(other.column or "", drop=4) for other in others),
         Column("to 80%", drop=6),
         Column("cpu", drop=7),
@@ -123,7 +127,8 @@ def _table(rows: Sequence[Row], metric: str) -> str:
                 entry.id,
                 printable(entry.brain),
                 estimate(figure, rate=chosen.format == "percent"),
-                chosen.text(figure["iqm"]),
+                middle(figure, rate=chosen.format == "percent"),
+                *([working(figures.get("threshold_share"))] if guarded else []),
                 *("" if one is None else f"{one['mean']:.3f}" for one in beside),
                 "" if time_to is None else f"{time_to:.1f} ({figures['reached_threshold']:.0%})",
                 "" if figures["cpu_seconds"] is None else duration(figures["cpu_seconds"]),

@@ -9,6 +9,7 @@ from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.cli.output import print_findings, print_json, print_text, warn
 from qn_tracking.errors import printable
 from qn_tracking.render.board import command as again, declared, estimate
+from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.text import duration, rows, sparkline
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def _rows(found: Details) -> list[tuple[str, object]]:
             (metric.title, estimate(figures[metric.name], rate=metric.format == "percent"))
             for metric in METRICS.values()
         ),
-        ("IQM", _iqm(primary["iqm"], found.iqm)),
+        *_how_good(found),
         ("worst runs", f"{primary['worst']:.3f}"),
         (
             "episodes to 80%",
@@ -80,6 +81,21 @@ def _rows(found: Details) -> list[tuple[str, object]]:
         ("learning", figures["plateau"]),
         ("cpu a run", figures["cpu_seconds"] and duration(figures["cpu_seconds"])),
         ("again", again(entry.plain())),
+    ]
+
+
+def _how_good(found: Details) -> list[tuple[str, object]]:
+    """How good a run is, and how often one works; what is conventional stands beside."""
+    figures = found.entry.aggregates
+    primary, share = figures[PRIMARY], figures.get("threshold_share")
+    if share is None:
+        return [("IQM", _iqm(primary["iqm"], found.iqm))]
+    beside = [conventional(primary), found.iqm and f"IQM {_iqm(primary['iqm'], found.iqm)}"]
+    return [
+        ("IQM", middle(primary)),
+        (f"runs of {share['threshold']:.0%} or more", working(share)),
+        ("limits", limits(share["runs"])),
+        ("conventional", "; ".join(text for text in beside if text)),
     ]
 
 

@@ -1,27 +1,31 @@
 """Which of two means is higher, of values in a known range: tests that hold their level.
 
 A few runs say little about the rare ones: twenty perfect runs do not exclude that one of seven
-fails. So a run of weight ½ is added to each side, at the end of the range that speaks against the
+fails. So about half a run is added to each side, at the end of the range that speaks against the
 difference. These forms are simulated, not proven; docs/statistics.md has the figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum, sqrt
+from functools import cache
+from math import fsum, log, sqrt
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from qn_tracking.inference.bounded import UNIT, Range, in_range
+from qn_tracking.inference.proportion import normal_quantile
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import mean_sd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WEIGHT = 0.5
-"""Of the added run."""
+PAIRED = 0.5
+"""The weight of the pair that is added to differences."""
+LENIENT, STRICT = 2.7, 0.9
+"""How much more often than the level a perfect sample may be by chance; less beside many runs."""
 
 
 @frozen(kw_only=True)
@@ -39,17 +43,42 @@ class Guarded:
     confidence: float
 
 
+@cache
+def run_weight(n: int, m: int, family: int = 1, alpha: float = RULES.alpha) -> float:
+    """The weight of the run that is added to n runs, to compare them with m: about .55.
+
+    Where each run fails with chance q, n runs are all perfect with chance (1−q)ⁿ, about exp(−nq).
+    Welch's test then finds them better than a mean of 1 − q if nq ≥ w + z√w. The weight w makes
+    this rarer than about the level, which is alpha/family: the more comparisons, the more weight.
+    It may be 2.7 times the level, as the noise of the other side makes it rarer still; 1.8 times if
+    that has far more runs.
+    """
+    level = alpha / family
+    z = normal_quantile(1 - level / 2)
+    chance = level * (LENIENT - STRICT * (1 - min(n / m, 1.0)))
+    return ((sqrt(z * z - 4 * log(chance)) - z) / 2) ** 2
+
+
 def half_run_welch(
-    x: Sequence[float], y: Sequence[float], *, bounds: Range = UNIT, rules: Rules = RULES
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    bounds: Range = UNIT,
+    family: int = 1,
+    rules: Rules = RULES,
 ) -> Guarded:
     """Welch's test with half a run at the bottom for the better side, at the top for the other.
 
-    Raises ValueError for fewer than two values a side, or one that is out of bounds.
+    `family` is the number of comparisons shown together: it sets the weight of the added run, not
+    the level. Raises ValueError for fewer than two values a side, or one that is out of bounds.
     """
     x, y = _within(x, bounds, "x"), _within(y, bounds, "y")
 
+    wx = run_weight(len(x), len(y), family, rules.alpha)
+    wy = run_weight(len(y), len(x), family, rules.alpha)
+
     def guarded(against_x: float, against_y: float) -> tuple[float, float, float]:
-        (mx, ex, dx), (my, ey, dy) = _with_run(x, against_x), _with_run(y, against_y)
+        (mx, ex, dx), (my, ey, dy) = _with_run(x, against_x, wx), _with_run(y, against_y, wy)
         error = ex + ey
         share = ex / error if error else 1.0
         return mx - my, sqrt(error), 1 / (share**2 / dx + (1 - share) ** 2 / dy)
@@ -71,14 +100,18 @@ def guarded_paired(
     width = bounds[1] - bounds[0]
 
     def guarded(against: float) -> tuple[float, float, float]:
-        mean, error, df = _with_run(d, against)
+        mean, error, df = _with_run(d, against, PAIRED)
         return mean, sqrt(error), df
 
     return _result(mean_sd(x)[0] - mean_sd(y)[0], guarded(-width), guarded(width), rules)
 
 
 def half_run_pairs(
-    samples: Sequence[Sequence[float]], *, bounds: Range = UNIT, rules: Rules = RULES
+    samples: Sequence[Sequence[float]],
+    *,
+    bounds: Range = UNIT,
+    family: int = 1,
+    rules: Rules = RULES,
 ) -> NDArray[Any]:
     """The p of `half_run_welch` of all pairs of k samples, as a k × k matrix; 1 on the diagonal.
 
@@ -90,18 +123,33 @@ def half_run_pairs(
 
     low, high = bounds
     kept = [in_range(values, bounds) for values in samples]
-    (above, above_error, df), (below, below_error, _) = (
-        np.array([_with_run(values, end) for values in kept]).T for end in (low, high)
-    )
-    difference = above[:, None] - below
-    error = above_error[:, None] + below_error
+    runs = np.array([len(values) for values in kept])
+    mean, sd = np.array([mean_sd(values) for values in kept]).T
+    squares = (runs - 1) * sd**2
+    sizes, kind = np.unique(runs, return_inverse=True)
+    weights = [
+        [run_weight(n, m, family, rules.alpha) for m in sizes.tolist()] for n in sizes.tolist()
+    ]
+    weight = np.array(weights)[kind[:, None], kind]
+
+    def with_run(end: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Of each row beside each column: as `_with_run`."""
+        size = runs[:, None] + weight
+        moved = weight * (end - mean[:, None]) / size
+        centre = mean[:, None] + moved
+        spread = squares[:, None] + runs[:, None] * moved**2 + weight * (end - centre) ** 2
+        return centre, spread / (size * (size - 1)), size - 1
+
+    (above, above_error, above_df), (below, below_error, below_df) = with_run(low), with_run(high)
+    difference = above - below.T
+    error = above_error + below_error.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(error > 0, above_error[:, None] / error, 1.0)
-        degrees = 1 / (share**2 / df[:, None] + (1 - share) ** 2 / df)
+        share = np.where(error > 0, above_error / error, 1.0)
+        degrees = 1 / (share**2 / above_df + (1 - share) ** 2 / below_df.T)
         t = np.where(error > 0, -difference / np.sqrt(error), np.where(difference > 0, -np.inf, 0))
     one_sided = special.stdtr(degrees, t)
     found: NDArray[Any] = np.minimum(1.0, 2 * np.minimum(one_sided, one_sided.T))
-    few = np.array([len(values) < 2 for values in kept])
+    few = runs < 2
     found[few] = found[:, few] = 1.0
     np.fill_diagonal(found, 1.0)
     return found
@@ -113,11 +161,11 @@ def _within(values: Sequence[float], bounds: Range, name: str) -> tuple[float, .
     return in_range(values, bounds, name)
 
 
-def _with_run(values: Sequence[float], end: float) -> tuple[float, float, float]:
-    """Mean, squared standard error and degrees of freedom with half a run at that end."""
-    size = len(values) + WEIGHT
-    mean = (fsum(values) + WEIGHT * end) / size
-    squares = fsum([(value - mean) ** 2 for value in values]) + WEIGHT * (end - mean) ** 2
+def _with_run(values: Sequence[float], end: float, weight: float) -> tuple[float, float, float]:
+    """Mean, squared standard error and degrees of freedom with a part of a run at that end."""
+    size = len(values) + weight
+    mean = (fsum(values) + weight * end) / size
+    squares = fsum([(value - mean) ** 2 for value in values]) + weight * (end - mean) ** 2
     return mean, squares / (size * (size - 1)), size - 1
 
 

@@ -32,16 +32,16 @@ def compare_guarded(
 ) -> Comparison:
     """Two samples, one value a run; `bounds` are what the metric can be, None if not known.
 
-    `family` is the number of comparisons shown together: it sets only how many arrangements are
-    drawn where not all can be looked at. Raises ValueError for no values, not finite ones, or one
-    out of bounds.
+    `family` is the number of comparisons shown together: it sets the weight of the added run, or
+    how many arrangements are drawn. Raises ValueError for no values, not finite ones, or one out of
+    bounds.
     """
     pair = compare(x, y, rules=rules, tested=False)
     if min(pair.n, pair.m) < 2:
         return pair
     if bounds is None:
         return evolve(pair, usual=brunner_munzel(x, y, family=family, rules=rules))
-    return evolve(pair, guarded=half_run_welch(x, y, bounds=bounds, rules=rules))
+    return evolve(pair, guarded=half_run_welch(x, y, bounds=bounds, family=family, rules=rules))
 
 
 def in_units(rules: Rules, bounds: Range | None) -> Rules:
@@ -92,8 +92,14 @@ def reach(
     sd = hypot(sx, sy) / sqrt(2) / width
     test: Test = "half-run welch" if bounds else "brunner-munzel"
     fewer = min(len(x), len(y))
-    detectable = detectable_difference(test, fewer, tries, sd=sd, rules=rules)
+    detectable = detectable_difference(test, fewer, tries, sd=sd, weighed=tries, rules=rules)
     needed = runs_to_decide(
-        (mx - my) / width, sd, tries, bounded=bounds is not None, test=test, rules=rules
+        (mx - my) / width,
+        sd,
+        tries,
+        bounded=bounds is not None,
+        test=test,
+        weighed=tries,
+        rules=rules,
     )
     return Reach(detectable=None if detectable is None else detectable * width, needed=needed)

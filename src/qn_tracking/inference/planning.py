@@ -7,7 +7,7 @@ from math import pi, sqrt
 from attrs import frozen
 
 from qn_tracking.inference.arms import ENOUGH_RUNS, Test, deciding_test
-from qn_tracking.inference.guard import WEIGHT, guarded_paired, half_run_welch
+from qn_tracking.inference.guard import PAIRED, guarded_paired, half_run_welch, run_weight
 from qn_tracking.inference.multiplicity import Correction, family
 from qn_tracking.inference.permutation import draws_for, smallest_p
 from qn_tracking.inference.rules import RULES, Rules
@@ -92,7 +92,9 @@ def design(
     )
 
 
-def attainable_p(test: Test, runs: int, comparisons: int = 1, *, rules: Rules = RULES) -> float:
+def attainable_p(
+    test: Test, runs: int, comparisons: int = 1, *, weighed: int = 1, rules: Rules = RULES
+) -> float:
     """The smallest p that the test can attain with so many runs on both sides.
 
     1 for fewer than two runs: there is no test.
@@ -102,8 +104,10 @@ def attainable_p(test: Test, runs: int, comparisons: int = 1, *, rules: Rules = 
     if test == "brunner-munzel":
         draws = draws_for(runs, runs, family=comparisons, rules=rules)
         return smallest_p(runs, runs, draws=draws)
-    guarded = guarded_paired if test == "guarded paired" else half_run_welch
-    return guarded([1.0] * runs, [0.0] * runs, rules=rules).p
+    best, worst = [1.0] * runs, [0.0] * runs
+    if test == "guarded paired":
+        return guarded_paired(best, worst, rules=rules).p
+    return half_run_welch(best, worst, family=weighed, rules=rules).p
 
 
 def enough_runs(comparisons: int, *, rules: Rules = RULES) -> int:
@@ -115,18 +119,25 @@ def enough_runs(comparisons: int, *, rules: Rules = RULES) -> int:
 
 
 def detectable_difference(
-    test: Test, runs: int, comparisons: int = 1, *, sd: float = SD, rules: Rules = RULES
+    test: Test,
+    runs: int,
+    comparisons: int = 1,
+    *,
+    sd: float = SD,
+    weighed: int = 1,
+    rules: Rules = RULES,
 ) -> float | None:
     """The difference in mean that the test shows four times in five; see `power`.
 
     Of rates for a test of means. None if not even one of 1 is, or of ten sd for order alone.
     """
     low, high = 0.0, 10 * sd if test == "brunner-munzel" else 1.0
-    if power(test, runs, high, sd, comparisons, rules=rules) < rules.power:
+    if power(test, runs, high, sd, comparisons, weighed=weighed, rules=rules) < rules.power:
         return None
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
-        enough = power(test, runs, middle, sd, comparisons, rules=rules) >= rules.power
+        found = power(test, runs, middle, sd, comparisons, weighed=weighed, rules=rules)
+        enough = found >= rules.power
         low, high = (low, middle) if enough else (middle, high)
     return high
 
@@ -140,6 +151,7 @@ def runs_to_decide(
     shared_seeds: bool = False,
     bounded: bool = True,
     test: Test | None = None,
+    weighed: int = 1,
     rules: Rules = RULES,
 ) -> int | None:
     """Runs an arm that decide four times in five if the difference is what it looks like.
@@ -153,7 +165,8 @@ def runs_to_decide(
 
     def enough(runs: int) -> bool:
         by = test or deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
-        return power(by, runs, difference, sd, comparisons, rules=rules) >= rules.power
+        found = power(by, runs, difference, sd, comparisons, weighed=weighed, rules=rules)
+        return found >= rules.power
 
     first = max(more_than + 1, rules.min_runs)
     # Within each stretch one test decides, and more runs never show less.
@@ -174,9 +187,12 @@ def power(
     sd: float,
     comparisons: int = 1,
     *,
+    weighed: int = 1,
     rules: Rules = RULES,
 ) -> float:
     """How often the test shows such a difference at the first step of Holm; about.
+
+    `weighed` is the family that the weight of the added run is for (see `run_weight`).
 
     For values spread about normally with that sd, of rates around the middle of their range. Of the
     permutation test of few runs it is simulated, always from one seed.
@@ -184,7 +200,7 @@ def power(
     from scipy import special  # type: ignore[import-untyped]
 
     alpha, gap = rules.alpha / comparisons, abs(difference)
-    if runs < 2 or attainable_p(test, runs, comparisons, rules=rules) >= alpha:
+    if runs < 2 or attainable_p(test, runs, comparisons, weighed=weighed, rules=rules) >= alpha:
         return 0.0
     if test == "brunner-munzel" and runs < ENOUGH_RUNS:
         return normal_power(gap / sd, runs, alpha, rules=rules) if sd else 1.0
@@ -193,13 +209,15 @@ def power(
         shift = min(gap / sd * sqrt(runs / 2 * 3 / pi), 1e3) if sd else 1e3
         limit = special.stdtrit(2 * runs - 2, 1 - alpha / 2)
         return float(special.nctdtr(2 * runs - 2, -shift, -limit))
-    # The added half run does not vary: it makes the error larger, not the spread of the means.
-    size = runs + WEIGHT
-    if test == "guarded paired":
-        squares, df, sides = runs * sd * sd + WEIGHT * (1 + gap) ** 2, size - 1, 1
+    # The added run does not vary: it makes the error larger, not the spread of the means.
+    paired = test == "guarded paired"
+    weight = PAIRED if paired else run_weight(runs, runs, weighed, rules.alpha)
+    size = runs + weight
+    if paired:
+        squares, df, sides = runs * sd * sd + weight * (1 + gap) ** 2, size - 1, 1
     else:
-        squares, df, sides = runs * sd * sd + WEIGHT * ((1 + gap) / 2) ** 2, 2 * (size - 1), 2
+        squares, df, sides = runs * sd * sd + weight * ((1 + gap) / 2) ** 2, 2 * (size - 1), 2
     error = sqrt(sides * squares / (size * (size - 1)))
-    ahead = (runs * gap - WEIGHT) / size - special.stdtrit(df, 1 - alpha / 2) * error
+    ahead = (runs * gap - weight) / size - special.stdtrit(df, 1 - alpha / 2) * error
     spread = sd * sqrt(sides * runs) / size
     return float(special.ndtr(ahead / spread)) if spread else float(ahead > 0)

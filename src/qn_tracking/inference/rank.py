@@ -80,8 +80,8 @@ def guarded_ranks(
         raise ValueError("expected each id once")
     if not ids:
         return ()
-    p = half_run_pairs(samples, bounds=bounds, rules=rules)
     k = len(ids)
+    p = half_run_pairs(samples, bounds=bounds, family=max(1, k - 1), rules=rules)
     np.fill_diagonal(p, np.inf)
     order = np.argsort(p, axis=1, kind="stable")
     steps = np.maximum.accumulate(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-LONGEST = 1_000_000_000
+LONGEST = 200_000_000
 """Steps of the exact recursion."""
 DRAWN = 9_999
 SIMULATED, ARRANGED = 2_000, 999
@@ -109,7 +109,10 @@ def exchangeable(submitted: Sequence[int], fresh: Sequence[int], level: float) -
     """
     import numpy as np
 
-    counts, m, observed = [*submitted, *fresh], len(fresh), sum(fresh)
+    m, least = len(fresh), min(*submitted, *fresh)
+    # What all have is in every sum of m: without it the sums are short, above all near 1.
+    counts = [count - least for count in (*submitted, *fresh)]
+    observed = sum(fresh) - m * least
     total, most = len(counts), max(observed, sum(counts) * m // len(counts) + 1)
     if total * m * (most + 1) > LONGEST:
         rng, pool = np.random.default_rng(0), np.array(counts)
@@ -120,16 +123,19 @@ def exchangeable(submitted: Sequence[int], fresh: Sequence[int], level: float) -
         chance = np.zeros((m + 1, most + 1))
         chance[0, 0] = 1.0
         for i, count in enumerate(counts):
-            # Near the end so many may be left to draw that all of the rest must be.
-            take = ((m - np.arange(m + 1)) / (total - i)).clip(0, 1)[:, None]
-            taken = chance[:-1] * take[:-1]
-            chance *= 1 - take
+            # Of the i before, at least m less those that are left have been drawn, and at most i.
+            drawn = np.arange(max(0, m - total + i), min(i, m) + 1)
+            take = ((m - drawn) / (total - i))[:, None]
+            rows = chance[drawn[0] : drawn[-1] + 1]
+            taken = rows * take
+            rows *= 1 - take
             if count <= most:
-                chance[1:, count:] += taken[:, : most + 1 - count]
+                into = chance[drawn[0] + 1 : drawn[-1] + 2, count:]
+                into += taken[: len(into), : most + 1 - count]
         below = chance[m].cumsum()
     # Rounding must not decide where the level is met exactly, as of 1 in 20 arrangements.
     lowest = int(np.searchsorted(below, level * (1 + 1e-9), side="right"))
-    return min(1.0, float(below[observed])), lowest
+    return min(1.0, float(below[observed])), lowest + m * least
 
 
 def _window(rates: Sequence[Rate]) -> int:
