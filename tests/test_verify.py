@@ -436,7 +436,7 @@ def verification(benchmark: Submission, text: str, **fields: Any) -> Verificatio
         "verifier": "Bob",
         "created": "2026-01-01",
         "code": ({"name": "p", "digest": "d"},),
-        "runs": (Checked(seed=1, digests=Digests(exact="a", outcome="b"), agreement="exact"),),
+        "runs": (Checked(seed=1, digests=Digests(exact="a", outcome="b"), agreement="exact", index=0),),
     }
     return Verification(**{**given, **fields})
 
@@ -451,16 +451,18 @@ def verification(benchmark: Submission, text: str, **fields: Any) -> Verificatio
         ([{"sha256": "other"}], None),
         ([{"level": "integrity"}], None),
         ([{"outcome": "refused"}], None),
-        ([{"protocol": 2}], "outdated"),
+        ([{"protocol": 2}], "verified"),
+        ([{"protocol": 0}], "outdated"),
         ([{"code": ({"name": "p", "digest": "older"},)}], "outdated"),
         ([{"code": ({"name": "gone", "digest": "d"},)}], "verified"),
         ([{"code": ()}], "outdated"),
         ([{"runs": ()}], None),
-        ([{"protocol": 2}, {"created": "2020"}], "verified"),
-        ([{"protocol": 2}, {"verifier": "Ada"}], "outdated"),
+        ([{"protocol": 0}, {"created": "2020"}], "verified"),
+        ([{"protocol": 0}, {"verifier": "Ada"}], "outdated"),
         ([{"outcome": "mismatch"}], "disputed"),
         ([{"outcome": "mismatch"}, {"verifier": "Cy"}], "disputed"),
         ([{"outcome": "mismatch"}, {"created": "2027"}], "verified"),
+        ([{"outcome": "mismatch"}, {"created": "2027", "github": "bob"}], "disputed"),
         ([{"outcome": "mismatch", "level": "replicate"}, {"created": "2027"}], "disputed"),
     ],
 )
@@ -469,7 +471,9 @@ def test_the_mark_of_an_entry(made: Path, found: list[dict[str, Any]], mark: str
     benchmark = files.load(str(first)).submission
     given = [verification(benchmark, "sha", **{"id": f"r{i}", **f}) for i, f in enumerate(found)]
     now = {"p": "d"}.get
-    found_status = verifications.status(Contribution(contributor="Ada"), "sha", given, 1, now)
+    found_status = verifications.status(
+        Contribution(contributor="Ada"), "sha", given, 1, now, total=10
+    )
     assert (found_status and found_status.status) == mark
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.benchmark.entries import Entry, Row
     from qn_tracking.benchmark.files import Stored
+    from qn_tracking.benchmark.judgement import Judge
     from qn_tracking.benchmark.pages import Page
     from qn_tracking.benchmark.protocol import Rulebook
     from qn_tracking.benchmark.reports import (
@@ -172,9 +173,9 @@ class Leaderboard:
         found.cache.save()
         entry = _pick(found.entries, id)
         stored = self.stored(os.path.join(self.folder, entry.path))
-        rules = self.rules()
-        findings = self._check(stored, rules)
-        protocol = rules.version(entry.protocol)
+        judge = self._judge()
+        findings = judge.findings(stored)
+        protocol = judge.book.version(entry.protocol)
         return details(self.folder, entry, stored, findings, protocol, allowed_signers)
 
     def outdated(self) -> tuple[Outdated, ...]:
@@ -231,44 +232,34 @@ class Leaderboard:
         return rulebook(self.folder)
 
     def validate(self, paths: Iterable[str] | None = None) -> list[Report]:
-        """Checks submissions, each against all others: files, or all below folders.
+        """Checks submissions, each beside all others: files, or all below folders.
 
-        Without paths, all of this folder and their verifications. What cannot be read is a report
-        with an error.
+        Without paths, all of this folder, with their verifications and signatures. A path may also
+        be of a verification. What cannot be read is a report with an error.
         """
-        from qn_tracking.benchmark.reports import Report, read_error
-        from qn_tracking.benchmark.verifications import problems
+        from qn_tracking.benchmark import reports
+        from qn_tracking.benchmark.files import load_all
 
-        rules, others = self.rules(), self._others()
-        reports = []
+        judge = self._judge()
+        found: list[Report] = []
         for place in [self.folder] if paths is None else paths:
-            from qn_tracking.benchmark.files import load_all
-
+            if reports.is_verification(place):
+                found += reports.of_verifications(self.folder, judge.book, [place])
+                continue
             every, unreadable = load_all(place)
             for stored in every:
-                findings = self._check(stored, rules, others(stored.path))
-                reports.append(Report(path=stored.path, findings=(*findings, *stored.findings)))
-            reports += [read_error(error, place, "schema") for error in unreadable]
+                findings = (*judge.findings(stored), *stored.findings)
+                found.append(reports.Report(path=stored.path, findings=findings))
+            found += [reports.read_error(error, place, "schema") for error in unreadable]
         if paths is None:
-            found = problems(self.folder)
-            reports += [read_error(error, self.folder, "verification") for error in found]
-        return reports
+            found += reports.of_verifications(self.folder, judge.book)
+            found += reports.of_signatures(self.folder)
+        return found
 
-    def _others(self) -> Callable[[str], list[Any]]:
-        """A function that returns all submissions but the one in a file."""
-        from qn_tracking.benchmark.files import load_all, same_file
+    def _judge(self) -> Judge:
+        from qn_tracking.benchmark.judgement import Judge
 
-        everyone, _ = load_all(self.folder)
-        return lambda path: [e.submission for e in everyone if not same_file(e.path, path)]
-
-    def _check(
-        self, stored: Stored, rules: Rulebook, others: Sequence[Any] = ()
-    ) -> tuple[Finding, ...]:
-        from qn_tracking.benchmark.validation import validate
-
-        return validate(
-            stored.submission, others, book=rules, make_manager=validators, place=stored.path
-        )
+        return Judge(self.folder, validators)
 
     # --------------------------------------------------------------------------------------- adding
 
@@ -295,18 +286,16 @@ class Leaderboard:
         from qn_tracking.project import experiments_dir
 
         source = experiments or experiments_dir() or "experiments"
-        rules = self.rules()
-        submission = assembled(source, ids, contribution, rules.now, validators)
+        judge = self._judge()
+        submission = assembled(source, ids, contribution, judge.book.now, validators)
         name = places.submission(
             self.folder,
             submission.category.environment,
             submission.category.family,
             submission.id,
         )
-        from qn_tracking.benchmark.validation import validate
-
-        others = self._others()(name)
-        findings = validate(submission, others, book=rules, make_manager=validators)
+        stored = files.Stored(path=name, sha256="", submission=submission)
+        findings = judge.findings(stored, placed=False)
         made = Submitted(path=name, submission=submission, findings=findings)
         if not made.valid or (made.warnings and confirm is not None and not confirm(made)):
             return made
@@ -391,7 +380,14 @@ class Leaderboard:
         """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
         from qn_tracking.code import installed_digests
 
-        found = survey(self.folder, self._check, _category, installed_digests())
+        judge: list[Judge] = []
+
+        def alone(stored: Stored, book: Rulebook) -> tuple[tuple[Finding, ...], bool]:
+            if not judge:  # most often nothing has changed, and there is nothing to check
+                judge.append(self._judge())
+            return judge[0].alone(stored, book)
+
+        found = survey(self.folder, alone, _category, installed_digests())
         for problem in found.problems:
             self.warn(str(problem))
         for entry in found.invalid:

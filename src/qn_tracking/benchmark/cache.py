@@ -12,6 +12,7 @@ import os
 from contextlib import suppress
 from os.path import join
 
+from qn_tracking.benchmark.crossing import checked
 from qn_tracking.benchmark.entries import Entry
 from qn_tracking.files import open_file
 
@@ -113,12 +114,14 @@ class Cache:
         with suppress(KeyError, TypeError, AttributeError):
             kept = self.entries[name]
             if kept["stamp"] == stamp:
-                return Entry(kept["entry"], stamp)
+                entry = Entry(kept["entry"], stamp)
+                entry.mark = checked(kept["mark"])
+                return entry
         return None
 
     def put(self, name: str, stamp: list[int], entry: Entry) -> None:
         """Remembers the entry of a file."""
-        self.entries[name] = {"stamp": stamp, "entry": entry.stored()}
+        self.entries[name] = {"stamp": stamp, "entry": entry.stored(), "mark": entry.mark}
         self._changed = True
 
     def verification(self, name: str, stamp: list[int]) -> Any:

@@ -21,8 +21,9 @@ class Entry:
     `category`, `contribution`, `source` and `study` are those of the submission, as JSON data.
     `aggregates` holds an estimate by metric, and totals; `values` one number a run, by metric. An
     entry with `errors` has no values, and claims only. `checkable` is False if all that is wrong
-    is that a package is not installed here. `verification` is what its verifications come to today
-    (see `VerificationStatus`), None if there are none.
+    is that a package is not installed here. `mark` is its print, which no other submission may
+    share (see `crossing`), None if it is not valid by itself. `verification` is what its
+    verifications come to today (see `VerificationStatus`), None if there are none.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Entry:
         """Raises KeyError or TypeError for data that is not an entry's."""
         self.verification: Mapping[str, Any] | None = None
         self.checkable = True
+        self.mark: dict[str, Any] | None = None
         self.stamp = stamp
         for name in STORED:
             value = data[name]
@@ -90,7 +92,7 @@ class Entry:
 
     def status(self, protocol: int) -> tuple[str, ...]:
         """What a reader needs to know beside the figures, in a few words each."""
-        found = [] if self.verification is None else [str(self.verification["status"])]
+        found = [] if self.verification is None else [verified_in_words(self.verification)]
         if self.source["dirty"]:
             found.append("dirty")
         if self.protocol != protocol and "outdated" not in found:
@@ -100,6 +102,13 @@ class Entry:
         elif self.study["finished"] < self.study["runs"]:
             found.append(f"{self.study['finished']} of {self.study['runs']} declared")
         return tuple(found)
+
+
+def verified_in_words(found: Mapping[str, Any]) -> str:
+    """`verified`, or `verified (2 of 20 runs)` where not all were executed again."""
+    some = found["runs"] < found["total"] and found["status"] not in ("disputed", "outdated")
+    more = f" ({found['runs']} of {found['total']} runs)" if some else ""
+    return f"{found['status']}{more}"
 
 
 STORED = tuple(Entry.__annotations__)
@@ -144,6 +153,7 @@ def entry_of(
     import os
 
     from qn_tracking.benchmark.aggregate import aggregate, rules_of, values
+    from qn_tracking.benchmark.crossing import print_of
     from qn_tracking.benchmark.validation import checkable
     from qn_tracking.records.codec import plain
 
@@ -179,4 +189,6 @@ def entry_of(
     }
     entry = Entry(plain(data), stamp)
     entry.checkable = checkable(findings)
+    if not errors or not entry.checkable:
+        entry.mark = print_of(submission)
     return entry

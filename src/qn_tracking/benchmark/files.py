@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from os.path import basename, dirname, exists, isdir, join, lexists
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import field, frozen
 
 from qn_tracking.benchmark import places
+from qn_tracking.benchmark.people import account_problem, name_problem
 from qn_tracking.benchmark.places import names
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError, StorageError, UsageError, printable
@@ -21,8 +22,6 @@ from qn_tracking.records.submission import Contribution, Finding, Submission
 from qn_tracking.store import read
 from qn_tracking.store.paths import IGNORED_BENCHMARKS
 from qn_tracking.store.write import make_folder, naming, publish
-
-_ACCOUNT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 
 
 @frozen(kw_only=True)
@@ -79,18 +78,17 @@ def check_contribution(by: Contribution, protocol: Protocol) -> Iterator[Finding
         where = f"contribution.{name}"
         return Finding(rule="contributor-text", level=level, message=message, field=where)
 
-    for name, text, longest in (
-        ("contributor", by.contributor, protocol.maximum_name),
-        ("notes", by.notes or "", protocol.maximum_notes),
-    ):
-        if len(text) > longest:
-            yield finding("error", f"longer than {longest}", name)
-        if printable(text) != text.replace("\n", "\\n"):
-            yield finding("warning", "holds invisible characters", name)
-    if not by.contributor.strip():
-        yield finding("error", "is empty", "contributor")
-    if by.github is not None and not _ACCOUNT.fullmatch(by.github):
-        yield finding("error", "is no account name", "github")
+    notes = by.notes or ""
+    if len(notes) > protocol.maximum_notes:
+        yield finding("error", f"longer than {protocol.maximum_notes}", "notes")
+    if printable(notes) != notes.replace("\n", "\\n"):
+        yield finding("warning", "holds invisible characters", "notes")
+    problem = name_problem(by.contributor, protocol.maximum_name)
+    if problem:
+        yield finding("error", problem, "contributor")
+    problem = None if by.github is None else account_problem(by.github)
+    if problem:
+        yield finding("error", problem, "github")
 
 
 def load(name: str, *, follow: bool = False) -> Stored:
@@ -131,6 +129,43 @@ def load_all(place: str) -> tuple[list[Stored], list[QnError]]:
     return found, problems
 
 
+class Others(Sequence[Submission]):
+    """The submissions of a folder but the one in a file, read when they are first looked at."""
+
+    def __init__(self, everyone: Callable[[], Sequence[Stored]], path: str) -> None:
+        self._everyone = everyone
+        self._path = path
+        self._found: list[Submission] | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether they were looked at, so that what was found depends on them."""
+        return self._found is not None
+
+    def _all(self) -> list[Submission]:
+        if self._found is None:
+            self._found = [
+                stored.submission
+                for stored in self._everyone()
+                if not same_file(stored.path, self._path)
+            ]
+        return self._found
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._all())
+
+    def __getitem__(self, place: Any) -> Any:
+        """One of them, or a slice."""
+        return self._all()[place]
+
+
+def others(folder: str) -> Callable[[str], Others]:
+    """A function that gives the others of a file; all of them read the folder once, at most."""
+    everyone = cache(lambda: load_all(folder)[0])
+    return lambda path: Others(everyone, path)
+
+
 def find(benchmarks: str, target: str) -> Stored:
     """The submission at a path, or of an id or the only beginning of one; valid or not.
 
@@ -144,8 +179,12 @@ def find(benchmarks: str, target: str) -> Stored:
         except FileNotFoundError:
             raise UsageError("no such file", file=target) from None
     check_id(target)
-    known = {basename(name).removesuffix(".json"): name for name in names(benchmarks)}
-    name = known[places.pick(known, target, f"none in {benchmarks}")]
+    known: dict[str, list[str]] = {}
+    for name in names(benchmarks):
+        known.setdefault(basename(name).removesuffix(".json"), []).append(name)
+    name, *more = known[places.pick(known, target, f"none in {benchmarks}")]
+    if more:
+        raise UsageError(f"{target}: is the id of two files", hint=f"{name}, {more[0]}")
     try:
         return load(name)
     except FileNotFoundError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PROTOCOL = "protocol.yml"
 FOLDER = "verifications"
 SIGNATURES = "signatures"
+MAINTAINERS = "maintainers"
 
 
 def pick(ids: Collection[str], text: str, empty: str) -> str:
@@ -71,6 +72,20 @@ def verification_names(benchmarks: str, submission: str) -> list[str]:
         return []
     found = (name for name in sorted(os.listdir(folder)) if name.endswith(".json"))
     return [join(folder, name) for name in found if is_id(name.removesuffix(".json"))]
+
+
+def signature_names(benchmarks: str) -> list[str]:
+    """The files of signatures, in order. Raises StorageError for a link."""
+    folder = inside(benchmarks, SIGNATURES)
+    if not isdir(folder):
+        return []
+    found = (name for name in sorted(os.listdir(folder)) if name.endswith(".sig"))
+    return [join(folder, name) for name in found if is_id(name.removesuffix(".sig"))]
+
+
+def maintainers(benchmarks: str) -> str:
+    """The file of the keys whose word lifts a dispute, as `ssh-keygen -Y verify` takes it."""
+    return join(benchmarks, MAINTAINERS)
 
 
 def protocol_file(benchmarks: str | None = None) -> str:

@@ -29,11 +29,17 @@ def _share(instance: object, attribute: object, value: Any) -> None:
         raise ValueError(f"must be between 0 and 1, got {value}")
 
 
+def _part(instance: object, attribute: object, value: Any) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be from 0 to 1, got {value}")
+
+
 @frozen(kw_only=True)
 class Protocol:
     """One version of the rules; the file explains each.
 
     `inference` names the statistics: `student` for normal values, `guarded` for values in a range.
+    `verified_share` is the part of the runs that others must have executed again for *verified*.
     `environments` holds the rules of simulations, by the name of the simulation; its provider
     reads them in `categorize`.
     """
@@ -56,6 +62,7 @@ class Protocol:
     maximum_name: int = field(validator=_positive)
     maximum_notes: int = field(validator=_positive)
     inference: Literal["student", "guarded"] = "student"
+    verified_share: float = field(default=0.0, validator=_part)
     environments: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
 
     def check_plan(self, runs: int, episodes: int) -> None:

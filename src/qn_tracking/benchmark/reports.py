@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import fields, frozen
 
-from qn_tracking.benchmark import files, places, signature, verifications
-from qn_tracking.benchmark.aggregate import rules_of
+from qn_tracking.benchmark import evidence, files, places, signature, verifications
+from qn_tracking.benchmark.aggregate import lengths, rules_of
+from qn_tracking.benchmark.entries import verified_in_words
 from qn_tracking.benchmark.metrics import PRIMARY
+from qn_tracking.benchmark.people import folded
 from qn_tracking.benchmark.validation import checkable, passes
-from qn_tracking.errors import QnError, UsageError, did_you_mean
+from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, did_you_mean
 from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
-from qn_tracking.records.submission import Finding, Submission
+from qn_tracking.records.submission import Finding, Submission, Verification
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.entries import Entry
     from qn_tracking.benchmark.files import Stored
-    from qn_tracking.benchmark.protocol import Protocol
+    from qn_tracking.benchmark.protocol import Protocol, Rulebook
 
 
 @frozen(kw_only=True)
@@ -45,6 +48,108 @@ def read_error(error: QnError, place: str, rule: str) -> Report:
     """The report on a file that cannot be read."""
     found = Finding(rule=rule, level="error", field=error.field, message=error.cause)
     return Report(path=error.file or place, findings=(found,))
+
+
+def of_verifications(
+    benchmarks: str, book: Rulebook, paths: Sequence[str] | None = None
+) -> list[Report]:
+    """What is wrong with verifications, file by file: by default, with all of a folder."""
+    found: list[Report] = []
+    known: dict[str, str] = {}
+    for name in places.names(benchmarks):
+        known.setdefault(os.path.basename(name).removesuffix(".json"), name)
+    loaded: dict[str, Stored | QnError] = {}
+    for name in paths if paths is not None else _verification_files(benchmarks, found):
+        try:
+            record, _ = verifications.load(name)
+            if record.submission not in loaded and record.submission in known:
+                try:
+                    loaded[record.submission] = files.load(known[record.submission])
+                except QnError as error:
+                    loaded[record.submission] = error
+            stored = loaded.get(record.submission)
+            # Of a submission that cannot be read there is a report already.
+            if not isinstance(stored, QnError):
+                wrong = _contradictions(record, stored, book)
+                if wrong:
+                    found.append(Report(path=name, findings=wrong))
+        except FileNotFoundError:
+            continue
+        except QnError as error:
+            found.append(read_error(error, name, "verification"))
+    return found
+
+
+def _contradictions(
+    record: Verification, stored: Stored | None, book: Rulebook
+) -> tuple[Finding, ...]:
+    problems = [("there is no such submission", "submission")]
+    if stored is not None and record.sha256 != stored.sha256:
+        problems = [("is not that of the file of the submission", "sha256")]
+    elif stored is not None:
+        sound = all(len(lengths(run.episodes)) == 1 for run in stored.submission.runs)
+        problems = evidence.check(record, stored.submission, book) if sound else []
+    return tuple(
+        Finding(rule="verification", level="error", message=message, field=field)
+        for message, field in problems
+    )
+
+
+def _verification_files(benchmarks: str, found: list[Report]) -> list[str]:
+    names: list[str] = []
+    try:
+        for id in places.verified(benchmarks):
+            try:
+                names += places.verification_names(benchmarks, id)
+            except QnError as error:
+                found.append(read_error(error, benchmarks, "verification"))
+    except QnError as error:
+        found.append(read_error(error, benchmarks, "verification"))
+    return names
+
+
+def of_signatures(benchmarks: str) -> list[Report]:
+    """What is wrong with signatures: of no record, not of its text, or of one key for two names."""
+    found: list[Report] = []
+    try:
+        names = places.signature_names(benchmarks)
+    except QnError as error:
+        return [read_error(error, benchmarks, "signature")]
+    if not names:
+        return []
+    signed = _signed(benchmarks)
+    people: dict[str, dict[str, str]] = {}
+    for name in names:
+        id = os.path.basename(name).removesuffix(".sig")
+        try:
+            if id not in signed:
+                raise StorageError("there is no such submission or verification", file=name)
+            kind, sha256, by = signed[id]
+            key = signature.key_of(benchmarks, id, signature.message(kind, id, sha256))
+            first = people.setdefault(key, {}).setdefault(folded(by), name)
+            other = next((n for who, n in people[key].items() if who != folded(by)), None)
+            if other is not None and first == name:
+                cause = f"the key signed for another name, in {os.path.basename(other)}"
+                raise StorageError(cause, file=name, field="key")
+        except UnsupportedError as error:
+            finding = Finding(rule="signature", level="warning", message=f"not checked: {error}")
+            found.append(Report(path=name, findings=(finding,)))
+        except QnError as error:
+            found.append(read_error(error, name, "signature"))
+    return found
+
+
+def _signed(benchmarks: str) -> dict[str, tuple[str, str, str]]:
+    """The kind, digest and author of everything in a folder that can be signed, by id."""
+    out: dict[str, tuple[str, str, str]] = {}
+    for stored in files.load_all(benchmarks)[0]:
+        by = stored.submission.contribution.contributor
+        out[stored.submission.id] = "submission", stored.sha256, by
+    for name in _verification_files(benchmarks, []):
+        with suppress(QnError, FileNotFoundError):
+            record, sha256 = verifications.load(name)
+            out[record.id] = "verification", sha256, record.verifier
+    return out
 
 
 @frozen(kw_only=True)
@@ -89,7 +194,7 @@ class Signed:
 
 def sign(benchmarks: str, target: str, key: str) -> Signed:
     """Signs the digest of a submission, or of the file of a verification."""
-    if _is_verification(target):
+    if is_verification(target):
         record, sha256 = verifications.load(target)
         kind, id = "verification", record.id
     else:
@@ -100,7 +205,7 @@ def sign(benchmarks: str, target: str, key: str) -> Signed:
     return Signed(kind=kind, id=id, sha256=sha256, path=path)
 
 
-def _is_verification(target: str) -> bool:
+def is_verification(target: str) -> bool:
     """Whether a path is of a verification, by the folder that it is in."""
     above = os.path.dirname(os.path.dirname(os.path.abspath(target)))
     return os.path.exists(target) and os.path.basename(above) == places.FOLDER
@@ -245,7 +350,7 @@ def _verification(
     if status is None:
         return None
     by = status["by"] + (f" ({status['github']})" if status["github"] else "")
-    text = f"{status['status']}: {status['level']}, by {by}, {status['created'][:10]}"
+    text = f"{verified_in_words(status)}: {status['level']}, by {by}, {status['created'][:10]}"
     if status["why"]:
         text += f"; {'; '.join(status['why'])}"
     if status["own"]:

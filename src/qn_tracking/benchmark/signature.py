@@ -8,8 +8,11 @@ may sign as whom.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os.path import dirname, exists, join
 
 from qn_tracking.errors import QnError, UnsupportedError
@@ -21,6 +24,7 @@ from qn_tracking.store.write import make_folder, publish
 FOLDER = "signatures"
 NAMESPACE = "qn-tracking"
 SECONDS = 20.0
+_FINGERPRINT = re.compile(rb"SHA256:[A-Za-z0-9+/]{43}")
 
 
 class SignatureError(QnError):
@@ -53,6 +57,35 @@ def sign(benchmarks: str, id: str, said: bytes, key: str) -> str:
     return name
 
 
+def key_of(benchmarks: str, id: str, said: bytes) -> str:
+    """The fingerprint of the key that signed a record, whosever it is.
+
+    Raises SignatureError for a signature that does not hold, UnsupportedError where there is none
+    or no `ssh-keygen`.
+    """
+    name = path(benchmarks, id)
+    with _copy(name) as copy:
+        arguments = ["-Y", "check-novalidate", "-n", NAMESPACE, "-s", copy]
+        done = _ssh_keygen(arguments, said)
+    found = _FINGERPRINT.search(done.stdout)
+    if done.returncode or found is None:
+        raise SignatureError("the signature is of another text", file=name, hint=_said(done))
+    return found[0].decode()
+
+
+@contextmanager
+def _copy(name: str) -> Iterator[str]:
+    """A copy of a signature, which no other process changes meanwhile. Raises UnsupportedError."""
+    try:
+        data, _ = read.load(name, 1 << 20)
+    except FileNotFoundError:
+        raise UnsupportedError("is not signed", file=name, hint="qn-bench sign") from None
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(data)
+        copy.flush()
+        yield copy.name
+
+
 def signer(benchmarks: str, id: str, said: bytes, allowed: str) -> str:
     """Who signed a record, as the file of allowed signers names them.
 
@@ -62,16 +95,9 @@ def signer(benchmarks: str, id: str, said: bytes, allowed: str) -> str:
     name = path(benchmarks, id)
     if not exists(allowed):
         raise UnsupportedError("no such file", file=allowed)
-    try:
-        data, _ = read.load(name, 1 << 20)
-    except FileNotFoundError:
-        raise UnsupportedError("is not signed", file=name, hint="qn-bench sign") from None
-    # Checks what was read: a copy, which no other process changes meanwhile.
-    with tempfile.NamedTemporaryFile() as copy:
-        copy.write(data)
-        copy.flush()
-        given = ["-n", NAMESPACE, "-s", copy.name]
-        done = _ssh_keygen(["-Y", "find-principals", "-f", allowed, "-s", copy.name], b"")
+    with _copy(name) as copy:
+        given = ["-n", NAMESPACE, "-s", copy]
+        done = _ssh_keygen(["-Y", "find-principals", "-f", allowed, "-s", copy], b"")
         if done.returncode:
             raise SignatureError("not signed by an allowed signer", file=name, hint=_said(done))
         for who in done.stdout.decode("utf-8", "replace").splitlines():

@@ -11,10 +11,16 @@ import sys
 from contextlib import suppress
 
 from qn_tracking import code
-from qn_tracking.benchmark import cache as caches, metrics
+from qn_tracking.benchmark import cache as caches, metrics, places
 from qn_tracking.benchmark.cache import Cache, digest, stamp, stamps
 from qn_tracking.benchmark.entries import Entry, entry_of
-from qn_tracking.benchmark.places import names, protocol_file, verification_names, verified
+from qn_tracking.benchmark.places import (
+    names,
+    protocol_file,
+    signature_names,
+    verification_names,
+    verified,
+)
 from qn_tracking.errors import QnError
 
 TYPE_CHECKING = False
@@ -22,14 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from qn_tracking.benchmark.crossing import Index
     from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.protocol import Protocol, Rulebook
-    from qn_tracking.records.submission import Finding, Verification
+    from qn_tracking.records.submission import Finding
 
     CodeNow = Callable[[str], str | None]
     """The digest of an installed package, by import name; None where it is not installed."""
-    Check = Callable[[Stored, Rulebook], Sequence[Finding]]
-    """Checks a submission by itself."""
+    Check = Callable[[Stored, Rulebook], tuple[Sequence[Finding], bool]]
+    """Checks a submission by itself; False if the findings may be others another time."""
     Categorize = Callable[[str, Rulebook], "str | None"]
     """The category of a configuration by its name or path; None if it has none."""
 
@@ -81,10 +88,11 @@ def _restore(survey: Survey) -> bool:
         if board["key"] != _key(survey, board["code"], board["watched"]):
             return False
         entries = []
-        for inside, verification in board["entries"].items():
+        for inside, (verification, more) in board["entries"].items():
             kept = survey.cache.entries[inside]
             entry = Entry(kept["entry"], kept["stamp"])
             entry.verification = verification
+            entry.errors = [*entry.errors, *map(str, more)]
             entries.append(entry)
         survey.entries = [entry for entry in entries if not entry.errors]
         survey.invalid = [entry for entry in entries if entry.errors]
@@ -94,13 +102,18 @@ def _restore(survey: Survey) -> bool:
     return False
 
 
-def _keep(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> None:
+def _keep(
+    survey: Survey,
+    packages: Sequence[str],
+    watched: Sequence[str],
+    more: Mapping[str, Sequence[str]],
+) -> None:
     everything = sorted([*survey.entries, *survey.invalid], key=lambda entry: entry.path)
     survey.cache.board = {
         "key": _key(survey, packages, watched),
         "code": list(packages),
         "watched": list(watched),
-        "entries": {entry.path: entry.verification for entry in everything},
+        "entries": {entry.path: [entry.verification, more[entry.path]] for entry in everything},
         "configs": dict(survey.configs),
         "version": survey.version,
         "rules": survey.rules,
@@ -110,7 +123,7 @@ def _keep(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> No
 def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str:
     """A digest of everything that a board depends on."""
     folder = survey.folder
-    places = {name: code.place_of(name) for name in packages}
+    installed = {name: code.place_of(name) for name in packages}
     return digest(
         [
             _installed(),
@@ -118,7 +131,11 @@ def _key(survey: Survey, packages: Sequence[str], watched: Sequence[str]) -> str
             _registry(),
             stamps([protocol_file(folder), *names(folder), *watched]),
             [stamps(verification_names(folder, id)) for id in verified(folder)],
-            [[name, place and stamps(code.source_files(place))] for name, place in places.items()],
+            stamps([places.maintainers(folder), *signature_names(folder)]),
+            [
+                [name, place and stamps(code.source_files(place))]
+                for name, place in installed.items()
+            ],
         ]
     )
 
@@ -138,20 +155,39 @@ def _registry() -> list[Any]:
 
 
 def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow) -> None:
-    from qn_tracking.benchmark import files, verifications
     from qn_tracking.benchmark.protocol import rulebook
-    from qn_tracking.benchmark.validation import CHANGING
-    from qn_tracking.records.codec import canonical, plain
+    from qn_tracking.benchmark.status import Statuses
 
-    book, cache = rulebook(survey.folder), survey.cache
+    book = rulebook(survey.folder)
+    entries, lasting = _read(survey, book, check)
+    beside = _index(entries)
+    more = {entry.path: _shared(beside, entry) for entry in entries}
+    for entry in entries:
+        entry.errors = [*entry.errors, *more[entry.path]]
+    statuses = Statuses(survey.folder, survey.cache, book, now, entries)
+    for entry in entries:
+        entry.verification = statuses.of(entry)
+        (survey.invalid if entry.errors else survey.entries).append(entry)
+    survey.problems += statuses.problems
+    watched = _configs(survey, lambda source: categorize(source, book))
+    survey.cache.board = {}
+    if lasting and not survey.problems:
+        _keep(survey, [*statuses.packages], watched, more)
+
+
+def _read(survey: Survey, book: Rulebook, check: Check) -> tuple[list[Entry], bool]:
+    """The entries of all files with what is wrong with each by itself; whether that will last."""
+    from qn_tracking.benchmark import files
+    from qn_tracking.records.codec import canonical
+
+    cache = survey.cache
     survey.version = book.current
     survey.rules = caches.digest([canonical(book).decode(), _registry()])
     cache.under(survey.rules)
     known = [protocol.version for protocol in book.versions]
     kept: dict[str, Any] = {}
-    packages: dict[str, None] = {}
-    asked: set[str] = set()
-    lasting = True
+    found: list[Entry] = []
+    all_lasting = True
     for name in names(survey.folder):
         inside = os.path.relpath(name, survey.folder)
         try:
@@ -159,69 +195,53 @@ def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow)
             entry = cache.get(inside, when)
             if entry is None:
                 stored = files.load(name)
-                findings = check(stored, book)
+                findings, lasting = check(stored, book)
                 version = stored.submission.protocol
                 protocol = book.version(version if version in known else book.current)
                 entry = entry_of(stored, protocol, findings, survey.folder, when)
-                errors = {one.rule for one in findings if one.level == "error"}
-                if errors & {*CHANGING}:
-                    lasting = False
-                else:
+                if lasting:
                     cache.put(inside, when, entry)
+                all_lasting = all_lasting and lasting
             if inside in cache.entries and cache.entries[inside]["stamp"] == when:
                 kept[inside] = cache.entries[inside]
-            records = _verifications(survey, entry.id, asked)
-            packages.update((str(one.get("name")), None) for r in records for one in r.code)
-            by = _contribution(entry)
-            found = verifications.status(by, entry.sha256, records, book.current, now)
             entry.path = inside
-            entry.verification = None if found is None else plain(found)
-            (survey.invalid if entry.errors else survey.entries).append(entry)
+            found.append(entry)
         except FileNotFoundError:
             continue
         except QnError as error:
             survey.problems.append(error)
     cache.entries = kept
-    cache.verifications = {
-        name: record for name, record in cache.verifications.items() if name in asked
-    }
-    watched = _configs(survey, lambda source: categorize(source, book))
-    cache.board = {}
-    if lasting and not survey.problems:
-        _keep(survey, list(packages), watched)
+    return found, all_lasting
 
 
-def _contribution(entry: Entry) -> Any:
-    from qn_tracking.records.submission import Contribution
+def _index(entries: Sequence[Entry]) -> Index:
+    """What the entries that are valid by themselves may not share."""
+    from qn_tracking.benchmark.crossing import Index
 
-    return Contribution(**entry.contribution)
+    index = Index()
+    for entry in entries:
+        if entry.mark is not None:
+            index.add(entry.path, entry.mark)
+    return index
 
 
-def _verifications(survey: Survey, id: str, asked: set[str]) -> list[Verification]:
-    """Those of an entry that can be read; why not, of the others."""
-    from qn_tracking.benchmark import verifications
-    from qn_tracking.records.codec import plain, structure
-    from qn_tracking.records.submission import Verification
+def _shared(index: Index, entry: Entry) -> list[str]:
+    """What an entry shares with others, as its errors say it."""
+    found = index.findings(entry.path, entry.mark) if entry.mark is not None else []
+    return [f"{field}: {message}" for _, message, field in found]
 
-    found = []
-    for path in verification_names(survey.folder, id):
-        name = os.path.relpath(path, survey.folder)
-        try:
-            when = stamp(os.lstat(path))
-            asked.add(name)
-            with suppress(QnError, TypeError):
-                kept = survey.cache.verification(name, when)
-                if kept is not None:
-                    found.append(structure(kept, Verification, file=name))
-                    continue
-            record, _ = verifications.load(path)
-            survey.cache.put_verification(name, when, plain(record))
-            found.append(record)
-        except FileNotFoundError:
-            continue
-        except QnError as error:
-            survey.problems.append(error)
-    return found
+
+def index_of(folder: str, check: Check) -> tuple[Index, list[QnError]]:
+    """What the submissions of a folder that are valid by themselves may not share with another.
+
+    Also says which cannot be read.
+    """
+    from qn_tracking.benchmark.protocol import rulebook
+
+    found = Survey(folder)
+    entries, _ = _read(found, rulebook(folder), check)
+    found.cache.save()
+    return _index(entries), found.problems
 
 
 def _configs(survey: Survey, categorize: Callable[[str], str | None]) -> list[str]:

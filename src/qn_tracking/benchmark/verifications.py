@@ -7,18 +7,17 @@ repository who merged the file.
 
 from __future__ import annotations
 
+import math
 import os
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os.path import basename, dirname
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from qn_tracking.benchmark import places
-from qn_tracking.benchmark.places import verification_names, verified
-from qn_tracking.errors import QnError, StorageError
+from qn_tracking.benchmark.people import folded, skeleton
+from qn_tracking.errors import StorageError
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import VERIFICATION
 from qn_tracking.records.submission import Contribution, Submission, Verification
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("integrity", "repeat", "replicate")
 """Each includes those before."""
-Status = Literal["verified", "self-checked", "outdated", "disputed"]
+Status = Literal["verified", "sampled", "self-checked", "outdated", "disputed"]
 
 
 def save(benchmarks: str, record: Verification) -> str:
@@ -53,25 +52,6 @@ def load(name: str) -> tuple[Verification, str]:
     return record, digest(data)
 
 
-def problems(benchmarks: str) -> list[QnError]:
-    """What is wrong with the verifications of a folder, file by file."""
-    found: list[QnError] = []
-
-    def attempt(read: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-        try:
-            return read()
-        except FileNotFoundError:
-            pass
-        except QnError as error:
-            found.append(error)
-        return ()
-
-    for id in attempt(lambda: verified(benchmarks)):
-        for name in attempt(partial(verification_names, benchmarks, id)):
-            attempt(partial(load, name))
-    return found
-
-
 # ------------------------------------------------------------------------------------------- status
 
 
@@ -79,7 +59,8 @@ def problems(benchmarks: str) -> list[QnError]:
 class VerificationStatus:
     """What the verifications of an entry come to, and the one that decides.
 
-    `why` lists what has changed since, or what did not agree.
+    `runs` of the `total` were executed again by those who count. `why` lists what has changed
+    since, or what did not agree.
     """
 
     status: Status
@@ -89,17 +70,30 @@ class VerificationStatus:
     github: str | None
     created: str
     own: bool
+    runs: int
+    total: int
     why: tuple[str, ...] = ()
 
 
+@frozen(kw_only=True)
+class Keys:
+    """Who signed what, by fingerprint; "" for a signature that does not hold, or was not checked.
+
+    `records` are those of verifications by id, `contributor` that of the submission. `of_name`
+    has the keys that a name has signed with anywhere, `maintainers` the verifications that a
+    maintainer signed.
+    """
+
+    records: Mapping[str, str] = field(factory=dict)
+    contributor: str | None = None
+    of_name: Mapping[str, frozenset[str]] = field(factory=dict)
+    maintainers: frozenset[str] = frozenset()
+
+
 def same_person(by: Contribution, name: str, github: str | None) -> bool:
-    """Whether the verifier is the contributor, as far as names and accounts show."""
-    mine = {_folded(text) for text in (by.contributor, by.github) if text}
-    return bool(mine & {_folded(text) for text in (name, github) if text})
-
-
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Whether the verifier may be the contributor, as far as names and accounts show."""
+    mine = {skeleton(text) for text in (by.contributor, by.github) if text}
+    return bool(mine & {skeleton(text) for text in (name, github) if text})
 
 
 def status(
@@ -108,12 +102,18 @@ def status(
     records: Iterable[Verification],
     protocol: int,
     now: CodeNow,
+    *,
+    total: int,
+    share: float = 0.0,
+    keys: Keys = Keys(),
 ) -> VerificationStatus | None:
-    """The verification status of an entry; None if it was never executed again.
+    """The verification status of an entry of `total` runs; None if it was never executed again.
 
     Only verifications of exactly this file count, and only those that executed runs. A mismatch
-    outweighs all others until the same verifier finds otherwise at that level. Then the
-    verifications of others count before those of the contributor.
+    outweighs all others until its own author, or a maintainer by a signature, finds otherwise at
+    that level. Then the verifications of others count before those of the contributor. They must
+    have executed a `share` of the runs, together, for *verified*. `protocol` is the version of the
+    submission.
     """
     counted = sorted(
         (
@@ -122,74 +122,94 @@ def status(
             if record.sha256 == sha256
             and record.level in LEVELS[1:]
             and record.outcome in ("verified", "mismatch")
-            and record.runs
+            and any(one.index is not None for one in record.runs)
         ),
         key=lambda record: (record.created, record.id),
     )
-    disputed = [record for record in counted if _stands(record, counted)]
+
+    def found(
+        status: Status, deciding: Sequence[Verification], why: Iterable[str] = ()
+    ) -> VerificationStatus:
+        last = deciding[-1]
+        again = {one.index for record in deciding for one in record.runs} - {None}
+        return VerificationStatus(
+            status=status,
+            id=last.id,
+            level=last.level,
+            by=last.verifier,
+            github=last.github,
+            created=last.created,
+            own=_own(last, by, keys),
+            runs=len(again),
+            total=total,
+            why=tuple(why),
+        )
+
+    disputed = [record for record in counted if _disputes(record, counted, keys)]
     if disputed:
-        return _status("disputed", disputed[-1], by, disputed[-1].reasons)
-    good = [(record, changes_since(record, protocol, now)) for record in reversed(counted)
-            if record.outcome == "verified"]  # fmt: skip
+        return found("disputed", disputed[-1:], disputed[-1].reasons)
     for own in (False, True):
-        mine = [(record, why) for record, why in good if _own(record, by) is own]
-        for record, why in sorted(mine, key=lambda pair: bool(pair[1])):
-            if why:
-                return _status("outdated", record, by, why)
-            return _status("self-checked" if own else "verified", record, by, ())
+        mine = [
+            (record, changes_since(record, protocol, now))
+            for record in counted
+            if record.outcome == "verified" and _own(record, by, keys) is own
+        ]
+        current = [record for record, why in mine if not why]
+        if current:
+            reached = found("self-checked" if own else "verified", current)
+            enough = own or reached.runs >= math.ceil(share * total)
+            return reached if enough else evolve(reached, status="sampled")
+        if mine:
+            return found("outdated", [mine[-1][0]], mine[-1][1])
     return None
 
 
-def _own(record: Verification, by: Contribution) -> bool:
-    return same_person(by, record.verifier, record.github)
+def _own(record: Verification, by: Contribution, keys: Keys) -> bool:
+    """Whether it is, or may be, the contributor's: by the key, or by the name."""
+    key = keys.records.get(record.id)
+    return bool(key and key == keys.contributor) or same_person(by, record.verifier, record.github)
 
 
-def _stands(record: Verification, all: Sequence[Verification]) -> bool:
-    """Whether a mismatch has not been taken back by its verifier."""
+def _disputes(record: Verification, all: Sequence[Verification], keys: Keys) -> bool:
+    """Whether it is a mismatch that has not been taken back."""
     if record.outcome != "mismatch":
         return False
-    by = Contribution(contributor=record.verifier, github=record.github)
-    later = all[all.index(record) + 1 :]
     return not any(
         other.outcome == "verified"
         and LEVELS.index(other.level) >= LEVELS.index(record.level)
-        and _own(other, by)
-        for other in later
+        and (other.id in keys.maintainers or _same_author(record, other, keys))
+        for other in all[all.index(record) + 1 :]
     )
+
+
+def _same_author(record: Verification, other: Verification, keys: Keys) -> bool:
+    """Whether two verifications are surely by one person: the same name, and key if they have one.
+
+    A name that has signed anything has to sign this, too.
+    """
+    name = folded(record.verifier)
+    if name != folded(other.verifier) or folded(record.github or "") != folded(other.github or ""):
+        return False
+    signed = keys.records.get(record.id)
+    wanted = {signed} if signed is not None else keys.of_name.get(name)
+    return not wanted or (bool(keys.records.get(other.id)) and keys.records[other.id] in wanted)
 
 
 def changes_since(record: Verification, protocol: int, now: CodeNow) -> tuple[str, ...]:
     """What has changed since a submission was verified.
 
-    A package that is not installed here is not compared: a page must not depend on it.
+    A submission keeps the rules that it was made by, and its verifications with it. A package that
+    is not installed here is not compared: a page must not depend on it.
     """
     why = [] if record.code else ["no code is recorded"]
-    if record.protocol != protocol:
-        why.append(f"protocol version {record.protocol}, now {protocol}")
+    if record.protocol < protocol:
+        why.append(f"protocol version {record.protocol}, the submission is of {protocol}")
     for code in record.code:
         name = str(code.get("name"))
         found = now(name)
         if found is not None and found != code.get("digest"):
             why.append(f"{name} has changed")
     return tuple(why)
-
-
-def _status(
-    status: Status,
-    record: Verification,
-    by: Contribution,
-    why: tuple[str, ...],
-) -> VerificationStatus:
-    return VerificationStatus(
-        status=status,
-        id=record.id,
-        level=record.level,
-        by=record.verifier,
-        github=record.github,
-        created=record.created,
-        own=_own(record, by),
-        why=why,
-    )
 
 
 def same_code(submission: Submission, now: CodeNow) -> bool:

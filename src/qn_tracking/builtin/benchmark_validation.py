@@ -10,6 +10,7 @@ from typing import Any
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import aggregate, files
+from qn_tracking.benchmark.crossing import BITS, bits
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError
@@ -33,10 +34,10 @@ class BenchmarkValidation:
 
     @hookimpl
     def check_benchmark(
-        self, benchmark: Submission, others: Sequence[Submission], rules: Mapping[str, Any]
+        self, benchmark: Submission, rules: Mapping[str, Any]
     ) -> tuple[Finding, ...]:
         protocol = structure(rules, Protocol, file="protocol")
-        return tuple(_findings(benchmark, others, protocol))
+        return tuple(_findings(benchmark, protocol))
 
 
 def _error(rule: str, message: str, field: str | None = None) -> Finding:
@@ -47,16 +48,13 @@ def _warning(rule: str, message: str, field: str | None = None) -> Finding:
     return Finding(rule=rule, level="warning", message=message, field=field)
 
 
-def _findings(
-    submission: Submission, others: Sequence[Submission], protocol: Protocol
-) -> Iterator[Finding]:
-    others = [other for other in others if other.id != submission.id]
+def _findings(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     yield from _form(submission)
     yield from files.check_contribution(submission.contribution, protocol)
     yield from _size(submission, protocol)
     yield from _configuration(submission)
-    yield from _seeds(submission, others)
-    yield from _duplicates(submission, others)
+    yield from _seeds(submission)
+    yield from _duplicates(submission)
     broken = list(_columns(submission))
     yield from broken
     yield from _success(submission)
@@ -143,17 +141,12 @@ def _configuration(submission: Submission) -> Iterator[Finding]:
         yield _error("configuration", "is not what its text and overrides make", "config.data")
 
 
-def _seeds(submission: Submission, others: Sequence[Submission]) -> Iterator[Finding]:
+def _seeds(submission: Submission) -> Iterator[Finding]:
     seen: dict[int, int] = {}
     for i, run in enumerate(submission.runs):
         if run.seed in seen:
             yield _error("seeds", f"the seed of run {seen[run.seed]} again", f"runs[{i}].seed")
         seen.setdefault(run.seed, i)
-    for other in others:
-        if other.config.digest == submission.config.digest:
-            taken = {run.seed for run in other.runs} & seen.keys()
-            if taken:
-                yield _error("seeds", f"{len(taken)} are those of {other.id}", "runs")
     declared = submission.study
     if declared is not None and submission.config.digest is not None:
         derived = {
@@ -169,17 +162,18 @@ def _seeds(submission: Submission, others: Sequence[Submission]) -> Iterator[Fin
             )
 
 
-def _duplicates(submission: Submission, others: Sequence[Submission]) -> Iterator[Finding]:
+def _duplicates(submission: Submission) -> Iterator[Finding]:
+    """A run that is there twice, also where the last digits of its numbers were changed."""
     seen: dict[str, int] = {}
     for i, run in enumerate(submission.runs):
-        exact = run.digests.exact
-        if exact in seen:
-            yield _error("duplicate", f"run {seen[exact]} again", f"runs[{i}]")
-        seen.setdefault(exact, i)
-    for other in others:
-        same = {run.digests.exact for run in other.runs} & seen.keys()
-        if same:
-            yield _error("duplicate", f"{len(same)} are those of {other.id}", "runs")
+        keys = {run.digests.exact}
+        if len(aggregate.lengths(run.episodes)) == 1 and bits(run.episodes) >= BITS:
+            keys.add(run.digests.outcome)
+        again = [seen[key] for key in keys if key in seen]
+        if again:
+            yield _error("duplicate", f"run {min(again)} again", f"runs[{i}]")
+        for key in keys:
+            seen.setdefault(key, i)
 
 
 def _columns(submission: Submission) -> Iterator[Finding]:

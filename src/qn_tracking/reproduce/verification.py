@@ -11,7 +11,8 @@ from attrs import define, evolve, frozen
 from qn_tracking import ids
 from qn_tracking.benchmark import checkpoint, files, signature, validation, verifications, verify
 from qn_tracking.benchmark.checkpoint import Checkpoint, Plan
-from qn_tracking.benchmark.protocol import Protocol, Rulebook, rulebook
+from qn_tracking.benchmark.judgement import Judge
+from qn_tracking.benchmark.protocol import Protocol, Rulebook
 from qn_tracking.benchmark.source import SourceCommit, git_around, trace
 from qn_tracking.code import installed_digests
 from qn_tracking.errors import QnError, UnsupportedError, UsageError
@@ -169,7 +170,7 @@ def verify_submission(
             level=options.level,
             findings=stored.findings,
         ),
-        make_manager=make_manager,
+        judge=Judge(benchmarks, make_manager),
         warn=warn,
         inform=inform,
         progress=progress,
@@ -192,7 +193,7 @@ class _Verifier:
     report: VerificationReport
     _benchmarks: str
     _options: Options
-    _make_manager: Callable[[Config], PluginManager]
+    _judge: Judge
     _warn: Callable[[str], None]
     _inform: Callable[[str], None]
     _progress: Callable[[int, int], None]
@@ -210,8 +211,8 @@ class _Verifier:
 
     def verify(self) -> None:
         """All steps. Raises UnsupportedError for what cannot be done here."""
-        options, book, submission = self._options, rulebook(self._benchmarks), self._submission
-        self._validate(book)
+        options, book, submission = self._options, self._judge.book, self._submission
+        self._validate()
         damaged = _damaged_runs(self.report) if self.report.outcome == "mismatch" else []
         if self.report.outcome != "verified" and not damaged:
             return
@@ -244,16 +245,13 @@ class _Verifier:
                 cause = f"could not be run: {error}"
                 raise UnsupportedError(cause, file=self.report.path) from error
 
-    def _validate(self, book: Rulebook) -> None:
+    def _validate(self) -> None:
         """The validators, the commit and the signature: nothing of the submission is run."""
         submission, path = self._submission, self.report.path
-        everyone, problems = files.load_all(self._benchmarks)
-        for problem in problems:
+        stored = files.Stored(path=path, sha256=self.report.sha256, submission=submission)
+        findings = self._judge.findings(stored)
+        for problem in self._judge.problems:
             self._warn(f"{problem}: is left out")
-        others = [e.submission for e in everyone if not files.same_file(e.path, path)]
-        findings = validation.validate(
-            submission, others, book=book, make_manager=self._make_manager, place=path
-        )
         self._add(findings=(*findings, *self.report.findings))
         errors = self.report.errors
         if errors:
@@ -304,7 +302,7 @@ class _Verifier:
                 self._compare(state, protocol, damaged)
                 # That the code has changed is not the fault of the submission.
                 if who is not None and not (options.renew and self.report.reasons):
-                    self._record(who, book.current, made)
+                    self._record(who, protocol.version, made)
                 checkpoint.remove(path)
 
     def _execute(
