@@ -24,7 +24,7 @@ from qn_tracking.benchmark import aggregate, checkpoint, files, source, verifica
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.records.codec import document
-from qn_tracking.records.model import Digests, Episode, FrozenDict
+from qn_tracking.records.model import Episode, FrozenDict
 from qn_tracking.records.submission import Checked, Contribution, Submission, Verification
 
 ROOT = Path(__file__).parent.parent
@@ -183,7 +183,7 @@ def test_repeating_at_the_commit_earns_the_mark(repo: Path) -> None:
     trees = subprocess.check_output(["git", "worktree", "list"], text=True)
     assert len(trees.splitlines()) == 1
     assert not list(Path("benchmarks/.verify").glob("*.json"))
-    assert statuses()[path.stem] == ["verified"]
+    assert statuses()[path.stem] == ["verified 2 of 10 runs"]
     assert list(statuses("--verified")) == [path.stem]
     assert "Their claim: not signed" in bench("show", path.stem).stdout
     # Another text than the one that was verified.
@@ -218,7 +218,7 @@ def test_who_verifies_their_own_submission_checks_themselves(repo: Path) -> None
                  "--verifier", "ADA ")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "self-checked" in done.stdout
-    assert statuses()[entry().stem] == ["self-checked"]
+    assert statuses()[entry().stem] == ["self-checked 1 of 10 runs"]
 
 
 def test_from_python_it_returns_what_the_command_prints(repo: Path) -> None:
@@ -425,6 +425,19 @@ def test_a_claim_of_being_verified_earns_nothing(repo: Path) -> None:
 # ------------------------------------------------------------------------------------------- status
 
 
+def repeated(benchmark: Submission, *indexes: int) -> tuple[Checked, ...]:
+    """Runs of a submission, as a verification that found them the same has them."""
+    return tuple(
+        Checked(
+            index=index,
+            seed=benchmark.runs[index].seed,
+            digests=benchmark.runs[index].digests,
+            agreement="exact",
+        )
+        for index in indexes
+    )
+
+
 def verification(benchmark: Submission, text: str, **fields: Any) -> Verification:
     given: dict[str, Any] = {
         "id": "r1",
@@ -435,8 +448,9 @@ def verification(benchmark: Submission, text: str, **fields: Any) -> Verificatio
         "outcome": "verified",
         "verifier": "Bob",
         "created": "2026-01-01",
+        "commit": "0" * 40,
         "code": ({"name": "p", "digest": "d"},),
-        "runs": (Checked(seed=1, digests=Digests(exact="a", outcome="b"), agreement="exact", index=0),),
+        "runs": repeated(benchmark, 0),
     }
     return Verification(**{**given, **fields})
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from qn_tracking.benchmark.checker import Checker
     from qn_tracking.benchmark.entries import Entry, Row
     from qn_tracking.benchmark.files import Stored
-    from qn_tracking.benchmark.judgement import Judge
     from qn_tracking.benchmark.pages import Page
     from qn_tracking.benchmark.protocol import Rulebook
     from qn_tracking.benchmark.reports import (
@@ -173,9 +173,9 @@ class Leaderboard:
         found.cache.save()
         entry = _pick(found.entries, id)
         stored = self.stored(os.path.join(self.folder, entry.path))
-        judge = self._judge()
-        findings = judge.findings(stored)
-        protocol = judge.book.version(entry.protocol)
+        checker = self._checker()
+        findings = checker.findings(stored)
+        protocol = checker.book.version(entry.protocol)
         return details(self.folder, entry, stored, findings, protocol, allowed_signers)
 
     def outdated(self) -> tuple[Outdated, ...]:
@@ -240,26 +240,26 @@ class Leaderboard:
         from qn_tracking.benchmark import reports
         from qn_tracking.benchmark.files import load_all
 
-        judge = self._judge()
+        checker = self._checker()
         found: list[Report] = []
         for place in [self.folder] if paths is None else paths:
             if reports.is_verification(place):
-                found += reports.of_verifications(self.folder, judge.book, [place])
+                found += reports.of_verifications(self.folder, checker.book, [place])
                 continue
             every, unreadable = load_all(place)
             for stored in every:
-                findings = (*judge.findings(stored), *stored.findings)
+                findings = (*checker.findings(stored), *stored.findings)
                 found.append(reports.Report(path=stored.path, findings=findings))
             found += [reports.read_error(error, place, "schema") for error in unreadable]
         if paths is None:
-            found += reports.of_verifications(self.folder, judge.book)
+            found += reports.of_verifications(self.folder, checker.book)
             found += reports.of_signatures(self.folder)
         return found
 
-    def _judge(self) -> Judge:
-        from qn_tracking.benchmark.judgement import Judge
+    def _checker(self) -> Checker:
+        from qn_tracking.benchmark.checker import Checker
 
-        return Judge(self.folder, validators)
+        return Checker(self.folder, validators)
 
     # --------------------------------------------------------------------------------------- adding
 
@@ -286,8 +286,8 @@ class Leaderboard:
         from qn_tracking.project import experiments_dir
 
         source = experiments or experiments_dir() or "experiments"
-        judge = self._judge()
-        submission = assembled(source, ids, contribution, judge.book.now, validators)
+        checker = self._checker()
+        submission = assembled(source, ids, contribution, checker.book.now, validators)
         name = places.submission(
             self.folder,
             submission.category.environment,
@@ -295,7 +295,7 @@ class Leaderboard:
             submission.id,
         )
         stored = files.Stored(path=name, sha256="", submission=submission)
-        findings = judge.findings(stored, placed=False)
+        findings = checker.findings(stored, placed=False)
         made = Submitted(path=name, submission=submission, findings=findings)
         if not made.valid or (made.warnings and confirm is not None and not confirm(made)):
             return made
@@ -380,12 +380,12 @@ class Leaderboard:
         """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
         from qn_tracking.code import installed_digests
 
-        judge: list[Judge] = []
+        checker: list[Checker] = []
 
         def alone(stored: Stored, book: Rulebook) -> tuple[tuple[Finding, ...], bool]:
-            if not judge:  # most often nothing has changed, and there is nothing to check
-                judge.append(self._judge())
-            return judge[0].alone(stored, book)
+            if not checker:  # most often nothing has changed, and there is nothing to check
+                checker.append(self._checker())
+            return checker[0].alone(stored, book)
 
         found = survey(self.folder, alone, _category, installed_digests())
         for problem in found.problems:
@@ -416,7 +416,11 @@ class Board:
     @property
     def command(self) -> str:
         """The command that would make an entry."""
-        name = self.config or "CONFIG.yml"
+        from shlex import quote
+
+        from qn_tracking.render.board import no_option
+
+        name = quote(no_option(self.config or "CONFIG.yml"))
         return f"qn-run {name} --save-benchmark --contributor NAME --benchmark-notes TEXT"
 
     def plain(self) -> dict[str, Any]:

@@ -115,13 +115,13 @@ class Cache:
             kept = self.entries[name]
             if kept["stamp"] == stamp:
                 entry = Entry(kept["entry"], stamp)
-                entry.mark = checked(kept["mark"])
+                entry.imprint = checked(kept["imprint"])
                 return entry
         return None
 
     def put(self, name: str, stamp: list[int], entry: Entry) -> None:
         """Remembers the entry of a file."""
-        self.entries[name] = {"stamp": stamp, "entry": entry.stored(), "mark": entry.mark}
+        self.entries[name] = {"stamp": stamp, "entry": entry.stored(), "imprint": entry.imprint}
         self._changed = True
 
     def verification(self, name: str, stamp: list[int]) -> Any:

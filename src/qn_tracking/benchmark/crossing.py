@@ -1,7 +1,7 @@
 """What only the other entries show: an id, episodes or seeds that another submission has already.
 
-Each submission leaves a print, which is kept in the cache, and an index of the prints finds what
-two of them share. Both copies are refused: nothing inside the files proves which one was first.
+Each submission leaves an imprint, which is kept in the cache, and an index of the imprints finds
+what two of them share. Both copies are refused: nothing in the files proves which one was first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     """A rule, a message and a field."""
 
 LENGTH = 16
-"""How many digits of a digest a print keeps: 64 bits, which no two honest runs share."""
+"""How many digits of a digest an imprint keeps: 64 bits, which no two honest runs share."""
 BITS = 64
 """The information in the outcomes of a run from which two equal ones are a copy: a billion runs of
 tasks this varied would not meet by chance. A run that always ends the same way says nothing.
@@ -31,7 +31,7 @@ _PLACES = 3
 """How many files are kept of what they share: to name one, beside the file itself and its copy."""
 
 
-def print_of(submission: Submission) -> dict[str, Any]:
+def imprint_of(submission: Submission) -> dict[str, Any]:
     """What may not be that of another submission, as JSON data; of columns of equal lengths."""
     from qn_tracking.benchmark.aggregate import digests
 
@@ -57,42 +57,42 @@ def bits(of: Columns) -> float:
     return n * log2(n) - sum(count * log2(count) for count in rows.values()) if n else 0.0
 
 
-def checked(mark: Any) -> dict[str, Any] | None:
-    """A print from a cache, which may hold anything. Raises KeyError or TypeError."""
-    if mark is None:
+def checked(imprint: Any) -> dict[str, Any] | None:
+    """An imprint from a cache, which may hold anything. Raises KeyError or TypeError."""
+    if imprint is None:
         return None
-    lists = [mark["seeds"], mark["exact"], mark["outcome"]]
-    kinds = [type(mark["id"]), type(mark["protocol"]), *map(type, lists)]
-    if kinds != [str, int, list, list, list] or type(mark["config"]) not in (str, type(None)):
-        raise TypeError("expected a print")
+    lists = [imprint["seeds"], imprint["exact"], imprint["outcome"]]
+    kinds = [type(imprint["id"]), type(imprint["protocol"]), *map(type, lists)]
+    if kinds != [str, int, list, list, list] or type(imprint["config"]) not in (str, type(None)):
+        raise TypeError("expected an imprint")
     if any(type(one) not in (str, int, type(None)) for each in lists for one in each):
         raise TypeError("expected texts and numbers")
-    return dict(mark)
+    return dict(imprint)
 
 
 class Index:
-    """The prints of submissions by what they may not share."""
+    """The imprints of submissions by what they may not share."""
 
     def __init__(self) -> None:
         self._places: dict[Hashable, list[tuple[str, str]]] = {}
 
-    def add(self, path: str, mark: dict[str, Any]) -> None:
-        """Adds the print of the submission in a file."""
-        for key in {key for _, _, key in _keys(mark)}:
+    def add(self, path: str, imprint: dict[str, Any]) -> None:
+        """Adds the imprint of the submission in a file."""
+        for key in {key for _, _, key in _keys(imprint)}:
             places = self._places.setdefault(key, [])
             if len(places) < _PLACES:
-                places.append((path, mark["id"]))
+                places.append((path, imprint["id"]))
 
-    def findings(self, path: str, mark: dict[str, Any], *, inside: bool = True) -> list[Found]:
+    def findings(self, path: str, imprint: dict[str, Any], *, inside: bool = True) -> list[Found]:
         """What a submission shares with other files; each rule once for each other submission.
 
         One that is not `inside` the folder may be a copy of the file there, of the same id.
         """
         shared: dict[tuple[str, str], int] = {}
         copies: set[tuple[str, int]] = set()
-        for rule, run, key in _keys(mark):
+        for rule, run, key in _keys(imprint):
             for other, id in self._places.get(key, ()):
-                if other == path or (not inside and id == mark["id"]):
+                if other == path or (not inside and id == imprint["id"]):
                     continue
                 if rule == "exact":
                     copies.add((id, run))
@@ -104,15 +104,15 @@ class Index:
         return [_found(rule, name, count) for (rule, name), count in shared.items()]
 
 
-def _keys(mark: dict[str, Any]) -> Iterator[tuple[str, int, Hashable]]:
+def _keys(imprint: dict[str, Any]) -> Iterator[tuple[str, int, Hashable]]:
     """What a submission may not share, by rule and run: exact copies before the others."""
     for rule in ("exact", "outcome"):
-        for run, digest in enumerate(mark[rule]):
+        for run, digest in enumerate(imprint[rule]):
             if digest:
                 yield rule, run, (rule, digest)
-    for run, seed in enumerate(mark["seeds"] if mark["protocol"] <= SEEDS_APART else ()):
-        yield "seeds", run, ("seeds", mark["config"], seed)
-    yield "id", 0, ("id", mark["id"])
+    for run, seed in enumerate(imprint["seeds"] if imprint["protocol"] <= SEEDS_APART else ()):
+        yield "seeds", run, ("seeds", imprint["config"], seed)
+    yield "id", 0, ("id", imprint["id"])
 
 
 def _found(rule: str, name: str, count: int) -> Found:

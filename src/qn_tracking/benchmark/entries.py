@@ -21,7 +21,7 @@ class Entry:
     `category`, `contribution`, `source` and `study` are those of the submission, as JSON data.
     `aggregates` holds an estimate by metric, and totals; `values` one number a run, by metric. An
     entry with `errors` has no values, and claims only. `checkable` is False if all that is wrong
-    is that a package is not installed here. `mark` is its print, which no other submission may
+    is that a package is not installed here. `imprint` is what no other submission may
     share (see `crossing`), None if it is not valid by itself. `verification` is what its
     verifications come to today (see `VerificationStatus`), None if there are none.
     """
@@ -50,7 +50,7 @@ class Entry:
         """Raises KeyError or TypeError for data that is not an entry's."""
         self.verification: Mapping[str, Any] | None = None
         self.checkable = True
-        self.mark: dict[str, Any] | None = None
+        self.imprint: dict[str, Any] | None = None
         self.stamp = stamp
         for name in STORED:
             value = data[name]
@@ -105,9 +105,9 @@ class Entry:
 
 
 def verified_in_words(found: Mapping[str, Any]) -> str:
-    """`verified`, or `verified (2 of 20 runs)` where not all were executed again."""
+    """`verified`, or `verified 2 of 20 runs` where not all were executed again."""
     some = found["runs"] < found["total"] and found["status"] not in ("disputed", "outdated")
-    more = f" ({found['runs']} of {found['total']} runs)" if some else ""
+    more = f" {found['runs']} of {found['total']} runs" if some else ""
     return f"{found['status']}{more}"
 
 
@@ -153,7 +153,7 @@ def entry_of(
     import os
 
     from qn_tracking.benchmark.aggregate import aggregate, rules_of, values
-    from qn_tracking.benchmark.crossing import print_of
+    from qn_tracking.benchmark.crossing import imprint_of
     from qn_tracking.benchmark.validation import checkable
     from qn_tracking.records.codec import plain
 
@@ -190,5 +190,5 @@ def entry_of(
     entry = Entry(plain(data), stamp)
     entry.checkable = checkable(findings)
     if not errors or not entry.checkable:
-        entry.mark = print_of(submission)
+        entry.imprint = imprint_of(submission)
     return entry

@@ -1,6 +1,6 @@
 """What a verification says beside what it verifies: is it of these runs, and does it follow?
 
-A verification is a file that anyone may write. Whether somebody really executed the runs only
+A verification is a file that anyone may write. Whether the runs were really executed, only
 another execution can show; but its numbers must be those of the submission, and its outcome must
 follow from them.
 """

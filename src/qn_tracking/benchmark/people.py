@@ -15,7 +15,7 @@ ACCOUNT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 LONGEST = 100
 
 _BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
-"""Letters and marks that show nothing, though Unicode does not call them invisible."""
+"""Letters that show nothing, though Unicode does not call them invisible."""
 _EAST_ASIA = {"CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL", "IDEOGRAPHIC"}
 """Scripts that are written within one word."""
 _ALIKE = str.maketrans(

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from qn_tracking.errors import UnsupportedError
+from qn_tracking.errors import QnError, UnsupportedError
 from qn_tracking.records.submission import Submission
 from qn_tracking.repository import GitError, Repository
 
@@ -28,6 +28,7 @@ MAIN = tuple(
 )
 MOST_COMMITS = 1000
 """How far back to look for a commit of the same content."""
+_FIELD = "source.commit"
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -39,6 +40,10 @@ def git_around(folder: str) -> Git:
         raise UnsupportedError("git is not installed, or no such folder", file=folder) from None
     except FAILED as error:
         raise UnsupportedError(f"no repository: {error}", file=folder) from None
+
+
+class ContradictedError(QnError):
+    """The commit that a submission names does not have the code that it says ran."""
 
 
 @frozen(kw_only=True)
@@ -72,7 +77,8 @@ def full_hash(text: object) -> bool:
 
 
 def trace(submission: Submission, git: Git, branch: str | None = None) -> SourceCommit:
-    """The commit that has the code of a submission. Raises UnsupportedError if there is none.
+    """The commit that has the code of a submission. Raises UnsupportedError if there is none, and
+    ContradictedError if the submission's own is there and has other code.
 
     `branch` is the protected one, by default that of the remote.
     """
@@ -83,26 +89,44 @@ def trace(submission: Submission, git: Git, branch: str | None = None) -> Source
         raise _refused("is not the full hash of a commit")
     name, tip = _main(git, branch)
     wanted = _wanted(submission.code)
-    if _is_ancestor(git, commit, tip):
+    here = _is_ancestor(git, commit, tip)
+    present = contents(git, tip, wanted)
+    if here:
         found = contents(git, commit, wanted)
-        if all(found[package] == wanted[package] for package in wanted if package in found):
+        # A package that the branch never had is of another repository.
+        other = [
+            package
+            for package, digest in wanted.items()
+            if found.get(package) != digest and (package in found or package in present)
+        ]
+        if not other:
             return SourceCommit(commit=commit, branch=name, places=_known(git, commit, found))
-        cause = f"the code at {commit[:12]} is not what ran"
+        lacks = [package for package in other if package not in found]
+        what = f"has no {lacks[0]}" if lacks else "is not what ran"
+        cause = f"the code at {commit[:12]} {what}"
+        if any(_clean(one, commit) for one in submission.code if one.get("name") in other):
+            raise ContradictedError(f"{cause}, though it is said to be clean", field=_FIELD)
     else:
-        found = contents(git, tip, wanted)
         cause = f"{commit[:12]} is not a commit of {name}"
     if wanted:
-        for other in _history(git, tip, wanted):
-            if contents(git, other, wanted) == wanted:
+        for older in _history(git, tip, wanted):
+            if contents(git, older, wanted) == wanted:
                 return SourceCommit(
-                    commit=other, branch=name, squashed=True, places=_known(git, other, wanted)
+                    commit=older, branch=name, squashed=True, places=_known(git, older, wanted)
                 )
-        cause += ", and none there has the same code" if found else ", and its code is not there"
+        cause += ", and none there has the same code" if present else ", and its code is not there"
+    if here:
+        raise ContradictedError(cause, field=_FIELD)
     raise _refused(cause, "merge the code first, or name the branch with --main-branch")
 
 
+def _clean(code: Mapping[str, Any], commit: str) -> bool:
+    """Whether a submission says that a package ran as this commit has it."""
+    return code.get("dirty") is False and code.get("commit") == commit
+
+
 def _refused(cause: str, hint: str | None = None) -> UnsupportedError:
-    return UnsupportedError(cause, field="source.commit", hint=hint)
+    return UnsupportedError(cause, field=_FIELD, hint=hint)
 
 
 def _wanted(code: Sequence[Mapping[str, Any]]) -> dict[str, str]:

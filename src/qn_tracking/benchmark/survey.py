@@ -220,14 +220,14 @@ def _index(entries: Sequence[Entry]) -> Index:
 
     index = Index()
     for entry in entries:
-        if entry.mark is not None:
-            index.add(entry.path, entry.mark)
+        if entry.imprint is not None:
+            index.add(entry.path, entry.imprint)
     return index
 
 
 def _shared(index: Index, entry: Entry) -> list[str]:
     """What an entry shares with others, as its errors say it."""
-    found = index.findings(entry.path, entry.mark) if entry.mark is not None else []
+    found = index.findings(entry.path, entry.imprint) if entry.imprint is not None else []
     return [f"{field}: {message}" for _, message, field in found]
 
 

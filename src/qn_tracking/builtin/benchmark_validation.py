@@ -13,7 +13,7 @@ from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.crossing import BITS, bits
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
-from qn_tracking.errors import QnError
+from qn_tracking.errors import QnError, printable
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.codec import structure
 from qn_tracking.records.submission import Finding, Run, Submission
@@ -59,9 +59,9 @@ def _findings(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     yield from broken
     yield from _success(submission)
     yield from _source(submission)
-    # Of columns that are broken nothing can be recomputed.
+    yield from _digests(submission)
+    # Of columns that are broken no figure can be recomputed.
     if not broken and submission.runs:
-        yield from _digests(submission)
         yield from _aggregates(submission, protocol)
         yield from _unusual(submission, protocol)
 
@@ -91,6 +91,12 @@ def _form(submission: Submission) -> Iterator[Finding]:
     for field, value, pattern in forms:
         if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
             yield _error("form", "is not of its form", field)
+    for field, name in (
+        ("config.label", submission.config.label),
+        ("source.config_file", source.config_file),
+    ):
+        if name is not None and (name.startswith("-") or printable(name) != name):
+            yield _error("form", "is not the name of a file", field)
     if source.dirty not in (None, True, False, "unknown"):
         yield _error("form", "is neither true nor false", "source.dirty")
 
@@ -242,6 +248,9 @@ def _source(submission: Submission) -> Iterator[Finding]:
     if source.config_tracked is False:
         yield _warning("source", "the configuration is not in git", "source.config_tracked")
     for i, code in enumerate(submission.code):
+        if code.get("digest") is None:
+            # Not of the rule `source`: what does not say which code ran has no other code to run.
+            yield _error("code", "is missing", f"code[{i}].digest")
         if code.get("dirty"):
             yield _warning(
                 "source", f"{code.get('name')} was not all committed", f"code[{i}].dirty"
@@ -250,6 +259,8 @@ def _source(submission: Submission) -> Iterator[Finding]:
 
 def _digests(submission: Submission) -> Iterator[Finding]:
     for i, run in enumerate(submission.runs):
+        if len(aggregate.lengths(run.episodes)) != 1:
+            continue
         found = aggregate.digests(run.episodes)
         for name in ("exact", "outcome"):
             if getattr(found, name) != getattr(run.digests, name):

@@ -26,15 +26,22 @@ _SPECIAL = re.compile(
     r"[\\`*{}\[\]()<>#!|~:&@$^\"']|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=www)\.", re.IGNORECASE
 )
 
+_AT = f"&#{ord('@')};"
+
 
 def cell(text: object) -> str:
-    """A stranger's text as plain text in a cell: what Markdown or HTML would read is escaped."""
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", printable(text))
+    """A stranger's text as plain text in a cell: what Markdown or HTML would read is escaped.
+
+    Addresses of mail are looked for once escapes are read: a space of no width ends them.
+    """
+    found = _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", printable(text))
+    return found.replace(_AT, f"{_AT}&#8203;")
 
 
 def code(text: str) -> str:
     """A stranger's text as code in a cell."""
-    return "<code>" + cell(text) + "</code>"
+    # What is copied from here has to stay what it is: a place where a line may break is no text.
+    return "<code>" + cell(text).replace("&#8203;", "<wbr>") + "</code>"
 
 
 def splice(page: str, block: str, name: str) -> str:
@@ -187,14 +194,22 @@ def _entry(entry: Mapping[str, Any]) -> str:
     return "".join(lines)
 
 
-_REMOTE = re.compile(r"https://[A-Za-z0-9.-]+/[A-Za-z0-9._/-]+")
+_OWNER = r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]*[A-Za-z0-9_-]"
+_LINKS = {
+    re.compile(rf"https://github\.com/({_OWNER})/?"): "https://github.com/{}/commit/{}",
+    re.compile(rf"https://gitlab\.com/({_OWNER})/?"): "https://gitlab.com/{}/-/commit/{}",
+    re.compile(rf"https://codeberg\.org/({_OWNER})/?"): "https://codeberg.org/{}/commit/{}",
+}
+"""The remotes that are known, and the address of a commit there. No other text becomes a link."""
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def _commit(remote: str | None, commit: str) -> str:
-    """The commit, as a link only where remote and hash are of the plainest form."""
-    if remote and _REMOTE.fullmatch(remote) and _HASH.fullmatch(commit):
-        return f"[{commit[:12]}]({remote.removesuffix('.git')}/commit/{commit})"
+    """The commit, as a link only where remote and hash are of a form that is known."""
+    for form, address in _LINKS.items():
+        found = form.fullmatch((remote or "").removesuffix("/").removesuffix(".git"))
+        if found and _HASH.fullmatch(commit):
+            return f"[{commit[:12]}]({address.format(found[1], commit)})"
     return code(commit)
 
 
@@ -203,12 +218,18 @@ def command(entry: Mapping[str, Any]) -> str:
     import json
     import shlex
 
-    words = ["qn-run", entry["config"], "--n-seeds", str(entry["aggregates"]["runs"])]
+    words = ["qn-run", no_option(entry["config"]), "--n-seeds", str(entry["aggregates"]["runs"])]
     if entry["study"]:
         words[3] = str(entry["study"]["runs"])
     words += ["--episodes", str(entry["episodes"])]
     if entry["seed"] is not None:
         words += ["--seed", str(entry["seed"])]
     for field, value in entry["overrides"].items():
-        words += ["--set", f"{field}={json.dumps(value)}"]
+        change = f"{field}={json.dumps(value)}"
+        words += [f"--set={change}"] if change.startswith("-") else ["--set", change]
     return shlex.join(words)
+
+
+def no_option(name: str) -> str:
+    """The name of a file, so that no command takes it for an option."""
+    return f"./{name}" if name.startswith("-") else name

@@ -10,10 +10,10 @@ from attrs import define, evolve, frozen
 
 from qn_tracking import ids
 from qn_tracking.benchmark import checkpoint, files, signature, validation, verifications, verify
+from qn_tracking.benchmark.checker import Checker
 from qn_tracking.benchmark.checkpoint import Checkpoint, Plan
-from qn_tracking.benchmark.judgement import Judge
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
-from qn_tracking.benchmark.source import SourceCommit, git_around, trace
+from qn_tracking.benchmark.source import ContradictedError, SourceCommit, git_around, trace
 from qn_tracking.code import installed_digests
 from qn_tracking.errors import QnError, UnsupportedError, UsageError
 from qn_tracking.machine import system_facts
@@ -170,7 +170,7 @@ def verify_submission(
             level=options.level,
             findings=stored.findings,
         ),
-        judge=Judge(benchmarks, make_manager),
+        checker=Checker(benchmarks, make_manager),
         warn=warn,
         inform=inform,
         progress=progress,
@@ -193,7 +193,7 @@ class _Verifier:
     report: VerificationReport
     _benchmarks: str
     _options: Options
-    _judge: Judge
+    _checker: Checker
     _warn: Callable[[str], None]
     _inform: Callable[[str], None]
     _progress: Callable[[int, int], None]
@@ -211,7 +211,7 @@ class _Verifier:
 
     def verify(self) -> None:
         """All steps. Raises UnsupportedError for what cannot be done here."""
-        options, book, submission = self._options, self._judge.book, self._submission
+        options, book, submission = self._options, self._checker.book, self._submission
         self._validate()
         damaged = _damaged_runs(self.report) if self.report.outcome == "mismatch" else []
         if self.report.outcome != "verified" and not damaged:
@@ -249,8 +249,8 @@ class _Verifier:
         """The validators, the commit and the signature: nothing of the submission is run."""
         submission, path = self._submission, self.report.path
         stored = files.Stored(path=path, sha256=self.report.sha256, submission=submission)
-        findings = self._judge.findings(stored)
-        for problem in self._judge.problems:
+        findings = self._checker.findings(stored)
+        for problem in self._checker.problems:
             self._warn(f"{problem}: is left out")
         self._add(findings=(*findings, *self.report.findings))
         errors = self.report.errors
@@ -266,6 +266,8 @@ class _Verifier:
         try:
             git = git_around(self._benchmarks)
             self._add(source=trace(submission, git, self._options.main_branch))
+        except ContradictedError as error:
+            self._mismatch(str(error))
         except UnsupportedError:
             if not errors:
                 raise
@@ -350,7 +352,7 @@ class _Verifier:
         submission = self._submission
         differing = verify.reasons(state.done, another_machine=another_machine(submission))
         if differing:
-            self._mismatch(*differing)
+            self._mismatch(*differing, *self._not_clean())
         if self._options.replicate and not damaged:
             try:
                 result = verify.replication(submission, state.done, protocol)
@@ -364,6 +366,17 @@ class _Verifier:
                 )
         if self._options.renew and self.report.reasons:
             self._mismatch("the installed code gives other episodes; it stays outdated")
+
+    def _not_clean(self) -> tuple[str, ...]:
+        """That other episodes came out, though the submission says that all was committed."""
+        source, found = self._submission.source, self.report.source
+        if self._options.which != "commit" or found is None or found.squashed:
+            return ()
+        if source.dirty is not False:
+            return ()
+        return (
+            f"source.dirty: is false, but the code of {found.commit[:12]} gives other episodes",
+        )
 
     def _who(self) -> str:
         """Who verifies. Raises UsageError if git has no name either."""

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from qn_tracking.benchmark import files, survey
 from qn_tracking.benchmark.aggregate import lengths
-from qn_tracking.benchmark.crossing import Index, print_of
+from qn_tracking.benchmark.crossing import Index, imprint_of
 from qn_tracking.benchmark.files import Stored
 from qn_tracking.benchmark.protocol import Rulebook, rulebook
 from qn_tracking.benchmark.validation import CHANGING, MakeManager, validate
@@ -20,7 +20,7 @@ from qn_tracking.errors import QnError
 from qn_tracking.records.submission import Finding
 
 
-class Judge:
+class Checker:
     """Finds what is wrong with submissions that are in a folder, or about to be.
 
     Each file is checked by itself once, however often it is asked for. `problems` says which of the
@@ -73,7 +73,7 @@ class Judge:
             return found  # it has no episodes that could be those of another
         inside = os.path.relpath(os.path.realpath(stored.path), os.path.realpath(self.folder))
         shared = self._index.findings(
-            inside, print_of(submission), inside=not inside.startswith(os.pardir)
+            inside, imprint_of(submission), inside=not inside.startswith(os.pardir)
         )
         more = (
             Finding(rule=rule, level="error", message=message, field=field)
