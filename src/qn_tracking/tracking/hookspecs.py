@@ -152,8 +152,8 @@ def check_benchmark(
 ) -> Sequence[Finding]:
     """A benchmark is about to be submitted, or is validated or verified: what is wrong with it?
 
-    `others` are the entries that are there already. If a plugin raises, that is an error of the
-    benchmark: a validator that raises never accepts a submission.
+    `others` are the other entries of the folder, read when they are looked at. If a plugin raises,
+    that is an error of the benchmark: a validator that raises never accepts a submission.
     """
     return ()
 

@@ -1,0 +1,484 @@
+"""Forgeries made by ourselves: which level catches each, and what none can catch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import forgeries
+import qn_tracking
+from conftest import SMALL
+from forgeries import COMMITS, NOTHING, RECORDS, RULES, RUNS, Forgery, Record
+from qn_tracking import Leaderboard
+from qn_tracking.benchmark import files, verify
+from qn_tracking.benchmark.crossing import imprint_of
+from qn_tracking.benchmark.protocol import rulebook
+from qn_tracking.errors import QnError
+from qn_tracking.records.codec import plain
+from qn_tracking.records.model import Digests
+from qn_tracking.records.submission import Checked, Verification
+
+GIT = ("git", "-c", "user.name=T", "-c", "user.email=t@example.org")
+PROGRAM = "from qn_tracking.cli.run import entry; entry()"
+
+
+def commit(place: Path, text: str) -> str:
+    subprocess.run([*GIT, "add", "."], cwd=place, check=True)
+    subprocess.run([*GIT, "commit", "-qm", text], cwd=place, check=True)
+    return subprocess.check_output([*GIT, "rev-parse", "HEAD"], cwd=place, text=True).strip()
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A project with an honest submission by Ada, and the hashes of its first two commits."""
+    place = tmp_path_factory.mktemp("honest")
+    subprocess.run([*GIT, "init", "-q", "-b", "main", str(place)], check=True)
+    (place / "small.yml").write_text(SMALL)
+    (place / ".gitignore").write_text("__pycache__/\n/experiments/\n/benchmarks/.*\n")
+    hashes = {"first": commit(place, "no code yet")}
+    source, here = Path(qn_tracking.__file__).parent, place / "src/qn_tracking"
+    shutil.copytree(source, here, ignore=shutil.ignore_patterns("__pycache__"))
+    world = here / "nematode/world.py"
+    text = world.read_text()
+    world.write_text(text + "# older\n")
+    hashes["older"] = commit(place, "older code")
+    world.write_text(text)
+    commit(place, "code")
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, "small.yml", "--seed", "1", "--save-benchmark",
+         "--benchmark-notes", "x", "--episodes", "50", "--jobs", "2", "--contributor", "Ada"],
+        cwd=place, env={**os.environ, "PYTHONPATH": str(place / "src")}, check=True,
+        capture_output=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    shutil.copy(here / "benchmark/protocol.yml", place / "benchmarks")
+    commit(place, "submission")
+    return place, hashes
+
+
+@pytest.fixture
+def project(
+    honest: tuple[Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of it, to stand in; git's objects are shared, since nothing writes them."""
+    place = tmp_path / "project"
+    shutil.copytree(
+        honest[0], place, ignore=shutil.ignore_patterns("experiments", "src", ".cache*")
+    )
+    monkeypatch.chdir(place)
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return place
+
+
+def ada() -> Path:
+    (path,) = Path("benchmarks/static_maze/classical").glob("2*.json")
+    return path
+
+
+def forge(one: Forgery, hashes: dict[str, str]) -> Path:
+    """Writes the forged file, over the honest one or beside it."""
+    path = ada()
+    doc = json.loads(path.read_text())
+    one.edit(doc)
+    text = json.dumps(doc)
+    for name, value in hashes.items():
+        text = text.replace("{" + name + "}", value)
+    if one.place is not None:
+        path = Path("benchmarks", one.place.format(id=path.stem))
+        path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def errors(board: Leaderboard) -> dict[str, list[str]]:
+    """The errors of `validate` by file."""
+    return {
+        os.path.normpath(report.path): [
+            f"{one.field}: {one.message}" for one in report.findings if one.level == "error"
+        ]
+        for report in board.validate()
+        if not report.valid
+    }
+
+
+def ranked(board: Leaderboard) -> set[str]:
+    """The files that are on the leaderboard."""
+    return {os.path.join("benchmarks", row.entry.path) for row in board.entries()}
+
+
+def cases(group: list[Any]) -> Callable[..., Any]:
+    return pytest.mark.parametrize("one", group, ids=[one.what for one in group])
+
+
+def quiet() -> Leaderboard:
+    return Leaderboard(warn=lambda text: None)
+
+
+# -------------------------------------------------------------------------------------- submissions
+
+
+@cases(RULES)
+def test_the_rules_refuse_it_everywhere(
+    honest: tuple[Path, dict[str, str]], project: Path, one: Forgery
+) -> None:
+    path, board = forge(one, honest[1]), quiet()
+    found = errors(board)
+    assert any(one.said in text for text in found.get(str(path), [])), found
+    assert ranked(board).isdisjoint({str(path)})
+    # What is refused is refused whichever question is asked, and from a cache, too.
+    assert ranked(board).isdisjoint(found)
+    try:
+        report = board.verify(str(path))
+    except QnError:
+        return  # it cannot even be read
+    assert report.outcome in ("mismatch", "refused")
+
+
+@cases(COMMITS)
+def test_its_commit_contradicts_it(
+    honest: tuple[Path, dict[str, str]], project: Path, one: Forgery
+) -> None:
+    path, board = forge(one, honest[1]), quiet()
+    assert errors(board) == {}
+    report = board.verify(str(path))
+    assert report.outcome in ("mismatch", "refused")
+    assert any(one.said in reason for reason in report.reasons), report.reasons
+
+
+@cases(RUNS)
+def test_only_another_execution_contradicts_it(
+    honest: tuple[Path, dict[str, str]], project: Path, one: Forgery
+) -> None:
+    path, board = forge(one, honest[1]), quiet()
+    assert errors(board) == {}
+    assert board.verify(str(path)).outcome == "verified"
+    report = board.verify(str(path), repeat=True, sample=1, present_code=True, verifier="Bob")
+    assert report.outcome == "mismatch"
+    assert any(one.said in reason for reason in report.reasons), report.reasons
+    (row,) = board.entries()
+    assert "disputed" in row.status
+
+
+@cases(NOTHING)
+def test_nothing_contradicts_it(
+    honest: tuple[Path, dict[str, str]], project: Path, one: Forgery
+) -> None:
+    before = imprint_of(files.load(str(ada())).submission)
+    path, board = forge(one, honest[1]), quiet()
+    assert errors(board) == {}
+    assert ranked(board) == {str(path)}
+    assert board.verify(str(path)).outcome == "verified"
+    # Whoever runs it again gets these episodes.
+    assert imprint_of(files.load(str(path)).submission) == before
+
+
+def test_an_honest_one_stands_beside_a_forged_one_that_is_wrong_by_itself(project: Path) -> None:
+    path, doc = ada(), json.loads(ada().read_text())
+    doc.update(id=forgeries.COPY, aggregates={})
+    (path.parent / f"{forgeries.COPY}.json").write_text(json.dumps(doc))
+    assert ranked(quiet()) == {str(path)}
+
+
+# ------------------------------------------------------------------------------------ verifications
+
+
+def verification(**fields: Any) -> dict[str, Any]:
+    """An honest verification of Ada's submission by Bob: all runs again, ten new ones."""
+    stored = files.load(str(ada()))
+    submission, protocol = stored.submission, rulebook().now
+    again = [
+        Checked(index=i, seed=run.seed, digests=run.digests, agreement="exact")
+        for i, run in enumerate(submission.runs)
+    ]
+    fresh = [
+        Checked(
+            seed=1000 + i,
+            digests=Digests(exact=f"{i:064x}", outcome=f"{i:064x}"),
+            successes=20 - i % 3,
+            episodes=20,
+        )
+        for i in range(10)
+    ]
+    record = Verification(
+        id="20300101T000000Z-11111111",
+        submission=submission.id,
+        sha256=stored.sha256,
+        protocol=1,
+        level="replicate",
+        outcome="verified",
+        verifier="Bob",
+        created=submission.created.replace("Z", "1Z"),
+        present=True,
+        isolation="installed code",
+        code=tuple({"name": c["name"], "digest": c["digest"]} for c in submission.code),
+        runs=(*again, *fresh),
+        replication=verify.replication(submission, fresh, protocol),
+    )
+    return {**plain(record), **fields}
+
+
+def write(doc: dict[str, Any]) -> Path:
+    path = Path("benchmarks/verifications", doc["submission"], f"{doc['id']}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(doc))
+    return path
+
+
+def repeated(*indexes: int, **fields: Any) -> dict[str, Any]:
+    """A verification of some runs only."""
+    doc = verification(level="repeat", replication=None)
+    doc["runs"] = [one for one in doc["runs"] if one["index"] in indexes]
+    return {**doc, **fields}
+
+
+def disputing(**fields: Any) -> dict[str, Any]:
+    """A verification in which a run differs."""
+    doc = repeated(0, outcome="mismatch", reasons=["runs[0]: episode 0: steps"])
+    doc["runs"][0].update(agreement="none", difference="episode 0: steps: submitted 5, now 6",
+                          digests={"exact": "e" * 64, "outcome": "f" * 64})  # fmt: skip
+    return {**doc, **fields}
+
+
+def status(board: Leaderboard | None = None) -> tuple[str, ...]:
+    (row,) = (board or quiet()).entries()
+    return tuple(row.status)
+
+
+def test_an_honest_verification_counts(project: Path) -> None:
+    write(verification())
+    assert errors(quiet()) == {}
+    assert status() == ("verified",)
+
+
+@cases(RECORDS)
+def test_a_forged_verification_counts_for_nothing(project: Path, one: Record) -> None:
+    doc = verification()
+    one.edit(doc)
+    path = write(doc)
+    (found,) = errors(quiet()).items()
+    assert found[0] == str(path)
+    assert any(text.startswith(f"{one.said}") for text in found[1]), found
+    assert status() == ()
+    (report,) = quiet().validate([str(path)])
+    assert not report.valid
+
+
+def test_a_forged_verification_of_nothing_is_named(project: Path) -> None:
+    path = write(verification(submission="20300101T000000Z-22222222"))
+    assert errors(quiet())[str(path)] == ["submission: there is no such submission"]
+
+
+def test_a_verification_that_copies_the_digests_is_believed(project: Path) -> None:
+    """Named in docs/verify.md: who did not execute anything can say so only to who asks."""
+    write(repeated(0, 1))
+    assert errors(quiet()) == {}
+    assert status() == ("verified 2 of 10 runs",)
+
+
+@pytest.mark.parametrize(
+    ("share", "indexes", "expected"),
+    [
+        (0.0, [(0,)], "verified 1 of 10 runs"),
+        (0.2, [(0,)], "sampled 1 of 10 runs"),
+        (0.2, [(0,), (0,)], "sampled 1 of 10 runs"),
+        (0.2, [(0,), (5,)], "verified 2 of 10 runs"),
+        (1.0, [range(9)], "sampled 9 of 10 runs"),
+        (1.0, [range(9), (9,)], "verified"),
+    ],
+)
+def test_verified_needs_the_share_of_the_protocol(
+    project: Path, share: float, indexes: list[Any], expected: str
+) -> None:
+    rules = Path("benchmarks/protocol.yml")
+    text = rules.read_text().replace(
+        "  - version: 1\n", f"  - version: 1\n    verified_share: {share}\n"
+    )
+    rules.write_text(text)
+    for number, some in enumerate(indexes):
+        write(repeated(*some, id=f"r{number}", verifier=f"V{number}"))
+    assert status() == (expected,)
+    assert len(quiet().entries(verified=True)) == (expected.startswith("verified"))
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ({"verifier": "ADA"}, "self-checked"),
+        ({"verifier": "\u0410\u0501\u0430"}, "self-checked"),  # all Cyrillic, and looks like Ada
+        ({"verifier": "Ad\u00e1"}, "self-checked"),
+        ({"verifier": "Bob", "github": "ada"}, "self-checked"),
+        ({"verifier": "Bob"}, "verified"),
+    ],
+)  # fmt: skip
+def test_who_looks_like_the_contributor_is_the_contributor(
+    project: Path, by: dict[str, str], expected: str
+) -> None:
+    write(verification(**by))
+    assert status() == (expected,)
+
+
+# ----------------------------------------------------------------------------------------- disputes
+
+LATER = "2026-12-31T00:00:00Z"
+
+
+def later(**fields: Any) -> dict[str, Any]:
+    created = verification()["created"].replace("1Z", "2Z")
+    return repeated(0, id="r2", created=created, **fields)
+
+
+@pytest.mark.parametrize(
+    ("by", "lifted"),
+    [
+        ({"verifier": "Bob"}, True),
+        ({"verifier": " bob"}, True),
+        ({"verifier": "B\u00f3b"}, False),
+        ({"verifier": "Bob", "github": "bob"}, False),
+        ({"verifier": "Ada"}, False),
+        ({"verifier": "Cy"}, False),
+    ],
+)
+def test_a_dispute_is_lifted_by_its_author_only(
+    project: Path, by: dict[str, str], lifted: bool
+) -> None:
+    write(disputing(id="r1"))
+    assert status() == ("disputed",)
+    write(later(**by))
+    assert status() == (("verified 1 of 10 runs",) if lifted else ("disputed",))
+
+
+needs_keys = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+
+
+def key(name: str) -> str:
+    """A new key; the line of a file of allowed signers."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", name], check=True)
+    public = " ".join(Path(f"{name}.pub").read_text().split()[:2])
+    return f'{name}@example.org namespaces="qn-tracking" {public}\n'
+
+
+@needs_keys
+def test_a_signed_dispute_is_lifted_by_the_same_key_only(project: Path) -> None:
+    board = quiet()
+    for name in ("bob", "eve"):
+        key(name)
+    board.sign(str(write(disputing(id="r1"))), "bob")
+    path = write(later())
+    assert status() == ("disputed",)  # the name alone is a claim
+    board.sign(str(path), "eve")
+    assert status() == ("disputed",)
+    Path("benchmarks/signatures/r2.sig").unlink()
+    board.sign(str(path), "bob")
+    assert status() == ("verified 1 of 10 runs",)
+
+
+@needs_keys
+def test_a_name_that_has_a_key_must_use_it(project: Path) -> None:
+    key("bob")
+    quiet().sign(str(write(repeated(3, id="r0"))), "bob")
+    write(disputing(id="r1"))
+    write(later())
+    assert status() == ("disputed",)
+
+
+@needs_keys
+def test_a_maintainer_lifts_a_dispute_by_a_signature(project: Path) -> None:
+    write(disputing(id="r1"))
+    path = write(later(verifier="Mo"))
+    allowed = key("mo")
+    quiet().sign(str(path), "mo")
+    assert status() == ("disputed",)
+    Path("benchmarks/maintainers").write_text(allowed)
+    assert status() == ("verified 1 of 10 runs",)
+    assert errors(quiet()) == {}
+
+
+@needs_keys
+def test_who_is_who_is_by_key(project: Path) -> None:
+    board = quiet()
+    key("ada")
+    board.sign(ada().stem, "ada")
+    path = write(verification())
+    assert status() == ("verified",)
+    board.sign(str(path), "ada")
+    assert status() == ("self-checked",)
+    found = errors(board)
+    assert list(found) == [f"benchmarks/signatures/{path.stem}.sig"] or len(found) == 2
+    assert all("the key signed for another name" in text for one in found.values() for text in one)
+
+
+@needs_keys
+@pytest.mark.parametrize("how", ["other text", "no record"])
+def test_a_signature_of_something_else_is_refused(project: Path, how: str) -> None:
+    key("bob")
+    path = write(verification())
+    quiet().sign(str(path), "bob")
+    if how == "other text":
+        path.write_text(path.read_text() + "\n")
+    else:
+        path.unlink()
+    (found,) = errors(quiet()).values()
+    assert "of another text" in found[0] or "no such submission or verification" in found[0]
+
+
+# -------------------------------------------------------------------------------------------- pages
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "never"),
+    [
+        ("contributor", "evil@example.org", "&#64;e"),
+        ("notes", "xmpp:evil@example.org/x", "&#64;e"),
+        ("notes", "see https://example.org and www.example.org", "://"),
+        ("notes", "[x](https://example.org) <b> @all", "]("),
+        ("remote", "https://example.org/a/b", "](https"),
+        ("remote", "https://github.com/a/b/c", "](https"),
+        ("remote", "https://github.com.example.org/a/b", "](https"),
+        ("remote", "git@github.com:a/b", "](https"),
+    ],
+)
+def test_nothing_of_a_contributor_becomes_a_link(
+    project: Path, field: str, text: str, never: str
+) -> None:
+    path, doc = ada(), json.loads(ada().read_text())
+    doc["source" if field == "remote" else "contribution"][field] = text
+    path.write_text(json.dumps(doc))
+    assert errors(quiet()) == {}
+    quiet().regenerate()
+    for page in ("README.md", "BENCHMARKS.md"):
+        lines = [one for one in Path(page).read_text().splitlines() if "BENCHMARKS.md" not in one]
+        assert not [line for line in lines if never in line]
+
+
+@pytest.mark.parametrize("host", ["github.com", "gitlab.com", "codeberg.org"])
+def test_a_remote_of_a_known_form_is_a_link(project: Path, host: str) -> None:
+    path, doc = ada(), json.loads(ada().read_text())
+    doc["source"]["remote"] = f"https://{host}/a/b.git"
+    path.write_text(json.dumps(doc))
+    quiet().regenerate()
+    assert f"](https://{host}/a/b/" in Path("BENCHMARKS.md").read_text()
+
+
+# --------------------------------------------------------------------------------------------- docs
+
+
+def test_there_are_many_kinds() -> None:
+    kinds = [one.what for one in (*RULES, *COMMITS, *RUNS, *NOTHING)]
+    assert len(set(kinds)) == len(kinds) >= 60
+    assert len({one.what for one in RECORDS}) >= 30
+
+
+def test_the_table_in_the_docs_is_up_to_date() -> None:
+    assert forgeries.PAGE.read_text(encoding="utf-8") == forgeries.page()
+    for one in NOTHING:
+        assert one.what in forgeries.PAGE.read_text(encoding="utf-8")
