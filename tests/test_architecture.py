@@ -37,6 +37,7 @@ LAYERS = (
     ("records.model", "inference"),
     (
         "records.submission",
+        "records.gathered",
         "records.codec",
         "records.stats",
         "records.provenance",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO, Any, TypeVar, Unpack
 
+    from qn_tracking.api.gathered import Gathered
     from qn_tracking.api.picture import Picture
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
@@ -123,19 +124,79 @@ class Experiments:
             columns=columns,
         )
 
-    def study(self, text: str) -> Study | None:
-        """The study of this id or name; None if there is none, or a run has that id."""
+    def study(self, text: str) -> Study | Gathered | None:
+        """The study of this id or name, declared or gathered; None if there is none, or a run has
+        that id.
+        """
         from qn_tracking.ids import is_id
         from qn_tracking.store import paths
 
         if not is_id(text) or os.path.lexists(paths.record(self.folder, text)):
             return None
+        from qn_tracking.store import studies
+
+        if not os.path.isdir(os.path.join(self.folder, "studies")) and not os.path.isdir(
+            os.path.join(self.folder, studies.BEFORE)
+        ):
+            return None
+        id = text if studies.kind(self.folder, text) else studies.named(self.folder, text)
+        return None if id is None else self._study(id)
+
+    def _study(self, id: str) -> Study | Gathered:
+        from qn_tracking.store import studies
+
+        if studies.kind(self.folder, id) == "gathered":
+            from qn_tracking.api.gathered import Gathered
+
+            return Gathered.load(id, self.folder)
         from qn_tracking.api.study import Study
 
-        try:
-            return Study.load(text, experiments_dir=self.folder)
-        except UsageError:
-            return None
+        return Study.load(id, experiments_dir=self.folder)
+
+    def studies(self) -> list[Study | Gathered]:
+        """All studies, the newest first. One that cannot be read is left out with a warning."""
+        from qn_tracking.store import studies
+
+        found: list[Study | Gathered] = []
+        for id in studies.ids(self.folder):
+            try:
+                found.append(self._study(id))
+            except StorageError as error:
+                self.warn(f"left out: {error}")
+            except UsageError:  # declared at this instant, or killed before that
+                continue
+        return sorted(found, key=lambda study: (study.record.created, study.id), reverse=True)
+
+    def gather(
+        self,
+        ids: Ids = (),
+        *,
+        by: str = "config",
+        name: str | None = None,
+        question: str | None = None,
+        metric: str | None = None,
+        save: bool = True,
+        **conditions: Unpack[Conditions],
+    ) -> Gathered:
+        """Gathers runs into a study, with an arm for each value of `by`; see `compare`.
+
+        It is marked as gathered afterwards: nothing was declared. `metric` is what is shown first:
+        final_success_rate, else the reward. Without `save` nothing is written. Raises UsageError
+        for no runs, or a name that is taken.
+        """
+        from qn_tracking.api.gathered import gather
+
+        found = gather(
+            self,
+            self.choose(ids, everything=True, **conditions),
+            by,
+            name=name,
+            question=question,
+            metric=metric,
+        )
+        if save:
+            found.save()
+        return found
 
     def select(self, ids: Ids) -> Selection:
         """These experiments, in the order given, each once. Raises UsageError for an unknown id."""
@@ -163,7 +224,7 @@ class Experiments:
             if study is None:
                 found.append(resolve(self.folder, text, warn=self.warn))
                 continue
-            begun = [state.id for state in study.runs() if state.status != "missing"]
+            begun = study.run_ids()
             if not begun:
                 raise UsageError(f"no run of the study {text} was begun")
             found += begun

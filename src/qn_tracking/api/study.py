@@ -17,25 +17,27 @@ import os
 import sys
 from typing import cast
 
+from qn_tracking.api.arms import Arms
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Self
 
     from qn_tracking.benchmark.reports import Submitted
-    from qn_tracking.inference.multiplicity import Correction
+    from qn_tracking.inference.arms import Test
     from qn_tracking.inference.planning import Design
     from qn_tracking.records import submission
     from qn_tracking.records.model import Config, Experiment
     from qn_tracking.records.submission import Contribution
     from qn_tracking.store.studies import RunState
-    from qn_tracking.studies.arms import Side, StudyComparison, StudyTable
+    from qn_tracking.studies.arms import Side
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
     from qn_tracking.studies.plan import Plan, Source
     from qn_tracking.tracking.installed import Named
 
 
-class Study:
+class Study(Arms):
     """A declared set of runs. Make one with `Study.declare` or `Study.load`.
 
     `record` is what the file of the study holds; `experiments_dir` the folder of its runs.
@@ -224,6 +226,49 @@ class Study:
     def id(self) -> str:
         """The id of the study; those of its runs begin with it."""
         return self.record.id
+
+    @property
+    def name(self) -> str | None:
+        """The name that it was given."""
+        return self.record.name
+
+    @property
+    def question(self) -> str | None:
+        """What it is to answer."""
+        return self.record.question
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        return self.record.metric
+
+    @property
+    def baseline(self) -> str | None:
+        """The arm that the others are compared with; None if each is with each."""
+        return self.record.baseline
+
+    @property
+    def test(self) -> Test | None:
+        """The test that was declared."""
+        return self.record.test
+
+    @property
+    def declared(self) -> bool:
+        """Always: before its first run started."""
+        return True
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """What it is, in a few words each."""
+        from qn_tracking.render.text import counted
+
+        record = self.record
+        return (
+            f"{record.name} ({self.id})" if record.name else self.id,
+            f"{counted(len(record.arms), 'arm')} x {counted(len(record.seeds), 'seed')}",
+            f"{counted(record.episodes, 'episode')} each",
+            *dict.fromkeys(a.subject.environment for a in record.arms if a.subject.environment),
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -417,41 +462,23 @@ class Study:
         """The arms: the name of each, its configuration and its overrides."""
         return self.record.arms
 
-    def table(self, metric: str | None = None) -> StudyTable:
-        """A row for each arm, the best first: its runs, the metric with its interval, how episodes
-        ended, its curve. The metric is by default the one that was declared.
-        """
-        from qn_tracking.studies.arms import metric_of, table
+    @property
+    def design_numbers(self) -> dict[str, Any]:
+        """How many runs of how many episodes, and with which seeds, as plain data."""
+        record = self.record
+        numbers = {"runs": record.runs, "episodes": record.episodes, "seed": record.seed}
+        return {**numbers, "seeds": list(record.seeds)}
 
-        sides = self._sides()
-        return table(sides, metric or metric_of(sides, self.record.metric))
+    @property
+    def arm_names(self) -> Sequence[str]:
+        """The names of the arms, as they were declared."""
+        return [arm.name for arm in self.record.arms]
 
-    def compare(
-        self,
-        metric: str | None = None,
-        *,
-        baseline: str | None = None,
-        correction: Correction = "holm",
-    ) -> StudyComparison:
-        """What may be concluded: each arm against the baseline that was declared, or all pairs.
+    def run_ids(self) -> list[str]:
+        """The ids of the latest attempts at the runs that were begun."""
+        return [state.id for state in self.runs() if state.status != "missing"]
 
-        The test that was declared decides. Another `baseline` may be asked for by its name; that
-        is then another family than the declared one.
-        """
-        from qn_tracking.studies.arms import compare
-        from qn_tracking.studies.declare import arm_named
-
-        if baseline is not None:
-            baseline = arm_named([arm.name for arm in self.arms], baseline)
-        return compare(
-            self.table(metric),
-            baseline=baseline or self.record.baseline,
-            test=self.record.test,
-            declared=self.record.metric,
-            correction=correction,
-        )
-
-    def _sides(self) -> list[Side]:
+    def sides(self) -> list[Side]:
         """The runs of each arm: the latest attempt at every run that was begun."""
         from qn_tracking.store import index, studies
         from qn_tracking.studies.arms import Side

@@ -8,7 +8,7 @@ from textwrap import wrap
 from qn_tracking.cli.output import interval_text, metric_text, print_plain, print_table, unicode_out
 from qn_tracking.errors import printable
 from qn_tracking.render.table import Column, columns_of
-from qn_tracking.render.text import counted, means, sparkline, width
+from qn_tracking.render.text import means, sparkline, width
 from qn_tracking.store.fields import NAMES
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from qn_tracking.api.study import Study
+    from qn_tracking.api.arms import Arms
     from qn_tracking.inference.bands import Estimate
     from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
 
@@ -62,12 +62,12 @@ def options_given(args: Namespace) -> list[str]:
     return [name for name, value in given.items() if value]
 
 
-def print_study(study: Study, args: Namespace | None = None) -> None:
+def print_study(study: Arms, args: Namespace | None = None) -> None:
     """Prints the table and the sentences, in the format that the arguments say."""
     names = args.metric if args else []
     table = study.table(*names[:1])
-    found = study.compare(
-        table.metric,
+    found = study.concluded(
+        table,
         baseline=args.baseline if args else None,
         correction="benjamini-hochberg" if args and args.correction == "fdr_bh" else "holm",
     )
@@ -86,7 +86,7 @@ def print_study(study: Study, args: Namespace | None = None) -> None:
 
 
 def _text(
-    study: Study,
+    study: Arms,
     table: StudyTable,
     found: StudyComparison,
     more: Sequence[str],
@@ -94,8 +94,8 @@ def _text(
     all_pairs: bool,
 ) -> None:
     print("\n".join(_wrapped(_head(study))))
-    if study.record.question:
-        print("\n".join(_wrapped(printable(study.record.question))))
+    if study.question:
+        print("\n".join(_wrapped(printable(study.question))))
     titles, rows = _cells(study, table, more, endings=ENDINGS)
     first = len(titles) - 1 - len(table.endings[:ENDINGS])  # of the columns of endings
     named = max(width(row[0]) for row in rows)
@@ -119,15 +119,8 @@ def _wrapped(text: str) -> list[str]:
     return wrap(text, wide, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _head(study: Study) -> str:
-    record = study.record
-    words = [
-        f"{record.name} ({study.id})" if record.name else study.id,
-        f"{counted(len(record.arms), 'arm')} x {counted(len(record.seeds), 'seed')}",
-        *([f"{counted(record.episodes, 'episode')} each"] if record.episodes else []),
-        *dict.fromkeys(arm.subject.environment for arm in record.arms if arm.subject.environment),
-    ]
-    return (" · " if unicode_out() else ", ").join(map(printable, words))
+def _head(study: Arms) -> str:
+    return (" · " if unicode_out() else ", ").join(map(printable, study.headline))
 
 
 def _conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[str]:
@@ -148,7 +141,7 @@ def _conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator
 
 
 def _cells(
-    study: Study, table: StudyTable, more: Sequence[str], *, endings: int
+    study: Arms, table: StudyTable, more: Sequence[str], *, endings: int
 ) -> tuple[list[str], list[list[str]]]:
     """Titles and cells: arm, runs, the metric, its IQM, other metrics, endings, curve."""
     metric = table.metric
@@ -160,7 +153,7 @@ def _cells(
     titles += [name.upper() for name in ends]
     rows = []
     for row in table.rows:
-        mark = " *" if row.name == study.record.baseline else ""
+        mark = " *" if row.name == study.baseline else ""
         runs = f"{row.finished}" + (f"/{row.declared}" if row.finished < row.declared else "")
         cells = [printable(row.name) + mark, runs, _estimate(row.mean, metric)]
         cells.append("" if row.iqm is None else metric_text(row.iqm.centre, metric))
@@ -194,11 +187,11 @@ def _curve(row: ArmRow) -> str:
 # ----------------------------------------------------------------------------------- other formats
 
 
-def _markdown(study: Study, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
+def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
     titles, rows = _cells(study, table, more, endings=len(table.endings))
     print(f"**{_cell(_head(study))}**\n")
-    if study.record.question:
-        print(_cell(printable(study.record.question)) + "\n")
+    if study.question:
+        print(_cell(printable(study.question)) + "\n")
     print(_line(title.lower().replace("_", " ") for title in titles))
     print(_line("---" if place in (0, len(titles) - 1) else "---:" for place in range(len(titles))))
     for row in rows:
@@ -239,13 +232,12 @@ def _csv(table: StudyTable) -> None:
         out.writerow([name, row.finished, row.declared, *bounds, centre, *others, *shares])
 
 
-def _plain(study: Study, table: StudyTable, found: StudyComparison) -> dict[str, Any]:
+def _plain(study: Arms, table: StudyTable, found: StudyComparison) -> dict[str, Any]:
     from attrs import evolve
 
     from qn_tracking.records.codec import plain
 
-    record = study.record
-    about = ("name", "question", "baseline", "metric", "test", "episodes", "seed")
+    about = ("name", "question", "declared", "baseline", "metric", "test")
     contest = found.contest
     comparisons = [] if contest is None else [
         {
@@ -263,9 +255,8 @@ def _plain(study: Study, table: StudyTable, found: StudyComparison) -> dict[str,
     ]  # fmt: skip
     return {
         "study": study.id,
-        **{name: getattr(record, name) for name in about},
-        "seeds": list(record.seeds),
-        "runs": record.runs,
+        **{name: getattr(study, name) for name in about},
+        **study.design_numbers,
         "finished": sum(row.finished for row in table.rows),
         "compared": {"metric": table.metric, "lower_is_better": table.lower_is_better},
         "arms": [

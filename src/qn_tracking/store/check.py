@@ -20,7 +20,7 @@ from qn_tracking.records.limits import CRASHED, MAX_BYTES
 from qn_tracking.records.model import Config, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
-from qn_tracking.store import labels, paths, read, series, studies, unfinished
+from qn_tracking.store import gathered, labels, paths, read, series, studies, unfinished
 
 FAULT, NOTE = "fault", "note"
 MOST_SECONDS = 1e10
@@ -83,6 +83,7 @@ def check(
     findings.extend(_folders(experiments, chosen, set(records), count))
     if not chosen:
         findings.extend(map(_of, studies.faults(experiments)))
+        findings.extend(map(_of, gathered.faults(experiments)))
     if progress is not None:
         progress(len(records), len(records))
     return Report(

@@ -49,6 +49,18 @@ def path(experiments: str, id: str) -> str:
     return before if not lexists(name) and lexists(before) else name
 
 
+def gathered_path(experiments: str, id: str) -> str:
+    """The file of a study that was gathered afterwards."""
+    return join(files.inside(experiments, "studies", check_id(id)), "gathered.json")
+
+
+def kind(experiments: str, id: str) -> str | None:
+    """Whether the study of this id is declared or gathered; None if there is none."""
+    if lexists(path(experiments, id)):
+        return "declared"
+    return "gathered" if lexists(gathered_path(experiments, id)) else None
+
+
 def run_id(study: str, index: int, attempt: int) -> str:
     """The id of the record of a run."""
     return f"{study}.s{index:03d}" + (f".r{attempt}" if attempt else "")
@@ -73,6 +85,9 @@ def load(experiments: str, id: str) -> Study:
     try:
         data, _ = read.load(name)
     except FileNotFoundError:
+        if lexists(gathered_path(experiments, id)):
+            hint = "qn-exp show has its runs"
+            raise UsageError(f"{id} was gathered from runs, not declared", hint=hint) from None
         other = named(experiments, id)
         if other is None:
             raise UsageError(f"no study {id}", hint=_known(experiments)) from None
@@ -150,12 +165,23 @@ def design_digest(study: Study) -> str:
 
 
 def named(experiments: str, name: str) -> str | None:
-    """The id of the study of this name. A file that cannot be read has none."""
-    for id in _ids(experiments):
+    """The id of the study of this name, also of one that was gathered.
+
+    A file that cannot be read has no name.
+    """
+    for id in ids(experiments):
+        if name_of(experiments, id) == name:
+            return id
+    return None
+
+
+def name_of(experiments: str, id: str) -> str | None:
+    """The name of a study, if it has one and its file can be read."""
+    for file in (path(experiments, id), gathered_path(experiments, id)):
         with suppress(FileNotFoundError, StorageError):
-            data, _ = read.load(path(experiments, id))
-            if read.parse(data, id).get("name") == name:
-                return id
+            data, _ = read.load(file)
+            name = read.parse(data, id).get("name")
+            return name if type(name) is str else None
     return None
 
 
@@ -189,11 +215,11 @@ def wrong_seeds(seeds: Sequence[int]) -> str | None:
 def faults(experiments: str) -> Iterator[StorageError]:
     """What is wrong with the files of all studies."""
     try:
-        ids = _ids(experiments)
+        known = ids(experiments)
     except StorageError as error:
         yield error
         return
-    for id in ids:
+    for id in known:
         try:
             load(experiments, id)
         except StorageError as error:
@@ -203,11 +229,11 @@ def faults(experiments: str) -> Iterator[StorageError]:
 
 
 def _known(experiments: str) -> str:
-    found = max(_ids(experiments), default=None)
+    found = max(ids(experiments), default=None)
     return f"latest: {found}" if found else f"none in {experiments}"
 
 
-def _ids(experiments: str) -> list[str]:
+def ids(experiments: str) -> list[str]:
     """The ids of all studies, also of those in a folder of the time before schema 2."""
     names: set[str] = set()
     for folder, end in (("studies", ""), ("campaigns", ".json")):

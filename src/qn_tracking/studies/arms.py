@@ -39,9 +39,9 @@ class ArmRow:
     """What the finished runs of an arm say.
 
     `counts` has how many of the declared runs have which status. `values` are the metric by seed,
-    or, where runs share one or have none (not `seeded`), by place; `mean` and `iqm` have their
-    intervals where the runs say something of it. `means` is of every metric, `endings` the
-    share of episodes that ended so. `curve` is the mean of the curves.
+    or, where runs share one or have none (not `seeded`), by place. `mean` and `iqm` have their
+    intervals where the runs say something of it. `means` is of every metric, `endings` the share
+    of episodes that ended so. `curve` is the mean of the curves.
     """
 
     name: str

@@ -28,6 +28,8 @@ from qn_tracking.studies.comparison import (
     PRIMARY,
     RATES,
     Difference,
+    differences,
+    leaves,
     letters,
     sections,
     several_runs,
@@ -166,6 +168,31 @@ def split(keys: Iterable[Hashable]) -> list[list[int]]:
     for i, key in enumerate(keys):
         found.setdefault(key, []).append(i)
     return list(found.values())
+
+
+def names_of(docs: Sequence[Doc], files: Sequence[str], otherwise: Sequence[str]) -> list[str]:
+    """Short names for configurations: their `files` where these differ, else what differs.
+
+    Where that is more than three settings, or does not distinguish them, it is `otherwise`.
+    """
+    configs = [doc.get("config") or {} for doc in docs]
+    if len(set(files)) == len(files) and all(files):
+        return list(files)
+    rows = differences([leaves(config.get("data") or {}) for config in configs])
+    differing = [row for row in rows if not row.same]
+    if 0 < len(differing) <= 3:
+        shared = len(set(files)) == 1
+        names = [
+            " ".join(
+                ([] if shared else [file])
+                + [f"{row.field.rpartition('.')[2]}={row.values[i]}" for row in differing]
+            )
+            for i, file in enumerate(files)
+        ]
+        if len(set(names)) == len(names):
+            return names
+    names = list(otherwise)
+    return [n if names.count(n) == 1 else f"{n} #{i + 1}" for i, n in enumerate(names)]
 
 
 def repeats(docs: Sequence[Doc]) -> list[int]:
