@@ -109,3 +109,124 @@ def test_a_gathered_study_that_contradicts_itself_is_one_line(make: Make, qn_exp
     done = qn_exp("show", study.id)
     assert (done.returncode, done.stderr) == (3, f"error: {file}: arms: a run is in two of them\n")
     assert "a run is in two of them" in qn_exp("fsck").stdout
+
+
+# ------------------------------------------------------------------------------------ one row each
+
+
+def rows_of(done: Any) -> list[list[str]]:
+    assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()[2:]]
+
+
+def test_a_list_has_one_row_for_a_study(make: Make, qn_exp: Program, qn_run: Program) -> None:
+    (alone,) = make(0.1, range(1), 0.5)
+    done = qn_run("small.yml", "--sweep", "brain.config.learning_rate=0.1,0.2", "--seeds", "1-3",
+                  "--episodes", "3", "--name", "lr")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, last = rows_of(qn_exp("list"))
+    assert (first[0], first[1], last[0]) == ("lr", "6", alone)
+    assert "completed" in first
+    assert "6" in first
+    flat = rows_of(qn_exp("list", "--flat"))
+    assert len(flat) == 7
+    assert [row[0] for row in rows_of(qn_exp("list", "--columns", "id"))] == [r[0] for r in flat]
+    # Everything else counts runs, as before.
+    doc = said(qn_exp("list", "--json"))
+    assert len(doc["experiments"]) == doc["total"] == 7
+    few = qn_exp("list", "--limit", "2")
+    assert few.stdout.startswith("newest 2 of 7 experiments")
+    assert [row[:2] for row in rows_of(few)][:1] == [["lr", "2/6"]]
+    assert [row[:2] for row in rows_of(qn_exp("list", "--seed", "1"))] == [["lr", "2/6"]]
+    assert said(qn_exp("show", "@1", "--json"))["id"].endswith(".s005")
+
+
+@pytest.fixture
+def lr(project: Path, qn_run: Program) -> str:
+    """The id of a declared study of two arms and three seeds."""
+    done = qn_run("small.yml", "--sweep", "brain.config.learning_rate=0.1,0.2", "--seeds", "1-3",
+                  "--episodes", "3", "--name", "lr", "--tag", "of=mine")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    study = Experiments().study("lr")
+    assert study is not None
+    return study.id
+
+
+def test_an_index_of_studies_with_what_they_have_shown(
+    make: Make, lr: str, qn_exp: Program
+) -> None:
+    make(0.1, range(6), 0.05)
+    make(0.2, range(6), 0.95)
+    qn_exp("gather", "--where", "kind = x", "--name", "rates", "--question", "which | rate?")
+    newest, oldest = (line.split() for line in qn_exp("list", "--studies").stdout.splitlines()[2:])
+    assert (newest[0], oldest[0]) == ("rates", "lr")
+    assert "gathered" in newest
+    assert "declared" in oldest
+    assert " ".join(newest).endswith("2 12 final_success_rate rate=0.2 usually beats rate=0.1")
+    assert "not decided" in " ".join(oldest)
+    page = qn_exp("list", "--studies", "--format", "markdown").stdout.splitlines()
+    assert page[0].startswith("| study | question | declared | arms | runs |")
+    assert len(page) == 4
+    assert "which \\| rate?" in page[2]
+    assert "gathered afterwards" in page[2]
+    doc = said(qn_exp("list", "--studies", "--json", "--tag", "of=mine"))
+    assert [one["id"] for one in doc["studies"]] == [lr]
+    assert doc["studies"][0]["finished"] == doc["studies"][0]["runs"] == 6
+    for wrong in (["--studies", "--seed", "1"], ["--format", "markdown"]):
+        assert qn_exp("list", *wrong).returncode == 2
+
+
+def test_a_study_has_tags_and_notes_of_its_own(lr: str, qn_exp: Program) -> None:
+    assert said(qn_exp("tag", "lr", "checked=yes", "--json"))["id"] == lr
+    assert qn_exp("note", lr, "looks odd").returncode == 0
+    page = qn_exp("show", "lr").stdout
+    assert "tags: of=mine checked=yes" in page
+    assert "looks odd" in page
+    found = said(qn_exp("list", "--studies", "--tag", "checked=yes", "--json"))
+    assert [one["id"] for one in found["studies"]] == [lr]
+    assert said(qn_exp("list", "--tag", "checked=yes", "--json"))["experiments"] == []
+    assert qn_exp("tag", "lr", "--remove", "checked").returncode == 0
+    assert Experiments().studies(tag="checked") == []
+
+
+def test_a_study_goes_to_the_trash_with_its_runs_and_comes_back(lr: str, qn_exp: Program) -> None:
+    before = qn_exp("show", "lr").stdout
+    assert said(qn_exp("rm", "lr", "--json"))["removed"][0]["id"] == lr
+    assert Experiments().studies() == []
+    assert said(qn_exp("list", "--json"))["total"] == 0
+    assert qn_exp("restore").stdout.split() == [lr]
+    assert qn_exp("show", lr).returncode == 2
+    assert qn_exp("restore", "lr").returncode == 0
+    assert qn_exp("show", "lr").stdout == before
+    assert Experiments().trash() == []
+
+
+def test_an_interrupted_removal_of_a_study_is_finished_by_the_same_command(
+    lr: str, qn_exp: Program
+) -> None:
+    runs = Experiments().ids("lr")
+    qn_exp("rm", *runs[:2])
+    assert qn_exp("rm", "lr").returncode == 0
+    assert qn_exp("restore", *runs[:2]).returncode == 0
+    assert qn_exp("restore", "lr").returncode == 0
+    assert Experiments().ids("lr") == runs
+    assert Experiments().trash() == []
+
+
+def test_the_runs_of_a_gathered_study_stay(make: Make, qn_exp: Program) -> None:
+    ids = make(0.1, range(2), 0.5)
+    store = Experiments()
+    store.gather(name="mine")
+    store.remove("mine")
+    assert sorted(store.find().ids) == sorted(ids)
+    assert store.study("mine") is None
+    store.restore("mine")
+    assert sorted(store.ids("mine")) == sorted(ids)
+
+
+def test_a_study_is_taken_wherever_runs_are(lr: str, qn_exp: Program, tmp_path: Path) -> None:
+    assert qn_exp("export", "lr", "--format", "csv").stdout.count("\n") == 7
+    assert said(qn_exp("export", "lr", "--format", "bundle", "-o", "lr.zip", "--json"))["path"]
+    plot = qn_exp("plot", "lr")
+    assert plot.returncode == 0, plot.stderr
+    assert "learning_rate=0.2" in plot.stdout

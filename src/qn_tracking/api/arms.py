@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from qn_tracking.inference.arms import Test
     from qn_tracking.inference.multiplicity import Correction
     from qn_tracking.studies.arms import Side, StudyComparison, StudyTable
+
+
+@frozen(kw_only=True)
+class StudyLine:
+    """A study in one line: `finished` of `runs` are whole, `verdict` is what they show."""
+
+    id: str
+    name: str | None
+    created: str
+    declared: bool
+    question: str | None
+    arms: int
+    finished: int
+    runs: int
+    metric: str
+    verdict: str
+    tags: dict[str, str]
 
 
 class Arms:
@@ -26,6 +45,11 @@ class Arms:
     @property
     def name(self) -> str | None:
         """The name that it was given."""
+        raise NotImplementedError
+
+    @property
+    def created(self) -> str:
+        """When it was declared or gathered, in UTC."""
         raise NotImplementedError
 
     @property
@@ -75,6 +99,40 @@ class Arms:
     def run_ids(self) -> list[str]:
         """The ids of the runs that were begun."""
         raise NotImplementedError
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags, and those that were added later."""
+        return {**self._declared_tags(), **self.labels["tags"]}
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The tags and notes that were added later."""
+        from qn_tracking.store import labels, studies
+
+        return labels.read(
+            self.experiments_dir, self.id, folder=studies.folder(self.experiments_dir, self.id)
+        )
+
+    def _declared_tags(self) -> Mapping[str, str]:
+        return {}
+
+    def line(self) -> StudyLine:
+        """What an index of studies says of it."""
+        table = self.table()
+        return StudyLine(
+            id=self.id,
+            name=self.name,
+            created=self.created,
+            declared=self.declared,
+            question=self.question,
+            arms=len(table.rows),
+            finished=sum(row.finished for row in table.rows),
+            runs=sum(row.declared for row in table.rows),
+            metric=table.metric,
+            verdict=self.concluded(table).summary,
+            tags=self.tags,
+        )
 
     def table(self, metric: str | None = None) -> StudyTable:
         """A row for each arm, the best first: its runs, the metric with its interval, how episodes

@@ -153,9 +153,14 @@ class Experiments:
 
         return Study.load(id, experiments_dir=self.folder)
 
-    def studies(self) -> list[Study | Gathered]:
-        """All studies, the newest first. One that cannot be read is left out with a warning."""
+    def studies(self, tag: str | Iterable[str] = ()) -> list[Study | Gathered]:
+        """The studies with these tags, `KEY` or `KEY=VALUE`, or all; the newest first.
+
+        One that cannot be read is left out with a warning.
+        """
         from qn_tracking.store import studies
+
+        wanted = [text.partition("=") for text in ([tag] if isinstance(tag, str) else tag)]
 
         found: list[Study | Gathered] = []
         for id in studies.ids(self.folder):
@@ -165,6 +170,10 @@ class Experiments:
                 self.warn(f"left out: {error}")
             except UsageError:  # declared at this instant, or killed before that
                 continue
+        for key, equals, value in wanted:
+            found = [
+                one for one in found if key in one.tags and (not equals or one.tags[key] == value)
+            ]
         return sorted(found, key=lambda study: (study.record.created, study.id), reverse=True)
 
     def gather(
@@ -561,7 +570,8 @@ class Experiments:
     ) -> dict[str, Any]:
         """Adds or changes tags, and removes tags that were added later; returns the labels.
 
-        A record is never rewritten: its own tags stay. Raises UsageError.
+        A study has tags and notes of its own, which its runs do not get. A record is never
+        rewritten: its own tags stay. Raises UsageError.
         """
         from qn_tracking.redact import redact_text, redact_value
 
@@ -572,12 +582,11 @@ class Experiments:
             if not key:
                 raise UsageError("a tag needs a key")
             _check_label("the tag", f"{key}={value}")
-        id = self.id(id)
 
         def edit(labels: dict[str, Any]) -> None:
             for key in remove:
                 if labels["tags"].pop(key, None) is None:
-                    raise UsageError(f"no tag {key} was added to {id}")
+                    raise UsageError(f"no tag {key} was added to it", file=id)
             labels["tags"] |= {redact_text(k): redact_value(v, k) for k, v in tags.items()}
 
         return self._relabel(id, edit)
@@ -591,43 +600,64 @@ class Experiments:
 
         _check_label("the note", text)
         note = {"at": utc(time.time()), "text": redact_text(text)}
-        return self._relabel(self.id(id), lambda labels: labels["notes"].append(note))
+        return self._relabel(id, lambda labels: labels["notes"].append(note))
 
     def _relabel(self, id: str, edit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        from qn_tracking.store import labels
+        from qn_tracking.store import labels, studies
 
+        study = self.study(id)
+        if study is not None:
+            place = studies.folder(self.folder, study.id)
+            return labels.change(self.folder, study.id, edit, place)
+        id = self.id(id)
         changed = labels.change(self.folder, id, edit)
         self.consult(lambda index: index.sync.relabel([id]))
         return changed
 
     def remove(self, id: str, *, force: bool = False) -> str:
-        """Moves an experiment to the trash; returns where it is there.
+        """Moves an experiment to the trash, or a study with its runs; returns where it is there.
 
-        Raises UsageError if it is running, or may be (unless `force`).
+        The runs of a gathered study stay. Raises UsageError for what is running, or may be (unless
+        `force`).
         """
         from qn_tracking.store import trash
 
-        return trash.remove(self.folder, self.id(id), force=force)
+        study = self.study(id)
+        if study is None:
+            return trash.remove(self.folder, self.id(id), force=force)
+        runs: list[str] = []
+        if study.declared:
+            runs = self.consult(lambda index: index.names(f"{study.id}.s", 10**9))
+        return trash.remove_study(self.folder, study.id, runs, force=force)
 
-    def trash(self) -> list[str]:
-        """The ids of what is in the trash."""
+    def trash(self, *, fold: bool = False) -> list[str]:
+        """The ids of what is in the trash; with `fold` a study stands for its runs."""
         from qn_tracking.store import trash
 
-        return trash.listed(self.folder)
+        ids = trash.listed(self.folder)
+        if fold:
+            for study in trash.studies_listed(self.folder):
+                inside = set(trash.runs_of(study, ids))
+                ids = [id for id in ids if id not in inside]
+        return ids
 
     def in_trash(self, text: str) -> str:
         """The whole id of what is meant in the trash. Raises UsageError for none or several."""
         from qn_tracking.store import trash
 
-        return trash.find(self.folder, text)
+        return trash.find_study(self.folder, text) or trash.find(self.folder, text)
 
     def restore(self, id: str) -> str:
-        """Takes an experiment out of the trash; returns the path of its record, or its folder.
+        """Takes an experiment out of the trash, or a study with its runs; returns the path of its
+        record, or its folder.
 
         Raises UsageError if it is not there, StorageError if the id is taken.
         """
         from qn_tracking.store import trash
 
+        study = trash.find_study(self.folder, id)
+        if study is not None:
+            return trash.restore_study(self.folder, study)
         return trash.restore(self.folder, self.in_trash(id))
 
     def crashed(self) -> list[str]:

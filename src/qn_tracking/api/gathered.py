@@ -47,6 +47,11 @@ class Gathered(Arms):
         return self.record.name
 
     @property
+    def created(self) -> str:
+        """When that was, in UTC."""
+        return self.record.created
+
+    @property
     def question(self) -> str | None:
         """What it was asked."""
         return self.record.question

@@ -132,6 +132,20 @@ class Selection:
         """A row for each experiment as the index has it: its fields, and the columns asked for."""
         return self._load().cells()
 
+    def folded(self) -> list[tuple[Row, str]]:
+        """The same with one row for the runs of a study, each with how many runs that is; empty
+        for a run of its own. Nothing is left out.
+        """
+        rows = self.cells()
+        if not any(".s" in row["id"] for row in rows):
+            return [(row, "") for row in rows]
+        from functools import partial
+
+        from qn_tracking.api.fold import folded
+        from qn_tracking.store.studies import summary
+
+        return folded(rows, partial(summary, self.folder))
+
     def documents(self) -> list[Row]:
         """The experiments as plain data, each with the path of its record."""
         found = self._load()

@@ -233,6 +233,11 @@ class Study(Arms):
         return self.record.name
 
     @property
+    def created(self) -> str:
+        """When that was, in UTC."""
+        return self.record.created
+
+    @property
     def question(self) -> str | None:
         """What it is to answer."""
         return self.record.question
@@ -473,6 +478,9 @@ class Study(Arms):
     def arm_names(self) -> Sequence[str]:
         """The names of the arms, as they were declared."""
         return [arm.name for arm in self.record.arms]
+
+    def _declared_tags(self) -> Mapping[str, str]:
+        return self.record.tags
 
     def run_ids(self) -> list[str]:
         """The ids of the latest attempts at the runs that were begun."""

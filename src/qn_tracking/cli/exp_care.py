@@ -75,7 +75,8 @@ def run(args: Namespace) -> int:
 def _label(args: Namespace) -> int:
     store = experiments(args)
     given = tags(args.tags, "") if args.command == "tag" else {}
-    id = store.id(args.id)
+    study = store.study(args.id)
+    id = store.id(args.id) if study is None else study.id
     if args.command == "note":
         labels = store.note(id, args.text)
     else:
@@ -96,7 +97,8 @@ def _remove(args: Namespace) -> int:
     def remove(id: str) -> dict[str, str | int]:
         return _moved(args, id, "removed to", store.remove(id, force=args.force))
 
-    done, failed, code = do_all(store.ids(args.id), remove)
+    named = [study.id if (study := store.study(text)) else store.id(text) for text in args.id]
+    done, failed, code = do_all(list(dict.fromkeys(named)), remove)
     if args.json:
         print_plain({"removed": done, "failed": failed})
     return code
@@ -109,7 +111,7 @@ def _restore(args: Namespace) -> int:
         if args.json:
             print_plain({"trash": ids})
         else:
-            print("\n".join(ids) if ids else "the trash is empty")
+            print("\n".join(store.trash(fold=True)) if ids else "the trash is empty")
         return 0
 
     def restore(id: str) -> dict[str, str | int]:

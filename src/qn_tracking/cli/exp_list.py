@@ -8,6 +8,7 @@ import sys
 from qn_tracking.cli.options import add_filters, conditions, experiments, names, up_to
 from qn_tracking.cli.output import cells_of, columns_for, print_table, unicode_out
 from qn_tracking.errors import printable
+from qn_tracking.render.table import Column
 from qn_tracking.store.fields import FIELDS, SORTS
 
 TYPE_CHECKING = False
@@ -60,6 +61,19 @@ def arguments(parser: Parser, command: str) -> None:
         "--columns", type=names, metavar="NAME,…", help="show these columns, in this order"
     )
     parser.add_argument(
+        "--flat",
+        action="store_true",
+        help="a row for each run of a study, as with --sort and --columns (default: one for all)",
+    )
+    parser.add_argument(
+        "--studies",
+        action="store_true",
+        help="list studies, with what each has shown; of the filters, --tag applies",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "markdown"), help="markdown: the studies, for a document"
+    )
+    parser.add_argument(
         "--fresh",
         action="store_true",
         help="read every file again, for files that were edited in place",
@@ -70,6 +84,11 @@ def run(args: Namespace) -> int:
     """Prints the list."""
     store = experiments(args)
     stated = conditions(args)
+    if args.studies or args.format:
+        from qn_tracking.cli.study_print import print_studies
+
+        print_studies(store, args, stated)
+        return 0
     if args.experiments_dir is None and not os.path.isdir(store.folder):
         if args.json:
             _print_json(store.folder, {}, [], False, 0, [])
@@ -91,10 +110,16 @@ def run(args: Namespace) -> int:
             print("no matching experiments")
         return 0
     columns = found.columns or [(field.name, field) for field in FIELDS if field.listed]
-    print_table(
-        columns_for(columns, keep=args.columns is not None),
-        [cells_of(columns, row) for row in found.cells()],
-    )
+    titles = columns_for(columns, keep=args.columns is not None)
+    if args.flat or args.columns or args.sort:
+        lines = [cells_of(columns, row) for row in found.cells()]
+    else:
+        titles.insert(1, Column("RUNS", right=True, drop=1))
+        lines = []
+        for row, runs in found.folded():
+            first, *rest = cells_of(columns, row)
+            lines.append([first, runs, *rest])
+    print_table(titles, lines)
     if found.more:
         print(_clipped("more: --limit N, or 0 for all"))
     return 0

@@ -6,7 +6,7 @@ import sys
 from textwrap import wrap
 
 from qn_tracking.cli.output import interval_text, metric_text, print_plain, print_table, unicode_out
-from qn_tracking.errors import printable
+from qn_tracking.errors import UsageError, printable
 from qn_tracking.render.table import Column, columns_of
 from qn_tracking.render.text import means, sparkline, width
 from qn_tracking.store.fields import NAMES
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from qn_tracking.api.arms import Arms
+    from qn_tracking.api.arms import Arms, StudyLine
+    from qn_tracking.api.experiments import Experiments
     from qn_tracking.inference.bands import Estimate
+    from qn_tracking.store.filters import Conditions
     from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -96,6 +98,11 @@ def _text(
     print("\n".join(_wrapped(_head(study))))
     if study.question:
         print("\n".join(_wrapped(printable(study.question))))
+    labels = study.labels if study.id else {"tags": {}, "notes": []}
+    tags = " ".join(f"{key}={value}" for key, value in (study.tags if study.id else {}).items())
+    notes = [f"note {one['at'][:10]}: {one['text']}" for one in labels["notes"]]
+    for line in ([f"tags: {tags}"] if tags else []) + notes:
+        print("\n".join(_wrapped(printable(line))))
     titles, rows = _cells(study, table, more, endings=ENDINGS)
     first = len(titles) - 1 - len(table.endings[:ENDINGS])  # of the columns of endings
     named = max(width(row[0]) for row in rows)
@@ -182,6 +189,65 @@ def _curve(row: ArmRow) -> str:
     low, high = (0.0, 1.0) if row.curve_of == "success_rate" else (None, None)
     points = means(row.curve, SPARK)
     return sparkline(points, low, high, unicode=unicode_out()) if len(points) > 1 else ""
+
+
+# ----------------------------------------------------------------------------------------- studies
+
+
+def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> None:
+    """Prints an index of the studies, with what each has shown."""
+    if not args.studies:
+        raise UsageError("--format needs --studies", hint="qn-exp list --studies --format markdown")
+    given = [name for name, value in stated.items() if value not in (None, []) and name != "tag"]
+    if given or args.columns or args.sort:
+        option = given[0].replace("_", "-") if given else "columns" if args.columns else "sort"
+        raise UsageError(f"--{option} is for runs", hint="leave --studies out")
+    found = store.studies(tag=stated.get("tag") or ())
+    shown = [study.line() for study in found[: args.limit or None]]
+    if args.json:
+        from attrs import asdict
+
+        print_plain({"experiments_dir": store.folder, "studies": [asdict(one) for one in shown]})
+        return
+    if args.format == "markdown":
+        print(_line(["study", "question", "declared", "arms", "runs", "metric", "what it shows"]))
+        print(_line(["---"] * 3 + ["---:"] * 2 + ["---"] * 2))
+        for one in shown:
+            day = one.created[:10] if one.declared else f"{one.created[:10]}, gathered afterwards"
+            cells = [one.name or one.id, one.question or "", day, str(one.arms), _done(one)]
+            print(_line(_cell(printable(cell)) for cell in (*cells, one.metric, one.verdict)))
+        return
+    count = "1 study" if len(found) == 1 else f"{len(found):,} studies"
+    print(f"{count} in {printable(store.folder)}")
+    columns = [
+        Column("STUDY"),
+        Column("CREATED (UTC)", drop=3),
+        Column("KIND", drop=4),
+        Column("ARMS", right=True),
+        Column("RUNS", right=True),
+        Column("METRIC", drop=2),
+        Column("VERDICT", least=20),
+    ]
+    rows = [
+        [
+            one.name or one.id,
+            one.created[:16].replace("T", " "),
+            "declared" if one.declared else "gathered",
+            str(one.arms),
+            _done(one),
+            one.metric,
+            one.verdict,
+        ]
+        for one in shown
+    ]
+    if rows:
+        print_table(columns, [list(map(printable, row)) for row in rows])
+    if len(shown) < len(found):
+        print("more: --limit N, or 0 for all")
+
+
+def _done(one: StudyLine) -> str:
+    return f"{one.finished}" if one.finished == one.runs else f"{one.finished}/{one.runs}"
 
 
 # ----------------------------------------------------------------------------------- other formats

@@ -1,4 +1,4 @@
-"""Tags and notes that are added later: `experiments/runs/<id>/labels.json`.
+"""Tags and notes that are added later: `experiments/runs/<id>/labels.json`, or beside a study.
 
 Records are never rewritten. Two who add at once wait for each other: the lock is on the folder.
 """
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def path(experiments: str, id: str) -> str:
-    """The file of an experiment's labels."""
-    return join(paths.run_folder(experiments, id), "labels.json")
+def path(experiments: str, id: str, folder: str | None = None) -> str:
+    """The file of an experiment's labels, or of what has this `folder`."""
+    return join(folder or paths.run_folder(experiments, id), "labels.json")
 
 
-def read(experiments: str, id: str) -> dict[str, Any]:
+def read(experiments: str, id: str, folder: str | None = None) -> dict[str, Any]:
     """`tags`, a mapping of text, and `notes`, a list of `at` and `text`; both empty without a file.
 
     Raises StorageError.
     """
-    file = path(experiments, id)
+    file = path(experiments, id, folder)
     try:
         doc = LABELS.current(parse(load(file)[0], file), file)
     except FileNotFoundError:
@@ -53,21 +53,26 @@ def read(experiments: str, id: str) -> dict[str, Any]:
     return {"tags": tags, "notes": notes}
 
 
-def change(experiments: str, id: str, edit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def change(
+    experiments: str,
+    id: str,
+    edit: Callable[[dict[str, Any]], None],
+    folder: str | None = None,
+) -> dict[str, Any]:
     """Applies an edit to the labels, durably; returns them. Raises StorageError."""
     import json
 
     from qn_tracking.store.write import make_folder, naming, published, write_all
 
-    file = path(experiments, id)
-    folder = paths.run_folder(experiments, id)
+    folder = folder or paths.run_folder(experiments, id)
+    file = path(experiments, id, folder)
     make_folder(folder)
     with naming(folder):
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with naming(folder):
             files.lock(lock)
-        labels = read(experiments, id)
+        labels = read(experiments, id, folder)
         edit(labels)
         text = json.dumps({"schema": LABELS.version, **labels}, indent=2, ensure_ascii=False) + "\n"
         data = text.encode()

@@ -49,6 +49,11 @@ def path(experiments: str, id: str) -> str:
     return before if not lexists(name) and lexists(before) else name
 
 
+def folder(experiments: str, id: str) -> str:
+    """The folder of a study, with the labels that were added to it."""
+    return files.inside(experiments, "studies", check_id(id))
+
+
 def gathered_path(experiments: str, id: str) -> str:
     """The file of a study that was gathered afterwards."""
     return join(files.inside(experiments, "studies", check_id(id)), "gathered.json")
@@ -177,11 +182,28 @@ def named(experiments: str, name: str) -> str | None:
 
 def name_of(experiments: str, id: str) -> str | None:
     """The name of a study, if it has one and its file can be read."""
-    for file in (path(experiments, id), gathered_path(experiments, id)):
+    found = summary(experiments, id)
+    return None if found is None else found[0]
+
+
+def summary(experiments: str, id: str) -> tuple[str | None, int] | None:
+    """The name of a study, and how many runs were declared; None if its file cannot be read."""
+    return _summary((path(experiments, id), gathered_path(experiments, id)), id)
+
+
+def summary_in(place: str, id: str) -> tuple[str | None, int]:
+    """The same of a study whose folder is in the trash."""
+    found = _summary((join(place, "study.json"), join(place, "gathered.json")), id)
+    return found or (None, 0)
+
+
+def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
+    for name in names:
         with suppress(FileNotFoundError, StorageError):
-            data, _ = read.load(file)
-            name = read.parse(data, id).get("name")
-            return name if type(name) is str else None
+            data, _ = read.load(name)
+            doc = read.parse(data, id)
+            called, runs = doc.get("name"), doc.get("runs", doc.get("sessions"))
+            return called if type(called) is str else None, runs if type(runs) is int else 0
     return None
 
 

@@ -1,4 +1,5 @@
-"""The trash: `experiments/.trash/<id>/` holds `record.json` and the folder `run` of an experiment.
+"""The trash: `experiments/.trash/<id>/` holds `record.json` and the folder `run` of an experiment,
+or the folder `study` of a study.
 
 A kill between two steps loses nothing: the folder of the run goes first and comes back last, since
 a folder without a record would look like a run that died. The same command again finishes what was
@@ -8,15 +9,18 @@ begun.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 from os.path import dirname, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.files import inside
 from qn_tracking.ids import check_id, is_id
-from qn_tracking.store import paths, unfinished
+from qn_tracking.store import paths, studies, unfinished
 from qn_tracking.store.write import NO_LINKS, make_folder, naming, sync_folder
 
 NAME = ".trash"
+STUDY = "study"
 
 
 def remove(experiments: str, id: str, *, force: bool = False) -> str:
@@ -67,6 +71,73 @@ def restore(experiments: str, id: str) -> str:
     return record if lexists(record) else folder
 
 
+def remove_study(experiments: str, id: str, runs: Sequence[str], *, force: bool = False) -> str:
+    """Puts a study into the trash after these runs of it; returns where it is there.
+
+    Raises UsageError if a run is going on, or may be (unless `force`), and UnsupportedError if a
+    process runs the study.
+    """
+    declared = studies.kind(experiments, id) == "declared"
+    with studies.locked(experiments, id) if declared else nullcontext():
+        for run in runs:
+            if not lexists(paths.record(experiments, run)):
+                unfinished.check_over(experiments, run, force=force, hint="--force removes it")
+        for run in runs:
+            remove(experiments, run, force=force)
+        slot, folder = _slot(experiments, id, True), studies.folder(experiments, id)
+        before = studies.path(experiments, id)
+        with naming(slot):
+            if declared and dirname(before) != folder:  # of the time before schema 2
+                make_folder(folder)
+                os.rename(before, join(folder, "study.json"))
+            os.rename(folder, join(slot, STUDY))
+            _synced(slot, dirname(folder))
+    return slot
+
+
+def restore_study(experiments: str, id: str) -> str:
+    """Takes a study out of the trash, and its runs before it; returns the path of its folder.
+
+    Raises StorageError if one of them is there already.
+    """
+    slots, folder = _slots(experiments, id), studies.folder(experiments, id)
+    slot = next(slots[n] for n in sorted(slots, reverse=True) if lexists(join(slots[n], STUDY)))
+    if lexists(folder):
+        raise StorageError("is there already", file=folder)
+    for run in runs_of(id, listed(experiments)):
+        restore(experiments, run)
+    make_folder(dirname(folder))
+    with naming(slot):
+        os.rename(join(slot, STUDY), folder)
+        _synced(dirname(folder), slot)
+        os.rmdir(slot)
+        sync_folder(dirname(slot))
+    return folder
+
+
+def runs_of(study: str, ids: Sequence[str]) -> list[str]:
+    """Those of the ids that are of runs of a study."""
+    return [id for id in ids if id.startswith(f"{study}.s")]
+
+
+def find_study(experiments: str, text: str) -> str | None:
+    """The id of the study in the trash that has this id or name; None if there is none."""
+    for id in studies_listed(experiments):
+        if text in (id, studies.summary_in(_study_folder(experiments, id), id)[0]):
+            return id
+    return None
+
+
+def studies_listed(experiments: str) -> list[str]:
+    """The ids of the studies in the trash."""
+    return [id for id in listed(experiments) if lexists(_study_folder(experiments, id))]
+
+
+def _study_folder(experiments: str, id: str) -> str:
+    slots = _slots(experiments, id)
+    return join(slots[max(slots)], STUDY)
+
+
 def listed(experiments: str) -> list[str]:
     """The ids of what is in the trash."""
     try:
@@ -115,7 +186,8 @@ def _slot(experiments: str, id: str, run: bool) -> str:
     number = max(slots, default=0)
     if slots:
         last = slots[number]
-        if not lexists(join(last, "record.json")) and not (run and lexists(join(last, "run"))):
+        free = not lexists(join(last, "record.json")) and not lexists(join(last, STUDY))
+        if free and not (run and lexists(join(last, "run"))):
             return last
     make_folder(inside(experiments, NAME))
     while True:

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking.inference import arms as tests
-from qn_tracking.inference.arms import ArmPair, Contest, Test, deciding_test
+from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test, deciding_test
 from qn_tracking.inference.bands import Estimate, estimate
 from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.planning import runs_to_decide
@@ -106,6 +106,34 @@ class StudyComparison:
         kept = [(pair, needed) for pair, needed in pairs if pair in self.contest.shown]
         kept.sort(key=lambda one: (one[0].winner is None, one[0].adjusted_p or 0, -one[0].delta))
         return tuple(kept)
+
+    @property
+    def summary(self) -> str:
+        """All of it in one short line."""
+        contest = self.contest
+        if contest is None:
+            return "nothing to compare"
+        verb, pairs = SAYS[contest.decides], contest.shown
+        if contest.baseline is not None:
+            base = self.arms[contest.baseline]
+            better = [
+                self.arms[p.winner] for p in pairs if p.winner not in (None, contest.baseline)
+            ]
+            worse = sum(p.winner == contest.baseline for p in pairs)
+            open_ = sum(p.winner is None for p in pairs)
+            parts = [f"{', '.join(better)} {verb} {base}"] if better else []
+            parts += [f"{base} {verb} {worse} of {len(pairs)}"] if worse else []
+            parts += [f"{open_} of {len(pairs)} not decided"] if open_ else []
+            return "; ".join(parts)
+        leader = self.arms[contest.leader]
+        beaten = [p for p in pairs if p.winner == contest.leader]
+        if not beaten:
+            return f"not decided: {leader} has the best mean"
+        if len(beaten) == len(pairs) == 1:
+            other = beaten[0].second if beaten[0].first == contest.leader else beaten[0].first
+            return f"{leader} {verb} {self.arms[other]}"
+        some = "all" if len(beaten) == len(pairs) else f"{len(beaten)} of"
+        return f"{leader} {verb} {some} {len(pairs)} others"
 
     @property
     def sentences(self) -> tuple[str, ...]:
