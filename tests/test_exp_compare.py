@@ -330,17 +330,27 @@ def test_best_of_each_group_and_ties_go_to_the_first(make: Make, qn_exp: Program
     make({"kind": "b"}, 3, chance=0.5)
     make({"kind": "c"}, 4, chance=1.0, episodes=3)
     found = _json(
-        qn_exp, "best", "--metric", "success_rate", "--by", "kind", "--min-episodes", "10"
+        qn_exp,
+        "best",
+        "--single",
+        "--metric",
+        "success_rate",
+        "--within",
+        "kind",
+        "--min-episodes",
+        "10",
     )
     assert [(one["group"], one["id"], one["of"]) for one in found["best"]] == [
         (["a"], best_a, 2),
         (["b"], tie, 2),
     ]
     assert found["metric"] == "results.success_rate"
-    lowest = _json(qn_exp, "best", "--metric", "success_rate", "--by", "kind", "--lowest")["best"]
+    lowest = _json(
+        qn_exp, "best", "--single", "--metric", "success_rate", "--within", "kind", "--lowest"
+    )["best"]
     assert lowest[0]["id"] != best_a
     assert len(lowest) == 3
-    assert "luckiest" in qn_exp("best", "--metric", "reward").stdout
+    assert "luckiest" in qn_exp("best", "--single", "--metric", "reward").stdout
 
 
 @pytest.mark.parametrize("field", ["reward", "results.metrics.loss.mean", "results.avg_reward"])
@@ -370,7 +380,7 @@ def test_best_names_what_is_not_finite(project: Path, qn_exp: Program) -> None:
         with track({"i": 0}, seed=i, blocked=["metadata"], warn=lambda text: None) as run:
             run.episode(reward=value)
         ids.append(run.id)
-    found = _json(qn_exp, "best", "--metric", "reward", "--by", "config")
+    found = _json(qn_exp, "best", "--single", "--metric", "reward", "--within", "config")
     assert [one["id"] for one in found["best"]] == [ids[0]]
     assert found["not_finite"] == {ids[1]: "Infinity", ids[2]: "NaN"}
     said = qn_exp("best", "--metric", "reward").stdout
@@ -379,8 +389,11 @@ def test_best_names_what_is_not_finite(project: Path, qn_exp: Program) -> None:
 
 def test_best_by_any_metric_and_a_wrong_one_names_the_others(make: Make, qn_exp: Program) -> None:
     id = make({"a": 7}, 1)
-    assert _json(qn_exp, "best", "--metric", "a")["best"][0]["value"] == 7
-    assert _json(qn_exp, "best", "--metric", "results.metrics.reward.max")["best"][0]["id"] == id
+    assert _json(qn_exp, "best", "--single", "--metric", "a")["best"][0]["value"] == 7
+    assert (
+        _json(qn_exp, "best", "--single", "--metric", "results.metrics.reward.max")["best"][0]["id"]
+        == id
+    )
     for args, hint in (
         (["--metric", "rewad"], "reward"),
         (["--metric", "reward", "--by", "rewad"], "--by"),

@@ -230,3 +230,73 @@ def test_a_study_is_taken_wherever_runs_are(lr: str, qn_exp: Program, tmp_path: 
     plot = qn_exp("plot", "lr")
     assert plot.returncode == 0, plot.stderr
     assert "learning_rate=0.2" in plot.stdout
+
+
+# ------------------------------------------------------------------------------------------ ranked
+
+
+def test_groups_are_ranked_by_their_means_and_not_by_their_luckiest_run(
+    make: Make, qn_exp: Program
+) -> None:
+    make(0.1, range(10), 0.5)
+    make(0.2, range(10), 0.9)
+    (lucky,) = make(0.3, range(50, 51), 1.0)
+    make(0.3, range(9), 0.1)
+    (part,) = Experiments().rank()
+    assert [row.name for row in part.rows] == ["rate=0.2", "rate=0.1", "rate=0.3"]
+    assert part.verdict.startswith("rate=0.2 usually beats rate=0.1: p ")
+    assert part.ranks == {"rate=0.2": (1, 1), "rate=0.1": (2, 2), "rate=0.3": (3, 3)}
+    text = qn_exp("best").stdout
+    assert text.splitlines()[3].split()[:4] == ["RANK", "CONFIG", "RUNS", "MEAN"]
+    assert text.splitlines()[4].split()[:3] == ["1", "rate=0.2", "10"]
+    assert lucky in qn_exp("best", "--single").stdout
+    (group, *_) = said(qn_exp("best", "--json"))["parts"][0]["groups"]
+    assert group["mean"]["low"] < group["mean"]["centre"] < group["mean"]["high"]
+
+
+def test_where_the_first_is_not_better_than_the_second_it_is_said(
+    make: Make, qn_exp: Program
+) -> None:
+    make(0.1, range(6), 0.5)
+    make(0.2, range(6), 0.55)
+    (part,) = Experiments().rank()
+    assert part.verdict.startswith("the first is not shown to be better than the second: ")
+    assert set(part.ranks.values()) == {(1, 2)}
+    assert "1-2" in qn_exp("best").stdout
+
+
+def test_within_parts_and_by_what_is_lowest(make: Make, qn_exp: Program) -> None:
+    for rate, chance, side in ((0.1, 0.2, "left"), (0.2, 0.8, "left"), (0.3, 0.5, "right")):
+        make(rate, range(5), chance, tags={"side": side})
+    left, right = Experiments().rank("loss", within="tags.side")
+    assert [row.name for row in left.rows] == ["rate=0.2", "rate=0.1"]  # a loss: less is better
+    assert (right.name, right.verdict) == ("right", "one group: nothing to rank")
+    highest = said(qn_exp("best", "--metric", "loss", "--within", "all", "--highest", "--json"))
+    assert [g["name"] for g in highest["parts"][0]["groups"]] == [
+        "rate=0.1",
+        "rate=0.3",
+        "rate=0.2",
+    ]
+    assert len(Experiments().rank(by="tags.side", within="all")[0].rows) == 2
+    assert [part.name for part in Experiments().rank(tag="side=right")] == ["- · -"]
+
+
+def test_the_question_of_before_is_hinted_at(make: Make, qn_exp: Program) -> None:
+    make(0.1, range(2), 0.5)
+    for args, hint in (
+        (["--by", "category"], "--within category ranks configurations within each category"),
+        (["--single", "--by", "brain"], "--single --within brain"),
+        (["--by", "nothing"], "no stored field"),
+    ):
+        done = qn_exp("best", *args)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert hint in done.stderr
+
+
+def test_a_study_can_be_ranked_and_a_run_counts_once(make: Make, lr: str, qn_exp: Program) -> None:
+    make(0.1, range(2), 0.5)
+    make(0.1, range(2), 0.5)
+    found = said(qn_exp("best", "lr", "--json"))
+    names = [group["name"] for part in found["parts"] for group in part["groups"]]
+    assert sorted(names) == ["learning_rate=0.1", "learning_rate=0.2"]
+    assert len(Experiments().rank(where="kind = x").repeats) == 2

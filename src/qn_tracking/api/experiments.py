@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.api.gathered import Gathered
     from qn_tracking.api.picture import Picture
+    from qn_tracking.api.ranking import Ranking
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.api.study import Study
@@ -414,6 +415,40 @@ class Experiments:
         if not resolved:
             texts = [documents.attached_text(self.folder, doc, "config.yml") for doc in docs]
         return Diff(docs, texts, resolved)
+
+    def rank(
+        self,
+        metric: str = "final_success_rate",
+        ids: Ids = (),
+        *,
+        by: str = "config",
+        within: str = "category",
+        lowest: bool | None = None,
+        min_episodes: int = 1,
+        **conditions: Unpack[Conditions],
+    ) -> Ranking:
+        """Groups of whole runs by the mean of a metric, the best first, within each part.
+
+        `by` and `within` are as in `compare`; `within` "all" is one part. `lowest`: the smallest
+        is the best, which is by default known from the metric. Each part says whether its first
+        group is better than the second. A run counts once. Raises UsageError.
+        """
+        from qn_tracking.api.ranking import rank
+
+        filters = Filters(**conditions)
+        if (isinstance(ids, Selection) or ids) and filters.stated():
+            raise UsageError("ids and filters together", hint="give one of them")
+        chosen = self.ids(ids) if isinstance(ids, Selection) or ids else []
+        return rank(
+            self,
+            metric,
+            filters,
+            ids=chosen,
+            by=by,
+            within=within,
+            lowest=lowest,
+            min_episodes=min_episodes,
+        )
 
     def best(
         self,

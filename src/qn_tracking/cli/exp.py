@@ -17,7 +17,7 @@ COMMANDS = {
     "plot": ("exp_plot", "draw learning curves and other pictures of runs"),
     "report": ("exp_report", "write everything about some runs into one file"),
     "diff": ("exp_compare", "compare two configurations line by line"),
-    "best": ("exp_best", "find the best run of each group, by a metric"),
+    "best": ("exp_best", "rank groups of runs by the mean of a metric"),
     "gather": ("exp_gather", "gather runs that were done before into a study"),
     "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),
     "import": ("exp_transfer", "read bundles and records of other machines and programs"),

@@ -77,6 +77,21 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     sys.stdout.write(table(columns, rows, columns_of()))
 
 
+def print_wrapped(text: str) -> None:
+    """Prints a sentence on as many lines as the terminal needs, the others indented."""
+    from textwrap import wrap
+
+    from qn_tracking.render.table import columns_of
+
+    wide = columns_of()
+    lines = [text]
+    if wide:
+        lines = wrap(
+            text, wide, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
 def progress(what: str) -> Callable[[int, int], None] | None:
     """A callback `(done, total)` that draws how far long work has come; None without a terminal."""
     try:

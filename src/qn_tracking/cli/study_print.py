@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from textwrap import wrap
 
-from qn_tracking.cli.output import interval_text, metric_text, print_plain, print_table, unicode_out
+from qn_tracking.cli.output import (
+    interval_text,
+    metric_text,
+    print_plain,
+    print_table,
+    print_wrapped,
+    unicode_out,
+)
 from qn_tracking.errors import UsageError, printable
-from qn_tracking.render.table import Column, columns_of
+from qn_tracking.render.table import Column
 from qn_tracking.render.text import means, sparkline, width
 from qn_tracking.store.fields import NAMES
 
@@ -95,14 +101,14 @@ def _text(
     *,
     all_pairs: bool,
 ) -> None:
-    print("\n".join(_wrapped(_head(study))))
+    print_wrapped(_head(study))
     if study.question:
-        print("\n".join(_wrapped(printable(study.question))))
+        print_wrapped(printable(study.question))
     labels = study.labels if study.id else {"tags": {}, "notes": []}
     tags = " ".join(f"{key}={value}" for key, value in (study.tags if study.id else {}).items())
     notes = [f"note {one['at'][:10]}: {one['text']}" for one in labels["notes"]]
     for line in ([f"tags: {tags}"] if tags else []) + notes:
-        print("\n".join(_wrapped(printable(line))))
+        print_wrapped(printable(line))
     titles, rows = _cells(study, table, more, endings=ENDINGS)
     first = len(titles) - 1 - len(table.endings[:ENDINGS])  # of the columns of endings
     named = max(width(row[0]) for row in rows)
@@ -114,16 +120,9 @@ def _text(
     columns.append(Column(titles[-1], drop=2))
     print_table(columns, rows)
     window = f" (of the last {table.window} episodes of a run)" if table.window else ""
-    print("\n".join(_wrapped(f"{table.metric}{window}: mean over runs, 95% t-interval")))
+    print_wrapped(f"{table.metric}{window}: mean over runs, 95% t-interval")
     for line in _conclusions(found, all_pairs=all_pairs):
-        print("\n".join(_wrapped(printable(line))))
-
-
-def _wrapped(text: str) -> list[str]:
-    wide = columns_of()
-    if not wide:
-        return [text]
-    return wrap(text, wide, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        print_wrapped(printable(line))
 
 
 def _head(study: Arms) -> str:

@@ -75,8 +75,8 @@ def winners(
 
     Of equal ones the first that started. Raises UsageError for a field that is not stored.
     """
-    values = _column(index, path, "--metric")
-    fields = {each: _column(index, each, "--by") for each in by.paths()}
+    values = column(index, path, "--metric")
+    fields = {each: column(index, each, "--by") for each in by.paths()}
     found: dict[tuple[Any, ...], Winner] = {}
     made = Winners()
     for row in sorted(rows, key=lambda row: (row["at"], row["id"])):
@@ -98,7 +98,7 @@ def winners(
     return made
 
 
-def _column(index: Index, path: Path, option: str) -> dict[int, Any]:
+def column(index: Index, path: Path, option: str) -> dict[int, Any]:
     """A field of every experiment, by the number of its row. UsageError if none has it."""
     try:
         column = index.find(path)

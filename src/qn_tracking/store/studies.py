@@ -202,7 +202,9 @@ def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
         with suppress(FileNotFoundError, StorageError):
             data, _ = read.load(name)
             doc = read.parse(data, id)
-            called, runs = doc.get("name"), doc.get("runs", doc.get("sessions"))
+            if "runs" not in doc or "arms" not in doc:  # gathered, or of an older schema
+                doc = STUDY.current(doc, name) if "by" not in doc else doc
+            called, runs = doc.get("name"), doc.get("runs")
             return called if type(called) is str else None, runs if type(runs) is int else 0
     return None
 

@@ -107,6 +107,20 @@ class StudyComparison:
         kept.sort(key=lambda one: (one[0].winner is None, one[0].adjusted_p or 0, -one[0].delta))
         return tuple(kept)
 
+    def ranks(self) -> dict[str, tuple[int, int]]:
+        """The rank of each arm, from 1: who is certainly better comes before it, who is certainly
+        worse after it, and any other one may be either.
+        """
+        pairs = () if self.contest is None else self.contest.pairs
+        out = {}
+        for place, name in enumerate(self.arms):
+            mine = [
+                p.winner for p in pairs if p.winner is not None and place in (p.first, p.second)
+            ]
+            beaten = mine.count(place)
+            out[name] = (1 + len(mine) - beaten, len(self.arms) - beaten)
+        return out
+
     @property
     def summary(self) -> str:
         """All of it in one short line."""
@@ -152,9 +166,13 @@ class StudyComparison:
         return verdict(pair, self.arms, self.contest, rate=rate, needed=needed)
 
 
-def table(sides: Sequence[Side], metric: str) -> StudyTable:
-    """The rows of all arms: for each run, the latest attempt at it."""
-    lower = lower_is_better(metric)
+def table(sides: Sequence[Side], metric: str, *, lower: bool | None = None) -> StudyTable:
+    """The rows of all arms, from the latest attempt at each run.
+
+    `lower`: whether less is better, which is by default known from the metric.
+    """
+    if lower is None:
+        lower = lower_is_better(metric)
     rows = [_row(side, metric) for side in sides]
     worst = float("inf") if lower else float("-inf")
     rows.sort(key=lambda row: (row.mean.centre if row.mean else worst) * (1 if lower else -1))
