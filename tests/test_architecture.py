@@ -63,6 +63,8 @@ LAYERS = (
         "studies.groups",
         "studies.sweep",
         "studies.sentences",
+        "studies.windows",
+        "studies.levels",
     ),
     ("studies.arms",),
     ("tracking.recorder", "store"),
@@ -241,7 +243,7 @@ def test_an_untracked_run_imports_no_store(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------- the commands
 
-SHARED = {"command", "options", "output", "signals", "run_print", "study_print"}
+SHARED = {"command", "options", "output", "signals", "run_print", "study_print", "study_index"}
 """The modules of `cli` that several commands share."""
 MODES = {"run": {"study", "new_plugin"}}
 """`qn-run` is one command; what two of its options do is in modules of their own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Arms:
 
     def line(self) -> StudyLine:
         """What an index of studies says of it."""
-        table = self.table()
+        table = self.table(episodes=False)
         return StudyLine(
             id=self.id,
             name=self.name,
@@ -134,14 +134,33 @@ class Arms:
             tags=self.tags,
         )
 
-    def table(self, metric: str | None = None) -> StudyTable:
+    def table(
+        self,
+        metric: str | None = None,
+        *,
+        last: int | None = None,
+        tail: float | None = None,
+        episodes: bool = True,
+    ) -> StudyTable:
         """A row for each arm, the best first: its runs, the metric with its interval, how episodes
-        ended, its curve. The metric is by default the one that was declared.
+        ended, where its curves level off. The metric is by default the one that was declared.
+
+        `last` episodes of each run, or the `tail`, a share of them, are the final ones instead of
+        the protocol's. With `episodes`, those of runs that are long enough are read to see where
+        they level off. Raises StorageError if the episodes for a window are not here.
         """
         from qn_tracking.studies.arms import metric_of, table
+        from qn_tracking.studies.windows import Window
 
         sides = self.sides()
-        return table(sides, metric or metric_of(sides, self.metric))
+        notes: tuple[str, ...] = ()
+        window = None if last is None and tail is None else Window(last=last, tail=tail)
+        if window is not None or episodes:
+            from qn_tracking.api.episodes import with_episodes
+
+            sides, notes = with_episodes(self.experiments_dir, sides, window)
+        made = table(sides, metric or metric_of(sides, self.metric))
+        return evolve(made, notes=notes, chosen=None if window is None else str(window))
 
     def compare(
         self,
@@ -155,7 +174,9 @@ class Arms:
         The test that was declared decides. Another `baseline` may be asked for by its name; that
         is then another family than the declared one.
         """
-        return self.concluded(self.table(metric), baseline=baseline, correction=correction)
+        return self.concluded(
+            self.table(metric, episodes=False), baseline=baseline, correction=correction
+        )
 
     def concluded(
         self, table: StudyTable, *, baseline: str | None = None, correction: Correction = "holm"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.api.study import Study
+    from qn_tracking.inference.convergence import Convergence
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
     from qn_tracking.store.arrival import Arrived, Refused
@@ -295,6 +296,20 @@ class Experiments:
         from qn_tracking.store import documents
 
         return documents.describe(self.folder, self.id(id), self.warn)
+
+    def convergence(self, id: str, metric: str = "success") -> tuple[str, Convergence] | None:
+        """Whether the curve of a run levels off, and of what: `metric`, or the reward where no
+        success is known. None where its episodes are not here, or have neither.
+
+        Raises UsageError for an unknown id, and StorageError for a line that is damaged.
+        """
+        from qn_tracking.store import outcomes, transfer
+        from qn_tracking.studies.levels import run_level
+
+        id = self.id(id)
+        if not os.path.lexists(transfer.journal(self.folder, id)):
+            return None
+        return run_level(outcomes.read(self.folder, id), metric)
 
     def config_text(self, id: str) -> bytes:
         """The text of the configuration, as it was read. Raises UnsupportedError if it is not

@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
     store = experiments(args)
     stated = conditions(args)
     if args.studies or args.format:
-        from qn_tracking.cli.study_print import print_studies
+        from qn_tracking.cli.study_index import print_studies
 
         print_studies(store, args, stated)
         return 0

@@ -13,9 +13,10 @@ from qn_tracking.cli.output import (
     print_text,
     unicode_out,
     value_text,
+    warn,
 )
 from qn_tracking.cli.study_print import add_options, options_given, print_study
-from qn_tracking.errors import MALFORMED, UsageError, printable, short
+from qn_tracking.errors import MALFORMED, StorageError, UsageError, printable, short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from qn_tracking.api.experiments import Experiments
     from qn_tracking.cli.command import Parser
 
     Pairs = list[tuple[str, object]]
@@ -32,6 +34,8 @@ WIDEST = 300
 """Characters of a value that stands on one line."""
 LONGEST = 2_000
 MOST_WARNINGS = 20
+MOST_EPISODES = 200_000
+"""Of so many it is looked at whether the curve levels off, in some seconds."""
 
 
 EXAMPLES = """examples:
@@ -79,15 +83,34 @@ def run(args: Namespace) -> int:
         return 0
     host = store.host(id) if doc["path"] is None else None
     try:
-        _print(doc, host)
+        _print(doc, host, _learned(store, doc))
     except MALFORMED:
         store.check_fields([id])
         raise
     return 0
 
 
-def _print(doc: dict[str, Any], host: str | None) -> None:
-    sections = list(_sections(doc, host))
+def _learned(store: Experiments, doc: dict[str, Any]) -> str | None:
+    """Whether the curve of a run that is long enough levels off."""
+    from qn_tracking.inference.rules import RULES
+
+    episodes = (doc.get("results") or {}).get("episodes") or 0
+    if not RULES.plateau_episodes <= episodes <= MOST_EPISODES:
+        return None
+    from qn_tracking.studies.levels import sentence
+
+    try:
+        found = store.convergence(doc["id"])
+    except StorageError as error:
+        warn(str(error))
+        return None
+    if found is None:
+        return None
+    return f"{sentence(found[1], found[0])}  (of {found[0]})"
+
+
+def _print(doc: dict[str, Any], host: str | None, learned: str | None) -> None:
+    sections = list(_sections(doc, host, learned))
     subject = doc.get("subject") or {}
     words = [
         doc["id"],
@@ -109,7 +132,9 @@ def _print(doc: dict[str, Any], host: str | None) -> None:
         print(f"failure  {printable(failure['plugin'])}: {printable(failure['error'])}")
 
 
-def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pairs]]:
+def _sections(
+    doc: dict[str, Any], host: str | None, learned: str | None
+) -> Iterator[tuple[str, Pairs]]:
     config = doc.get("config") or {}
     yield "run", _run(doc, host)
     origin = doc.get("origin")
@@ -118,7 +143,7 @@ def _sections(doc: dict[str, Any], host: str | None) -> Iterator[tuple[str, Pair
         yield "origin", [*_shown(facts), *(("note", text) for text in origin["notes"])]
     if doc.get("error"):
         yield "error", [(doc["error"]["type"], short(doc["error"]["message"], LONGEST))]
-    yield "results", _results(doc.get("results") or {})
+    yield "results", [*_results(doc.get("results") or {}), ("curve", learned)]
     yield "series", _series(doc.get("series") or {})
     added = doc["labels"]
     yield "tags", list({**(doc.get("tags") or {}), **added["tags"]}.items())

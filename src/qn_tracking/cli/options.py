@@ -44,7 +44,7 @@ def add_filters(group: _ArgumentGroup) -> None:
     texts("--family", "NAME", "quantum or classical")
     texts("--status", "STATUS", ", ".join(STATUSES))
     group.add_argument(
-        "--min-success-rate", type=_share, metavar="R", help="success rate at least R, from 0 to 1"
+        "--min-success-rate", type=share, metavar="R", help="success rate at least R, from 0 to 1"
     )
     group.add_argument("--since", metavar="WHEN", help="started at that time or later")
     group.add_argument("--until", metavar="WHEN", help="started at that time or earlier")
@@ -119,16 +119,17 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in re.findall(r'(?:[^,"]|"[^"]*"?)+', text) if name.strip()]
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """A share from 0 to 1, for the parser."""
     from argparse import ArgumentTypeError
 
     try:
-        share = float(text)
+        number = float(text)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
+        number = -1.0
+    if not 0 <= number <= 1:
         raise ArgumentTypeError(f"expected a share from 0 to 1, got {text!r}")
-    return share
+    return number
 
 
 # -------------------------------------------------------------------------------- many experiments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from qn_tracking.cli.options import positive, share
 from qn_tracking.cli.output import (
     interval_text,
     metric_text,
@@ -12,7 +13,7 @@ from qn_tracking.cli.output import (
     print_wrapped,
     unicode_out,
 )
-from qn_tracking.errors import UsageError, printable
+from qn_tracking.errors import printable
 from qn_tracking.render.table import Column
 from qn_tracking.render.text import means, sparkline, width
 from qn_tracking.store.fields import NAMES
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from qn_tracking.api.arms import Arms, StudyLine
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.arms import Arms
     from qn_tracking.inference.bands import Estimate
-    from qn_tracking.store.filters import Conditions
     from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
 
-FORMATS = ("text", "markdown", "csv", "json")
+FORMATS = ("text", "markdown", "latex", "csv", "json")
 SPARK = 12
 LONGEST = 40
 """Characters of the name of an arm that a narrow terminal shows."""
+SENTENCES = 4
+"""Of more comparisons than this those without a verdict are counted, all but the first ones."""
 ENDINGS = 4
 """At most so many ways to end have a column in a text."""
 
@@ -56,6 +57,14 @@ def add_options(parser: ArgumentParser) -> None:
         default="holm",
         help="for several comparisons: Holm (default) or Benjamini-Hochberg",
     )
+    window = group.add_mutually_exclusive_group()
+    window.add_argument(
+        "--last",
+        type=positive,
+        metavar="N",
+        help="the last N episodes of a run are the final ones (default: as the protocol says)",
+    )
+    window.add_argument("--tail", type=share, metavar="R", help="so is this share of its episodes")
     group.add_argument("--format", choices=FORMATS, default="text", help="the format of the table")
 
 
@@ -65,6 +74,8 @@ def options_given(args: Namespace) -> list[str]:
         "--metric": args.metric,
         "--baseline": args.baseline,
         "--correction": args.correction != "holm",
+        "--last": args.last is not None,
+        "--tail": args.tail is not None,
         "--format": args.format != "text",
     }
     return [name for name, value in given.items() if value]
@@ -73,7 +84,9 @@ def options_given(args: Namespace) -> list[str]:
 def print_study(study: Arms, args: Namespace | None = None) -> None:
     """Prints the table and the sentences, in the format that the arguments say."""
     names = args.metric if args else []
-    table = study.table(*names[:1])
+    table = study.table(
+        *names[:1], last=args.last if args else None, tail=args.tail if args else None
+    )
     found = study.concluded(
         table,
         baseline=args.baseline if args else None,
@@ -81,11 +94,11 @@ def print_study(study: Arms, args: Namespace | None = None) -> None:
     )
     form = "text" if args is None else "json" if args.json else args.format
     if form == "json":
-        print_plain(_plain(study, table, found))
+        print_plain(plain_study(study, table, found))
     elif form == "csv":
         _csv(table)
-    elif form == "markdown":
-        _markdown(study, table, found, names[1:])
+    elif form in ("markdown", "latex"):
+        (_markdown if form == "markdown" else _latex)(study, table, found, names[1:])
     else:
         _text(study, table, found, names[1:], all_pairs=bool(args and getattr(args, "all", False)))
 
@@ -107,22 +120,41 @@ def _text(
     labels = study.labels if study.id else {"tags": {}, "notes": []}
     tags = " ".join(f"{key}={value}" for key, value in (study.tags if study.id else {}).items())
     notes = [f"note {one['at'][:10]}: {one['text']}" for one in labels["notes"]]
-    for line in ([f"tags: {tags}"] if tags else []) + notes:
-        print_wrapped(printable(line))
-    titles, rows = _cells(study, table, more, endings=ENDINGS)
-    first = len(titles) - 1 - len(table.endings[:ENDINGS])  # of the columns of endings
-    named = max(width(row[0]) for row in rows)
-    columns = [Column(titles[0], least=min(named, LONGEST)), Column(titles[1], right=True)]
-    for place, title in enumerate(titles[2:-1], 2):
-        ends = place >= first
-        drop = 0 if place == 2 else place + (20 if ends else 2)
-        columns.append(Column(title, right=True, least=8 if ends else None, drop=drop))
-    columns.append(Column(titles[-1], drop=2))
-    print_table(columns, rows)
+    for text in ([f"tags: {tags}"] if tags else []) + notes:
+        print_wrapped(printable(text))
+    columns = _cells(study, table, more, endings=ENDINGS)
+    named = max(width(cell) for cell in columns[0].cells)
+    titles = [
+        Column(
+            one.title,
+            least=min(named, LONGEST) if not place else 8 if one.drop > 20 else None,
+            right=one.right,
+            drop=one.drop,
+        )
+        for place, one in enumerate(columns)
+    ]
+    print_table(titles, list(zip(*(one.cells for one in columns), strict=True)))
+    for text in (*_remarks(table), *_conclusions(found, all_pairs=all_pairs)):
+        print_wrapped(printable(text))
+
+
+def _remarks(table: StudyTable) -> Iterator[str]:
+    """What the columns are, and which runs have not levelled off."""
+    from qn_tracking.inference.rules import RULES
+    from qn_tracking.studies.levels import said
+
     window = f" (of the last {table.window} episodes of a run)" if table.window else ""
-    print_wrapped(f"{table.metric}{window}: mean over runs, 95% t-interval")
-    for line in _conclusions(found, all_pairs=all_pairs):
-        print_wrapped(printable(line))
+    if table.chosen:
+        window = f" ({table.chosen} of a run, chosen)"
+    less = ", less is better" if table.lower_is_better else ""
+    yield f"{table.metric}{window}: mean over runs, 95% t-interval{less}"
+    levels = {row.name: row.levels for row in table.rows if row.levels is not None}
+    if any(one.level is not None for one in levels.values()):
+        timed = any(one.timed for one in levels.values())
+        after = f"; TO {RULES.threshold:.0%}: median episodes until that was kept" if timed else ""
+        yield f"PLATEAU: mean level of the runs that have one, and of how many{after}"
+    yield from said(levels)
+    yield from (f"note: {note}" for note in table.notes)
 
 
 def _head(study: Arms) -> str:
@@ -140,33 +172,97 @@ def _conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator
             yield "one arm: nothing to compare"
         return
     yield decided_by(contest, found.metric, found.arms)
-    if len(contest.shown) < len(contest.pairs) and not all_pairs:
+    if all_pairs:
+        yield from (f"- {text}" for text in found.all_sentences)
+        return
+    if len(contest.shown) < len(contest.pairs):
         yield f"those with the best mean, {found.arms[contest.leader]} (--all prints the others):"
-    yield from (f"- {text}" for text in found.all_sentences if all_pairs)
-    yield from (f"- {text}" for text in found.sentences if not all_pairs)
+    decided = sum(pair.winner is not None for pair, _ in found.shown)
+    shown = found.sentences[: max(SENTENCES, decided + 1)] if len(found.shown) > SENTENCES else (
+        found.sentences
+    )  # fmt: skip
+    yield from (f"- {text}" for text in shown)
+    if len(shown) < len(found.sentences):
+        yield f"- and {len(found.sentences) - len(shown)} more, not decided (--all prints them)"
+
+
+class _Cells:
+    """A column: its title, its cells, and when a narrow terminal leaves it out."""
+
+    def __init__(self, title: str, cells: list[str], *, drop: int = 0, right: bool = True) -> None:
+        self.title = printable(title)
+        self.cells = list(map(printable, cells))
+        self.drop = drop
+        self.right = right
 
 
 def _cells(
-    study: Arms, table: StudyTable, more: Sequence[str], *, endings: int
-) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells: arm, runs, the metric, its IQM, other metrics, endings, curve."""
-    metric = table.metric
+    study: Arms, table: StudyTable, more: Sequence[str], *, endings: int, whole: bool = False
+) -> list[_Cells]:
+    """The columns; with `whole` other metrics have their intervals, too."""
+    from qn_tracking.inference.rules import RULES
+    from qn_tracking.render.text import duration
+
+    metric, rows = table.metric, table.rows
     others = [name for name in more if name != metric]
-    if metric != "success_rate" and "success_rate" not in others:
-        others += ["success_rate"] if any("success_rate" in r.means for r in table.rows) else []
-    ends = table.endings[:endings]
-    titles = ["ARM", "RUNS", _title(metric), "IQM", *map(_title, others)]
-    titles += [name.upper() for name in ends]
-    rows = []
-    for row in table.rows:
-        mark = " *" if row.name == study.baseline else ""
-        runs = f"{row.finished}" + (f"/{row.declared}" if row.finished < row.declared else "")
-        cells = [printable(row.name) + mark, runs, _estimate(row.mean, metric)]
-        cells.append("" if row.iqm is None else metric_text(row.iqm.centre, metric))
-        cells += [_centre(row.means.get(name), name) for name in others]
-        cells += [f"{row.endings.get(name, 0):.0%}" if row.endings else "" for name in ends]
-        rows.append([*cells, _curve(row)])
-    return [*map(printable, titles), "CURVE"], rows
+    implied = metric != "success_rate" and "success_rate" not in others
+    if implied and any("success_rate" in row.means for row in rows):
+        others.append("success_rate")
+
+    def named(row: ArmRow) -> str:
+        return row.name + (" *" if row.name == study.baseline else "")
+
+    def runs(row: ArmRow) -> str:
+        return f"{row.finished}" + (f"/{row.declared}" if row.finished < row.declared else "")
+
+    def other(row: ArmRow, name: str) -> str:
+        one = row.means.get(name)
+        return _estimate(one, name) if whole else _centre(one, name)
+
+    columns = [
+        _Cells("ARM", [named(row) for row in rows], right=False),
+        _Cells("RUNS", [runs(row) for row in rows]),
+        _Cells(_title(metric), [_estimate(row.mean, metric) for row in rows]),
+        _Cells("IQM", [_centre(row.iqm, metric) for row in rows], drop=5),
+    ]
+    for place, name in enumerate(others):
+        columns.append(_Cells(_title(name), [other(row, name) for row in rows], drop=6 + place))
+    if any(row.reached is not None for row in rows):
+        cells = ["" if row.reached is None else f"{row.reached}/{row.finished}" for row in rows]
+        columns.append(_Cells(f"{RULES.threshold:.0%}+", cells, drop=4))
+    columns.append(_Cells(f"TO {RULES.threshold:.0%}", [_time(row) for row in rows], drop=15))
+    columns.append(_Cells("PLATEAU", [_plateau(row) for row in rows], drop=3))
+    for place, name in enumerate(table.endings[:endings]):
+        cells = [f"{row.endings.get(name, 0):.0%}" if row.endings else "" for row in rows]
+        columns.append(_Cells(name.upper(), cells, drop=22 + place))
+    costs = [row.means.get("wall_seconds") for row in rows]
+    cells = ["" if one is None else duration(one.centre) for one in costs]
+    columns.append(_Cells("TIME", cells, drop=18))
+    columns.append(_Cells("CURVE", [_curve(row) for row in rows], drop=2, right=False))
+    return [one for one in columns if not one.drop or any(one.cells)]
+
+
+def _time(row: ArmRow) -> str:
+    """Median episodes to the threshold; `-` where less than half of the runs reached it."""
+    levels = row.levels
+    if levels is None or not levels.timed:
+        return ""
+    return "-" if levels.to_threshold is None else f"{levels.to_threshold:.0f}"
+
+
+def _plateau(row: ArmRow) -> str:
+    """The level, and of how many of the runs: the others are not in it."""
+    levels = row.levels
+    if levels is None or not levels.counts.keys() - {"not assessed"}:
+        return ""
+    reached = f"({levels.counts.get('reached', 0)}/{levels.runs})"
+    if levels.level is None:
+        return f"- {reached}"
+    return f"{metric_text(levels.level.centre, _rate(levels.of))} {reached}"
+
+
+def _rate(name: str) -> str:
+    return "success_rate" if name == "success" else name
 
 
 def _title(metric: str) -> str:
@@ -190,91 +286,55 @@ def _curve(row: ArmRow) -> str:
     return sparkline(points, low, high, unicode=unicode_out()) if len(points) > 1 else ""
 
 
-# ----------------------------------------------------------------------------------------- studies
-
-
-def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> None:
-    """Prints an index of the studies, with what each has shown."""
-    if not args.studies:
-        raise UsageError("--format needs --studies", hint="qn-exp list --studies --format markdown")
-    given = [name for name, value in stated.items() if value not in (None, []) and name != "tag"]
-    if given or args.columns or args.sort:
-        option = given[0].replace("_", "-") if given else "columns" if args.columns else "sort"
-        raise UsageError(f"--{option} is for runs", hint="leave --studies out")
-    found = store.studies(tag=stated.get("tag") or ())
-    shown = [study.line() for study in found[: args.limit or None]]
-    if args.json:
-        from attrs import asdict
-
-        print_plain({"experiments_dir": store.folder, "studies": [asdict(one) for one in shown]})
-        return
-    if args.format == "markdown":
-        print(_line(["study", "question", "declared", "arms", "runs", "metric", "what it shows"]))
-        print(_line(["---"] * 3 + ["---:"] * 2 + ["---"] * 2))
-        for one in shown:
-            day = one.created[:10] if one.declared else f"{one.created[:10]}, gathered afterwards"
-            cells = [one.name or one.id, one.question or "", day, str(one.arms), _done(one)]
-            print(_line(_cell(printable(cell)) for cell in (*cells, one.metric, one.verdict)))
-        return
-    count = "1 study" if len(found) == 1 else f"{len(found):,} studies"
-    print(f"{count} in {printable(store.folder)}")
-    columns = [
-        Column("STUDY"),
-        Column("CREATED (UTC)", drop=3),
-        Column("KIND", drop=4),
-        Column("ARMS", right=True),
-        Column("RUNS", right=True),
-        Column("METRIC", drop=2),
-        Column("VERDICT", least=20),
-    ]
-    rows = [
-        [
-            one.name or one.id,
-            one.created[:16].replace("T", " "),
-            "declared" if one.declared else "gathered",
-            str(one.arms),
-            _done(one),
-            one.metric,
-            one.verdict,
-        ]
-        for one in shown
-    ]
-    if rows:
-        print_table(columns, [list(map(printable, row)) for row in rows])
-    if len(shown) < len(found):
-        print("more: --limit N, or 0 for all")
-
-
-def _done(one: StudyLine) -> str:
-    return f"{one.finished}" if one.finished == one.runs else f"{one.finished}/{one.runs}"
-
-
 # ----------------------------------------------------------------------------------- other formats
 
 
 def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
-    titles, rows = _cells(study, table, more, endings=len(table.endings))
-    print(f"**{_cell(_head(study))}**\n")
+    columns = _cells(study, table, more, endings=len(table.endings), whole=True)
+    print(f"**{cell(_head(study))}**\n")
     if study.question:
-        print(_cell(printable(study.question)) + "\n")
-    print(_line(title.lower().replace("_", " ") for title in titles))
-    print(_line("---" if place in (0, len(titles) - 1) else "---:" for place in range(len(titles))))
-    for row in rows:
-        print(_line(map(_cell, row)))
+        print(cell(printable(study.question)) + "\n")
+    print(line(cell(one.title.lower().replace("_", " ")) for one in columns))
+    print(line("---:" if one.right else "---" for one in columns))
+    for cells in zip(*(one.cells for one in columns), strict=True):
+        print(line(map(_cell, cells)))
     print()
-    for line in _conclusions(found):
-        text = _cell(printable(line.removeprefix("- ")))
-        print(f"- {text}" if line.startswith("- ") else f"{text}\n")
+    for said in (*_remarks(table), *_conclusions(found)):
+        text = cell(printable(said.removeprefix("- ")))
+        print(f"- {text}" if said.startswith("- ") else f"{text}\n")
 
 
-def _cell(text: str) -> str:
+def _latex(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
+    """A table for the package booktabs; what else is said is in comments above it."""
+    columns = _cells(study, table, more, endings=len(table.endings), whole=True)
+    columns = [one for one in columns if one.title != "CURVE"]
+    for text in (_head(study), *_remarks(table), *_conclusions(found)):
+        print(f"% {printable(text)}")
+    print("\\begin{tabular}{" + "".join("r" if one.right else "l" for one in columns) + "}")
+    titles = [_tex(one.title.lower().replace("_", " ")) for one in columns]
+    print(f"\\toprule\n{' & '.join(titles)} \\\\\n\\midrule")
+    for cells in zip(*(one.cells for one in columns), strict=True):
+        print(" & ".join(map(_tex, cells)) + " \\\\")
+    print("\\bottomrule\n\\end{tabular}")
+
+
+_TEX = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+
+
+def _tex(text: str) -> str:
+    """Text that LaTeX takes as it is."""
+    return "".join(_TEX.get(char) or (f"\\{char}" if char in "&%$#_{}" else char) for char in text)
+
+
+def cell(text: str) -> str:
     """Text that Markdown takes as it is."""
     for char in "\\|*_<[`":
         text = text.replace(char, f"\\{char}")
     return text
 
 
-def _line(cells: Any) -> str:
+def line(cells: Any) -> str:
+    """A row of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 
@@ -297,7 +357,7 @@ def _csv(table: StudyTable) -> None:
         out.writerow([name, row.finished, row.declared, *bounds, centre, *others, *shares])
 
 
-def _plain(study: Arms, table: StudyTable, found: StudyComparison) -> dict[str, Any]:
+def plain_study(study: Arms, table: StudyTable, found: StudyComparison) -> dict[str, Any]:
     from attrs import evolve
 
     from qn_tracking.records.codec import plain
@@ -323,12 +383,16 @@ def _plain(study: Arms, table: StudyTable, found: StudyComparison) -> dict[str, 
         **{name: getattr(study, name) for name in about},
         **study.design_numbers,
         "finished": sum(row.finished for row in table.rows),
-        "compared": {"metric": table.metric, "lower_is_better": table.lower_is_better},
+        "compared": {
+            "metric": table.metric,
+            "lower_is_better": table.lower_is_better,
+            "window": table.chosen,
+        },
         "arms": [
             plain(evolve(row, values={str(seed): v for seed, v in row.values.items()}))  # type: ignore[misc]
             for row in table.rows
         ],
         "correction": None if contest is None else contest.correction,
         "comparisons": comparisons,
-        "notes": list(found.notes),
+        "notes": [*table.notes, *found.notes],
     }

@@ -17,9 +17,11 @@ from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test, deciding_te
 from qn_tracking.inference.bands import Estimate, estimate
 from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.planning import runs_to_decide
+from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.sample import LARGEST, mean_sd
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
+from qn_tracking.studies.levels import Levels, levels
 from qn_tracking.studies.sentences import verdict
 
 Doc = Mapping[str, Any]
@@ -27,7 +29,10 @@ Doc = Mapping[str, Any]
 
 @frozen(kw_only=True)
 class Side:
-    """The runs of an arm, or of a group: as plain data, and how many were `declared`."""
+    """The runs of an arm, or of a group: as plain data, and how many were `declared`.
+
+    A run whose episodes were read has their values as `columns`.
+    """
 
     name: str
     docs: tuple[Doc, ...]
@@ -41,7 +46,9 @@ class ArmRow:
     `counts` has how many of the declared runs have which status. `values` are the metric by seed,
     or, where runs share one or have none (not `seeded`), by place. `mean` and `iqm` have their
     intervals where the runs say something of it. `means` is of every metric, `endings` the share
-    of episodes that ended so. `curve` is the mean of the curves.
+    of episodes that ended so. `curve` is the mean of the curves. `reached` is how many runs have a
+    final success rate of the threshold or more; `levels` are where their curves level off, if
+    episodes were looked at.
     """
 
     name: str
@@ -55,6 +62,8 @@ class ArmRow:
     endings: Mapping[str, float]
     curve: tuple[float, ...]
     curve_of: str | None
+    reached: int | None = None
+    levels: Levels | None = None
 
     @property
     def finished(self) -> int:
@@ -66,7 +75,8 @@ class ArmRow:
 class StudyTable:
     """The arms of a study, the best first; `order` has their names as they were declared.
 
-    `window`: so many last episodes a final rate is of.
+    `window`: so many last episodes a final rate is of, `chosen` in words if it was chosen, and not
+    the protocol's. `notes` say what was not looked at.
     """
 
     metric: str
@@ -74,6 +84,8 @@ class StudyTable:
     lower_is_better: bool
     window: int | None
     rows: tuple[ArmRow, ...]
+    chosen: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -228,8 +240,17 @@ def _row(side: Side, metric: str) -> ArmRow:
         means={name: estimate(some) for name, some in columns.items()},
         endings=_endings(done),
         curve=_mean_curve([curve for curve in curves if curve]),
+        reached=_reached(done),
+        levels=levels([doc["columns"] for doc in done if "columns" in doc], metric),
         curve_of=next((doc["results"].get("curve_of") for doc in done if doc.get("results")), None),
     )
+
+
+def _reached(docs: Sequence[Doc]) -> int | None:
+    """How many runs have a final rate of the threshold or more; None if it is known of none."""
+    rates = [(doc.get("results") or {}).get(PRIMARY) for doc in docs]
+    known = [rate for rate in rates if rate is not None]
+    return sum(rate >= RULES.threshold - 1e-9 for rate in known) if known else None
 
 
 def _finite(curve: Sequence[Any]) -> list[float]:
