@@ -300,3 +300,122 @@ def test_a_study_can_be_ranked_and_a_run_counts_once(make: Make, lr: str, qn_exp
     names = [group["name"] for part in found["parts"] for group in part["groups"]]
     assert sorted(names) == ["learning_rate=0.1", "learning_rate=0.2"]
     assert len(Experiments().rank(where="kind = x").repeats) == 2
+
+
+# ----------------------------------------------------------------------------- windows and plateaus
+
+
+def learn(rate: float, seed: int, episodes: int, chance: Callable[[int], float]) -> str:
+    """Records a run whose chance of success depends on the episode."""
+    dice = random.Random(f"{rate} {seed} {episodes}")
+    with track({"rate": rate}, seed=seed, blocked=["metadata"], warn=lambda text: None) as run:
+        for i in range(episodes):
+            won = dice.random() < chance(i)
+            run.episode(success=won, reward=float(i), steps=1)
+    return run.id
+
+
+def test_a_window_is_chosen_by_episodes_or_by_their_share(project: Path, qn_exp: Program) -> None:
+    for rate in (0.1, 0.2):
+        for seed in range(3):
+            learn(rate, seed, 50, lambda i: float(i >= 40))
+    study = Experiments().gather(name="late")
+    usual = study.table()
+    assert (usual.window, usual.chosen) == (20, None)
+    assert {row.mean.centre for row in usual.rows if row.mean} == {0.5}
+    last = study.table(last=10)
+    assert (last.window, last.chosen) == (10, "last 10 episodes")
+    assert {row.mean.centre for row in last.rows if row.mean} == {1.0}
+    assert {row.means["success_rate"].centre for row in last.rows} == {0.2}
+    tail = study.table("reward", tail=0.5)
+    assert {row.mean.centre for row in tail.rows if row.mean} == {37.0}  # of 25 … 49
+    text = qn_exp("show", "late", "--last", "10").stdout
+    assert "final_success_rate (last 10 episodes of a run, chosen)" in text
+    assert (
+        "(last 50% of episodes of a run, chosen)" in qn_exp("show", "late", "--tail", ".5").stdout
+    )
+    doc = said(qn_exp("compare", "--by", "config", "--last", "10", "--json"))
+    assert doc["compared"]["window"] == "last 10 episodes"
+    assert [arm["mean"]["centre"] for arm in doc["arms"]] == [1.0, 1.0]
+    for wrong in (["--last", "0"], ["--tail", "1.5"], ["--last", "3", "--tail", ".5"]):
+        done = qn_exp("show", "late", *wrong)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+def test_a_window_needs_the_episodes(project: Path, qn_exp: Program) -> None:
+    for seed in range(2):
+        learn(0.1, seed, 50, lambda i: 0.5)
+        id = learn(0.2, seed, 50, lambda i: 0.5)
+    Path(f"experiments/runs/{id}/episodes.jsonl").unlink()
+    done = qn_exp("compare", "--by", "config", "--last", "10")
+    assert (done.returncode, done.stderr) == (
+        3, f"error: {id}: its episodes are not here (git carries records, bundles carry all)\n"
+    )  # fmt: skip
+    assert qn_exp("compare", "--by", "config").returncode == 0
+
+
+def test_runs_that_have_not_levelled_off_are_named_and_not_in_the_plateau(
+    project: Path, qn_exp: Program
+) -> None:
+    for seed in range(3):
+        learn(0.1, seed, 400, lambda i: 0.97 if i > 100 else 0.1)
+    climbing = learn(0.1, 3, 400, lambda i: i / 400)
+    learn(0.2, 0, 400, lambda i: 0.3)
+    good, low = Experiments().gather(by="rate", name="rates").table().rows
+    assert good.levels is not None
+    assert low.levels is not None
+    assert good.levels.counts == {"reached": 3, "still climbing": 1}
+    assert good.levels.level is not None
+    assert good.levels.level.centre > 0.94  # of the three alone; the mean of all is below
+    assert good.levels.extend_to is not None
+    assert good.levels.extend_to > 400
+    assert (low.levels.counts, low.levels.level) == ({"never reached": 1}, None)
+    assert low.levels.below == pytest.approx(0.3, abs=0.1)
+    text = qn_exp("show", "rates").stdout
+    assert "(3/4)" in text
+    assert f"still climbing: 0.1 (1 of 4 runs: extend to about {good.levels.extend_to:,}" in text
+    assert f"level below 80%: 0.2 (1 of 1 runs, at {low.levels.below:.0%})" in text
+    assert "still climbing: extend to about" in qn_exp("show", climbing).stdout
+    found = Experiments().convergence(climbing)
+    assert found is not None
+    assert (found[0], found[1].state) == ("success", "still climbing")
+
+
+def test_of_a_loss_less_is_better_and_its_plateau_has_its_sign(project: Path) -> None:
+    dice = random.Random(1)
+    for seed in range(3):
+        with track({"rate": 1}, seed=seed, blocked=["metadata"], warn=lambda text: None) as run:
+            for i in range(300):
+                run.episode(loss=5.0 * 0.9**i + dice.random())
+    (row,) = Experiments().gather(by="rate", save=False).table("loss").rows
+    assert row.levels is not None
+    assert row.levels.level is not None
+    assert row.levels.level.centre == pytest.approx(0.5, abs=0.1)
+
+
+def test_latex_and_several_metrics(make: Make, qn_exp: Program) -> None:
+    make(0.1, range(5), 0.3)
+    make(0.2, range(5), 0.8)
+    page = qn_exp("compare", "--by", "config", "--format", "latex", "--metric", "reward",
+                  "--metric", "steps").stdout  # fmt: skip
+    table = [line for line in page.splitlines() if not line.startswith("%")]
+    assert table[0].startswith("\\begin{tabular}{lrrr")
+    assert table[2].startswith("arm & runs & reward & iqm & steps & success & 80\\%+")
+    assert len(table) == 8
+    assert all(line.endswith(" \\\\") for line in (table[2], *table[4:6]))
+    assert "[" in table[4].split(" & ")[4]  # each metric has its interval
+    assert "% rate=0.2 usually beats" in page.replace("% - ", "% ")
+
+
+def test_groups_are_compared_in_one_short_table(make: Make, qn_exp: Program) -> None:
+    for place in range(9):
+        make(place / 10, range(5), 0.1 + place / 10)
+    done = qn_exp("compare", "--by", "config", env={"COLUMNS": "100"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    assert lines[0].startswith("not declared · 9 groups by config, 45 runs")
+    assert lines[2].split()[:2] == ["rate=0.8", "5"]
+    page = qn_exp("compare", "--by", "config", "--format", "markdown").stdout
+    assert sum(line.startswith("| rate=") for line in page.splitlines()) == 9

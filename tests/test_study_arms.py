@@ -177,11 +177,13 @@ def test_the_table_is_short(project: Path, qn_exp: Program) -> None:
     assert lines[0].startswith(f"lr ({study.id}) · 9 arms x 5 seeds · 20 episodes each")
     assert lines[1] == "which rate is best?"
     assert lines[2].split() == [
-        "ARM", "RUNS", "FINAL", "IQM", "SUCCESS", "LOST", "GOAL", "CURVE"
+        "ARM", "RUNS", "FINAL", "IQM", "SUCCESS", "80%+", "LOST", "GOAL", "TIME", "CURVE"
     ]  # fmt: skip
     assert lines[3].split()[:2] == [f"{SHORT}=0.9", "5"]
     assert "36 comparisons, each arm with each other" in done.stdout
-    assert sum(line.startswith("- ") for line in lines) == 8
+    # Of those without a verdict all but the first four are counted.
+    assert sum(line.startswith("- ") for line in lines) == 5
+    assert "- and 4 more, not decided (--all prints them)" in lines
     everything = qn_exp("show", "lr", "--all").stdout.splitlines()
     assert sum(line.startswith("- ") for line in everything) == 36
 
@@ -195,7 +197,7 @@ def test_formats(project: Path, qn_exp: Program) -> None:
     ]  # fmt: skip
     assert [row["ended_goal"] for row in rows] == ["1.0", "0"]
     page = qn_exp("show", study.id, "--format", "markdown").stdout
-    assert "| arm | runs | final | iqm | success | goal | lost | curve |" in page
+    assert "| arm | runs | final | iqm | success | 80%+ | goal | lost | time | curve |" in page
     assert f"- {SHORT.replace('_', chr(92) + '_')}=0.2 usually beats" in page
     for how in (("--json",), ("--format", "json")):
         doc = json.loads(qn_exp("show", "lr", *how).stdout)

@@ -362,8 +362,9 @@ class Experiments:
         """What differs between experiments, and what may be concluded.
 
         `by` is category, config, brain, environment, family, commit, status or a stored field:
-        runs that share it are one group. Without it, several runs of two configurations are two
-        groups, unless `ungrouped`. Raises UsageError for fewer than two.
+        runs that share it are one group. Without it, the runs of studies, and several runs of two
+        configurations, are grouped by configuration, unless `ungrouped`. With `by` alone, all
+        experiments are compared. Raises UsageError for fewer than two.
         """
         from qn_tracking.store import documents
         from qn_tracking.store.groups import Grouping
@@ -371,8 +372,11 @@ class Experiments:
         if by is not None and ungrouped:
             raise UsageError("--by and --ungrouped together")
         grouping = None if by is None else Grouping(by)
-        chosen = self.choose(ids, **conditions)
-        named = not Filters(**conditions).stated()
+        chosen = self.choose(ids, everything=by is not None, **conditions)
+        named = bool(chosen) and not Filters(**conditions).stated()
+        texts = [] if isinstance(ids, Selection) else [ids] if isinstance(ids, str) else list(ids)
+        if grouping is None and not ungrouped and any(map(self.study, texts)):
+            grouping = Grouping("config")
         docs = list(documents.load_all(self.folder, chosen, named=named, warn=self.warn))
         try:
             return self._compared(docs, grouping, ungrouped)
@@ -400,13 +404,17 @@ class Experiments:
             grouping = Grouping("config")
         if grouping is None:
             return RunComparison(self, docs)
+        from functools import partial
+
+        from qn_tracking.api.gathered import group_names
         from qn_tracking.benchmark.metrics import METRICS
         from qn_tracking.studies.groups import HIGHER, compare_groups
 
         better = [one for one in METRICS.values() if one.higher_is_better]
         higher = HIGHER.union(*((one.name, *one.columns) for one in better))
         docs = [documents.with_labels(doc) for doc in docs]
-        return compare_groups(docs, grouping.name, grouping.key_of, grouping.label, higher)  # type: ignore[arg-type]
+        names = partial(group_names, grouping)
+        return compare_groups(docs, grouping.name, grouping.key_of, names, higher)  # type: ignore[arg-type]
 
     def check_fields(self, ids: Iterable[str]) -> None:
         """Checks every field of these records. Raises StorageError for the first that is wrong."""

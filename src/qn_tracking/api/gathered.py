@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qn_tracking.records.gathered import Gathered as Record
     from qn_tracking.store.groups import Grouping
     from qn_tracking.studies.arms import Side
+    from qn_tracking.studies.groups import GroupComparison
 
 
 class Gathered(Arms):
@@ -22,9 +23,12 @@ class Gathered(Arms):
     `record` has the ids of the runs of each arm. Made by `Experiments.gather`; `save` keeps it.
     """
 
-    def __init__(self, record: Record, experiments_dir: str) -> None:
+    def __init__(
+        self, record: Record, experiments_dir: str, sides: Sequence[Side] | None = None
+    ) -> None:
         self.record = record
         self.experiments_dir = experiments_dir
+        self._sides = sides
 
     @classmethod
     def load(cls, id: str, experiments_dir: str) -> Gathered:
@@ -72,9 +76,10 @@ class Gathered(Arms):
         from qn_tracking.render.text import counted
 
         groups, runs = len(self.record.arms), len(self.run_ids())
+        saved = (f"{self.name} ({self.id})" if self.name else self.id,) if self.id else ()
         return (
-            f"{self.name} ({self.id})" if self.name else self.id,
-            "gathered afterwards, not declared",
+            *saved,
+            "gathered afterwards, not declared" if self.id else "not declared",
             f"{counted(groups, 'group')} by {self.record.by}, {counted(runs, 'run')}",
         )
 
@@ -92,6 +97,8 @@ class Gathered(Arms):
 
     def sides(self) -> list[Side]:
         """The runs of each arm, as plain data; a run that repeats another is left out."""
+        if self._sides is not None:
+            return list(self._sides)
         from qn_tracking.store import index, query
         from qn_tracking.studies.arms import Side
         from qn_tracking.studies.comparison import several_runs
@@ -162,6 +169,17 @@ def gather(
         command=tuple(redact_arguments(sys.argv)),
     )
     return Gathered(record, store.folder)
+
+
+def of_groups(found: GroupComparison, experiments_dir: str) -> Gathered:
+    """The groups of a comparison as a study that is not saved, and has no id."""
+    from qn_tracking.records.gathered import Gathered as Record, Members
+
+    arms = tuple(
+        Members(name=side.name, runs=tuple(doc["id"] for doc in side.docs)) for side in found.sides
+    )
+    record = Record(id="", created="", by=found.by, metric=found.table.metric, arms=arms)
+    return Gathered(record, experiments_dir, found.sides)
 
 
 def group_names(grouping: Grouping, docs: Sequence[dict[str, Any]]) -> list[str]:

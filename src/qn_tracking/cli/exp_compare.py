@@ -10,6 +10,7 @@ from qn_tracking.cli.output import (
     metric_text,
     print_plain,
     print_table,
+    print_wrapped,
     unicode_out,
     warn,
 )
@@ -38,6 +39,7 @@ they have, because runs of the same configuration differ too. Compare groups of 
 examples:
   qn-exp compare @1 @2                             every difference between two runs
   qn-exp compare --by config --tag sweep=gamma     is one configuration better?
+  qn-exp compare --by config --last 100 --format markdown
   qn-exp compare lr                                the arms of the study lr, as qn-exp show lr
 
 --by takes {}, or any stored field.
@@ -87,13 +89,13 @@ def run(args: Namespace) -> int:
 
         print_study(study, args)
         return 0
-    for option in options_given(args):
-        raise UsageError(f"{option} needs a study", hint="qn-exp compare STUDY")
     found = store.compare(args.ids, by=args.by, ungrouped=args.ungrouped, **conditions(args))
     if isinstance(found, RunComparison):
+        for option in options_given(args):
+            raise UsageError(f"{option} needs groups", hint="--by FIELD, or the id of a study")
         _runs(args, found)
     else:
-        _groups(args, found)
+        _groups(args, found, store.folder)
     return 0
 
 
@@ -165,11 +167,14 @@ def _heading(abouts: Sequence[dict[str, Any]]) -> None:
 # ------------------------------------------------------------------------------------------- groups
 
 
-def _groups(args: Namespace, found: GroupComparison) -> None:
-    from qn_tracking.render.text import counted
-    from qn_tracking.studies.comparison import about, letters
+def _groups(args: Namespace, found: GroupComparison, folder: str) -> None:
+    from qn_tracking.api.gathered import of_groups
+    from qn_tracking.cli.study_print import plain_study, print_study, shown_by
+    from qn_tracking.studies.comparison import about
 
-    if args.json:
+    study = of_groups(found, folder)
+    if args.json or args.format == "json":
+        plain = plain_study(study, *shown_by(study, args))
         print_plain(
             {
                 "by": found.by,
@@ -183,19 +188,60 @@ def _groups(args: Namespace, found: GroupComparison) -> None:
                 "metrics": _plain_summary(found),
                 "better": found.better,
                 "conclusion": found.conclusion,
+                **{name: plain[name] for name in ("compared", "arms", "comparisons", "notes")},
             }
         )
         return
     for id, cause in found.left_out:
         warn(f"{id} is left out: {cause}")
-    for i, group in enumerate(found.groups):
+    for group in found.groups:
         if group.mixed_code:
-            warn(f"{letters([i])}: its runs ran different code")
+            warn(f"{group.name}: its runs ran different code")
+    print_study(study, args)
+    if args.format != "text":
+        return
+    if not args.all:
+        _print_what_differs(found)
+        return
+    print()
+    _print_legend(found)
+    _print_everything(args, found)
+
+
+MOST_FIELDS, MOST_SIDES = 8, 3
+"""Of more fields that differ, or of more groups, only names are printed unless all is asked for."""
+
+
+def _print_what_differs(found: GroupComparison) -> None:
+    sides = len(found.groups)
+    differing = {
+        name: tuple(row for row in rows if not row.same) for name, rows in found.differences.items()
+    }
+    if sides <= MOST_SIDES and sum(map(len, differing.values())) <= MOST_FIELDS:
+        if any(differing.values()):
+            print()
+            _print_legend(found)
+        _print_sections({k: rows for k, rows in differing.items() if rows}, sides, False)
+        return
+    for name, rows in differing.items():
+        if rows:
+            some = ", ".join(row.field for row in rows[:MOST_FIELDS])
+            more = f" and {len(rows) - MOST_FIELDS} more" if len(rows) > MOST_FIELDS else ""
+            print_wrapped(printable(f"{name} differs in {some}{more} (--all prints them)"))
+
+
+def _print_legend(found: GroupComparison) -> None:
+    from qn_tracking.render.text import counted
+    from qn_tracking.studies.comparison import letters
+
     for i, group in enumerate(found.groups):
         some = ", ".join(doc["id"] for doc in group.runs[:3])
         more = ", …" if len(group.runs) > 3 else ""
         count = counted(len(group.runs), "run")
         print(f"{letters([i])}  {printable(group.name)}  {count}: {some}{more}")
+
+
+def _print_everything(args: Namespace, found: GroupComparison) -> None:
     _print_sections(found.differences, len(found.groups), args.all)
     rows = [
         [printable(name), *(_sample(one, name) for one in samples)]
@@ -205,10 +251,10 @@ def _groups(args: Namespace, found: GroupComparison) -> None:
     print_table(_columns("METRIC", len(found.groups)), rows)
     if found.summary.pairs:
         print(
-            "\ndifferences: Welch's interval, permutation p after Holm, Hedges' g, P(improvement)"
+            "\ndifferences, conventional: Welch's interval, permutation p after Holm, Hedges' g,"
+            " P(improvement)"
         )
         _print_pairs(found.summary.pairs)
-    print(found.conclusion)
 
 
 def _sample(one: Sample | None, metric: str) -> str:
@@ -219,16 +265,15 @@ def _sample(one: Sample | None, metric: str) -> str:
 
 
 def _print_pairs(pairs: Sequence[Pair]) -> None:
+    """Without verdicts: what decides is the one comparison above."""
     from qn_tracking.render.table import Column
     from qn_tracking.studies.comparison import letters
-    from qn_tracking.studies.groups import winner
 
     rows = []
     for pair in pairs:
-        name, found, place = pair.metric, pair.comparison, winner(pair)
+        name, found = pair.metric, pair.comparison
         low, high = (found.welch.low, found.welch.high) if found.welch else (None, None)
         delta = metric_text(found.delta, name, signed=True)
-        better = "no conclusion" if place is None else letters([place])
         rows.append(
             [
                 printable(name),
@@ -237,7 +282,6 @@ def _print_pairs(pairs: Sequence[Pair]) -> None:
                 "" if pair.adjusted_p is None else f"{pair.adjusted_p:.3g}",
                 "" if found.hedges_g is None else f"{found.hedges_g:+.2f}",
                 f"{found.improvement:.0%}",
-                "" if pair.verdict is None else better,
             ]
         )
     columns = [
@@ -247,7 +291,6 @@ def _print_pairs(pairs: Sequence[Pair]) -> None:
         Column("P", drop=2),
         Column("G", drop=4),
         Column("PI", drop=3),
-        Column("BETTER"),
     ]
     print_table(columns, rows)
 

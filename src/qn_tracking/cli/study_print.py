@@ -81,26 +81,29 @@ def options_given(args: Namespace) -> list[str]:
     return [name for name, value in given.items() if value]
 
 
+def shown_by(study: Arms, args: Namespace | None) -> tuple[StudyTable, StudyComparison]:
+    """The table and the comparison that the arguments ask for."""
+    if args is None:
+        table = study.table()
+        return table, study.concluded(table)
+    table = study.table(*args.metric[:1], last=args.last, tail=args.tail)
+    correction = "benjamini-hochberg" if args.correction == "fdr_bh" else "holm"
+    return table, study.concluded(table, baseline=args.baseline, correction=correction)  # type: ignore[arg-type]
+
+
 def print_study(study: Arms, args: Namespace | None = None) -> None:
     """Prints the table and the sentences, in the format that the arguments say."""
-    names = args.metric if args else []
-    table = study.table(
-        *names[:1], last=args.last if args else None, tail=args.tail if args else None
-    )
-    found = study.concluded(
-        table,
-        baseline=args.baseline if args else None,
-        correction="benjamini-hochberg" if args and args.correction == "fdr_bh" else "holm",
-    )
+    table, found = shown_by(study, args)
+    more = args.metric[1:] if args else []
     form = "text" if args is None else "json" if args.json else args.format
     if form == "json":
         print_plain(plain_study(study, table, found))
     elif form == "csv":
         _csv(table)
     elif form in ("markdown", "latex"):
-        (_markdown if form == "markdown" else _latex)(study, table, found, names[1:])
+        (_markdown if form == "markdown" else _latex)(study, table, found, more)
     else:
-        _text(study, table, found, names[1:], all_pairs=bool(args and getattr(args, "all", False)))
+        _text(study, table, found, more, all_pairs=bool(args and getattr(args, "all", False)))
 
 
 # --------------------------------------------------------------------------------------------- text
@@ -151,7 +154,7 @@ def _remarks(table: StudyTable) -> Iterator[str]:
     levels = {row.name: row.levels for row in table.rows if row.levels is not None}
     if any(one.level is not None for one in levels.values()):
         timed = any(one.timed for one in levels.values())
-        after = f"; TO {RULES.threshold:.0%}: median episodes until that was kept" if timed else ""
+        after = f"; TO {RULES.threshold:.0%}: median episodes to reach it" if timed else ""
         yield f"PLATEAU: mean level of the runs that have one, and of how many{after}"
     yield from said(levels)
     yield from (f"note: {note}" for note in table.notes)
@@ -297,7 +300,7 @@ def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequ
     print(line(cell(one.title.lower().replace("_", " ")) for one in columns))
     print(line("---:" if one.right else "---" for one in columns))
     for cells in zip(*(one.cells for one in columns), strict=True):
-        print(line(map(_cell, cells)))
+        print(line(map(cell, cells)))
     print()
     for said in (*_remarks(table), *_conclusions(found)):
         text = cell(printable(said.removeprefix("- ")))
@@ -343,7 +346,8 @@ def _csv(table: StudyTable) -> None:
 
     names = sorted({name for row in table.rows for name in row.means if name != table.metric})
     ends = [f"ended_{name}" for name in table.endings]
-    head = ["arm", "runs", "declared", table.metric, "low", "high", "iqm", *names, *ends]
+    learned = ["reached", "episodes_to_threshold", "plateau", "plateau_runs"]
+    head = ["arm", "runs", "declared", table.metric, "low", "high", "iqm", *learned, *names, *ends]
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(head)
     for row in table.rows:
@@ -354,7 +358,12 @@ def _csv(table: StudyTable) -> None:
         others = [one.centre if (one := row.means.get(n)) else None for n in names]
         shares = [row.endings.get(n, 0) if row.endings else None for n in table.endings]
         centre = iqm.centre if iqm else None
-        out.writerow([name, row.finished, row.declared, *bounds, centre, *others, *shares])
+        levels = row.levels
+        level = None if levels is None or levels.level is None else levels.level.centre
+        count = None if levels is None else levels.counts.get("reached", 0)
+        after = None if levels is None else levels.to_threshold
+        kept = [row.reached, after, level, count]
+        out.writerow([name, row.finished, row.declared, *bounds, centre, *kept, *others, *shares])
 
 
 def plain_study(study: Arms, table: StudyTable, found: StudyComparison) -> dict[str, Any]:

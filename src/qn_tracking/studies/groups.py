@@ -24,13 +24,20 @@ from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.records.provenance import provenance
+from qn_tracking.studies.arms import (
+    Side,
+    StudyComparison,
+    StudyTable,
+    compare as compare_arms,
+    metric_of,
+    table,
+)
 from qn_tracking.studies.comparison import (
     PRIMARY,
     RATES,
     Difference,
     differences,
     leaves,
-    letters,
     sections,
     several_runs,
     value_of,
@@ -226,8 +233,9 @@ class Group:
 class GroupComparison:
     """Groups of runs, what differs between them, and what may be concluded.
 
-    `left_out` are ids with the cause. `differences` are of the fields that all runs of a group
-    share.
+    `comparison` is the one that decides, of `table`: all pairs are one family, by the test that
+    the number of runs allows. What `summary` has beside it is conventional. `left_out` are ids with
+    the cause. `differences` are of the fields that all runs of a group share.
     """
 
     by: str
@@ -235,6 +243,9 @@ class GroupComparison:
     left_out: tuple[tuple[str, str], ...]
     differences: Mapping[str, tuple[Difference, ...]]
     summary: Summary
+    sides: tuple[Side, ...]
+    table: StudyTable
+    comparison: StudyComparison
 
     @property
     def names(self) -> list[str]:
@@ -243,52 +254,38 @@ class GroupComparison:
 
     @property
     def better(self) -> dict[str, str] | None:
-        """The group that is better than another one in the primary metric, or None."""
-        for pair in self.summary.pairs:
-            place = winner(pair) if pair.metric == PRIMARY else None
-            if place is not None:
-                other = pair.first if place == pair.second else pair.second
-                return {"group": self.names[place], "than": self.names[other], "metric": PRIMARY}
+        """The group with the best mean, and the first that it is better than, or None."""
+        found = self.comparison
+        if found.contest is None:
+            return None
+        for pair in found.contest.shown:
+            if pair.winner == found.contest.leader:
+                other = pair.first if pair.winner == pair.second else pair.second
+                names = found.arms
+                return {
+                    "group": names[pair.winner], "than": names[other], "metric": found.metric
+                }  # fmt: skip
         return None
 
     @property
     def conclusion(self) -> str:
-        """What may be said of the primary metric, a line for each pair."""
-        lines, open_pairs = [], 0
-        count = len(self.groups)
-        many = count * (count - 1) // 2 > MOST_PAIRS
-        for pair in self.summary.pairs:
-            if pair.metric != PRIMARY or pair.verdict is None:
-                continue
-            place = winner(pair)
-            one, other = letters([pair.first]), letters([pair.second])
-            if place is not None:
-                worse = other if place == pair.first else one
-                holm_over = f", Holm over {pair.family}" if pair.family > 1 else ""
-                lines.append(
-                    f"{letters([place])} is better than {worse} in {PRIMARY}"
-                    f" (p = {pair.verdict.p:.3g}{holm_over})"
-                )
-            elif many:
-                open_pairs += 1
-            else:
-                reasons = "; ".join(pair.verdict.reasons)
-                lines.append(f"{one} and {other}: no conclusion in {PRIMARY}: {reasons}")
-        if open_pairs:
-            lines.append(f"no conclusion in {PRIMARY} of {open_pairs} pairs")
-        return "\n".join(lines) or f"no conclusion: not every run has {PRIMARY}"
+        """What may be said of the metric that decides, a line for each pair with the best group."""
+        found = self.comparison
+        if found.contest is None:
+            return f"no conclusion: not every group has {found.metric}"
+        return "\n".join(found.sentences)
 
 
 def compare_groups(
     docs: Sequence[Doc],
     by: str,
     key_of: Callable[[Doc], tuple[Any, ...]],
-    name_of: Callable[[tuple[Any, ...], str | None], str],
+    names_of: Callable[[Sequence[Doc]], Sequence[str]],
     higher: frozenset[str] = HIGHER,
 ) -> GroupComparison:
     """Puts runs into groups by a key and compares them; runs that are not whole are left out.
 
-    `name_of` names a group from its key and the configuration of its first run; `higher` are the
+    `names_of` names groups, each known by its first run; `higher` are the
     metrics of which more is better. Raises UsageError for fewer than two groups.
     """
     runs, left_out = _whole_runs(docs)
@@ -305,9 +302,12 @@ def compare_groups(
         raise UsageError(
             cause if members else "no complete runs to compare", hint="--by takes another field"
         )
-    names = [
-        name_of(keys[some[0]], (runs[some[0]].get("config") or {}).get("label")) for some in places
-    ]
+    names = names_of([group[0] for group in members])
+    arms = tuple(
+        Side(name=name, docs=tuple(group), declared=len(group))
+        for name, group in zip(names, members, strict=True)
+    )
+    rows = table(arms, metric_of(arms, PRIMARY))
     # What differs inside a group is not a field of the group.
     sides = [_shared(group) for group in members]
     differing = {
@@ -323,6 +323,9 @@ def compare_groups(
         left_out=tuple(left_out),
         differences=differing,
         summary=summarise(members, higher=higher),
+        sides=arms,
+        table=rows,
+        comparison=compare_arms(rows),
     )
 
 
