@@ -271,7 +271,7 @@ class Study(Arms):
         return (
             f"{record.name} ({self.id})" if record.name else self.id,
             f"{counted(len(record.arms), 'arm')} x {counted(len(record.seeds), 'seed')}",
-            f"{counted(record.episodes, 'episode')} each",
+            *([f"{counted(record.episodes, 'episode')} each"] if record.episodes else []),
             *dict.fromkeys(a.subject.environment for a in record.arms if a.subject.environment),
         )
 
