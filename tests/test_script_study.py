@@ -14,7 +14,7 @@ import pytest
 
 from conftest import BIN, Program, wait_until
 from qn_tracking import Experiments, Study
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.tracking.joining import VARIABLE
 
 PYTHON = sys.executable
@@ -168,6 +168,110 @@ def test_each_way_of_failing_is_said_with_the_last_line_of_the_script(
     assert len(warnings) == 2
     Path("train.py").write_text(SCRIPT)
     assert Study.load(warnings and outcome.runs[0].id.partition(".s")[0]).resume().finished == 2
+
+
+def test_seeds_are_added_and_each_look_counts(qn_run: Program, qn_exp: Program) -> None:
+    made = study(seeds=[1, 2, 3, 4, 5, 6], name="rates")
+    assert made.expected_seconds() is None  # nothing is known of a script before it has run
+    made.run(warn=quiet)
+    before = made.compare().shown[0][0].adjusted_p
+    assert qn_run("--extend", "rates", "--seeds", "7-8", "--quiet").returncode == 0
+    again = Study.load("rates")
+    assert again.record.seeds == (1, 2, 3, 4, 5, 6, 7, 8)
+    assert [state.status for state in again.runs()] == ["completed"] * 16
+    assert "extended once after its results could be seen" in qn_exp("show", "rates").stdout
+    pair = again.compare().shown[0][0]
+    assert pair.adjusted_p == pytest.approx(2 * (pair.p or 0))
+    assert before is not None
+    assert again.expected_seconds() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--seeds", "2-4"), "seeds: 2 is given twice"),
+        (("--n-seeds", "2"), "its seeds were chosen: choose more"),
+        ((), "--extend needs --seeds or --n-seeds"),
+        (("--seeds", "9", "--sweep", "rate=1"), "--extend cannot be combined with --sweep"),
+        (("--seeds", "9", "small.yml"), "--extend cannot be combined with a configuration"),
+    ],
+)
+def test_an_extension_changes_the_seeds_only(
+    qn_run: Program, options: tuple[str, ...], error: str
+) -> None:
+    study(name="rates").save()
+    done = qn_run("--extend", "rates", *options)
+    assert (done.returncode, error in done.stderr) == (2, True), done.stderr
+    assert Study.load("rates").record.extended == 0
+
+
+def test_further_seeds_derive_as_the_first_did() -> None:
+    made, longer = (study(seeds=None, n_seeds=n, seed=7) for n in (2, 5))
+    made.extend(n_seeds=3)
+    assert made.record.seeds == longer.record.seeds
+    assert Study.load(made.id).record.seeds == longer.record.seeds
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"seeds": [1]}, "seeds: 1 is given twice"),
+        ({"seeds": []}, "seeds: none"),
+        ({"study": "other"}, "study: is of 'other'"),
+        ({"schema": 9}, "schema: schema 9 is newer than this program's 1"),
+    ],
+)
+def test_an_extension_that_was_changed_is_refused(wrong: dict[str, Any], error: str) -> None:
+    made = study()
+    made.extend(seeds=[8])
+    path = Path(f"experiments/studies/{made.id}/extension-1.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
+    with pytest.raises(StorageError) as raised:
+        Study.load(made.id)
+    assert f"extension-1.json: {error}" in str(raised.value)
+
+
+def test_a_file_holds_the_options_of_a_study(qn_run: Program) -> None:
+    Path("study.yml").write_text(
+        "study:\n  sweep: {rate: [0.1, 0.9]}\n  seeds: 1-3\n  name: rates\n  jobs: 2\n"
+        f"  command: {json.dumps(COMMAND)}\n"
+    )
+    about = json.loads(qn_run("study.yml", "--dry-run", "--json").stdout)
+    assert about["arms"][1]["command"] == [PYTHON, "train.py", "0.9", "1"]
+    assert (about["name"], about["runs"]) == ("rates", 6)
+    about = json.loads(qn_run("study.yml", "--seeds", "4", "--dry-run", "--json").stdout)
+    assert about["seeds"] == [4]
+
+
+def test_a_file_of_a_study_names_configurations_beside_it(qn_run: Program) -> None:
+    Path("deep").mkdir()
+    Path("small.yml").rename("deep/small.yml")
+    Path("deep/study.yaml").write_text(
+        'study:\n  configs: small.yml\n  sweep: {brain.config.gamma: "linspace(0.9, 0.99, 3)"}\n'
+        "  n-seeds: 2\n  episodes: 3\n  tag: {a: b}\n  set: [brain.config.learning_rate=0.01]\n"
+    )
+    done = qn_run("deep/study.yaml", "--dry-run", "--json")
+    about = json.loads(done.stdout)
+    assert [arm["name"] for arm in about["arms"]] == ["gamma=0.9", "gamma=0.945", "gamma=0.99"]
+    assert about["episodes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("study: [1]", "study.yml: study: expected options by name"),
+        ("study: {seed: 1, seedz: 2}", "study.yml: study.seedz: is no option of a study (did you"),
+        ("study: {name: [a]}", "study.yml: study.name: expected a text or a number"),
+        ("study: {configs: [[a]]}", "study.yml: study.configs: expected a list of texts"),
+        ("study: {seeds: x, configs: small.yml}", "error: --seeds: expected a whole number"),
+    ],
+)
+def test_a_file_of_a_study_with_a_mistake_is_one_line(
+    qn_run: Program, text: str, error: str
+) -> None:
+    Path("study.yml").write_text(text)
+    done = qn_run("study.yml")
+    assert (done.returncode, error in done.stderr) == (2, True), done.stderr
 
 
 def test_only_the_first_run_of_a_process_joins_and_none_of_its_children() -> None:

@@ -23,6 +23,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,9 +263,9 @@ LEFT = {
     "leaves_a_link": "os.symlink('/etc/passwd', 'experiments/x.json')",
     "leaves_too_many_files": "[open(f'experiments/{n}', 'w').close() for n in range(1500)]",
     "leaves_too_much": "[open(f'experiments/{n}', 'wb').write(bytes(20 << 20)) for n in range(4)]",
-    "names_a_file_outside": "os.write(int(fd), b'{\"name\": \"../../evil\", \"size\": 1}\\nx')",
-    "names_an_absolute_file": "os.write(int(fd), b'{\"name\": \"/tmp/evil\", \"size\": 1}\\nx')",
-    "promises_what_does_not_come": "os.write(int(fd), b'{\"name\": \"a\", \"size\": 99999999999}\\n')",
+    "names_a_file_outside": 'os.write(int(fd), b\'{"name": "../../evil", "size": 1}\\nx\')',
+    "names_an_absolute_file": 'os.write(int(fd), b\'{"name": "/tmp/evil", "size": 1}\\nx\')',
+    "promises_what_does_not_come": 'os.write(int(fd), b\'{"name": "a", "size": 99999999999}\\n\')',
     "writes_no_json": "os.write(int(fd), bytes(range(256)))",
     "uses_too_much_memory": "x = bytearray(200 << 20); x2 = [bytearray(os.urandom(1 << 20)) for _ in range(400)]; time.sleep(20)",
     "uses_memory_in_many_processes": "[os.fork() for _ in range(3)]; x = [bytearray(os.urandom(1 << 20)) for _ in range(60)]; time.sleep(20)",
@@ -366,7 +367,8 @@ def ways_out() -> dict[str, str]:
         for number, (name, what) in enumerate(LEFT.items(), 1):
             folder = _folder(place, f"run-{number}")
             box = sandbox.sandboxed(folder, sys.executable, [], small)
-            found[name] = _refused(lambda: sandbox.run(box, [sys.executable, "-I", "-c", HANDED + what], folder), place)  # noqa: B023
+            words = [sys.executable, "-I", "-c", HANDED + what]
+            found[name] = _refused(partial(sandbox.run, box, words, folder), place)
     return found
 
 

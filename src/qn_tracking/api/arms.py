@@ -73,6 +73,11 @@ class Arms:
         return None
 
     @property
+    def looks(self) -> int:
+        """How often its results could be seen before the last of its runs were added."""
+        return 1
+
+    @property
     def declared(self) -> bool:
         """Whether it was declared before its first run started."""
         return False
@@ -193,4 +198,5 @@ class Arms:
             test=self.test,
             declared=self.metric if self.declared else None,
             correction=correction,
+            looks=self.looks,
         )

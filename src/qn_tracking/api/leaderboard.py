@@ -325,9 +325,10 @@ class Leaderboard:
         Without options it is checked, and nothing of it is run. `repeat` runs its runs again, or
         `sample` of them; `replicate` also runs `fresh` (default: 10) fresh seeds. The code is that
         of its commit with `trust`, in a sandbox unless `no_sandbox`; the installed code with
-        `present_code` (which must be the same) or `renew` (whatever it is). `main_branch` names
-        the protected branch, `allowed_signers` a file of ssh-keygen. `verifier` (default: git's
-        user.name) and `github` go into the record; with `record=False` there is none. `jobs` runs go side by side. `dry_run` only plans.
+        `present_code` (which must be the same) or `renew` (whatever it is). `main_branch` names the
+        protected branch, `allowed_signers` a file of ssh-keygen. `verifier` (default: git's
+        user.name) and `github` go into the record; with `record=False` there is none. `jobs` runs
+        go side by side. `dry_run` only plans.
 
         `inform` gets a line for each step, `progress` the runs done and the total. Once `stop`
         returns True the outcome is `interrupted`, and the same call continues it. Raises UsageError

@@ -361,6 +361,53 @@ class Study(Arms):
             bounded=bounded,
         )
 
+    def expected_seconds(self, jobs: int = 1) -> float | None:
+        """About how long its unfinished runs take, `jobs` at the same time.
+
+        From the seconds that an episode took in the latest runs of each configuration, or of its
+        brain in its environment; of a script, from its own runs. None where there are none.
+        """
+        from statistics import median
+
+        left = [0] * len(self.arms)
+        for state in self.runs():
+            left[state.index % len(left)] += state.status != "completed"
+        if self.record.script is not None:
+            taken = [one.wall_seconds for one in self.results() if one.wall_seconds]
+            seconds = [median(taken)] * len(left) if taken else []
+        else:
+            past = [self._seconds_of(arm) for arm in self.arms]
+            seconds = [one for one in past if one is not None]
+        if len(seconds) < len(left):
+            return None
+        total = sum(count * each for count, each in zip(left, seconds, strict=True))
+        return total / max(1, min(jobs, sum(left)))
+
+    def _seconds_of(self, arm: submission.Arm) -> float | None:
+        """Seconds of a run of an arm, from past runs that are most like it."""
+        from statistics import median
+
+        from qn_tracking.api.experiments import Experiments
+
+        if not os.path.isdir(self.experiments_dir):
+            return None
+        experiments, about = Experiments(self.experiments_dir), arm.subject
+        same = experiments.find(
+            status="completed", limit=20, where=f'config.digest == "{arm.config.digest}"'
+        )
+        like = experiments.find(
+            status="completed", limit=20, env_type=about.environment, brain_type=about.brain
+        )
+        for found in (same, like) if about.brain else (same,):
+            each: list[float] = [
+                row["wall_seconds"] / row["episodes"]
+                for row in found.cells()
+                if row["wall_seconds"] and row["episodes"]
+            ]
+            if each:
+                return median(each) * (self.record.episodes or 0)
+        return None
+
     def can_show(self) -> tuple[str, ...]:
         """What a study of several arms can show, in sentences: before its first run, too."""
         if self.design is None:
@@ -441,6 +488,36 @@ class Study(Arms):
                 stop=stop,
                 warn=warn,
             )
+
+    def extend(self, *, n_seeds: int | None = None, seeds: Sequence[int] | None = None) -> None:
+        """Adds seeds for all arms, or `n_seeds` further ones that derive as the first did.
+
+        That is recorded beside the study, and each look at its results counts: see `compare`. `run`
+        runs them. Raises UsageError for seeds that are there already or cannot be, StorageError.
+        """
+        import time
+
+        from qn_tracking import ids
+        from qn_tracking.errors import UsageError
+        from qn_tracking.store import studies
+
+        record = self.record
+        if (n_seeds is None) == (seeds is None):
+            raise UsageError("expected either seeds or n_seeds", field="seeds")
+        if seeds is None:
+            if record.seed is None:
+                raise UsageError("its seeds were chosen: choose more", field="n_seeds")
+            digest = studies.seeds_digest([arm.config for arm in record.arms])
+            first, more = len(record.seeds), n_seeds or 0
+            seeds = [ids.run_seed(digest, record.seed, first + place) for place in range(more)]
+        self.save()
+        created = ids.utc(time.time())
+        self.record = studies.extend(self.experiments_dir, record, tuple(seeds), created)
+
+    @property
+    def looks(self) -> int:
+        """One, and one for each time that it was extended."""
+        return self.record.extended + 1
 
     def resume(self, **options: Any) -> StudyOutcome:
         """Runs what is missing or has failed; `options` are those of `run`."""

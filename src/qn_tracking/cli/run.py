@@ -41,6 +41,9 @@ EXAMPLES = """examples:
   qn-run my.yml --sweep brain.config.learning_rate=0.001,0.003 --seeds 1-20 --name lr
   qn-run --sweep lr=1e-3,3e-4 --seeds 1-10 --jobs 2 --name ppo -- python ppo.py --lr {lr} \\
     --seed {seed}                               a script of your own, which calls track()
+  qn-run study.yml                              a study from a file: its options below `study:`
+  qn-run --resume lr                            the runs that a study still lacks
+  qn-run --extend lr --seeds 21-40              more seeds for all its arms
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing; of the code in this
                                                 folder only what --plugins names is imported
@@ -160,6 +163,12 @@ def parser() -> Parser:
         "--resume", metavar="ID", help="execute the runs that a study, by id or name, still lacks"
     )
     runs.add_argument(
+        "--extend",
+        metavar="ID",
+        help="add the --seeds, or --n-seeds further ones, to a study, and run them; p-values count"
+        " the looks",
+    )
+    runs.add_argument(
         "--save-benchmark",
         action="store_true",
         help="make a submission of the runs; by default as many runs as the protocol requires",
@@ -201,14 +210,29 @@ def parser() -> Parser:
     return p
 
 
+def _parsed(p: Parser, argv: Sequence[str]) -> Namespace:
+    """The arguments; `script` is what stands after `--`, None without."""
+    own = argv.index("--") if "--" in argv else len(argv)
+    args = p.parse_args(argv[:own])
+    args.script = list(argv[own + 1 :]) if own < len(argv) else None
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the arguments say; returns the exit code."""
     p = parser()
     complete(p)
     argv = list(sys.argv[1:] if argv is None else argv)
-    own = argv.index("--") if "--" in argv else len(argv)
-    args = p.parse_args(argv[:own])
-    args.script = argv[own + 1 :] if own < len(argv) else None
+    args = _parsed(p, argv)
+    if len(args.config) == 1 and args.config[0].endswith((".yml", ".yaml")):
+        from qn_tracking.cli.study_file import arguments
+
+        written = arguments(args.config[0])
+        if written is not None:
+            # Those of the command line come later, and win.
+            argv.remove(args.config[0])
+            place = written.index("--") if "--" in written else len(written)
+            args = _parsed(p, [*written[:place], *argv, *written[place:]])
     if args.list_configs:
         from qn_tracking.cli.run_print import list_configs
 
@@ -238,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("notes", "contributor", "github", "benchmark_notes", "question"):
         if (text := getattr(args, name)) is not None:
             setattr(args, name, storable(text))
-    if not args.config and args.resume is None and args.script is None:
+    if not args.config and args.script is None and args.resume is None and args.extend is None:
         hint = "qn-run --list-configs lists some; --help explains the options"
         raise UsageError("no configuration given", hint=hint)
     try:
@@ -257,6 +281,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _many(args: Namespace) -> bool:
     return bool(args.n_seeds or args.seeds or args.save_benchmark or args.resume is not None)
+
+
+def _check_extension(args: Namespace) -> None:
+    """Raises UsageError for what an extension cannot change: all but the seeds."""
+    if not (args.seeds or args.n_seeds):
+        raise UsageError("--extend needs --seeds or --n-seeds", hint="such as --seeds 50-57")
+    given = {name for name, value in vars(args).items() if value not in (None, False, [])}
+    for name in ("config", "resume", "script", "save_benchmark", *DECLARED):
+        if name in given:
+            option = {"overrides": "--set", "config": "a configuration", "script": "a command"}
+            what = option.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"--extend cannot be combined with {what}", hint="it is declared")
 
 
 def _check_script(args: Namespace) -> None:
@@ -296,6 +332,9 @@ def _check_together(args: Namespace) -> None:
     """Raises UsageError for an option that would have no effect, or contradicts another."""
     if args.resume == "":
         raise UsageError("--resume: expected the id of a study")
+    if args.extend is not None:
+        _check_extension(args)
+        return
     resumes = args.resume is not None
     if resumes and (args.config or args.n_seeds or args.seeds or args.save_benchmark):
         cause = "--resume cannot be combined with a configuration, --n-seeds, --seeds or"

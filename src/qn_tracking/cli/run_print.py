@@ -89,13 +89,15 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
     if as_json:
         print_json(about)
         return 0
-    from qn_tracking.render.text import rows
+    from qn_tracking.render.text import duration, rows
 
     for text in about.pop("warnings"):
         warn(text)
     seeds = ", ".join(map(str, about.pop("seeds", ()))) or "random"
     about["seed"] = seeds if about["seed"] is None else about["seed"]
     about["plugins"] = ", ".join(about["plugins"]) or "none"
+    if (seconds := about.pop("expected_seconds", None)) is not None:
+        about["time"] = f"about {duration(seconds)}, from past runs"
     _warn_unchecked(about.pop("unchecked", ()))
     sys.stdout.write("ok, nothing was run\n" + rows(about.items()))
     return 0
@@ -108,18 +110,19 @@ def _warn_unchecked(names: Sequence[str]) -> None:
         warn(f"unchecked code of this folder: {listed} (--plugins {listed} imports it)")
 
 
-def study_dry_run(study: Study, as_json: bool) -> int:
+def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
     """Prints the arms and the runs of a study, and what they can show; returns the exit code."""
-    about = study.about
+    seconds = study.expected_seconds(jobs)
+    about = {**study.about, "expected_seconds": seconds}
     script = study.record.script
     if as_json or (study.design is None and script is None):
         return dry_run(about, as_json)
-    from qn_tracking.render.text import counted, rows
+    from qn_tracking.render.text import counted, duration, rows
     from qn_tracking.studies.sentences import ASKS, TESTS, comparisons
 
     for text in about["warnings"]:
         warn(text)
-    _warn_unchecked([name for name in about["plugins"] if name in study.unchecked])
+    _warn_unchecked(study.unchecked)
     record, design = study.record, study.design
     arms, seeds = len(record.arms), len(record.seeds)
     shown = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")
@@ -127,6 +130,7 @@ def study_dry_run(study: Study, as_json: bool) -> int:
         ("question", record.question),
         ("runs", f"{arms} arms x {counted(seeds, 'seed')} = {record.runs:,}"),
         ("episodes", record.episodes),
+        ("time", None if seconds is None else f"about {duration(seconds)}, from past runs"),
         ("command", None if script is None else shlex.join(script)),
         ("seeds", shown if unicode_out() else shown.replace("…", "...")),
     ]

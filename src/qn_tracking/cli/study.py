@@ -43,16 +43,18 @@ def main(args: Namespace) -> int:
     """Runs or resumes a study as the arguments of `qn-run` say; returns the exit code."""
     study = _study(args)
     if args.dry_run:
-        return study_dry_run(study, args.json)
+        return study_dry_run(study, args.jobs or 1, args.json)
     quiet = args.quiet or args.json
     display = Display(silent=quiet)
 
+    resumes = args.resume is not None or args.extend is not None
+
     def started() -> None:
         record = study.record
-        if args.resume is not None and record.script is not None and not quiet:
+        if resumes and record.script is not None and not quiet:
             # It comes from the file of the study, which may be a stranger's.
             print(f"runs: {printable(shlex.join(record.script))}", file=sys.stderr)
-        if args.resume is None and not quiet:
+        if not resumes and not quiet:
             arms = f"{len(record.arms)} arms, " if len(record.arms) > 1 else ""
             runs = counted(record.runs, "run")
             name = f"{record.name} ({study.id})" if record.name else study.id
@@ -92,6 +94,11 @@ def _study(args: Namespace) -> Study:
             experiments_dir=args.experiments_dir,
             dry_run=args.dry_run,
         )
+    if args.extend is not None:
+        study = Study.load(args.extend, experiments_dir=args.experiments_dir, dry_run=args.dry_run)
+        if not args.dry_run:
+            study.extend(n_seeds=args.n_seeds, seeds=args.seeds)
+        return study
     shared = {
         "sweep": factors(args.sweep),
         "paired": args.zip,

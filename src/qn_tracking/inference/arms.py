@@ -122,13 +122,16 @@ def contest(
     lower_is_better: bool = False,
     test: Test | None = None,
     correction: Correction = "holm",
+    looks: int = 1,
     rules: Rules = RULES,
 ) -> Contest:
     """Compares arms, with the baseline or all pairs, and says which are better.
 
     `bounds` are what the metric can be, None if that is not known. `test` is what the study
-    declared; without one it follows from the runs there are. Raises ValueError for fewer than two
-    arms, values out of bounds, or a test of means without bounds.
+    declared; without one it follows from the runs there are. `looks` is how often it is tested,
+    with runs added after a look: each p is multiplied by it, since p of one look is exceeded too
+    often by several (Armitage, McPherson, Rowe 1969). Raises ValueError for fewer than two arms,
+    values out of bounds, or a test of means without bounds.
     """
     places = family(len(arms), baseline)
     if test is None:
@@ -163,7 +166,7 @@ def contest(
         pairs=tuple(
             _decided(
                 pair,
-                None if pair.p is None else p,
+                None if pair.p is None else min(1.0, p * looks),
                 lower_is_better=lower_is_better,
                 margin=rules.margin * (bounds[1] - bounds[0]) if bounds else 0.0,
                 rules=rules,

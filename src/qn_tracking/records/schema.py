@@ -144,3 +144,4 @@ SUBMISSION = Schema(
 VERIFICATION = Schema("verification", 2, {1: _renaming(_SESSIONS, replication=_SESSIONS)})
 LABELS = Schema("labels", 1, {})
 GATHERED = Schema("gathered", 1, {})
+EXTENSION = Schema("extension", 1, {})

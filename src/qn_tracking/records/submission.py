@@ -12,7 +12,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from qn_tracking.records.model import Config, Digests, FrozenDict, Measure, Subject, freeze
-from qn_tracking.records.schema import STUDY, SUBMISSION, VERIFICATION
+from qn_tracking.records.schema import EXTENSION, STUDY, SUBMISSION, VERIFICATION
 
 
 @frozen(kw_only=True)
@@ -50,6 +50,7 @@ class Study:
     `<id>.s<index>.r<n>` for the n-th time it was tried again. The runs of one seed follow each
     other, in the order of the arms.
 
+    `extended` is how often seeds were added later: those, too, are in `seeds` then, at the end.
     `script` is the command of a study of a script (see `studies.scripts`), and `folder` where it
     runs, relative to the folder of experiments; a script decides itself how many `episodes` it
     runs.
@@ -76,6 +77,7 @@ class Study:
     notes: str | None = None
     command: tuple[str, ...] = ()
     contribution: Contribution | None = None
+    extended: int = field(default=0, metadata={"stored": False})
 
     def arm_of(self, index: int) -> Arm:
         """The arm of a run."""
@@ -84,6 +86,16 @@ class Study:
     def seed_of(self, index: int) -> int:
         """The seed of a run."""
         return self.seeds[index // len(self.arms)]
+
+
+@frozen(kw_only=True)
+class Extension:
+    """Seeds that were added to a study later, for all its arms."""
+
+    schema: int = EXTENSION.version
+    study: str
+    created: str
+    seeds: tuple[int, ...]
 
 
 @frozen(kw_only=True)

@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from os.path import dirname, join, lexists
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qn_tracking import files
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError, short
 from qn_tracking.ids import check_id, is_id, run_seed
 from qn_tracking.records.codec import canonical, digest, document, plain, structure
 from qn_tracking.records.model import MAX_INT, Config
-from qn_tracking.records.schema import STUDY
-from qn_tracking.records.submission import Study
+from qn_tracking.records.schema import EXTENSION, STUDY
+from qn_tracking.records.submission import Extension, Study
 from qn_tracking.store import documents, paths, read
 from qn_tracking.store.write import make_folder, naming, publish
 
@@ -101,7 +101,43 @@ def load(experiments: str, id: str) -> Study:
     study = structure(doc, Study, file=name, error=StorageError)
     for field, cause in _wrong(study, id):
         raise StorageError(cause, file=name, field=field)
-    return study
+    return _extended(study, dirname(name))
+
+
+def _extended(study: Study, folder: str) -> Study:
+    """The study with the seeds that were added later. Raises StorageError as `load` does."""
+    number = 1
+    while True:
+        name = join(folder, f"extension-{number}.json")
+        try:
+            data, _ = read.load(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return study
+        doc = EXTENSION.current(read.parse(data, name), name)
+        added = structure(doc, Extension, file=name, error=StorageError)
+        if added.study != study.id:
+            raise StorageError(f"is of {added.study!r}", file=name, field="study")
+        seeds = (*study.seeds, *added.seeds)
+        if (cause := "none" if not added.seeds else wrong_seeds(seeds)) is not None:
+            raise StorageError(cause, file=name, field="seeds")
+        runs = len(seeds) * len(study.arms)
+        study, number = evolve(study, seeds=seeds, runs=runs, extended=number), number + 1
+
+
+def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -> Study:
+    """Adds seeds for all arms; durable on return. Raises UsageError for those that cannot be."""
+    both = (*study.seeds, *seeds)
+    if (cause := "none to add" if not seeds else wrong_seeds(both)) is not None:
+        raise UsageError(cause, field="seeds")
+    if len(both) * len(study.arms) > MOST_RUNS:
+        raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="seeds")
+    folder = dirname(path(experiments, study.id))
+    if not lexists(join(folder, "study.json")):
+        raise UnsupportedError("is of a former version and cannot be extended", file=study.id)
+    record = Extension(study=study.id, created=created, seeds=tuple(seeds))
+    publish(join(folder, f"extension-{study.extended + 1}.json"), document(record))
+    runs = len(both) * len(study.arms)
+    return evolve(study, seeds=both, runs=runs, extended=study.extended + 1)
 
 
 def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:

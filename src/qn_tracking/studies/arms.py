@@ -282,16 +282,17 @@ def compare(
     test: Test | None = None,
     declared: str | None = None,
     correction: Correction = "holm",
+    looks: int = 1,
 ) -> StudyComparison:
     """The comparisons with a baseline, or of all pairs, by the test that was declared.
 
     Without one, or for a metric that it does not fit, the test follows from the number of runs.
-    `declared` is the metric that was declared, if one was.
+    `declared` is the metric that was declared, if one was; `looks` more than 1 if runs were added.
     """
     order = {name: place for place, name in enumerate(rows.order)}
     arms = sorted((row for row in rows.rows if row.values), key=lambda row: order[row.name])
     names = tuple(row.name for row in arms)
-    notes = tuple(_notes(rows, declared))
+    notes = tuple(_notes(rows, declared, looks))
     nothing = StudyComparison(metric=rows.metric, arms=names, contest=None, needed=(), notes=notes)
     if len(arms) < 2 or (baseline is not None and baseline not in names):
         return nothing
@@ -316,6 +317,7 @@ def compare(
         lower_is_better=rows.lower_is_better,
         test=test,
         correction=correction,
+        looks=looks,
     )
     needed = [
         _needed(arms[pair.first], arms[pair.second], pair, found, bounded=bounds is not None)
@@ -353,9 +355,13 @@ def _needed(
     )
 
 
-def _notes(rows: StudyTable, declared: str | None) -> Sequence[str]:
+def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
     """What is not as it was declared."""
     notes = []
+    if looks > 1:
+        times = "once" if looks == 2 else f"{looks - 1} times"
+        cause = "after its results could be seen"
+        notes.append(f"extended {times} {cause}: every p is multiplied by {looks}")
     if declared is not None and rows.metric != declared:
         notes.append(f"{rows.metric} is not the metric that was declared ({declared})")
     counts: dict[str, int] = {}
