@@ -59,6 +59,8 @@ def _ranks(
     metric: str,
     family: str,
 ) -> list[dict[str, Any]]:
+    from attrs import asdict
+
     from qn_tracking.benchmark.aggregate import rules_of
     from qn_tracking.errors import QnError
     from qn_tracking.inference.guarded import compare_guarded, in_units
@@ -72,7 +74,10 @@ def _ranks(
         # Closed, and faster for all pairs than the cache is read.
         samples = [oriented(entry, metric) for entry in ranked]
         ids = [entry.id for entry in ranked]
-        return [plain(rank) for rank in guarded_ranks(ids, samples, bounds=bounds, rules=rules)]
+        return [
+            {**asdict(rank, recurse=False), "better": [*rank.better], "worse": [*rank.worse]}
+            for rank in guarded_ranks(ids, samples, bounds=bounds, rules=rules)
+        ]
     if guarded:
         rules = in_units(rules, bounds)
     known = survey.cache.family(family)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from math import fsum
 
 from attrs import frozen
 
@@ -12,7 +13,6 @@ from qn_tracking.inference.guard import half_run_pairs
 from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import Comparison, verdict
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import mean_sd
 
 Pairs = Callable[[str, str], Comparison]
 
@@ -89,7 +89,7 @@ def guarded_ranks(
     )
     significant = np.zeros((k, k), dtype=bool)
     np.put_along_axis(significant, order[:, : k - 1], steps < rules.alpha, axis=1)
-    means = np.array([mean_sd(tuple(values))[0] for values in samples])
+    means = np.array([fsum(values) / len(values) for values in samples])
     sizes = np.array([len(values) for values in samples])
     delta = means[:, None] - means
     margin = rules.margin * (bounds[1] - bounds[0])
