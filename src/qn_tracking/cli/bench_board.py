@@ -7,7 +7,7 @@ from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.output import print_json, print_table, warn
 from qn_tracking.errors import printable
 from qn_tracking.render.board import estimate, ranks
-from qn_tracking.render.figures import middle, working
+from qn_tracking.render.figures import limits, middle, working
 from qn_tracking.render.table import Column, columns_of, table
 from qn_tracking.render.text import counted, duration, rows as text_rows, sparkline
 
@@ -140,6 +140,8 @@ def _table(rows: Sequence[Row], metric: str) -> str:
             )
         )
     text = table(columns, cells, max(columns_of() - 2, 0))
+    if guarded:
+        text = text.rstrip("\n") + "\n" + limits(min(share["runs"] for share in shares if share))
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 

@@ -62,7 +62,6 @@ def _print(found: EntryComparison) -> None:
     if shown is not None:
         delta += f" [{shown.low:+.3f}, {shown.high:+.3f}]"
     runs = min(pair.n, pair.m)
-    difference = found.detectable_difference
     figures = [
         ("first", _side(found.first, metric)),
         ("second", _side(found.second, metric)),
@@ -79,15 +78,20 @@ def _print(found: EntryComparison) -> None:
             "detectable g",
             detectable and f"{detectable:.2f} (seen by {runs} runs a side 80% of the time)",
         ),
-        (
-            "detectable Δ",
-            difference and f"{difference:.3g} (seen by {runs} runs a side 80% of the time)",
-        ),
+        ("detectable Δ", _detectable(found, runs)),
         ("P(first better)", f"{pair.improvement:.2f}"),
     ]
     print(f"{METRICS[metric].title}, protocol version {found.protocol}")
     print(rows(figures), end="")
     print(found.sentence)
+
+
+def _detectable(found: EntryComparison, runs: int) -> str | None:
+    if not (found.comparison.guarded or found.comparison.usual):
+        return None
+    if found.detectable_difference is None:
+        return f"none: {runs} runs a side are too few"
+    return f"{found.detectable_difference:.3g} (seen by {runs} runs a side 80% of the time)"
 
 
 def _conventional(welch: Welch) -> str:

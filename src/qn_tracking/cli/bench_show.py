@@ -95,7 +95,7 @@ def _how_good(found: Details) -> list[tuple[str, object]]:
         ("IQM", middle(primary)),
         (f"runs of {share['threshold']:.0%} or more", working(share)),
         ("limits", limits(share["runs"])),
-        ("conventional", "; ".join(text for text in beside if text)),
+        ("conventional", "; ".join(text for text in beside if text) or None),
     ]
 
 
