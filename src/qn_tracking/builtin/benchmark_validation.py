@@ -248,8 +248,8 @@ def _source(submission: Submission) -> Iterator[Finding]:
     if source.config_tracked is False:
         yield _warning("source", "the configuration is not in git", "source.config_tracked")
     for i, code in enumerate(submission.code):
-        if code.get("digest") is None:
-            # Not of the rule `source`: what does not say which code ran has no other code to run.
+        if code.get("digest") is None and code.get("name") in submission.subject.packages:
+            # Its own code has a digest: that it is not said contradicts the submission.
             yield _error("code", "is missing", f"code[{i}].digest")
         if code.get("dirty"):
             yield _warning(
