@@ -494,17 +494,27 @@ def test_the_mark_of_an_entry(made: Path, found: list[dict[str, Any]], mark: str
 @pytest.mark.slow
 def test_what_is_outdated_tells_what_renews_it(repo: Path) -> None:
     loaded = files.load(str(entry()))
-    for name, code in (("r1", loaded.submission.code), ("r2", ({"name": "json", "digest": "x"},))):
-        record = verification(loaded.submission, loaded.sha256, id=name, code=code)
+    older = tuple({**one, "digest": "0" * 64} for one in loaded.submission.code)
+    for name, code in (("r1", loaded.submission.code), ("r2", older)):
+        record = verification(
+            loaded.submission,
+            loaded.sha256,
+            id=name,
+            code=code,
+            created=loaded.submission.created,
+            commit=None,
+            present=True,
+            isolation="renewed",
+        )
         verifications.save("benchmarks", record)
         if name == "r1":
             assert bench("outdated").stdout == "no verification is out of date\n"
-            assert statuses()[entry().stem] == ["verified"]
+            assert statuses()[entry().stem] == ["verified 1 of 10 runs"]
             Path(f"benchmarks/verifications/{entry().stem}/r1.json").unlink()
     assert statuses()[entry().stem] == ["outdated"]
     done = bench("outdated", "--json")
     (one,) = json.loads(done.stdout)
-    assert one["verification"]["why"] == ["json has changed"]
+    assert one["verification"]["why"] == ["qn_tracking.nematode has changed"]
     assert one["command"] == f"qn-bench verify {entry().stem} --repeat --present-code"
     assert one["command"] in bench("outdated").stdout
 
@@ -718,7 +728,12 @@ def test_signatures(repo: Path) -> None:
     assert bench("sign", path.stem, "--key", "nope").returncode == 4
     # A verification can be signed as well.
     loaded = files.load(str(path))
-    record = verification(loaded.submission, loaded.sha256, code=loaded.submission.code)
+    record = verification(
+        loaded.submission,
+        loaded.sha256,
+        code=loaded.submission.code,
+        created=loaded.submission.created,
+    )
     name = verifications.save("benchmarks", record)
     assert bench("sign", name, "--key", "ada").returncode == 0
     assert "Their claim: signature of ada@example.org" in bench("show", path.stem, *check).stdout
