@@ -96,7 +96,11 @@ def climbs_out_with_dots(): return holds("/../" * 8 + BAIT["home"] + "/secret")
 def climbs_out_of_a_chroot():
     os.mkdir("jail")
     d = os.open(".", os.O_RDONLY)
-    os.chroot("jail")
+    try:
+        os.chroot("jail")
+    except OSError:
+        os.close(d)
+        raise
     os.fchdir(d)
     for _ in range(30):
         os.chdir("..")
