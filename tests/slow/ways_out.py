@@ -23,7 +23,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +176,7 @@ def traces_the_first_process(): return libc.ptrace(16, os.getppid(), 0, 0) == 0
 def writes_the_memory_of_the_first_process():
     with open(f"/proc/{os.getppid()}/mem", "r+b", buffering=0) as memory:
         return call(311, 271, os.getppid(), 0, 0, 0, 0, 0) >= 0
+def writes_into_what_is_handed_out(): return os.open(f"/proc/{os.getppid()}/fd/1", os.O_WRONLY) >= 0
 def raises_its_priority(): return os.nice(-5) is not None
 def puts_text_into_the_terminal(): return fcntl.ioctl(os.open("/dev/tty", os.O_RDWR), 0x5412, b"x") is not None
 def shares_memory_with_the_host(): return [l for l in text("/proc/sysvipc/shm").splitlines()[1:]] or BAIT["shm"] in os.listdir("/dev/shm")
@@ -267,26 +267,12 @@ LEFT = {
     "leaves_a_link": "os.symlink('/etc/passwd', 'experiments/x.json')",
     "leaves_too_many_files": "[open(f'experiments/{n}', 'w').close() for n in range(1500)]",
     "leaves_too_much": "[open(f'experiments/{n}', 'wb').write(bytes(20 << 20)) for n in range(4)]",
-    "names_a_file_outside": 'os.write(int(fd), b\'{"name": "../../evil", "size": 1}\\nx\')',
-    "names_an_absolute_file": 'os.write(int(fd), b\'{"name": "/tmp/evil", "size": 1}\\nx\')',
-    "promises_what_does_not_come": 'os.write(int(fd), b\'{"name": "a", "size": 99999999999}\\n\')',
-    "writes_no_json": "os.write(int(fd), bytes(range(256)))",
     "uses_too_much_memory": "x = bytearray(200 << 20); x2 = [bytearray(os.urandom(1 << 20)) for _ in range(400)]; time.sleep(20)",
     "uses_memory_in_many_processes": "[os.fork() for _ in range(3)]; x = [bytearray(os.urandom(1 << 20)) for _ in range(60)]; time.sleep(20)",
     "uses_too_much_time": "[0 for _ in iter(int, 1)]",
     "uses_time_in_many_processes": "os.fork(); os.fork(); [0 for _ in iter(int, 1)]",
 }
-# The descriptor of the first program to which it hands out files.
-HANDED = """
-import os, time
-os.makedirs('experiments', exist_ok=True)
-fd = None
-for name in os.listdir(f'/proc/{os.getppid()}/fd') if os.access(f'/proc/{os.getppid()}/fd', os.R_OK) else ():
-    try:
-        fd = os.open(f'/proc/{os.getppid()}/fd/1', os.O_WRONLY)
-    except OSError:
-        pass
-"""
+BEGINNING = "import os, time; os.makedirs('experiments', exist_ok=True); "
 
 
 @contextmanager
@@ -307,7 +293,9 @@ def bait(home: Path) -> Iterator[dict[str, Any]]:
         for one in (service, in_file, abstract):
             one.listen()
             threading.Thread(target=_accept, args=(one,), daemon=True).start()
-        process = subprocess.Popen([sys.executable, "-c", "input()", SECRET], stdin=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()", SECRET], stdin=subprocess.PIPE
+        )
         stack.callback(process.communicate)
         shared = Path("/dev/shm") / SECRET
         shared.write_text(SECRET)
@@ -371,8 +359,10 @@ def ways_out() -> dict[str, str]:
         for number, (name, what) in enumerate(LEFT.items(), 1):
             folder = _folder(place, f"run-{number}")
             box = sandbox.sandboxed(folder, sys.executable, [], small)
-            words = [sys.executable, "-I", "-c", HANDED + what]
-            found[name] = _refused(partial(sandbox.run, box, words, folder), place)
+            found[name] = _refused(
+                lambda: sandbox.run(box, [sys.executable, "-I", "-c", BEGINNING + what], folder),
+                place,
+            )  # noqa: B023
     return found
 
 

@@ -11,6 +11,7 @@ out, and at most how many `files`. Its standard output gets a line of JSON for e
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -27,6 +28,7 @@ def main() -> int:
         os.setresgid(about["uid"], about["uid"], about["uid"])
         os.setresuid(about["uid"], about["uid"], about["uid"])
         _inherit_no_capability()
+    _hide()
     if 0 in os.getresuid():
         raise SystemExit("error: the sandbox runs as root")
     for name, value in about["limits"].items():
@@ -57,10 +59,13 @@ def main() -> int:
     return 128 - code if code < 0 else code
 
 
+def _hide() -> None:
+    """Keeps the code, which is of the same user, from the memory and the files of this process."""
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+
+
 def _lose_capabilities() -> None:
     """Takes from root what no program that it starts can have again."""
-    import ctypes
-
     libc = ctypes.CDLL(None)
     drop, last = 24, 63
     for capability in range(last + 1):
@@ -68,8 +73,6 @@ def _lose_capabilities() -> None:
 
 
 def _inherit_no_capability() -> None:
-    import ctypes
-
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
     ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)())
 

@@ -208,7 +208,7 @@ def run(box: Sandbox, command: Sequence[str], folder: str, **options: object) ->
             whole, folder, env, stdout=handed, keep=(filtered,), usage=usage, **options,  # type: ignore[arg-type]
         )  # fmt: skip
         handed.seek(0)
-        _receive(handed, folder, before, limits)
+        receive(handed, folder, before, limits)
     return code, said
 
 
@@ -224,7 +224,7 @@ def _filter() -> Iterator[int]:
         os.close(fd)
 
 
-def _receive(stream: object, folder: str, before: set[str], limits: Limits) -> None:
+def receive(stream: object, folder: str, before: set[str], limits: Limits) -> None:
     """Writes the files that were handed out. Raises UnsupportedError for what no run leaves.
 
     The stream is a stranger's as well: names, sizes and number are checked.
