@@ -23,6 +23,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -359,10 +360,8 @@ def ways_out() -> dict[str, str]:
         for number, (name, what) in enumerate(LEFT.items(), 1):
             folder = _folder(place, f"run-{number}")
             box = sandbox.sandboxed(folder, sys.executable, [], small)
-            found[name] = _refused(
-                lambda: sandbox.run(box, [sys.executable, "-I", "-c", BEGINNING + what], folder),
-                place,
-            )  # noqa: B023
+            command = [sys.executable, "-I", "-c", BEGINNING + what]
+            found[name] = _refused(partial(sandbox.run, box, command, folder), place)
     return found
 
 

@@ -1,6 +1,6 @@
 """The first program in the sandbox: gives up what it has, runs the code, hands out what it wrote.
 
-It is a file by itself, run by the Python of the sandbox, which may have no package of ours.
+It is a file by itself, run by the Python of the sandbox, which may not have this package.
 
     python -I -S -B inside.py ABOUT COMMAND …
 
