@@ -270,8 +270,8 @@ LEFT = {
     "leaves_too_much": "[open(f'experiments/{n}', 'wb').write(bytes(20 << 20)) for n in range(4)]",
     "uses_too_much_memory": "x = bytearray(200 << 20); x2 = [bytearray(os.urandom(1 << 20)) for _ in range(400)]; time.sleep(20)",
     "uses_memory_in_many_processes": "[os.fork() for _ in range(3)]; x = [bytearray(os.urandom(1 << 20)) for _ in range(60)]; time.sleep(20)",
-    "uses_too_much_time": "[0 for _ in iter(int, 1)]",
-    "uses_time_in_many_processes": "os.fork(); os.fork(); [0 for _ in iter(int, 1)]",
+    "uses_too_much_time": "any(iter(int, 1))",
+    "uses_time_in_many_processes": "os.fork(); os.fork(); any(iter(int, 1))",
 }
 BEGINNING = "import os, time; os.makedirs('experiments', exist_ok=True); "
 
