@@ -262,7 +262,7 @@ def test_the_page_about_notebooks_works(project: Path, capfd: pytest.CaptureFixt
     printed = capfd.readouterr().out
     assert "11 of 15\n" in printed
     assert "C 0.6 5 runs\n" in printed
-    assert "A is better than C in final_success_rate" in printed
+    assert "0.0 usually beats 0.6: p " in printed
     assert "2 runs finished\n" in printed
     assert "1 1 modular 20261123T155231Z-eb0d948f" in printed
     assert printed.count("'imported'") == 15

@@ -485,7 +485,7 @@ def test_a_report_has_every_part(sweep: Experiments) -> None:
         "A: epsilon=0.1, B: epsilon=0.2",
         "<td>policy.epsilon</td><td>0.1</td><td>0.2</td>",
         "Results",
-        "no conclusion in final_success_rate",
+        "not decided: p ",
         "Every run",
         "failed ZeroDivisionError: division by zero",
         f"qn-exp rerun {found.docs[0]['id']} --at-commit",

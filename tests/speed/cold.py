@@ -30,7 +30,7 @@ LIMITS = {
     "qn-run --list-configs": None,
     "qn-exp list": 3.2,
     "qn-exp show @1": 5.5,
-    "qn-exp best --metric reward": 5.5,
+    "qn-exp best --single --metric reward": 5.5,
     "qn-exp compare @1 @2": 5.5,
     f"qn-bench leaderboard --benchmarks-dir {ROOT / 'benchmarks'}": 7.0,
     f"qn-bench list --benchmarks-dir {ROOT / 'benchmarks'}": 7.0,
