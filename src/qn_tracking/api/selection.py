@@ -142,7 +142,7 @@ class Selection:
         from functools import partial
 
         from qn_tracking.api.fold import folded
-        from qn_tracking.store.studies import summary
+        from qn_tracking.store.study_files import summary
 
         return folded(rows, partial(summary, self.folder))
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from os.path import dirname, join, lexists
+from contextlib import contextmanager
+from os.path import dirname, lexists
 from typing import Any
 
 from attrs import evolve, frozen
 
 from qn_tracking import files
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError, short
-from qn_tracking.ids import check_id, is_id, run_seed
+from qn_tracking.ids import is_id, run_seed
 from qn_tracking.records.codec import canonical, digest, document, plain, structure
 from qn_tracking.records.model import MAX_INT, Config
 from qn_tracking.records.schema import EXTENSION, STUDY
 from qn_tracking.records.submission import Extension, Study
 from qn_tracking.store import documents, paths, read
+from qn_tracking.store.study_files import (
+    BEFORE as BEFORE,
+    folder as folder,
+    gathered_path as gathered_path,
+    ids as ids,
+    kind as kind,
+    named as named,
+    path as path,
+    summary_in as summary_in,
+)
 from qn_tracking.store.write import make_folder, naming, publish
 
 MOST = 999
@@ -25,8 +35,6 @@ MOST = 999
 MOST_RUNS = 100_000
 LONGEST = 64
 """Characters of a name."""
-BEFORE = "campaigns"
-"""The folder of studies that were declared before schema 2."""
 
 
 @frozen(kw_only=True)
@@ -40,30 +48,6 @@ class RunState:
     attempt: int
     id: str
     status: str
-
-
-def path(experiments: str, id: str) -> str:
-    """The file of a study. Raises StorageError for a link in place of a folder of studies."""
-    name = join(files.inside(experiments, "studies", check_id(id)), "study.json")
-    before = join(files.inside(experiments, BEFORE), f"{id}.json")
-    return before if not lexists(name) and lexists(before) else name
-
-
-def folder(experiments: str, id: str) -> str:
-    """The folder of a study, with the labels that were added to it."""
-    return files.inside(experiments, "studies", check_id(id))
-
-
-def gathered_path(experiments: str, id: str) -> str:
-    """The file of a study that was gathered afterwards."""
-    return join(files.inside(experiments, "studies", check_id(id)), "gathered.json")
-
-
-def kind(experiments: str, id: str) -> str | None:
-    """Whether the study of this id is declared or gathered; None if there is none."""
-    if lexists(path(experiments, id)):
-        return "declared"
-    return "gathered" if lexists(gathered_path(experiments, id)) else None
 
 
 def run_id(study: str, index: int, attempt: int) -> str:
@@ -205,46 +189,6 @@ def design_digest(study: Study) -> str:
     return digest(canonical({**values, "arms": arms, **script}))
 
 
-def named(experiments: str, name: str) -> str | None:
-    """The id of the study of this name, also of one that was gathered.
-
-    A file that cannot be read has no name.
-    """
-    for id in ids(experiments):
-        if name_of(experiments, id) == name:
-            return id
-    return None
-
-
-def name_of(experiments: str, id: str) -> str | None:
-    """The name of a study, if it has one and its file can be read."""
-    found = summary(experiments, id)
-    return None if found is None else found[0]
-
-
-def summary(experiments: str, id: str) -> tuple[str | None, int] | None:
-    """The name of a study, and how many runs were declared; None if its file cannot be read."""
-    return _summary((path(experiments, id), gathered_path(experiments, id)), id)
-
-
-def summary_in(place: str, id: str) -> tuple[str | None, int]:
-    """The same of a study whose folder is in the trash."""
-    found = _summary((join(place, "study.json"), join(place, "gathered.json")), id)
-    return found or (None, 0)
-
-
-def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
-    for name in names:
-        with suppress(FileNotFoundError, StorageError):
-            data, _ = read.load(name)
-            doc = read.parse(data, id)
-            if "runs" not in doc or "arms" not in doc:  # gathered, or of an older schema
-                doc = STUDY.current(doc, name) if "by" not in doc else doc
-            called, runs = doc.get("name"), doc.get("runs")
-            return called if type(called) is str else None, runs if type(runs) is int else 0
-    return None
-
-
 def check_name(experiments: str, name: str) -> None:
     """Raises UsageError for what cannot be the name of a new study, or is taken."""
     if not is_id(name) or len(name) > LONGEST:
@@ -291,16 +235,6 @@ def faults(experiments: str) -> Iterator[StorageError]:
 def _known(experiments: str) -> str:
     found = max(ids(experiments), default=None)
     return f"latest: {found}" if found else f"none in {experiments}"
-
-
-def ids(experiments: str) -> list[str]:
-    """The ids of all studies, also of those in a folder of the time before schema 2."""
-    names: set[str] = set()
-    for folder, end in (("studies", ""), ("campaigns", ".json")):
-        with naming(join(experiments, folder)), suppress(FileNotFoundError):
-            found = os.listdir(files.inside(experiments, folder))
-            names.update(name.removesuffix(end) for name in found if name.endswith(end))
-    return sorted(filter(is_id, names))
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""The files of studies, by id and name. Nothing heavy is imported: a list names studies, too."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from os.path import join, lexists
+
+from qn_tracking import files
+from qn_tracking.errors import StorageError
+from qn_tracking.ids import check_id, is_id
+from qn_tracking.records.schema import STUDY
+from qn_tracking.store import read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BEFORE = "campaigns"
+"""The folder of studies that were declared before schema 2."""
+
+
+def path(experiments: str, id: str) -> str:
+    """The file of a study. Raises StorageError for a link in place of a folder of studies."""
+    name = join(files.inside(experiments, "studies", check_id(id)), "study.json")
+    before = join(files.inside(experiments, BEFORE), f"{id}.json")
+    return before if not lexists(name) and lexists(before) else name
+
+
+def folder(experiments: str, id: str) -> str:
+    """The folder of a study, with the labels that were added to it."""
+    return files.inside(experiments, "studies", check_id(id))
+
+
+def gathered_path(experiments: str, id: str) -> str:
+    """The file of a study that was gathered afterwards."""
+    return join(files.inside(experiments, "studies", check_id(id)), "gathered.json")
+
+
+def kind(experiments: str, id: str) -> str | None:
+    """Whether the study of this id is declared or gathered; None if there is none."""
+    if lexists(path(experiments, id)):
+        return "declared"
+    return "gathered" if lexists(gathered_path(experiments, id)) else None
+
+
+def named(experiments: str, name: str) -> str | None:
+    """The id of the study of this name, also of one that was gathered.
+
+    A file that cannot be read has no name.
+    """
+    for id in ids(experiments):
+        if name_of(experiments, id) == name:
+            return id
+    return None
+
+
+def name_of(experiments: str, id: str) -> str | None:
+    """The name of a study, if it has one and its file can be read."""
+    found = summary(experiments, id)
+    return None if found is None else found[0]
+
+
+def summary(experiments: str, id: str) -> tuple[str | None, int] | None:
+    """The name of a study, and how many runs were declared; None if its file cannot be read."""
+    return _summary((path(experiments, id), gathered_path(experiments, id)), id)
+
+
+def summary_in(place: str, id: str) -> tuple[str | None, int]:
+    """The same of a study whose folder is in the trash."""
+    found = _summary((join(place, "study.json"), join(place, "gathered.json")), id)
+    return found or (None, 0)
+
+
+def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
+    for name in names:
+        with suppress(FileNotFoundError, StorageError):
+            data, _ = read.load(name)
+            doc = read.parse(data, id)
+            doc = doc if name.endswith("gathered.json") else STUDY.current(doc, name)
+            called, runs = doc.get("name"), doc.get("runs")
+            return called if type(called) is str else None, runs if type(runs) is int else 0
+    return None
+
+
+def ids(experiments: str) -> list[str]:
+    """The ids of all studies, also of those in a folder of the time before schema 2."""
+    from qn_tracking.store.write import naming
+
+    names: set[str] = set()
+    for place, end in (("studies", ""), (BEFORE, ".json")):
+        with naming(join(experiments, place)), suppress(FileNotFoundError):
+            found = os.listdir(files.inside(experiments, place))
+            names.update(name.removesuffix(end) for name in found if name.endswith(end))
+    return sorted(filter(is_id, names))
