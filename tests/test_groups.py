@@ -419,3 +419,15 @@ def test_groups_are_compared_in_one_short_table(make: Make, qn_exp: Program) -> 
     assert lines[2].split()[:2] == ["rate=0.8", "5"]
     page = qn_exp("compare", "--by", "config", "--format", "markdown").stdout
     assert sum(line.startswith("| rate=") for line in page.splitlines()) == 9
+
+
+def test_every_run_of_a_study_is_run_again(project: Path, qn_exp: Program, qn_run: Program) -> None:
+    done = qn_run("small.yml", "--sweep", "brain.config.learning_rate=0.1,0.2", "--seeds", "1",
+                  "--episodes", "3", "--name", "lr")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = qn_exp("rerun", "lr")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "identical for 2 of 2 runs"
+    doc = said(qn_exp("rerun", "lr", "--json"))
+    assert (doc["outcomes"], doc["failed"]) == ({"identical": 2}, [])
+    assert len(Experiments().ids("lr")) == 2

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
+from qn_tracking.cli.options import do_all, one_id
 from qn_tracking.cli.output import print_plain, print_table, warn
 from qn_tracking.errors import printable, short
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Iterable
 
+    from qn_tracking.api.experiments import Experiments
     from qn_tracking.cli.command import Parser
     from qn_tracking.records.divergence import Divergence
     from qn_tracking.reproduce.rerun import Plan, Rerun
@@ -24,6 +26,7 @@ else's (a recorded patch, a commit that is on no branch here) needs --trust.
 
 examples:
   qn-exp rerun @1                                the latest run, in the installed code
+  qn-exp rerun lr                                every run of the study lr
   qn-exp rerun ID --at-commit                    in the code of the recorded commit
   qn-exp rerun ID --at-commit --env recorded     and with the recorded packages
 
@@ -34,7 +37,7 @@ exit codes: 0 identical or same outcome, 1 different, 4 not possible here
 def arguments(parser: Parser, command: str) -> None:
     """The options of `rerun`."""
     parser.epilog = EPILOG
-    parser.add_argument("id", metavar="ID", help="an id, its beginning, or @1 for the latest")
+    one_id(parser)
     parser.add_argument(
         "--at-commit",
         action="store_true",
@@ -78,6 +81,8 @@ def run(args: Namespace) -> int:
     with signals.handled_by(signals.interrupt) as received:
         try:
             experiments = Experiments(args.experiments_dir, warn=warn, progress=progress)
+            if experiments.study(args.id) is not None:
+                return _study(experiments, args)
             found = experiments.rerun(
                 args.id,
                 at_commit=args.at_commit,
@@ -98,6 +103,41 @@ def run(args: Namespace) -> int:
     else:
         print_outcome(found)
     return int(found.outcome == "different")
+
+
+def _study(experiments: Experiments, args: Namespace) -> int:
+    """Runs every run of a study again; prints a line for each, and how many are identical."""
+    done: list[Rerun] = []
+
+    def again(id: str) -> dict[str, str | int]:
+        found = experiments.rerun(
+            id,
+            at_commit=args.at_commit,
+            env=args.env,
+            trust=args.trust,
+            without=args.no_plugin,
+            dry_run=args.dry_run,
+        )
+        done.append(found)
+        if not args.json:
+            first = "" if found.first_difference is None else _difference(found.first_difference)
+            print(f"{id}: {found.outcome}{first and ', first at '}{first}", flush=True)
+        return {"id": id, "outcome": found.outcome}
+
+    ids = experiments.ids(args.id)
+    _, failed, code = do_all(ids, again, raise_if_one=False)
+    outcomes: list[str] = [found.outcome for found in done]
+    counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
+    if args.json:
+        plain = [
+            _plain(one) if one.outcome != "planned" else {"outcome": "planned"} for one in done
+        ]
+        print_plain({"runs": len(ids), "outcomes": counts, "reruns": plain, "failed": failed})
+    else:
+        counts |= {"not run": len(failed)} if failed else {}
+        parts = (f"{name} for {number} of {len(ids)} runs" for name, number in counts.items())
+        print("; ".join(parts))
+    return max(code, int("different" in outcomes))
 
 
 def _inform(text: str) -> None:
