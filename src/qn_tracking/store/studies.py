@@ -92,7 +92,7 @@ def _extended(study: Study, folder: str) -> Study:
     """The study with the seeds that were added later. Raises StorageError as `load` does."""
     number = 1
     while True:
-        name = join(folder, f"extension-{number}.json")
+        name = f"{folder}/extension-{number}.json"
         try:
             data, _ = read.load(name)
         except (FileNotFoundError, NotADirectoryError):
@@ -115,11 +115,11 @@ def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -
         raise UsageError(cause, field="seeds")
     if len(both) * len(study.arms) > MOST_RUNS:
         raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="seeds")
-    folder = dirname(path(experiments, study.id))
-    if not lexists(join(folder, "study.json")):
+    place = dirname(path(experiments, study.id))
+    if not lexists(f"{place}/study.json"):
         raise UnsupportedError("is of a former version and cannot be extended", file=study.id)
     record = Extension(study=study.id, created=created, seeds=tuple(seeds))
-    publish(join(folder, f"extension-{study.extended + 1}.json"), document(record))
+    publish(f"{place}/extension-{study.extended + 1}.json", document(record))
     runs = len(both) * len(study.arms)
     return evolve(study, seeds=both, runs=runs, extended=study.extended + 1)
 
