@@ -199,7 +199,8 @@ class Project:
     until, alive = staticmethod(until), staticmethod(alive)
 
     def __init__(self, site: Path) -> None:
-        self.env = {**os.environ, "PYTHONPATH": str(site)}
+        # However slow the machine, a scheduler that is there will answer.
+        self.env = {**os.environ, "PYTHONPATH": str(site), "QN_DASK_PATIENCE": "90"}
         self._running: list[subprocess.Popen[str]] = []
         Path("marks").mkdir()
         Path("toy.yml").write_text(f"simulation: toy\nfolder: {os.getcwd()}\n")

@@ -59,7 +59,7 @@ def test_where_no_scheduler_is_nothing_is_declared(project: Project) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         spec = f"dask://127.0.0.1:{nobody.getsockname()[1]}"
-        done = project.run(*SMALL, "--executor", spec)
+        done = project.run(*SMALL, "--executor", spec, QN_DASK_PATIENCE="3")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: --executor {spec}: no scheduler answers (")
     assert done.stderr.count("\n") == 1
@@ -72,7 +72,8 @@ def test_a_server_that_is_no_scheduler(project: Project) -> None:
         try:
             assert server.stdout is not None
             port = server.stdout.readline().split()[5].decode()
-            done = project.run(*SMALL, "--executor", f"dask://127.0.0.1:{port}")
+            address = f"dask://127.0.0.1:{port}"
+            done = project.run(*SMALL, "--executor", address, QN_DASK_PATIENCE="3")
         finally:
             server.kill()
     assert done.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 GONE = "the scheduler is gone"
 SILENT = "the scheduler does not answer"
-PATIENCE = 5.0
+PATIENCE = float(os.environ.get("QN_DASK_PATIENCE", 10.0))
 """Seconds to wait for an answer of a scheduler."""
 PAUSE = 2.0
 """Seconds between two checks of the cluster."""
