@@ -74,9 +74,9 @@ KINDS: dict[str, Kind] = {
     },
     "mean 0.05, sd 0.06": skilled(0.05, 0.06),
     "mean 0.5, sd 0.28 (any rate alike)": skilled(0.5, 12**-0.5),
-    "5% of runs fail wholly, else 0.95, sd 0.06": mixed(0.05, FAILED, skilled(0.95, 0.06)),
-    "5% fail wholly, else perfect": mixed(0.05, FAILED, PERFECT),
-    "20% fail wholly, else 0.95": mixed(0.2, FAILED, skilled(0.95, 0.03)),
+    "5% of runs fail completely, else 0.95, sd 0.06": mixed(0.05, FAILED, skilled(0.95, 0.06)),
+    "5% fail completely, else perfect": mixed(0.05, FAILED, PERFECT),
+    "20% fail completely, else 0.95": mixed(0.2, FAILED, skilled(0.95, 0.03)),
     "two modes, 30% at 0.2, 70% at 0.95": mixed(0.3, skilled(0.2, 0.06), skilled(0.95, 0.03)),
     "half at 0.5, half perfect": mixed(0.5, skilled(0.5, 0.06), PERFECT),
     "mean 0.9, sd 0.06, dependent episodes": skilled(0.9, 0.06, sticky=0.8),
@@ -213,6 +213,7 @@ def of_share(x: Any, share: float, others: bool) -> dict[str, Any]:
     return found if others else {"Clopper–Pearson": found["Clopper–Pearson"]}
 
 
+NAMES = {"mean": "mean", "iqm": "IQM", "share": "share of runs"}
 FEW = 500
 """Samples of methods that are not ours."""
 FIGURES = {"mean": of_mean, "iqm": of_middle, "share": of_share}
@@ -330,7 +331,7 @@ Pair = tuple[str, Kind, int, Kind, int]
 
 
 def _fails(share: float, mean: float) -> Kind:
-    """Some runs fail wholly, so that the mean is as given."""
+    """Some runs fail completely, so that the mean is as given."""
     return mixed(share, FAILED, skilled(mean / (1 - share), 0))
 
 
@@ -575,7 +576,7 @@ def tables(stored: dict[str, Any]) -> dict[str, str]:
         "methods": _table(
             ["figure", "method", "lowest coverage, 10 / 20 / 50 runs"],
             [
-                [figure, method, _sizes({
+                [NAMES[figure], method, _sizes({
                     str(n): min(cell[str(n)] for cell in cells.values()) for n in SIZES
                 })]
                 for figure in FIGURES
