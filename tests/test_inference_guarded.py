@@ -124,7 +124,7 @@ def test_the_interval_of_the_iqm(x: list[float]) -> None:
     assert (scaled.low, scaled.high) == pytest.approx((5 + 2 * found.low, 5 + 2 * found.high))
     # The same stream serves both sides, so the mirror image agrees but for the draws.
     mirrored = iqm_interval([1 - v for v in x])
-    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high), abs=0.02)
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high), abs=0.06)
 
 
 def test_the_interval_of_the_iqm_by_definition() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import ceil, log
+from math import ceil, fsum, log
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.inference.interval import Interval, iqm
@@ -26,6 +26,7 @@ DRAWS = 20_000
 SEED = 20_240_229
 MOST_RUNS = 10_000
 CLOSE = 1e-13
+FLOOR = -100.0
 
 
 def in_range(values: Sequence[float], bounds: Range, name: str = "values") -> tuple[float, ...]:
@@ -66,7 +67,14 @@ def _limit(values: tuple[float, ...], tail: float) -> float:
     """The quantile of the weighted mean of ascending values and one more at 0."""
     if values[-1] == 0:
         return 0.0
-    return _root(lambda t: weighted_below((0.0, *values), t) - tail, 0.0, values[-1])
+
+    def excess(t: float) -> float:
+        """On a logarithmic scale, where it is nearly straight."""
+        below = weighted_below((0.0, *values), t)
+        return max(log(below), FLOOR) - log(tail) if below else FLOOR
+
+    # At the mean of the values it is about one half.
+    return _root(excess, 0.0, fsum(values) / len(values))
 
 
 def weighted_below(values: Sequence[float], t: float) -> float:
@@ -123,19 +131,24 @@ def iqm_interval(
     the range (a Bayesian bootstrap, Rubin 1981, with ends). 20,000 draws from a fixed stream; it
     always holds the IQM itself. Raises ValueError as `in_range`.
     """
-    import numpy as np
-
     low, high = bounds
-    ordered = np.array([low, *sorted(in_range(values, bounds)), high])
-    drawn = _shares(len(ordered) - 2, rules.trim) @ ordered
-    tail = (1 - rules.confidence) / 2
-    first, last = np.quantile(drawn, (tail, 1 - tail))
+    ordered = tuple(sorted(in_range(values, bounds)))
+    first, last = _percentiles((low, *ordered, high), rules.trim, (1 - rules.confidence) / 2)
     centre = iqm(values, rules=rules)
     return Interval(
-        low=max(low, min(float(first), centre)),
-        high=min(high, max(float(last), centre)),
+        low=max(low, min(first, centre)),
+        high=min(high, max(last, centre)),
         method="dirichlet",
     )
+
+
+@lru_cache(maxsize=4096)
+def _percentiles(ordered: tuple[float, ...], trim: float, tail: float) -> tuple[float, float]:
+    import numpy as np
+
+    drawn = _shares(len(ordered) - 2, trim) @ np.array(ordered)
+    first, last = np.quantile(drawn, (tail, 1 - tail))
+    return float(first), float(last)
 
 
 @lru_cache(maxsize=16)
