@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, strategies as st
 
 import forgeries
 import qn_tracking
 from conftest import SMALL
 from forgeries import COMMITS, NOTHING, RECORDS, RULES, RUNS, Forgery, Record
-from qn_tracking import Leaderboard
-from qn_tracking.benchmark import files, verify
+from qn_tracking import Leaderboard, hookimpl
+from qn_tracking.api.leaderboard import validators
+from qn_tracking.benchmark import crossing, files, verify
 from qn_tracking.benchmark.crossing import imprint_of
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.errors import QnError
+from qn_tracking.errors import QnError, UsageError
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Digests
-from qn_tracking.records.submission import Checked, Verification
+from qn_tracking.records.submission import Checked, Columns, Verification
 
 GIT = ("git", "-c", "user.name=T", "-c", "user.email=t@example.org")
 PROGRAM = "from qn_tracking.cli.run import entry; entry()"
@@ -187,6 +191,95 @@ def test_an_honest_one_stands_beside_a_forged_one_that_is_wrong_by_itself(projec
     doc.update(id=forgeries.COPY, aggregates={})
     (path.parent / f"{forgeries.COPY}.json").write_text(json.dumps(doc))
     assert ranked(quiet()) == {str(path)}
+
+
+def test_a_copy_is_in_no_comparison_and_not_submitted(project: Path) -> None:
+    doc = json.loads(ada().read_text())
+    doc["id"] = forgeries.COPY
+    copy = ada().parent / f"{forgeries.COPY}.json"
+    original = ada().stem
+    copy.write_text(json.dumps(doc))
+    with pytest.raises(UsageError, match="no such submission"):
+        quiet().compare(original, forgeries.COPY)
+    quiet().regenerate()
+    assert forgeries.COPY not in Path("BENCHMARKS.md").read_text()
+    # The same file somewhere else is no copy of itself.
+    copy.unlink()
+    other = Path(ada().name)
+    shutil.copy(ada(), other)
+    (report,) = quiet().validate([str(other)])
+    assert report.valid, report.findings
+    doc["id"] = "another"
+    Path("another.json").write_text(json.dumps(doc))
+    (report,) = quiet().validate(["another.json"])
+    assert "10 are those of" in report.findings[0].message
+
+
+def test_an_id_of_two_files_names_both(project: Path) -> None:
+    other = Path("benchmarks/dynamic_small/classical", ada().name)
+    other.parent.mkdir(parents=True)
+    shutil.copy(ada(), other)
+    with pytest.raises(UsageError, match="is the id of two files"):
+        quiet().stored(ada().stem)
+
+
+def test_a_validator_that_looks_at_others_is_asked_each_time(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its findings are of more than the file, and so no cache has them."""
+    asked: list[int] = []
+
+    class Curious:
+        @hookimpl
+        def check_benchmark(self, benchmark: Any, others: Any) -> tuple[Any, ...]:
+            asked.append(len(others))
+            return ()
+
+    def with_curious(config: Any) -> Any:
+        manager = validators(config)
+        manager.register(Curious(), name="curious")
+        return manager
+
+    monkeypatch.setattr("qn_tracking.api.leaderboard.validators", with_curious)
+    for _ in range(2):
+        assert len(quiet().entries()) == 1
+    assert asked == [0, 0]
+
+
+columns = st.builds(
+    lambda steps: Columns(
+        seed=(None,) * len(steps),
+        success=tuple(step < 8 for step in steps),
+        termination=("x",) * len(steps),
+        steps=tuple(steps),
+        reward=(0.0,) * len(steps),
+    ),
+    st.lists(st.integers(0, 9), max_size=40),
+)
+
+
+@given(columns)
+def test_the_information_in_a_run_is_what_its_outcomes_leave_open(of: Columns) -> None:
+    found = crossing.bits(of)
+    assert -1e-9 <= found <= len(of.steps) * math.log2(max(len(set(of.steps)), 1)) + 1e-9
+    assert (abs(found) < 1e-9) is (len(set(of.steps)) <= 1)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4), max_size=6))
+def test_the_index_finds_exactly_what_two_files_share(runs: list[list[str]]) -> None:
+    index = crossing.Index()
+    imprints = [
+        {"id": f"i{n}", "protocol": 2, "config": "c", "seeds": [0] * len(own), "exact": own,
+         "outcome": [None] * len(own)}
+        for n, own in enumerate(runs)
+    ]  # fmt: skip
+    for n, imprint in enumerate(imprints):
+        index.add(f"f{n}", imprint)
+    for n, imprint in enumerate(imprints):
+        others = {key for m, own in enumerate(runs) if m != n for key in own}
+        found = index.findings(f"f{n}", imprint)
+        assert bool(found) is bool(others & set(runs[n]))
+        assert {rule for rule, _, _ in found} <= {"duplicate"}
 
 
 # ------------------------------------------------------------------------------------ verifications
@@ -467,6 +560,61 @@ def test_a_remote_of_a_known_form_is_a_link(project: Path, host: str) -> None:
     path.write_text(json.dumps(doc))
     quiet().regenerate()
     assert f"](https://{host}/a/b/" in Path("BENCHMARKS.md").read_text()
+
+
+# --------------------------------------------------------------------------------------------- CI
+
+WORKFLOW = Path(__file__).parent.parent / ".github/workflows/benchmarks.yml"
+
+
+def step(name: str) -> str:
+    steps = yaml.safe_load(WORKFLOW.read_text())["jobs"]["integrity"]["steps"]
+    (found,) = [one["run"] for one in steps if name in one.get("name", "")]
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("file", "asked", "code"),
+    [
+        ("e/f/2.json", "verify ./benchmarks/e/f/2.json --no-record --main-branch main", 0),
+        ("verifications/2/1.json", "validate ./benchmarks/verifications/2/1.json", 0),
+        ("signatures/2.sig", "", 0),
+        ("maintainers", "", 1),
+        ("run.sh", "", 1),
+    ],
+)
+def test_the_workflow_checks_each_new_file(
+    tmp_path: Path, file: str, asked: str, code: int
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    subprocess.run(["git", "init", "-q", "."], cwd=base, check=True)
+    path = base / "benchmarks" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    log, program = tmp_path / "log", tmp_path / "qn-bench"
+    log.touch()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", step("Each new file")], cwd=base, capture_output=True, text=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "BASE_REF": "main"},
+    )  # fmt: skip
+    assert (done.returncode, log.read_text().strip()) == (code, asked), done.stdout
+
+
+def test_the_workflow_believes_no_keys_and_no_rules_of_a_stranger(tmp_path: Path) -> None:
+    for place in ("base", "head"):
+        (tmp_path / place / "benchmarks").mkdir(parents=True)
+        (tmp_path / place / "benchmarks" / "protocol.yml").write_text(place)
+    (tmp_path / "head/benchmarks/maintainers").write_text("mine")
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path / "base", check=True)
+    commit(tmp_path / "base", "rules")
+    run = ["bash", "-e", "-c", step("Only new files")]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "base/benchmarks/protocol.yml").read_text() == "base"
+    assert not (tmp_path / "base/benchmarks/maintainers").exists()
 
 
 # --------------------------------------------------------------------------------------------- docs

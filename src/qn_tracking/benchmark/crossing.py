@@ -32,20 +32,20 @@ _PLACES = 3
 
 
 def imprint_of(submission: Submission) -> dict[str, Any]:
-    """What may not be that of another submission, as JSON data; of columns of equal lengths."""
-    from qn_tracking.benchmark.aggregate import digests
+    """What may not be that of another submission, as JSON data; of columns of equal lengths.
 
-    found = [digests(run.episodes) for run in submission.runs]
+    The digests are those that it claims, which are checked before it counts.
+    """
     return {
         "id": submission.id,
         "protocol": submission.protocol,
         "config": submission.config.digest,
         "seeds": [run.seed for run in submission.runs],
-        "exact": [one.exact[:LENGTH] for one in found],
+        "exact": [run.digests.exact[:LENGTH] for run in submission.runs],
         # Steps, counts and outcomes: what stays the same when the last digits are changed.
         "outcome": [
-            one.outcome[:LENGTH] if bits(run.episodes) >= BITS else None
-            for one, run in zip(found, submission.runs, strict=True)
+            run.digests.outcome[:LENGTH] if bits(run.episodes) >= BITS else None
+            for run in submission.runs
         ],
     }
 

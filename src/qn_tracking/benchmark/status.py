@@ -140,8 +140,11 @@ class Statuses:
                     )
                 found = {"of": sha256, "key": key, "maintainer": maintainer}
                 self._cache.put_verification(name, when, found)
-        except (signature.SignatureError, UnsupportedError) as error:
+        except signature.SignatureError as error:
             self.problems.append(error)
+        except UnsupportedError as error:  # no ssh-keygen: once is enough
+            if str(error) not in map(str, self.problems):
+                self.problems.append(error)
         self._signers[id] = key, maintainer
         if key:
             self._names.setdefault(folded(by), set()).add(key)
