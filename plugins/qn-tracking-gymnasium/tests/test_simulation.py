@@ -58,6 +58,17 @@ class TestRandom(SimulationContract):
         data("CartPole-v1", kwargs={"nope": 1}),
         {**data("CartPole-v1"), "seeds": 1},
     ]
+    same_task: ClassVar[list[Data]] = [
+        data("CartPole-v1", "qlearning", BINS),
+        data("CartPole-v1", max_steps=500),  # as registered
+        data("CartPole-v1", kwargs={}, info={"a": "b"}),
+    ]
+    other_task: ClassVar[list[Data]] = [
+        data("CartPole-v0"),
+        data("CartPole-v1", max_steps=499),
+        data("CartPole-v1", success_reward=475),
+        data("CartPole-v1", kwargs={"sutton_barto_reward": True}),
+    ]
 
 
 class TestQLearningInABox(SimulationContract):
