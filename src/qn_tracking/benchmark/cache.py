@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-VERSION = 6
+VERSION = 8
 RANKINGS = 8
 """How many rankings are kept of each category and metric: the whole one, and filtered ones."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.benchmark.cache import digest, fingerprint
-from qn_tracking.benchmark.entries import Row
+from qn_tracking.benchmark.entries import Listed, Places, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 
 TYPE_CHECKING = False
@@ -16,34 +16,46 @@ if TYPE_CHECKING:
     from qn_tracking.inference.pair import Comparison
 
 
-def rank(entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY) -> tuple[Row, ...]:
+def rank(
+    entries: Sequence[Entry],
+    survey: Survey,
+    metric: str = PRIMARY,
+    *,
+    version: int | None = None,
+) -> tuple[Row, ...]:
     """The entries of one category, by mean of the metric, then path efficiency, then id.
 
-    Entries without the metric are left out.
+    Entries without the metric are left out. The statistics are those of the protocol in force, or
+    of another version: that of an archive.
     """
+    version = survey.version if version is None else version
     better = -1 if METRICS[metric].higher_is_better is False else 1
     ranked = sorted(
         (entry for entry in entries if metric in entry.values),
         key=lambda e: (-better * e.mean(metric), -e.mean("path_efficiency"), e.id),
     )
     # The size of the family decides how many arrangements are drawn: a pair holds within one.
-    family = f"{survey.rules}:{metric}:{len(ranked)}"
+    family = f"{survey.rules}:{version}:{metric}:{len(ranked)}"
     of = [fingerprint(entry.sha256, entry.stamp) for entry in ranked]
     key = digest([family, [entry.id for entry in ranked], of])
     found = survey.cache.ranking(key, len(ranked))
     if found is None:
-        found = _ranks(ranked, of, survey, metric, family)
-        place = f"{ranked[0].board}:{metric}" if ranked else ""
+        found = _ranks(ranked, of, survey, version, metric, family)
+        place = f"{ranked[0].board}:{version}:{metric}" if ranked else ""
         ranking = {"place": place, "family": family, "of": of, "ranks": found}
         survey.cache.put_ranks(key, ranking)
     return tuple(
-        Row(rank, entry.status(survey.version), entry)
-        for rank, entry in zip(found, ranked, strict=True)
+        Row(rank, entry.status(version), entry) for rank, entry in zip(found, ranked, strict=True)
     )
 
 
 def _ranks(
-    ranked: Sequence[Entry], of: Sequence[str], survey: Survey, metric: str, family: str
+    ranked: Sequence[Entry],
+    of: Sequence[str],
+    survey: Survey,
+    version: int,
+    metric: str,
+    family: str,
 ) -> list[dict[str, Any]]:
     from qn_tracking.benchmark.aggregate import rules_of
     from qn_tracking.errors import QnError
@@ -51,7 +63,7 @@ def _ranks(
     from qn_tracking.inference.rank import rank_intervals
     from qn_tracking.records.codec import plain, structure
 
-    rules, known = rules_of(survey.protocol), survey.cache.family(family)
+    rules, known = rules_of(survey.version_of(version)), survey.cache.family(family)
     by_id = {entry.id: (entry, mark) for entry, mark in zip(ranked, of, strict=True)}
 
     def pair(one: str, other: str) -> Comparison:
@@ -74,11 +86,38 @@ def oriented(entry: Entry, metric: str) -> list[float]:
     return [sign * value for value in entry.values[metric]]
 
 
-def boards(
-    entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY
-) -> dict[str, tuple[Row, ...]]:
-    """The rows of every category by name; empty ones for those that only have a configuration."""
-    found: dict[str, tuple[Row, ...]] = dict.fromkeys(survey.configs, ())
+FREE_REWARD = "reward: free in training, so its mean is no measure"
+"""Why an entry is not ranked by reward, if its reward is not part of the task."""
+
+
+def boards(entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY) -> dict[str, Places]:
+    """The places of every category by name; none for those that only have a configuration."""
+    found = dict.fromkeys(survey.configs, Places())
     for name in sorted({entry.board for entry in entries}):
-        found[name] = rank([entry for entry in entries if entry.board == name], survey, metric)
+        found[name] = _places([e for e in entries if e.board == name], survey, metric)
     return {name: found[name] for name in sorted(found)}
+
+
+def _places(entries: Sequence[Entry], survey: Survey, metric: str) -> Places:
+    version, closed, listed = survey.version, [], []
+    for entry in entries:
+        differs = entry.differs
+        if metric == "reward" and entry.division is not None and entry.reward is not None:
+            differs = (*differs, FREE_REWARD)
+        if entry.protocol == version and not differs:
+            closed.append(entry)
+        elif entry.protocol == version:
+            listed.append(Listed(entry, entry.status(version), differs))
+    listed.sort(key=lambda one: (one.entry.created, one.entry.id), reverse=True)
+    older = sorted({entry.protocol for entry in entries} - {version}, reverse=True)
+    archive = [
+        row
+        for number in older
+        for row in rank(
+            [entry for entry in entries if entry.protocol == number],
+            survey,
+            metric,
+            version=number,
+        )
+    ]
+    return Places(rank(closed, survey, metric), listed, archive)

@@ -141,6 +141,8 @@ def contributor(entries: Sequence[Entry], name: str) -> Contributor:
     trend: dict[str, list[float]] = {}
     best: dict[str, Entry] = {}
     for entry in mine:
+        if entry.differs:
+            continue  # of the open division
         trend.setdefault(entry.board, []).append(entry.mean(PRIMARY))
         if entry.board not in best or entry.mean(PRIMARY) > best[entry.board].mean(PRIMARY):
             best[entry.board] = entry

@@ -54,9 +54,13 @@ class Survey:
     @property
     def protocol(self) -> Protocol:
         """The rules in force."""
+        return self.version_of(self.version)
+
+    def version_of(self, number: int) -> Protocol:
+        """A version of the rules. Raises UsageError for one that there is not."""
         from qn_tracking.benchmark.protocol import rulebook
 
-        return rulebook(self.folder).now
+        return rulebook(self.folder).version(number)
 
 
 def survey(folder: str, check: Check, categorize: Categorize, now: CodeNow) -> Survey:
@@ -173,7 +177,7 @@ def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow)
             records = _verifications(survey, entry.id, asked)
             packages.update((str(one.get("name")), None) for r in records for one in r.code)
             by = _contribution(entry)
-            found = verifications.status(by, entry.sha256, records, book.current, now)
+            found = verifications.status(by, entry.sha256, records, entry.protocol, now)
             entry.path = inside
             entry.verification = None if found is None else plain(found)
             (survey.invalid if entry.errors else survey.entries).append(entry)

@@ -42,6 +42,11 @@ def task_of(config: Config, manager: pluggy.PluginManager) -> dict[str, Any] | N
     return task if simulation == SIMULATION else {"simulation": simulation, **task}
 
 
+def training_reward(data: Mapping[str, Any], task: Mapping[str, Any] | None) -> Any:
+    """The training reward of a configuration's data as it is written; None if it is in the task."""
+    return None if task is None or REWARD in task else data.get(REWARD)
+
+
 def task_digest(task: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a task."""
     return digest(canonical(normal(plain(task))))

@@ -109,7 +109,7 @@ class Columns:
 
 @frozen(kw_only=True)
 class Run:
-    """One learning run: the unit of inference."""
+    """One learning run: the unit of inference. `cost` is what its simulation counted."""
 
     id: str
     seed: int
@@ -120,6 +120,9 @@ class Run:
     peak_memory_bytes: int | None = None
     steps_per_second: float | None = None
     jobs: int | None = None
+    cost: Mapping[str, int] = field(
+        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
+    )
     episodes: Columns
 
 
@@ -170,7 +173,8 @@ class Submission:
     """A submission.
 
     `aggregates` holds its claims by name: an `Estimate` of each metric, as JSON data, and totals.
-    They are checked against its runs, and never shown.
+    They are checked against its runs, and never shown. `task` is what its provider says is to be
+    solved, nested like the configuration; it is derived again at every check.
     """
 
     schema: int = SUBMISSION.version
@@ -188,6 +192,9 @@ class Submission:
     code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
     packages: str | None = None
     system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
+    task: Mapping[str, Any] | None = field(
+        default=None, converter=freeze, metadata={"stored": "if any"}
+    )
     aggregates: Mapping[str, Any] = field(converter=freeze)
     runs: tuple[Run, ...]
 

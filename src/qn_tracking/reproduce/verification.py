@@ -295,7 +295,7 @@ class _Verifier:
                 self._compare(state, protocol, damaged)
                 # That the code has changed is not the fault of the submission.
                 if who is not None and not (options.renew and self.report.reasons):
-                    self._record(who, book.current, made)
+                    self._record(who, protocol.version, made)
                 checkpoint.remove(path)
 
     def _execute(
