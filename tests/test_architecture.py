@@ -320,6 +320,7 @@ board = Leaderboard("benchmarks", warn=warn)
 rows = board.entries("static_maze")
 id = rows[0].entry.id
 assert board.get(id).id == id == board.details(id).entry.id
+assert board.tasks(["mlp_dynamic_small"])[0].category
 assert board.submissions() and board.contributor(rows[0].entry.contributor)
 assert all(report.valid for report in board.validate())
 assert board.compare(id, rows[1].entry.id).verdict

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from qn_tracking.api.tasks import ConfigTask
     from qn_tracking.benchmark.entries import Entry, Places, Row
     from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.pages import Page
@@ -230,6 +231,16 @@ class Leaderboard:
 
         return rulebook(self.folder)
 
+    def tasks(self, configs: Iterable[str] | None = None) -> list[ConfigTask]:
+        """Configurations by name or path, with their task, their category and their division.
+
+        Without names, all that come with a package. One that cannot be read has an `error`. Raises
+        ConfigError for rules that cannot be read.
+        """
+        from qn_tracking.api.tasks import config_tasks
+
+        return config_tasks(self.rules().now, configs)
+
     def validate(self, paths: Iterable[str] | None = None) -> list[Report]:
         """Checks submissions, each against all others: files, or all below folders.
 
@@ -290,6 +301,7 @@ class Leaderboard:
         from attrs import evolve
 
         from qn_tracking.benchmark import files
+        from qn_tracking.benchmark.division import division_of
         from qn_tracking.benchmark.reports import Submitted
         from qn_tracking.benchmark.submit import assembled
         from qn_tracking.project import experiments_dir
@@ -307,7 +319,12 @@ class Leaderboard:
 
         others = self._others()(name)
         findings = validate(submission, others, book=rules, make_manager=validators)
-        made = Submitted(path=name, submission=submission, findings=findings)
+        made = Submitted(
+            path=name,
+            submission=submission,
+            findings=findings,
+            division=division_of(submission, rules.now),
+        )
         if not made.valid or (made.warnings and confirm is not None and not confirm(made)):
             return made
         files.save(self.folder, submission)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Self
 
+    from qn_tracking.benchmark.division import Division
     from qn_tracking.benchmark.reports import Submitted
     from qn_tracking.inference.multiplicity import Correction
     from qn_tracking.inference.planning import Design
@@ -52,6 +53,7 @@ class Study:
         self._plans = plans
         self._given: Config | None = None
         self._declared = plans is None
+        self._benchmarks = "benchmarks"
 
     @classmethod
     def plan(
@@ -120,7 +122,9 @@ class Study:
             contribution=contribution,
             benchmarks_dir=benchmarks_dir,
         )
-        return cls(record, plans[0].experiments_dir, plans)
+        study = cls(record, plans[0].experiments_dir, plans)
+        study._benchmarks = benchmarks_dir
+        return study
 
     @classmethod
     def declare(cls, config: Source | Sequence[Source], **options: Any) -> Self:
@@ -170,6 +174,19 @@ class Study:
         return tuple(dict.fromkeys(found))
 
     @property
+    def division(self) -> Division | None:
+        """The division that a submission of it will have; None if it is to be none.
+
+        Also None by a protocol that has no divisions. Raises ConfigError for rules that cannot be
+        read.
+        """
+        if self.record.contribution is None:
+            return None
+        from qn_tracking.studies.declare import division_of_plan
+
+        return division_of_plan(self._planned()[0], self.record, self._benchmarks)
+
+    @property
     def about(self) -> dict[str, Any]:
         """What would run, as plain data; of several arms, with what they can show (`design`)."""
         record = self.record
@@ -181,7 +198,10 @@ class Study:
         if record.seed is None:
             numbers = {**numbers, "seeds": list(record.seeds)}
         plans = self._planned()
-        more = {"plugins": list(plans[0].plugins), "warnings": list(self.warnings)}
+        more: dict[str, Any] = {"plugins": list(plans[0].plugins), "warnings": list(self.warnings)}
+        division = self.division
+        if division is not None:
+            more |= {"division": division.name, "differs": list(division.differs)}
         if len(plans) == 1:
             return {**plans[0].about, **numbers, **more}
         from qn_tracking.records.codec import plain

@@ -120,4 +120,4 @@ def _places(entries: Sequence[Entry], survey: Survey, metric: str) -> Places:
             version=number,
         )
     ]
-    return Places(rank(closed, survey, metric), listed, archive)
+    return Places(rank(closed, survey, metric) if closed else (), listed, archive)

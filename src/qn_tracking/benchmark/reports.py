@@ -18,6 +18,7 @@ from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
 from qn_tracking.records.submission import Finding, Submission
 
 if TYPE_CHECKING:
+    from qn_tracking.benchmark.division import Division
     from qn_tracking.benchmark.entries import Entry
     from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.protocol import Protocol
@@ -49,11 +50,15 @@ def read_error(error: QnError, place: str, rule: str) -> Report:
 
 @frozen(kw_only=True)
 class Submitted:
-    """A submission that was made, its findings, and whether it was saved at its path."""
+    """A submission that was made, its findings, and whether it was saved at its path.
+
+    `division` is None by a protocol without divisions.
+    """
 
     path: str
     submission: Submission
     findings: tuple[Finding, ...]
+    division: Division | None = None
     saved: bool = False
 
     @property
@@ -73,6 +78,8 @@ class Submitted:
             "path": self.path if self.saved else None,
             "valid": self.valid,
             "findings": list(self.findings),
+            "division": self.division and self.division.name,
+            "differs": list(self.division.differs) if self.division else [],
             "submission": {name: getattr(self.submission, name) for name in names},
         }
 

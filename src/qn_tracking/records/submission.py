@@ -45,7 +45,8 @@ class Study:
     """Runs declared before the first one starts, each arm with all the seeds; never rewritten.
 
     What decides is declared as well: the `metric`, the `test` (None for a single arm) and
-    the `baseline`, the name of an arm. `digest` is of the design, None in files of before. What
+    the `baseline`, the name of an arm. `digest` is of the design, None in files of before; `task`
+    is that of the task which the seeds derive from, None if from what the arms share. What
     became of each run is in the records, which are called `<id>.s<index>`, and
     `<id>.s<index>.r<n>` for the n-th time it was tried again. The runs of one seed follow each
     other, in the order of the arms.
@@ -65,6 +66,7 @@ class Study:
     metric: str = "final_success_rate"
     test: Literal["brunner-munzel", "half-run welch", "guarded paired"] | None = None
     digest: str | None = None
+    task: str | None = field(default=None, metadata={"stored": "if any"})
     blocked: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
     notes: str | None = None

@@ -13,8 +13,10 @@ from attrs import evolve
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.division import Division, division
 from qn_tracking.benchmark.metrics import METRICS
 from qn_tracking.benchmark.protocol import Protocol, rulebook
+from qn_tracking.benchmark.task import task_digest, task_of
 from qn_tracking.errors import (
     ConfigError,
     UnsupportedError,
@@ -25,7 +27,7 @@ from qn_tracking.errors import (
 )
 from qn_tracking.inference.arms import Test, deciding_test
 from qn_tracking.records.model import Config
-from qn_tracking.records.submission import Arm, Contribution, Study
+from qn_tracking.records.submission import Arm, Category, Contribution, Study
 from qn_tracking.redact import (
     masked_fields,
     redact_arguments,
@@ -69,10 +71,12 @@ def study_of(
 ) -> Study:
     """The study that a plan for each arm and these numbers make; writes nothing.
 
-    Every arm has the `seeds`, or `n_seeds` seeds that are derived from `seed` and what the
-    configurations share. `arms` are the names of the arms, by default those of their files. A
-    contribution that is a function is called once the numbers are checked. Raises UsageError for
-    what cannot be, and with a contribution for what the protocol does not allow.
+    Every arm has the `seeds`, or `n_seeds` seeds that are derived from `seed` and the task of the
+    configurations; from what they share, where they have no task, or several, and by an older
+    protocol. With a contribution the numbers are by default the budget of the task. `arms` are the
+    names of the arms, by default those of their files. A contribution that is a function is called
+    once the numbers are checked. Raises UsageError for what cannot be, and with a contribution for
+    what the protocol does not allow.
     """
     first = plans[0]
     if seeds is not None:
@@ -87,14 +91,17 @@ def study_of(
     if n_seeds is not None and not 1 <= n_seeds <= MOST:
         raise UsageError(f"{n_seeds}: expected 1 to {MOST}", field="n_seeds")
     fewest = least = by = None
+    protocol = rulebook(benchmarks_dir).now
     if contribution is not None:
         if len(plans) > 1:
             raise UsageError("a submission is made of one configuration", hint="a study of one arm")
-        protocol = rulebook(benchmarks_dir).now
+        category = categorize(first.config, protocol, first.manager)
         fewest, least = protocol.minimum_runs, max(EPISODES, protocol.minimum_episodes)
+        if (budget := protocol.tasks.get(category.environment)) is not None:
+            fewest, least = budget.runs, budget.episodes
         protocol.check_plan(n_seeds or fewest, first.episodes(episodes, least))
         by = contribution() if callable(contribution) else contribution
-        _check_contribution(first, by, benchmarks_dir, protocol)
+        _check_contribution(first, by, benchmarks_dir, protocol, category)
     count = n_seeds or fewest or 1
     if count * len(plans) > MOST_RUNS:
         cause = f"{len(plans):,} arms of {count} runs are more than {MOST_RUNS:,} runs"
@@ -103,11 +110,12 @@ def study_of(
     _check_arms(plans, names)
     if name is not None:
         check_name(first.experiments_dir, name)
-    root = None
+    root = task = None
     if seeds is None:
         given = _agreed("seed", [plan.seed(seed) for plan in plans], "--seed S, or --seeds LIST")
         root = seed_or_new(given)
-        digest = seeds_digest([plan.config for plan in plans])
+        task = _common_task(plans) if protocol.seeds == "task" else None
+        digest = task or seeds_digest([plan.config for plan in plans])
         seeds = [ids.run_seed(digest, root, index) for index in range(count)]
     number = _agreed(
         "episodes", [plan.episodes(episodes, least or EPISODES) for plan in plans], "--episodes N"
@@ -121,6 +129,7 @@ def study_of(
         episodes=number,
         seed=root,
         seeds=tuple(seeds),
+        task=task,
         arms=tuple(_arm(plan, name) for plan, name in zip(plans, names, strict=True)),
         baseline=None if baseline is None else arm_named(names, baseline),
         metric=metric,
@@ -132,6 +141,35 @@ def study_of(
         contribution=by and evolve(by, notes=by.notes and redact_text(by.notes)),
     )
     return evolve(study, digest=design_digest(study))
+
+
+def _common_task(plans: Sequence[Plan]) -> str | None:
+    """The digest of the task that all arms have; None if a provider names none, or they differ.
+
+    Arms of one task, and submissions of one study seed, so share their seeds.
+    """
+    tasks = [task_of(plan.config, plan.manager) for plan in plans]
+    found = {None if task is None else task_digest(task) for task in tasks}
+    return found.pop() if len(found) == 1 else None
+
+
+def division_of_plan(plan: Plan, study: Study, benchmarks_dir: str) -> Division | None:
+    """The division that a submission of a study will have if all its runs finish.
+
+    None by a protocol without divisions.
+    """
+    protocol = rulebook(benchmarks_dir).now
+    if not protocol.tasks:
+        return None
+    task = task_of(plan.config, plan.manager)
+    return division(
+        protocol,
+        categorize(plan.config, protocol, plan.manager).environment,
+        task,
+        episodes=study.episodes,
+        runs=study.runs,
+        derived=task is not None and study.task == task_digest(task),
+    )
 
 
 def _arm(plan: Plan, name: str) -> Arm:
@@ -195,14 +233,15 @@ def _agreed(what: str, values: Sequence[T], hint: str) -> T:
     return values[0]
 
 
-def _check_contribution(plan: Plan, by: Contribution, folder: str, protocol: Protocol) -> None:
+def _check_contribution(
+    plan: Plan, by: Contribution, folder: str, protocol: Protocol, category: Category
+) -> None:
     """Checks before hours of runs what would keep a submission from being saved.
 
     Raises UsageError for the plugins or the contribution, StorageError for the folder.
     """
     if storage_of(plan.manager) is None or plan.manager.get_plugin("metadata") is None:
         raise UsageError("a submission needs the plugin metadata, and one that stores records")
-    category = categorize(plan.config, protocol, plan.manager)
     for finding in files.check_contribution(by, protocol):
         if finding.level == "error":
             field = (finding.field or "").rpartition(".")[2]
