@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given, strategies as st
 
@@ -16,9 +17,11 @@ from qn_tracking.benchmark.aggregate import columns
 from qn_tracking.benchmark.task import differences, task_digest, task_of
 from qn_tracking.errors import ConfigError, PluginError
 from qn_tracking.nematode.circuit import depth
-from qn_tracking.records.model import Config
+from qn_tracking.records.model import Config, Subject
 from qn_tracking.records.rounding import close
 from qn_tracking.tracking.manager import make_manager, register
+from qn_tracking.tracking.recorder import Recorder
+from qn_tracking.tracking.runner import run_simulation
 
 ROOT = Path(__file__).parent.parent
 
@@ -271,3 +274,38 @@ def columns_of(episodes: Any) -> Any:
     from qn_tracking.testing import record
 
     return columns(record([dict(one) for one in episodes])[1])
+
+
+class Counts:
+    """A simulation that counts what is no whole number."""
+
+    warnings = ()
+    subject = Subject(environment="counts", brain="none", packages=("qn_tracking",))
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def episodes(self, count: int, seed: int) -> Any:
+        for _ in range(count):
+            yield {"success": True}
+
+    def cost(self) -> Any:
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        ({"circuits": 7}, {"circuits": 7}),
+        ({"circuits": numpy.int64(7)}, {"circuits": 7}),
+        ({"circuits": 1.5}, {}),
+        ({"circuits": -1}, {}),
+        (7, {}),
+    ],
+)
+def test_what_cannot_be_a_cost_is_a_warning_and_the_episodes_count(found: Any, kept: Any) -> None:
+    recorder = Recorder({"x": 1}, manager=make_manager(), seed=1, episodes=2, warn=lambda _: None)
+    experiment = run_simulation(Counts(found), recorder, episodes=2, seed=1)
+    assert (experiment.status, experiment.results.episodes) == ("completed", 2)
+    assert dict(experiment.cost) == kept
+    assert bool(experiment.warnings) == (not kept)

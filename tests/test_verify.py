@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -586,12 +586,13 @@ def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> 
     path = checkpoint.path_of(str(tmp_path), benchmark.id)
     ran: list[int] = []
 
-    def run(seed: int) -> Sequence[Episode]:
+    def run(seed: int) -> verify.Rerun:
         if len(ran) == stop:
             raise UnsupportedError("power cut")
         ran.append(seed)
         seeds = [one.seed for one in benchmark.runs]
-        return episodes_of(benchmark, seeds.index(seed) if seed in seeds else 0)
+        told = episodes_of(benchmark, seeds.index(seed) if seed in seeds else 0)
+        return verify.Rerun(episodes=told, cpu_seconds=0.5)
 
     def execute(plan: checkpoint.Plan) -> checkpoint.Checkpoint:
         kept = checkpoint.resume(path, ("key",), plan)
@@ -609,6 +610,7 @@ def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> 
     assert kept.plan == plan
     assert sorted(ran) == sorted(one.seed for one in kept.done)
     assert len(set(ran)) == 6
+    assert {one.cpu_seconds for one in kept.done} == {0.5}
     assert checkpoint.resume(path, ("another",), plan).done == ()
     with checkpoint.locked(path), pytest.raises(UsageError), checkpoint.locked(path):
         pass

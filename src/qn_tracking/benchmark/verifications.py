@@ -79,7 +79,8 @@ def problems(benchmarks: str) -> list[QnError]:
 class VerificationStatus:
     """What the verifications of an entry come to, and the one that decides.
 
-    `why` lists what has changed since, or what did not agree.
+    `why` lists what has changed since, or what did not agree. `cpu_seconds` is the mean of the runs
+    that it measured; None if it measured none.
     """
 
     status: Status
@@ -90,6 +91,7 @@ class VerificationStatus:
     created: str
     own: bool
     why: tuple[str, ...] = ()
+    cpu_seconds: float | None = None
 
 
 def same_person(by: Contribution, name: str, github: str | None) -> bool:
@@ -180,6 +182,7 @@ def _status(
     by: Contribution,
     why: tuple[str, ...],
 ) -> VerificationStatus:
+    measured = [run.cpu_seconds for run in record.runs if run.cpu_seconds is not None]
     return VerificationStatus(
         status=status,
         id=record.id,
@@ -189,6 +192,7 @@ def _status(
         created=record.created,
         own=_own(record, by),
         why=why,
+        cpu_seconds=sum(measured) / len(measured) if measured else None,
     )
 
 

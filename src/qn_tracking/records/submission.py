@@ -216,7 +216,7 @@ class Checked:
     """A run that was executed for a verification: its outcome, and whether it agrees.
 
     `index` is its place in the submission, None for a fresh seed. `difference` names the first
-    episode and field that differ.
+    episode and field that differ. `cpu_seconds` are what it took here.
     """
 
     index: int | None = None
@@ -226,6 +226,7 @@ class Checked:
     difference: str | None = None
     successes: int | None = None
     episodes: int | None = None
+    cpu_seconds: float | None = field(default=None, metadata={"stored": "if any"})
 
 
 @frozen(kw_only=True)
