@@ -192,6 +192,19 @@ def _environment() -> None:
         os.environ.pop(name, None)
 
 
+def version_1(place: Path) -> None:
+    """Puts version 1 of the rules in force in the project at a place: ranks without divisions."""
+    import qn_tracking.benchmark.protocol as rules
+
+    text = Path(rules.__file__).with_suffix(".yml").read_text(encoding="utf-8")
+    now = f"current: {rules.rulebook().current}\n"
+    assert text.count(now) == 1
+    (place / "benchmarks").mkdir(exist_ok=True)
+    (place / "benchmarks/protocol.yml").write_text(
+        text.replace(now, "current: 1\n"), encoding="utf-8"
+    )
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in, outside of any repository, with `small.yml`."""

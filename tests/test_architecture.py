@@ -18,6 +18,7 @@ from string import Template
 import pytest
 
 import qn_tracking
+from conftest import version_1
 from qn_tracking import Experiments, plugin, track
 
 ROOT = Path(qn_tracking.__file__).parent
@@ -326,10 +327,12 @@ board = Leaderboard("benchmarks", warn=warn)
 rows = board.entries("static_maze")
 id = rows[0].entry.id
 assert board.get(id).id == id == board.details(id).entry.id
+assert board.tasks(["mlp_dynamic_small"])[0].category
 assert board.submissions() and board.contributor(rows[0].entry.contributor)
 assert all(report.valid for report in board.validate())
 assert board.compare(id, rows[1].entry.id).verdict
 assert board.quantum_against_classical("static_maze").verdict
+board.regenerate()
 assert not any(page.changed for page in board.regenerate(check=True))
 board.outdated()
 assert board.verify(id, sample=1, repeat=True, present_code=True, dry_run=True)
@@ -342,6 +345,7 @@ assert not [name for name in sys.modules if name.startswith("qn_tracking.cli")]
 def test_every_job_of_a_command_is_done_without_one(project: Path) -> None:
     top = ROOT.parents[1]
     shutil.copytree(top / "benchmarks", "benchmarks", ignore=shutil.ignore_patterns(".*"))
+    version_1(project)
     for page in ("README.md", "BENCHMARKS.md"):
         shutil.copy(top / page, page)
     done = subprocess.run([sys.executable, "-c", EVERY_JOB], capture_output=True, text=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from conftest import Program
+from conftest import Program, version_1
 from qn_tracking import Leaderboard
 from qn_tracking.api.leaderboard import validators
 from qn_tracking.benchmark import aggregate, files, metrics, verifications
@@ -32,8 +32,9 @@ BEFORE = json.loads((GOLDEN / "leaderboard.json").read_text())
 
 @pytest.fixture
 def eleven(project: Path) -> Path:
-    """A copy of the submissions of this repository, in a project of its own."""
+    """A copy of the submissions of this repository, in a project with the rules of their time."""
     shutil.copytree(ROOT / "benchmarks", "benchmarks", ignore=shutil.ignore_patterns(".*"))
+    version_1(project)
     return project
 
 
@@ -89,7 +90,7 @@ def test_a_stored_verification_is_read(tmp_path: Path, version: int) -> None:
 
 def test_a_protocol_of_the_first_form_is_read(tmp_path: Path) -> None:
     (tmp_path / "protocol.yml").write_bytes((GOLDEN / "protocol-v1.yml").read_bytes())
-    assert rulebook(str(tmp_path)) == rulebook()
+    assert rulebook(str(tmp_path)).versions == (rulebook().version(1),)
 
 
 # ------------------------------------------------------------------------------------------ metrics

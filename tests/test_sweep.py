@@ -150,12 +150,15 @@ def test_all_arms_have_the_same_seeds(project: Path) -> None:
     assert [arm.config.overrides for arm in record.arms] == [{LR: r} for r in (0.1, 0.2, 0.3)]
 
 
-def test_derived_seeds_are_of_what_the_arms_share(project: Path) -> None:
+def test_derived_seeds_are_of_the_task_or_else_of_what_the_arms_share(project: Path) -> None:
     def seeds(values: str, field: str = LR) -> tuple[int, ...]:
         return Study.plan("small.yml", sweep={field: values}, n_seeds=3, seed=1).record.seeds
 
-    assert seeds("0.1,0.2") == seeds("0.3,0.4,0.5")
-    assert seeds("0.1,0.2") != seeds("8,16", "brain.config.hidden_dim")
+    assert seeds("0.1,0.2") == seeds("0.3,0.4,0.5") == seeds("8,16", "brain.config.hidden_dim")
+    # Of several tasks:
+    assert seeds("10,20", "max_steps") == seeds("30,40,50", "max_steps")
+    assert seeds("10,20", "max_steps") != seeds("6,7", "environment.static.grid_size")
+    assert seeds("10,20", "max_steps") != seeds("0.1,0.2")
 
 
 @pytest.mark.parametrize(("runs", "test"), [(19, "brunner-munzel"), (20, "guarded paired")])

@@ -65,6 +65,12 @@ class TestStaticMlp(SimulationContract):
         _small({"name": "mlp", "config": {"hiden_dim": 8}}, STATIC),
         _small({"name": "nope"}, STATIC),
     )
+    same_task = (
+        _small({"name": "qmlp"}, STATIC),
+        {**config, "body_length": 6},
+        {**config, "reward": {"reward_goal": 5.0}, "satiety": {"initial_satiety": 1.0}},
+    )
+    other_task = ({**config, "max_steps": 21}, {**config, "body_length": 0})
 
 
 class TestDynamicModular(SimulationContract):

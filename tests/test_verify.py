@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import yaml
 from attrs import evolve
 
 import qn_tracking
-from conftest import BIN, SMALL, command
+from conftest import BIN, SMALL, command, version_1
 from qn_tracking import Leaderboard
 from qn_tracking.benchmark import aggregate, checkpoint, files, source, verifications, verify
 from qn_tracking.benchmark.protocol import rulebook
@@ -76,11 +76,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "small.yml").write_text(SMALL)
     (place / "plugged.yml").write_text(SMALL.replace("max_steps: 30", "max_steps: 31") + PLUGIN)
     (place / ".gitignore").write_text("__pycache__/\n/experiments/\n/benchmarks/.*\n/evil.py\n")
+    version_1(place)
     commit(place, "code")
     benchmark = ("--save-benchmark", "--benchmark-notes", "x", "--episodes", "50", "--jobs", "2")
     done = program(place, "run", "small.yml", "--seed", "1", *benchmark, "--contributor", "Ada")
     assert done.returncode == 0, done.stderr
-    shutil.copy(source / "benchmark/protocol.yml", place / "benchmarks")
     commit(place, "submission")
     return place
 
@@ -279,7 +279,7 @@ def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> 
     change(path, flip)
     benchmark = files.load(str(path)).submission
     runs = tuple(evolve(one, digests=aggregate.digests(one.episodes)) for one in benchmark.runs)
-    claims = aggregate.aggregate(runs, rulebook().now)
+    claims = aggregate.aggregate(runs, rulebook().version(1))
     path.write_bytes(document(evolve(benchmark, runs=runs, aggregates=claims)))
     assert bench("verify", path.stem).returncode == 0
     done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2", "--json")
@@ -595,18 +595,18 @@ def benchmark(made: Path) -> Submission:
 
 def test_rounding_is_another_machine_and_a_figure_is_not(benchmark: Submission) -> None:
     told = episodes_of(benchmark, 0)
-    same = verify.check(benchmark, 0, 1, told, rulebook().now)
+    same = verify.check(benchmark, 0, 1, told, rulebook().version(1))
     assert (same.agreement, same.difference) == ("exact", None)
     for factor, agreement in ((1 + 1e-12, "outcome"), (1.01, "none")):
         reward: Any = (told[4].reward or 0.0) * factor
         found = [*told[:4], evolve(told[4], reward=reward), *told[5:]]
-        one = verify.check(benchmark, 0, 1, found, rulebook().now)
+        one = verify.check(benchmark, 0, 1, found, rulebook().version(1))
         assert one.agreement == agreement
         assert one.difference is not None
         assert one.difference.startswith("episode 4: reward: submitted")
         assert bool(verify.reasons([one], another_machine=True)) is (agreement == "none")
         assert verify.reasons([one], another_machine=False)
-    short = verify.check(benchmark, 0, 1, told[:-1], rulebook().now)
+    short = verify.check(benchmark, 0, 1, told[:-1], rulebook().version(1))
     assert (short.agreement, short.difference) == (
         "none",
         "50 episodes were submitted, 49 came out",
@@ -618,17 +618,18 @@ def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> 
     path = checkpoint.path_of(str(tmp_path), benchmark.id)
     ran: list[int] = []
 
-    def run(seed: int) -> Sequence[Episode]:
+    def run(seed: int) -> verify.Rerun:
         if len(ran) == stop:
             raise UnsupportedError("power cut")
         ran.append(seed)
         seeds = [one.seed for one in benchmark.runs]
-        return episodes_of(benchmark, seeds.index(seed) if seed in seeds else 0)
+        told = episodes_of(benchmark, seeds.index(seed) if seed in seeds else 0)
+        return verify.Rerun(episodes=told, cpu_seconds=0.5)
 
     def execute(plan: checkpoint.Plan) -> checkpoint.Checkpoint:
         kept = checkpoint.resume(path, ("key",), plan)
         save = lambda now: checkpoint.save(path, now)  # noqa: E731
-        protocol = rulebook().now
+        protocol = rulebook().version(1)
         return verify.execute(benchmark, kept, run, protocol=protocol, jobs=1, finished=save)
 
     stop = 3
@@ -641,6 +642,7 @@ def test_what_was_interrupted_goes_on(benchmark: Submission, tmp_path: Path) -> 
     assert kept.plan == plan
     assert sorted(ran) == sorted(one.seed for one in kept.done)
     assert len(set(ran)) == 6
+    assert {one.cpu_seconds for one in kept.done} == {0.5}
     assert checkpoint.resume(path, ("another",), plan).done == ()
     with checkpoint.locked(path), pytest.raises(UsageError), checkpoint.locked(path):
         pass

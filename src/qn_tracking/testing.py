@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import pytest
 
 from qn_tracking import config as configuration, ids
+from qn_tracking.benchmark.task import task_digest, task_of
 from qn_tracking.errors import ConfigError, QnError
 from qn_tracking.records.model import (
     Config,
@@ -43,7 +44,7 @@ from qn_tracking.studies.remote import RemoteRun, run_remotely
 from qn_tracking.tracking.hookspecs import RUN_HOOKS, hookimpl
 from qn_tracking.tracking.manager import implemented, make_manager, make_simulation, register
 from qn_tracking.tracking.recorder import Recorder
-from qn_tracking.tracking.runner import Task
+from qn_tracking.tracking.runner import Task, cost_of
 
 # ------------------------------------------------------------------------------------------- clock
 
@@ -284,6 +285,10 @@ class SimulationContract:
     config: ClassVar[Mapping[str, Any]]
     wrong: ClassVar[Sequence[Mapping[str, Any]]] = ()
     """Invalid configurations."""
+    same_task: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    """Configurations with the task of `config`: another brain, a default written out."""
+    other_task: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    """Configurations with another task."""
     depends_on_seed: ClassVar[bool] = True
     episodes: ClassVar[int] = 4
 
@@ -374,6 +379,25 @@ class SimulationContract:
         if close is not None:
             close()
         assert threading.active_count() <= before
+
+    def _task(self, data: Mapping[str, Any]) -> str | None:
+        config = configuration.from_mapping(data)
+        task = task_of(config, make_manager(config=config))
+        return None if task is None else task_digest(task)
+
+    def test_its_task_is_plain_data_and_leaves_out_the_brain(self) -> None:
+        task = self._task(self.config)
+        assert self._task(self.config) == task
+        for data in self.same_task:
+            assert self._task(data) == task is not None
+        for data in self.other_task:
+            assert self._task(data) not in (task, None)
+
+    def test_what_it_counts_are_whole_numbers(self) -> None:
+        simulation = self.make()
+        for _ in simulation.episodes(self.episodes, 1):
+            pass
+        assert all(name for name in cost_of(simulation))
 
     def test_invalid_configurations_are_refused(self) -> None:
         for data in self.wrong:

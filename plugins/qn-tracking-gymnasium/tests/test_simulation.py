@@ -15,6 +15,7 @@ import pytest
 from gymnasium.envs.registration import find_highest_version
 
 from qn_tracking import config as configuration
+from qn_tracking.api.tasks import config_tasks
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
 from qn_tracking.config import shipped
@@ -57,6 +58,17 @@ class TestRandom(SimulationContract):
         data("CartPole-v1", max_step=9),
         data("CartPole-v1", kwargs={"nope": 1}),
         {**data("CartPole-v1"), "seeds": 1},
+    ]
+    same_task: ClassVar[list[Data]] = [
+        data("CartPole-v1", "qlearning", BINS),
+        data("CartPole-v1", max_steps=500),  # as registered
+        data("CartPole-v1", kwargs={}, info={"a": "b"}),
+    ]
+    other_task: ClassVar[list[Data]] = [
+        data("CartPole-v0"),
+        data("CartPole-v1", max_steps=499),
+        data("CartPole-v1", success_reward=475),
+        data("CartPole-v1", kwargs={"sutton_barto_reward": True}),
     ]
 
 
@@ -417,8 +429,20 @@ def test_another_task_is_another_category() -> None:
     assert len({category(task) for task in tasks}) == len(tasks)
 
 
+@pytest.mark.parametrize("name", ["cartpole_qlearning", "cartpole_ppo", "cartpole_random"])
+def test_the_configurations_that_come_along_are_of_the_closed_division(name: str) -> None:
+    (found,) = config_tasks(rulebook("no-such-folder").version(2), [name])
+    if name == "cartpole_ppo" and found.error is not None:
+        pytest.skip("Stable-Baselines3 is not installed")
+    assert (found.category, found.division, found.differs) == (
+        "cartpole-v1/classical",
+        "closed",
+        (),
+    )
+
+
 def test_a_category_is_told_without_gymnasium() -> None:
-    """A leaderboard asks for many, and has no use for environments."""
+    """A leaderboard asks for many, and without closed tasks it has no use for environments."""
     program = (
         "import sys\n"
         "from qn_tracking import config as c\n"
@@ -427,7 +451,7 @@ def test_a_category_is_told_without_gymnasium() -> None:
         "from qn_tracking.tracking.manager import make_manager\n"
         "for name in ('cartpole_qlearning', 'cartpole_ppo', 'cartpole_random'):\n"
         "    config = c.load(name)\n"
-        "    print(categorize(config, rulebook('x').now, make_manager(config=config)))\n"
+        "    print(categorize(config, rulebook('x').version(1), make_manager(config=config)))\n"
         "heavy = {'gymnasium', 'torch', 'stable_baselines3'} & sys.modules.keys()\n"
         "assert not heavy, heavy\n"
     )

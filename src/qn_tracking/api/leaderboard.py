@@ -11,6 +11,7 @@ to `warn`, which by default raises Python's own. Nothing heavy is imported befor
 from __future__ import annotations
 
 import os
+from itertools import chain
 
 from qn_tracking.benchmark import metrics, places, ranking
 from qn_tracking.benchmark.metrics import PRIMARY
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from qn_tracking.api.tasks import ConfigTask
     from qn_tracking.benchmark.checker import Checker
-    from qn_tracking.benchmark.entries import Entry, Row
+    from qn_tracking.benchmark.entries import Entry, Places, Row
     from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.pages import Page
     from qn_tracking.benchmark.protocol import Rulebook
@@ -115,16 +117,16 @@ class Leaderboard:
         if category is not None:
             names = list(every)
             every = {
-                name: rows
-                for name, rows in every.items()
+                name: places
+                for name, places in every.items()
                 if category in (name, name.partition("/")[0])
             }
             if not every:
                 hint = did_you_mean(category, names) or f"known: {', '.join(names)}"
                 raise UsageError(f"no category {category}", hint=hint)
         return {
-            name: Board(name, rows, found.configs.get(name), found.version)
-            for name, rows in every.items()
+            name: Board(name, places, found.configs.get(name), found.version)
+            for name, places in every.items()
             if filters.get("environment") in (None, name.partition("/")[0])
             and filters.get("family") in (None, name.partition("/")[2])
         }
@@ -188,14 +190,21 @@ class Leaderboard:
     # ------------------------------------------------------------------------------------ comparing
 
     def compare(self, first: str, second: str, *, metric: str = PRIMARY) -> EntryComparison:
-        """Compares two submissions of one environment. Raises UsageError."""
-        from qn_tracking.benchmark.versus import compare_entries
+        """Compares two submissions of one task, by the rules of their protocol. Raises UsageError.
+
+        `notes` of the result say what differs, if both are not closed.
+        """
+        from attrs import evolve
+
+        from qn_tracking.benchmark.versus import comparable, compare_entries
 
         _check_metric(metric)
         found = self._survey()
         found.cache.save()
         sides = [_pick(found.entries, id) for id in (first, second)]
-        return compare_entries(sides[0], sides[1], found.protocol, metric)
+        notes = comparable(sides[0], sides[1], metric)
+        protocol = found.version_of(sides[0].protocol)
+        return evolve(compare_entries(sides[0], sides[1], protocol, metric), notes=notes)
 
     def quantum_against_classical(
         self, environment: str, *, metric: str = PRIMARY
@@ -209,9 +218,10 @@ class Leaderboard:
         found.cache.save()
         sides, sizes = [], []
         for family in ("quantum", "classical"):
-            rows = every.get(f"{environment}/{family}")
+            name = f"{environment}/{family}"
+            rows = every[name].rows if name in every else ()
             if not rows:
-                raise UsageError(f"no {family} entry in {environment}")
+                raise UsageError(f"no {family} entry in {environment}", hint=_unranked(every, name))
             sides.append(rows[0].entry)
             sizes.append(len(rows))
         return compare_entries(
@@ -230,6 +240,16 @@ class Leaderboard:
         from qn_tracking.benchmark.protocol import rulebook
 
         return rulebook(self.folder)
+
+    def tasks(self, configs: Iterable[str] | None = None) -> list[ConfigTask]:
+        """Configurations by name or path, with their task, their category and their division.
+
+        Without names, all that come with a package. One that cannot be read has an `error`. Raises
+        ConfigError for rules that cannot be read.
+        """
+        from qn_tracking.api.tasks import config_tasks
+
+        return config_tasks(self.rules().now, configs)
 
     def validate(self, paths: Iterable[str] | None = None) -> list[Report]:
         """Checks submissions, each beside all others: files, or all below folders.
@@ -281,6 +301,7 @@ class Leaderboard:
         from attrs import evolve
 
         from qn_tracking.benchmark import files
+        from qn_tracking.benchmark.division import division_of
         from qn_tracking.benchmark.reports import Submitted
         from qn_tracking.benchmark.submit import assembled
         from qn_tracking.project import experiments_dir
@@ -295,8 +316,12 @@ class Leaderboard:
             submission.id,
         )
         stored = files.Stored(path=name, sha256="", submission=submission)
-        findings = checker.findings(stored, placed=False)
-        made = Submitted(path=name, submission=submission, findings=findings)
+        made = Submitted(
+            path=name,
+            submission=submission,
+            findings=checker.findings(stored, placed=False),
+            division=division_of(submission, checker.book.now),
+        )
         if not made.valid or (made.warnings and confirm is not None and not confirm(made)):
             return made
         files.save(self.folder, submission)
@@ -367,8 +392,8 @@ class Leaderboard:
 
         found = self._survey(complete=True)
         every = [
-            Board(name, rows, found.configs.get(name), found.version).plain()
-            for name, rows in ranking.boards(found.entries, found).items()
+            Board(name, places, found.configs.get(name), found.version).plain()
+            for name, places in ranking.boards(found.entries, found).items()
         ]
         found.cache.save()
         shown = [metric for metric in metrics.METRICS.values() if metric.column is not None]
@@ -403,14 +428,15 @@ class Leaderboard:
 
 
 class Board:
-    """A category: its rows, and where it has none, a configuration that would fill it.
+    """A category: its ranked rows, and where it has none, a configuration that would fill it.
 
-    `protocol` is the version of the rules in force.
+    `open` are the entries of the open division, which are not ranked; `archive` the rows of older
+    versions of the protocol, ranked by their own rules. `protocol` is the version in force.
     """
 
-    def __init__(self, name: str, rows: tuple[Row, ...], config: str | None, protocol: int) -> None:
+    def __init__(self, name: str, places: Places, config: str | None, protocol: int) -> None:
         self.name = name
-        self.rows = rows
+        self.rows, self.open, self.archive = places.rows, places.open, places.archive
         self.config = config
         self.protocol = protocol
 
@@ -429,14 +455,27 @@ class Board:
         from qn_tracking.render.board import command
 
         environment, _, family = self.name.partition("/")
-        rows = [row.plain() for row in self.rows]
-        for row in rows:
+        parts = {
+            "rows": [row.plain() for row in self.rows],
+            "open": [one.plain() for one in self.open],
+            "archive": [row.plain() for row in self.archive],
+        }
+        for row in chain.from_iterable(parts.values()):
             row["entry"]["command"] = command(row["entry"])
         out: dict[str, Any] = {
             "category": {"environment": environment, "family": family},
-            "rows": rows,
+            **parts,
         }
-        return out if rows else {**out, "command": self.command}
+        return out if self.rows else {**out, "command": self.command}
+
+
+def _unranked(every: Mapping[str, Places], name: str) -> str | None:
+    """Why a category has no ranked entry, if it has others."""
+    places = every.get(name)
+    if places is None or not (places.open or places.archive):
+        return None
+    number = len(places.open) + len(places.archive)
+    return f"{number} in the open division or the archive, which are not ranked with it"
 
 
 def validators(config: Config) -> pluggy.PluginManager:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Self
 
+    from qn_tracking.benchmark.division import Division
     from qn_tracking.benchmark.reports import Submitted
     from qn_tracking.inference.arms import Test
     from qn_tracking.inference.planning import Design
@@ -56,6 +57,7 @@ class Study(Arms):
         self._asked: tuple[str, ...] = ()
         self._dry_run = False
         self._declared = plans is None
+        self._benchmarks = "benchmarks"
 
     @classmethod
     def plan(
@@ -127,7 +129,9 @@ class Study(Arms):
             contribution=contribution,
             benchmarks_dir=benchmarks_dir,
         )
-        return cls(record, plans[0].experiments_dir, plans)
+        study = cls(record, plans[0].experiments_dir, plans)
+        study._benchmarks = benchmarks_dir
+        return study
 
     @classmethod
     def script(
@@ -291,6 +295,19 @@ class Study(Arms):
         return tuple(dict.fromkeys(name for plan in self._planned() for name in plan.unchecked))
 
     @property
+    def division(self) -> Division | None:
+        """The division that a submission of it will have; None if it is to be none.
+
+        Also None by a protocol that has no divisions. Raises ConfigError for rules that cannot be
+        read.
+        """
+        if self.record.contribution is None:
+            return None
+        from qn_tracking.studies.declare import division_of_plan
+
+        return division_of_plan(self._planned()[0], self.record, self._benchmarks)
+
+    @property
     def about(self) -> dict[str, Any]:
         """What would run, as plain data; of several arms, with what they can show (`design`)."""
         record = self.record
@@ -304,7 +321,10 @@ class Study(Arms):
         if record.script is not None:
             return self._about_script(record.script, numbers)
         plans = self._planned()
-        more = {"plugins": list(plans[0].plugins), "warnings": list(self.warnings)}
+        more: dict[str, Any] = {"plugins": list(plans[0].plugins), "warnings": list(self.warnings)}
+        division = self.division
+        if division is not None:
+            more |= {"division": division.name, "differs": list(division.differs)}
         if len(plans) == 1:
             return {**plans[0].about, **numbers, **more}
         from qn_tracking.records.codec import plain

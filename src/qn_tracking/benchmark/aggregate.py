@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from qn_tracking.benchmark.cost import cost
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, Metric, final_rate, flags, mean
 from qn_tracking.inference import interval, run as of_run
 from qn_tracking.inference.rules import Rules
@@ -146,6 +147,7 @@ def aggregate(runs: Sequence[Run], protocol: Protocol) -> dict[str, Any]:
             (one.peak_memory_bytes for one in runs if one.peak_memory_bytes), default=None
         ),
         "steps_per_second": mean(tuple(one.steps_per_second for one in runs)),
+        **cost(runs),
     }
 
 

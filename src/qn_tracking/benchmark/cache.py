@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FILE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-VERSION = 7
+VERSION = 9
 RANKINGS = 8
 """How many rankings are kept of each category and metric: the whole one, and filtered ones."""
 

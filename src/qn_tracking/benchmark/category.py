@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from qn_tracking.benchmark.task import task_digest, task_of
 from qn_tracking.errors import ConfigError, PluginError, QnError, describe
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Config
@@ -20,7 +21,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def categorize(config: Config, protocol: Protocol, manager: pluggy.PluginManager) -> Category:
-    """The category of a configuration.
+    """The category of a configuration: that of its task, if the protocol has the task.
 
     Raises ConfigError if no provider knows one, PluginError for a provider that fails.
     """
@@ -42,4 +43,7 @@ def categorize(config: Config, protocol: Protocol, manager: pluggy.PluginManager
     for name in (found.environment, found.family):
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name of a category", file=config.label)
+    if protocol.tasks and (task := task_of(config, manager)) is not None:
+        named = protocol.environment_of(task_digest(task))
+        return found if named is None else Category(environment=named, family=found.family)
     return found

@@ -23,7 +23,10 @@ class Entry:
     entry with `errors` has no values, and claims only. `checkable` is False if all that is wrong
     is that a package is not installed here. `imprint` is what no other submission may
     share (see `crossing`), None if it is not valid by itself. `verification` is what its
-    verifications come to today (see `VerificationStatus`), None if there are none.
+    verifications come to today (see `VerificationStatus`), None if there are none. `division` is
+    `closed` or `open`, None by a protocol without divisions; `differs` says what keeps it out of
+    the closed one. `task` is the digest of its task, `reward` the training reward if it is no part
+    of the task.
     """
 
     id: str
@@ -40,6 +43,10 @@ class Entry:
     overrides: Mapping[str, Any]
     episodes: int
     seed: int | None
+    division: str | None
+    differs: Sequence[str]
+    task: str | None
+    reward: Any
     source: Mapping[str, Any]
     study: Mapping[str, Any] | None
     aggregates: Mapping[str, Any]
@@ -142,6 +149,38 @@ class Row:
         }
 
 
+class Listed:
+    """An entry that is not ranked: `differs` says why."""
+
+    def __init__(self, entry: Entry, status: tuple[str, ...], differs: Sequence[str]) -> None:
+        self.entry = entry
+        self.status = status
+        self.differs = tuple(differs)
+
+    def plain(self) -> dict[str, Any]:
+        """The entry as JSON data."""
+        return {
+            "status": list(self.status),
+            "differs": list(self.differs),
+            "entry": self.entry.plain(),
+        }
+
+
+class Places:
+    """A category: `rows` are ranked by the protocol in force; `open` entries are listed only.
+
+    Entries of an older protocol are the `archive`, ranked among themselves by its rules.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row] = (),
+        open: Sequence[Listed] = (),
+        archive: Sequence[Row] = (),
+    ) -> None:
+        self.rows, self.open, self.archive = tuple(rows), tuple(open), tuple(archive)
+
+
 def entry_of(
     stored: Stored,
     protocol: Protocol,
@@ -154,6 +193,8 @@ def entry_of(
 
     from qn_tracking.benchmark.aggregate import aggregate, rules_of, values
     from qn_tracking.benchmark.crossing import imprint_of
+    from qn_tracking.benchmark.division import division_of
+    from qn_tracking.benchmark.task import task_digest, training_reward
     from qn_tracking.benchmark.validation import checkable
     from qn_tracking.records.codec import plain
 
@@ -164,6 +205,7 @@ def entry_of(
         if finding.level == "error"
     ]
     study = submission.study
+    found = None if errors else division_of(submission, protocol)
     data = {
         "id": submission.id,
         "path": os.path.relpath(stored.path, root),
@@ -179,6 +221,10 @@ def entry_of(
         "overrides": submission.config.overrides,
         "episodes": submission.episodes,
         "seed": study.seed if study else None,
+        "division": None if found is None else found.name,
+        "differs": () if found is None else found.differs,
+        "task": None if submission.task is None else task_digest(submission.task),
+        "reward": training_reward(submission.config.data, submission.task),
         "source": submission.source,
         "study": study,
         "aggregates": {"runs": len(submission.runs)}

@@ -11,6 +11,7 @@ from attrs import field, fields, frozen
 
 from qn_tracking import config as configuration
 from qn_tracking.benchmark.places import protocol_file
+from qn_tracking.benchmark.task import task_digest
 from qn_tracking.errors import ConfigError, UsageError, did_you_mean
 from qn_tracking.files import load
 from qn_tracking.records.codec import structure
@@ -35,11 +36,25 @@ def _part(instance: object, attribute: object, value: Any) -> None:
 
 
 @frozen(kw_only=True)
+class ClosedTask:
+    """A task that entries are ranked in, with its budget: exactly so many episodes, and so many
+    runs at least. `digest` is of the task, which stands beside it to be read and compared.
+    """
+
+    digest: str
+    episodes: int = field(validator=_positive)
+    runs: int = field(validator=_positive)
+    task: Mapping[str, Any] = field(converter=freeze)
+
+
+@frozen(kw_only=True)
 class Protocol:
     """One version of the rules; the file explains each.
 
     `inference` names the statistics: `student` for normal values, `guarded` for values in a range.
     `verified_share` is the part of the runs that others must have executed again for *verified*.
+    `tasks` are those of the closed division, by the name of the environment; without any, all
+    entries are ranked together. `seeds` says what the seeds of a study derive from.
     `environments` holds the rules of simulations, by the name of the simulation; its provider
     reads them in `categorize`.
     """
@@ -64,6 +79,12 @@ class Protocol:
     inference: Literal["student", "guarded"] = "student"
     verified_share: float = field(default=0.0, validator=_part)
     environments: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
+    tasks: Mapping[str, ClosedTask] = field(factory=FrozenDict, converter=FrozenDict)
+    seeds: Literal["configuration", "task"] = "configuration"
+
+    def environment_of(self, digest: str) -> str | None:
+        """The name of the environment whose task has this digest; None if none has."""
+        return next((name for name, one in self.tasks.items() if one.digest == digest), None)
 
     def check_plan(self, runs: int, episodes: int) -> None:
         """Refuses a submission that could not be valid. Raises UsageError before anything runs."""
@@ -131,6 +152,22 @@ def _upgraded(doc: Any) -> Any:
     return doc
 
 
+def _check_tasks(protocol: Protocol, path: str, field: str) -> None:
+    """Raises ConfigError for a digest that is not of its task, and for a task that is there twice.
+
+    A rule by digest alone could not be read, and one without a digest not be quoted.
+    """
+    seen: dict[str, str] = {}
+    for name, closed in protocol.tasks.items():
+        made = task_digest(closed.task)
+        if made != closed.digest:
+            cause = f"is not that of the task, {made}"
+            raise ConfigError(cause, file=path, field=f"{field}.{name}.digest")
+        if made in seen:
+            raise ConfigError(f"is the task of {seen[made]}", file=path, field=f"{field}.{name}")
+        seen[made] = name
+
+
 @cache
 def _read(path: str, stamp: tuple[int, ...]) -> Rulebook:
     """The rules in a file; read again where its `stamp` has changed."""
@@ -141,6 +178,8 @@ def _read(path: str, stamp: tuple[int, ...]) -> Rulebook:
     except FileNotFoundError:
         raise ConfigError("no such file", file=path) from None
     book = structure(_upgraded(configuration.parse(text, path)), Rulebook, file=path)
+    for i, protocol in enumerate(book.versions):
+        _check_tasks(protocol, path, f"versions[{i}].tasks")
     numbers = [protocol.version for protocol in book.versions]
     if len(set(numbers)) < len(numbers):
         raise ConfigError("a version is there twice", file=path, field="versions")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.benchmark.cache import digest, fingerprint
-from qn_tracking.benchmark.entries import Row
+from qn_tracking.benchmark.entries import Listed, Places, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 
 TYPE_CHECKING = False
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.benchmark.entries import Entry
-    from qn_tracking.benchmark.protocol import Protocol
     from qn_tracking.benchmark.survey import Survey
     from qn_tracking.inference.pair import Comparison
 
@@ -22,14 +21,14 @@ def rank(
     survey: Survey,
     metric: str = PRIMARY,
     *,
-    protocol: Protocol | None = None,
+    version: int | None = None,
 ) -> tuple[Row, ...]:
     """The entries of one category, by mean of the metric, then path efficiency, then id.
 
     Entries without the metric are left out. The statistics are those of the protocol in force, or
-    of another one: those of an archive.
+    of another version: that of an archive.
     """
-    version = survey.version if protocol is None else protocol.version
+    version = survey.version if version is None else version
     better = -1 if METRICS[metric].higher_is_better is False else 1
     ranked = sorted(
         (entry for entry in entries if metric in entry.values),
@@ -41,13 +40,12 @@ def rank(
     key = digest([family, [entry.id for entry in ranked], of])
     found = survey.cache.ranking(key, len(ranked))
     if found is None:
-        found = _ranks(ranked, of, survey, protocol or survey.protocol, metric, family)
-        place = f"{ranked[0].board}:{metric}" if ranked else ""
+        found = _ranks(ranked, of, survey, version, metric, family)
+        place = f"{ranked[0].board}:{version}:{metric}" if ranked else ""
         ranking = {"place": place, "family": family, "of": of, "ranks": found}
         survey.cache.put_ranks(key, ranking)
     return tuple(
-        Row(rank, entry.status(survey.version), entry)
-        for rank, entry in zip(found, ranked, strict=True)
+        Row(rank, entry.status(version), entry) for rank, entry in zip(found, ranked, strict=True)
     )
 
 
@@ -55,7 +53,7 @@ def _ranks(
     ranked: Sequence[Entry],
     of: Sequence[str],
     survey: Survey,
-    protocol: Protocol,
+    version: int,
     metric: str,
     family: str,
 ) -> list[dict[str, Any]]:
@@ -68,7 +66,7 @@ def _ranks(
     from qn_tracking.inference.rank import guarded_ranks, rank_intervals
     from qn_tracking.records.codec import plain, structure
 
-    rules, bounds = rules_of(protocol), METRICS[metric].oriented_range
+    rules, bounds = rules_of(survey.version_of(version)), METRICS[metric].oriented_range
     guarded = rules.inference == "guarded"
     if guarded and bounds:
         # Closed, and faster for all pairs than the cache is read.
@@ -108,11 +106,38 @@ def oriented(entry: Entry, metric: str) -> list[float]:
     return [sign * value for value in entry.values[metric]]
 
 
-def boards(
-    entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY
-) -> dict[str, tuple[Row, ...]]:
-    """The rows of every category by name; empty ones for those that only have a configuration."""
-    found: dict[str, tuple[Row, ...]] = dict.fromkeys(survey.configs, ())
+FREE_REWARD = "reward: free in training, so its mean is no measure"
+"""Why an entry is not ranked by reward, if its reward is not part of the task."""
+
+
+def boards(entries: Sequence[Entry], survey: Survey, metric: str = PRIMARY) -> dict[str, Places]:
+    """The places of every category by name; none for those that only have a configuration."""
+    found = dict.fromkeys(survey.configs, Places())
     for name in sorted({entry.board for entry in entries}):
-        found[name] = rank([entry for entry in entries if entry.board == name], survey, metric)
+        found[name] = _places([e for e in entries if e.board == name], survey, metric)
     return {name: found[name] for name in sorted(found)}
+
+
+def _places(entries: Sequence[Entry], survey: Survey, metric: str) -> Places:
+    version, closed, listed = survey.version, [], []
+    for entry in entries:
+        differs = entry.differs
+        if metric == "reward" and entry.division is not None and entry.reward is not None:
+            differs = (*differs, FREE_REWARD)
+        if entry.protocol == version and not differs:
+            closed.append(entry)
+        elif entry.protocol == version:
+            listed.append(Listed(entry, entry.status(version), differs))
+    listed.sort(key=lambda one: (one.entry.created, one.entry.id), reverse=True)
+    older = sorted({entry.protocol for entry in entries} - {version}, reverse=True)
+    archive = [
+        row
+        for number in older
+        for row in rank(
+            [entry for entry in entries if entry.protocol == number],
+            survey,
+            metric,
+            version=number,
+        )
+    ]
+    return Places(rank(closed, survey, metric) if closed else (), listed, archive)

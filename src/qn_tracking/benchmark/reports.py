@@ -21,6 +21,7 @@ from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
 from qn_tracking.records.submission import Finding, Submission, Verification
 
 if TYPE_CHECKING:
+    from qn_tracking.benchmark.division import Division
     from qn_tracking.benchmark.entries import Entry
     from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.protocol import Protocol, Rulebook
@@ -154,11 +155,15 @@ def _signed(benchmarks: str) -> dict[str, tuple[str, str, str]]:
 
 @frozen(kw_only=True)
 class Submitted:
-    """A submission that was made, its findings, and whether it was saved at its path."""
+    """A submission that was made, its findings, and whether it was saved at its path.
+
+    `division` is None by a protocol without divisions.
+    """
 
     path: str
     submission: Submission
     findings: tuple[Finding, ...]
+    division: Division | None = None
     saved: bool = False
 
     @property
@@ -178,6 +183,8 @@ class Submitted:
             "path": self.path if self.saved else None,
             "valid": self.valid,
             "findings": list(self.findings),
+            "division": self.division and self.division.name,
+            "differs": list(self.division.differs) if self.division else [],
             "submission": {name: getattr(self.submission, name) for name in names},
         }
 
@@ -246,6 +253,8 @@ def contributor(entries: Sequence[Entry], name: str) -> Contributor:
     trend: dict[str, list[float]] = {}
     best: dict[str, Entry] = {}
     for entry in mine:
+        if entry.differs:
+            continue  # of the open division
         trend.setdefault(entry.board, []).append(entry.mean(PRIMARY))
         if entry.board not in best or entry.mean(PRIMARY) > best[entry.board].mean(PRIMARY):
             best[entry.board] = entry

@@ -11,6 +11,7 @@ from qn_tracking import config as configuration, ids as identity
 from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Protocol
+from qn_tracking.benchmark.task import task_of
 from qn_tracking.benchmark.validation import MakeManager
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.records.model import Episode, Experiment
@@ -63,11 +64,12 @@ def assembled(
     except ValueError as error:  # numbers that are not finite, which no submission may hold
         raise QnError(f"no submission can be made of these runs: {error}") from None
     origin = provenance(first)
+    manager = make_manager(config)
     return Submission(
         id=identity.new_id(),
         protocol=protocol.version,
         created=identity.utc(time.time()),
-        category=categorize(config, protocol, make_manager(config)),
+        category=categorize(config, protocol, manager),
         contribution=by,
         subject=first.subject,
         config=first.config,
@@ -78,6 +80,7 @@ def assembled(
         code=tuple(origin.facts.get("code") or ()),
         packages=origin.packages.sha256,
         system=origin.facts.get("system") or {},
+        task=task_of(config, manager) if protocol.tasks else None,
         aggregates=aggregates,
         runs=runs,
     )
@@ -147,6 +150,7 @@ def _run(experiment: Experiment, episodes: Sequence[Episode]) -> Run:
         peak_memory_bytes=resources.peak_memory_bytes,
         steps_per_second=experiment.steps_per_second,
         jobs=resources.jobs,
+        cost=experiment.cost,
         episodes=columns(episodes),
     )
 

@@ -61,9 +61,13 @@ class Survey:
     @property
     def protocol(self) -> Protocol:
         """The rules in force."""
+        return self.version_of(self.version)
+
+    def version_of(self, number: int) -> Protocol:
+        """A version of the rules. Raises UsageError for one that there is not."""
         from qn_tracking.benchmark.protocol import rulebook
 
-        return rulebook(self.folder).now
+        return rulebook(self.folder).version(number)
 
 
 def survey(folder: str, check: Check, categorize: Categorize, now: CodeNow) -> Survey:

@@ -14,6 +14,7 @@ from qn_tracking import config as configuration
 from qn_tracking.benchmark import places
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Rulebook
+from qn_tracking.benchmark.task import differences, task_of
 from qn_tracking.errors import QnError, describe
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Config, Subject
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 INSTALLED = "installed"
 """The rule of a submission whose simulation cannot be made here, for want of a package."""
-CHANGING = (INSTALLED, "configuration", "category", "subject", "validator")
+CHANGING = (INSTALLED, "configuration", "category", "task", "subject", "validator")
 """The rules whose findings depend on what is installed, and not on the file alone."""
 
 MakeManager = Callable[[Config], "pluggy.PluginManager"]
@@ -111,7 +112,32 @@ def _made(
             )
     except QnError as error:
         found.append(_error("category", error.cause, "category"))
+    found += _task(submission, config, protocol, manager)
     return found + _subject(submission, config, manager)
+
+
+def _task(
+    submission: Submission, config: Config, protocol: Protocol, manager: pluggy.PluginManager
+) -> list[Finding]:
+    """Whether the task is what the configuration gives; a protocol without tasks asks for none."""
+    if submission.task is None and not protocol.tasks:
+        return []
+    try:
+        made = task_of(config, manager)
+    except QnError as error:
+        return [_error("task", error.cause, "task")]
+    claimed = submission.task
+    if claimed is None or made is None:
+        if claimed is made:
+            return []
+        cause = "is missing" if claimed is None else "is none that the configuration gives"
+        return [_error("task", cause, "task")]
+    other = differences(claimed, made)
+    return (
+        [_error("task", f"is not what the configuration gives: {other[0]}", "task")]
+        if other
+        else []
+    )
 
 
 def _subject(

@@ -60,7 +60,8 @@ class VerificationStatus:
     """What the verifications of an entry come to, and the one that decides.
 
     `runs` of the `total` were executed again by those who count. `why` lists what has changed
-    since, or what did not agree.
+    since, or what did not agree. `cpu_seconds` is the mean of the runs that were measured; None if
+    none was.
     """
 
     status: Status
@@ -73,6 +74,7 @@ class VerificationStatus:
     runs: int
     total: int
     why: tuple[str, ...] = ()
+    cpu_seconds: float | None = None
 
 
 @frozen(kw_only=True)
@@ -131,7 +133,9 @@ def status(
         status: Status, deciding: Sequence[Verification], why: Iterable[str] = ()
     ) -> VerificationStatus:
         last = deciding[-1]
-        again = {one.index for record in deciding for one in record.runs} - {None}
+        runs = [one for record in deciding for one in record.runs]
+        again = {one.index for one in runs} - {None}
+        measured = [one.cpu_seconds for one in runs if one.cpu_seconds is not None]
         return VerificationStatus(
             status=status,
             id=last.id,
@@ -143,6 +147,7 @@ def status(
             runs=len(again),
             total=total,
             why=tuple(why),
+            cpu_seconds=sum(measured) / len(measured) if measured else None,
         )
 
     disputed = [record for record in counted if _disputes(record, counted, keys)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any
 
-from attrs import asdict, evolve, fields
+from attrs import asdict, evolve, fields, frozen
 
 from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import (
@@ -32,8 +32,17 @@ from qn_tracking.records.model import Digests, Episode
 from qn_tracking.records.rounding import close
 from qn_tracking.records.submission import Checked, Columns, Replicated, Run, Submission
 
-Execute = Callable[[int], Sequence[Episode]]
-"""Runs the configuration of a submission with a seed; returns the episodes."""
+
+@frozen(kw_only=True)
+class Rerun:
+    """A run that was run again: its episodes, and its CPU seconds as the run measured them."""
+
+    episodes: Sequence[Episode]
+    cpu_seconds: float | None = None
+
+
+Execute = Callable[[int], Rerun]
+"""Runs the configuration of a submission with a seed."""
 
 FRESH = 10
 FIGURES = ranked_columns()
@@ -116,7 +125,9 @@ def execute(
         index, seed = pair
         if halt.is_set():
             return None
-        return check(submission, index, seed, run(seed), protocol)
+        made = run(seed)
+        found = check(submission, index, seed, made.episodes, protocol)
+        return evolve(found, cpu_seconds=made.cpu_seconds)
 
     failed: BaseException | None = None
     with ThreadPoolExecutor(max(1, jobs)) as pool:

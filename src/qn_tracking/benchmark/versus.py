@@ -34,7 +34,8 @@ class EntryComparison:
     `runs_needed` a side would show the effect, if it is what it looks like; None if there is a
     conclusion, or no effect. `detectable_effect` is the smallest effect, in standard deviations,
     that so many runs show with the usual power; under guarded inference `detectable_difference`
-    is, in units of the metric. `picked` is of how many entries each is the first.
+    is, in units of the metric. `picked` is of how many entries each is the first. `notes` say what
+    differs beside the brains.
     """
 
     metric: str
@@ -48,10 +49,11 @@ class EntryComparison:
     sentence: str
     detectable_difference: float | None = None
     picked: tuple[int, int] = (1, 1)
+    notes: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The comparison as JSON data, with records inside."""
-        names = ["comparison", "verdict", "runs_needed", "detectable_effect", "sentence"]
+        names = ["comparison", "verdict", "runs_needed", "detectable_effect", "sentence", "notes"]
         if self.comparison.guarded or self.comparison.usual:
             names += ["detectable_difference", "picked"]
         return {
@@ -60,6 +62,35 @@ class EntryComparison:
             "second": self.second.plain(),
             **{name: getattr(self, name) for name in names},
         }
+
+
+def comparable(first: Entry, second: Entry, metric: str) -> tuple[str, ...]:
+    """What differs between two entries of one task beside the brains, a sentence each.
+
+    Raises UsageError for entries of two protocols or two tasks, and for two training rewards where
+    the metric is reward.
+    """
+    if first.category["environment"] != second.category["environment"]:
+        return ()  # refused by the comparison itself
+    if first.protocol != second.protocol:
+        raise UsageError(
+            f"{first.id} is of protocol version {first.protocol}, {second.id} of {second.protocol}",
+            hint="each version has its own tasks and rules",
+        )
+    if first.division is None or second.division is None:
+        return ()
+    if first.task != second.task:
+        one = first if first.division == "open" else second
+        raise UsageError(
+            f"{first.id} and {second.id} have two tasks", hint=f"{one.id}: {'; '.join(one.differs)}"
+        )
+    if metric == "reward" and first.reward != second.reward:
+        raise UsageError("two training rewards cannot be compared by reward")
+    return tuple(
+        f"{side.id} is in the open division: {'; '.join(side.differs)}"
+        for side in (first, second)
+        if side.differs
+    )
 
 
 def compare_entries(

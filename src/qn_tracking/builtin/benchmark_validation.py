@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from qn_tracking import config as configuration, ids
+from qn_tracking import config as configuration
 from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.crossing import BITS, bits
+from qn_tracking.benchmark.division import undeclared
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError, printable
@@ -53,7 +54,7 @@ def _findings(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     yield from files.check_contribution(submission.contribution, protocol)
     yield from _size(submission, protocol)
     yield from _configuration(submission)
-    yield from _seeds(submission)
+    yield from _seeds(submission, protocol)
     yield from _duplicates(submission)
     broken = list(_columns(submission))
     yield from broken
@@ -147,25 +148,15 @@ def _configuration(submission: Submission) -> Iterator[Finding]:
         yield _error("configuration", "is not what its text and overrides make", "config.data")
 
 
-def _seeds(submission: Submission) -> Iterator[Finding]:
+def _seeds(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     seen: dict[int, int] = {}
     for i, run in enumerate(submission.runs):
         if run.seed in seen:
             yield _error("seeds", f"the seed of run {seen[run.seed]} again", f"runs[{i}].seed")
         seen.setdefault(run.seed, i)
-    declared = submission.study
-    if declared is not None and submission.config.digest is not None:
-        derived = {
-            ids.run_seed(submission.config.digest, declared.seed, i)
-            for i in range(min(declared.runs, 10_000))
-        }
-        strange = [i for i, run in enumerate(submission.runs) if run.seed not in derived]
-        if strange:
-            yield _error(
-                "seeds",
-                "is not one that the study declared",
-                f"runs[{strange[0]}].seed",
-            )
+    if submission.study is not None:
+        for i in undeclared(submission, protocol)[:1]:
+            yield _error("seeds", "is not one that the study declared", f"runs[{i}].seed")
 
 
 def _duplicates(submission: Submission) -> Iterator[Finding]:
@@ -208,6 +199,9 @@ def _columns(submission: Submission) -> Iterator[Finding]:
             value = getattr(run, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 yield _error("range", "is below 0 or not finite", f"runs[{i}].{name}")
+        for name, number in run.cost.items():
+            if number < 0:
+                yield _error("range", "is below 0", f"runs[{i}].cost.{name}")
 
 
 def _success(submission: Submission) -> Iterator[Finding]:

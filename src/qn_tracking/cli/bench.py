@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "show": ("bench_show", "show everything about one submission"),
     "compare": ("bench_compare", "compare two submissions, or quantum with classical"),
+    "tasks": ("bench_tasks", "list the tasks of the protocol, and the division of configurations"),
     "submit": ("bench_submit", "make a submission of a study or of experiments"),
     "validate": ("bench_submit", "check submissions by the rules"),
     "verify": ("bench_verify", "check a submission by running it again, or with new seeds"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from qn_tracking.api.leaderboard import Leaderboard
+from qn_tracking.benchmark.entries import Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.output import print_json, print_table, warn
 from qn_tracking.errors import printable
-from qn_tracking.render.board import estimate, ranks
+from qn_tracking.render.board import circuits, cpu, estimate, number, ranks
 from qn_tracking.render.figures import limits, middle, working
 from qn_tracking.render.table import Column, columns_of, table
-from qn_tracking.render.text import counted, duration, rows as text_rows, sparkline
+from qn_tracking.render.text import counted, rows as text_rows, sparkline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from qn_tracking.benchmark.entries import Entry, Row
+    from qn_tracking.benchmark.entries import Entry, Listed
 
 TOP = 10
 
@@ -78,16 +79,19 @@ def _leaderboard(args: Namespace, leaderboard: Leaderboard) -> int:
     if args.json:
         print_json([board.plain() for board in boards.values()])
         return 0
-    version = next((board.protocol for board in boards.values()), None)
-    rules = "" if version is None else f", protocol version {version}"
+    current = next((board.protocol for board in boards.values()), None)
+    rules = "" if current is None else f", protocol version {current}"
     print(f"by {METRICS[args.metric].title}{rules}")
     for board in boards.values():
-        if board.rows:
+        if board.rows or board.open or board.archive:
             print(f"\n{board.name}")
-            shown = board.rows if args.all else board.rows[:TOP]
-            print(_table(shown, args.metric), end="")
-            if len(shown) < len(board.rows):
-                print(f"  and {len(board.rows) - len(shown)} more (--all)")
+        _print_rows(board.rows, args)
+        if board.open:
+            print("  open division, not ranked")
+            _print_rows(board.open, args)
+        for version in dict.fromkeys(row.entry.protocol for row in board.archive):
+            print(f"  archive: protocol version {version}, ranked by its own rules")
+            _print_rows([row for row in board.archive if row.entry.protocol == version], args)
     empty = [(board.name, board.command) for board in boards.values() if not board.rows]
     if empty:
         print("\nno entry yet:")
@@ -95,13 +99,23 @@ def _leaderboard(args: Namespace, leaderboard: Leaderboard) -> int:
     return 0
 
 
-def _table(rows: Sequence[Row], metric: str) -> str:
+def _print_rows(rows: Sequence[Row | Listed], args: Namespace) -> None:
+    shown = rows if args.all else rows[:TOP]
+    if shown:
+        print(_table(shown, args.metric), end="")
+    if len(shown) < len(rows):
+        print(f"  and {len(rows) - len(shown)} more (--all)")
+
+
+def _table(rows: Sequence[Row | Listed], metric: str) -> str:
+    """Rows of one kind: ranked ones, or those of the open division with what differs."""
+    listed = not isinstance(rows[0], Row)
     chosen = METRICS[metric]
     others = [m for m in METRICS.values() if m.column is not None and m.name != metric]
     shares = [row.entry.aggregates.get("threshold_share") for row in rows]
     guarded = next((share for share in shares if share), None)
     columns = [
-        Column("rank"),
+        *(() if listed else (Column("rank"),)),
         Column("id"),
         Column("brain", least=6),
         Column("mean, 95%"),
@@ -109,34 +123,42 @@ def _table(rows: Sequence[Row], metric: str) -> str:
         *([Column(f"runs ≥ {guarded['threshold']:.0%}", drop=5)] if guarded else []),
         *(Column(other.column or "", drop=4) for other in others),
         Column("to 80%", drop=6),
+        Column("steps", drop=10),
         Column("cpu", drop=7),
+        Column("params", drop=11),
+        Column("circuits", drop=12),
         Column("runs", drop=3),
         Column("contributor", least=8, drop=1),
         Column("date", drop=8),
         Column("commit", drop=9),
         Column("status", drop=2),
+        *((Column("differs", least=12),) if listed else ()),
     ]
     cells = []
     for row in rows:
         entry, figures = row.entry, row.entry.aggregates
-        figure, time_to = figures[metric], figures["time_to_threshold"]
+        figure, time_to = figures.get(metric), figures["time_to_threshold"]
         beside = [figures[other.name] for other in others]
         cells.append(
             (
-                ranks(row.rank_low, row.rank_high),
+                *((ranks(row.rank_low, row.rank_high),) if isinstance(row, Row) else ()),
                 entry.id,
                 printable(entry.brain),
                 estimate(figure, rate=chosen.format == "percent"),
-                middle(figure, rate=chosen.format == "percent"),
+                "" if figure is None else middle(figure, rate=chosen.format == "percent"),
                 *([working(figures.get("threshold_share"))] if guarded else []),
                 *("" if one is None else f"{one['mean']:.3f}" for one in beside),
                 "" if time_to is None else f"{time_to:.1f} ({figures['reached_threshold']:.0%})",
-                "" if figures["cpu_seconds"] is None else duration(figures["cpu_seconds"]),
+                number(figures.get("environment_steps")),
+                cpu(entry.plain()),
+                number(figures.get("parameters")),
+                circuits(figures),
                 f"{figures['runs']} × {entry.episodes}",
                 printable(entry.contributor),
                 entry.created[:10],
                 (entry.source["commit"] or "")[:8],
                 ", ".join(row.status),
+                *(() if isinstance(row, Row) else (printable("; ".join(row.differs)),)),
             )
         )
     text = table(columns, cells, max(columns_of() - 2, 0))
@@ -159,6 +181,7 @@ def _print_entries(entries: Sequence[Entry]) -> None:
         Column("id"),
         Column("category"),
         Column("brain", drop=2),
+        Column("division", drop=5),
         Column("final success", drop=1),
         Column("runs", drop=4),
         Column("contributor", least=8, drop=3),
@@ -168,6 +191,7 @@ def _print_entries(entries: Sequence[Entry]) -> None:
             entry.id,
             entry.board,
             printable(entry.brain),
+            entry.division or f"protocol {entry.protocol}",
             estimate(entry.aggregates[PRIMARY]),
             f"{entry.aggregates['runs']} × {entry.episodes}",
             printable(entry.contributor),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.output import print_json, warn
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import UsageError, printable
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
 
@@ -83,6 +83,8 @@ def _print(found: EntryComparison) -> None:
     ]
     print(f"{METRICS[metric].title}, protocol version {found.protocol}")
     print(rows(figures), end="")
+    for note in found.notes:
+        print(printable(note))
     print(found.sentence)
 
 

@@ -8,14 +8,23 @@ from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.cli.output import print_findings, print_json, print_text, warn
 from qn_tracking.errors import printable
-from qn_tracking.render.board import command as again, declared, estimate
+from qn_tracking.render.board import (
+    circuits,
+    command as again,
+    cpu,
+    declared,
+    estimate,
+    number,
+    reward,
+)
 from qn_tracking.render.figures import conventional, limits, middle, working
-from qn_tracking.render.text import duration, rows, sparkline
+from qn_tracking.render.text import rows, sparkline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from qn_tracking.benchmark.entries import Entry
     from qn_tracking.benchmark.reports import Details
     from qn_tracking.inference.bootstrap import Bootstrap
 
@@ -61,6 +70,8 @@ def _rows(found: Details) -> list[tuple[str, object]]:
         ("notes", by["notes"]),
         ("created", entry.created),
         ("protocol", entry.protocol),
+        ("division", _division(entry)),
+        ("training reward", None if entry.reward is None else reward(entry.reward)),
         ("configuration", entry.config),
         ("commit", source["commit"] and source["commit"] + dirty),
         ("remote", source["remote"]),
@@ -79,7 +90,10 @@ def _rows(found: Details) -> list[tuple[str, object]]:
         ),
         ("stability", None if stability is None else f"{stability:.3f} (net sd)"),
         ("learning", figures["plateau"]),
-        ("cpu a run", figures["cpu_seconds"] and duration(figures["cpu_seconds"])),
+        ("steps a run", number(figures.get("environment_steps"))),
+        ("cpu a run", cpu(entry.plain())),
+        ("parameters", figures.get("parameters")),
+        ("circuits a run", circuits(figures) if figures.get("circuits") is not None else None),
         ("again", again(entry.plain())),
     ]
 
@@ -97,6 +111,12 @@ def _how_good(found: Details) -> list[tuple[str, object]]:
         ("limits", limits(share["runs"])),
         ("conventional", "; ".join(text for text in beside if text) or None),
     ]
+
+
+def _division(entry: Entry) -> str | None:
+    if entry.division is None:
+        return None
+    return "; ".join((f"{entry.division}", *entry.differs))
 
 
 def _iqm(value: float, found: Bootstrap | None) -> str:

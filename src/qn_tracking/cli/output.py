@@ -308,6 +308,8 @@ def print_submitted(made: Submitted, *, as_json: bool, quiet: bool = False) -> i
         claim = submission.aggregates["success_rate"]
         category = submission.category
         print(f"final success {claim['mean']:.1%} over {claim['n']} runs, category {category}")
+        if made.division is not None:
+            print(f"division {printable(made.division)}")
         print(f"saved {printable(made.path)}")
         print(
             "To have it on the leaderboard: commit this file on a branch, and open a pull request;"

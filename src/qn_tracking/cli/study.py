@@ -59,6 +59,9 @@ def main(args: Namespace) -> int:
             runs = counted(record.runs, "run")
             name = f"{record.name} ({study.id})" if record.name else study.id
             print(f"study {name}: {arms}{runs} declared", file=sys.stderr)
+            division = study.division
+            if division is not None:
+                print(f"division {printable(division)}", file=sys.stderr)
 
     def warn(text: str) -> None:
         display.clear()

@@ -16,8 +16,10 @@ class Brain(Protocol):
     `reset`. All its randomness derives from the seed given there; two runs with one seed are the
     same, bit for bit.
 
-    Two attributes are optional: `backend`, the name of the program or device that runs its quantum
-    circuits, and `device`, if it is not `cpu`.
+    Three attributes are optional: `backend`, the name of the program or device that runs its
+    quantum circuits; `device`, if it is not `cpu`; and the method `cost()`, which returns what the
+    run has cost so far, as whole numbers: `parameters` that it learns and, if it is quantum,
+    `circuits` executed, their `shots` in all, `qubits` and `depth`.
     """
 
     name: str

@@ -32,6 +32,16 @@ def parameter_names(qubits: int, layers: int) -> tuple[str, ...]:
     )
 
 
+def depth(qubits: int, layers: int) -> int:
+    """How many gates follow each other on a qubit: gates of different qubits run side by side.
+
+    The Hadamard, then in each layer three rotations and the rounds of CZ: all pairs of an even
+    number of qubits n need n - 1 rounds, of an odd one n.
+    """
+    rounds = qubits - 1 + (qubits % 2 if qubits > 1 else 0)
+    return 1 + layers * (3 + rounds)
+
+
 def rotation(rx: float, ry: float, rz: float) -> Matrix:
     """RZ · RY · RX as (u00, u01, u10, u11), for angles in radians."""
     c, s = cos(ry / 2), sin(ry / 2)

@@ -170,6 +170,10 @@ class MlpBrain:
         if self._updates % self._section.lr_scheduler_step_size == 0:
             self._rate *= self._section.lr_scheduler_gamma
 
+    def cost(self) -> Mapping[str, int]:
+        """The weights and biases that it learns."""
+        return {"parameters": self._weights.count}
+
     def end(self) -> Mapping[str, float]:
         """Adam's `learning_rate`, mean `entropy` of the policy in nats, mean `loss` of updates."""
         out: dict[str, float] = {"learning_rate": self._rate}

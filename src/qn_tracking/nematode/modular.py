@@ -10,7 +10,7 @@ from math import pi
 
 import numpy as np
 
-from qn_tracking.nematode.circuit import Circuit, parameter_names
+from qn_tracking.nematode.circuit import Circuit, depth, parameter_names
 from qn_tracking.nematode.schedules import make_optimiser
 from qn_tracking.nematode.schema import InitializerSection, ModularSection, RateSection
 from qn_tracking.nematode.senses import Senses
@@ -47,6 +47,7 @@ class ModularBrain:
         self._rng = np.random.Generator(np.random.PCG64(seed))
         self._noise: list[float] = []
         self._angles = first_angles(self._initializer, self.parameters, self._rng)
+        self._executed = 0
         self._optimiser = make_optimiser(self._rate_section, len(self._angles))
         self._recent: list[float] = []
         self._boost_left = 0
@@ -62,6 +63,7 @@ class ModularBrain:
         added = self._senses.angles(strength, angle, self._last) * self._section.num_layers
         inputs = [a + b for a, b in zip(self._angles, added, strict=True)]
         probabilities = self._circuit.run(inputs)
+        self._executed += 1
         total = sum(probabilities)
         counts = self._rng.multinomial(self._shots, [p / total for p in probabilities]).tolist()
         drawn = self._rng.random() * self._shots
@@ -82,6 +84,7 @@ class ModularBrain:
         plus, minus = self._circuit.shifted(self._strings)
         chances = [min(1.0, max(0.0, p)) for p in (*plus, *minus)]
         counts = self._rng.binomial(self._shots, chances).tolist()
+        self._executed += len(chances)
         n = len(plus)
         floor = section.min_gradient_magnitude
         slopes = []
@@ -131,6 +134,17 @@ class ModularBrain:
         if section.param_modulo:
             angles = [(angle + pi) % (2 * pi) - pi for angle in angles]
         self._angles = angles
+
+    def cost(self) -> Mapping[str, int]:
+        """What the run has cost: every circuit, shifted or not, is measured `shots` times."""
+        qubits = self._senses.qubits
+        return {
+            "parameters": len(self.parameters),
+            "circuits": self._executed,
+            "shots": self._executed * self._shots,
+            "qubits": qubits,
+            "depth": depth(qubits, self._section.num_layers),
+        }
 
     def end(self) -> Mapping[str, float]:
         """`learning_rate` of the last update and mean `gradient_norm` of the episode's updates."""

@@ -83,6 +83,34 @@ class Nematode:
         return None if brain is None else Category(environment=environment, family=brain.family)
 
     @hookimpl
+    def task(self, config: Config) -> Mapping[str, Any] | None:
+        """World, limits and hunger; the reward is free, because success is what counts.
+
+        What has no effect on the environment is no part of it. Raises ConfigError.
+        """
+        kind = _named(config, "environment")
+        if kind not in ENVIRONMENTS or "brain" not in config.data:
+            return None
+        from attrs import asdict
+
+        from qn_tracking.nematode.schema import EnvironmentSection
+        from qn_tracking.records.codec import structure
+
+        document = _document(config)
+        section = structure(
+            document.environment, EnvironmentSection, file=config.label, field="environment"
+        )
+        world = asdict(section.static if kind == "static" else section.dynamic)
+        world.pop("viewport_size", None)
+        hunger = {"satiety": asdict(document.satiety)} if kind == "dynamic" else {}
+        return {
+            "environment": {"type": kind, kind: world},
+            "max_steps": document.max_steps,
+            "body_length": document.body_length,
+            **hunger,
+        }
+
+    @hookimpl
     def make_environment(self, config: Config) -> StaticEnvironment | DynamicEnvironment | None:
         """`static` or `dynamic`. Raises ConfigError naming the field."""
         kind = _named(config, "environment")

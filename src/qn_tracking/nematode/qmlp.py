@@ -7,6 +7,7 @@ inputs of the next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import pi
 
 import numpy as np
@@ -127,6 +128,10 @@ class QmlpBrain(QLearner):
                 back *= inputs[:-1] > 0
                 delta = back
         return float(np.dot(miss, miss)) / len(miss)
+
+    def cost(self) -> Mapping[str, int]:
+        """The weights and biases that it learns; the target is a copy of them."""
+        return {"parameters": self.weights.count}
 
 
 def _forward(weights: Weights, columns: list[Floats]) -> Floats:

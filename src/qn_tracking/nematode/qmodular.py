@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qn_tracking.nematode.circuit import Circuit, parameter_names
+from qn_tracking.nematode.circuit import Circuit, depth, parameter_names
 from qn_tracking.nematode.circuits import Array, Circuits
 from qn_tracking.nematode.modular import first_angles, tamed
 from qn_tracking.nematode.qlearning import QLearner
@@ -75,6 +75,7 @@ class QmodularBrain(QLearner):
         strings = np.arange(self._circuit.size)
         self.weights = np.zeros((len(ACTIONS), len(strings)))
         self.weights[strings % len(ACTIONS), strings] = 1
+        self._executed = 0
         self._optimiser = make_optimiser(self._rate_section, self.angles.size + self.weights.size)
 
     def copy(self) -> None:
@@ -103,6 +104,7 @@ class QmodularBrain(QLearner):
 
     def _measured(self, chances: Array) -> Array:
         """Frequencies in `shots` measurements, for probabilities along the last axis."""
+        self._executed += chances.size // self._circuit.size
         chances = np.maximum(chances, 0.0, order="C")
         chances /= np.add.reduce(chances, -1, keepdims=True)
         return self.rng.multinomial(self._shots, chances) / self._shots
@@ -153,6 +155,16 @@ class QmodularBrain(QLearner):
         chosen = np.zeros((len(ACTIONS), n))
         chosen[replay.actions, self._each] = 1
         return float(miss @ miss) / n, of_angles, chosen @ (share * now)
+
+    def cost(self) -> Mapping[str, int]:
+        """What the run has cost: every circuit, shifted or not, is measured `shots` times."""
+        return {
+            "parameters": self.angles.size + self.weights.size,
+            "circuits": self._executed,
+            "shots": self._executed * self._shots,
+            "qubits": self._senses.qubits,
+            "depth": depth(self._senses.qubits, self._layers),
+        }
 
     def end(self) -> Mapping[str, float]:
         """`epsilon` and `learning_rate` now, and the mean `loss` of the episode's updates."""

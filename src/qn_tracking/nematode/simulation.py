@@ -45,6 +45,11 @@ class NematodeSimulation:
         for _ in range(count):
             yield self._episode(int(seeds.integers(MAX_SEED)))
 
+    def cost(self) -> dict[str, int]:
+        """What the last run has cost so far, as its brain counts it; empty if it counts nothing."""
+        counted = getattr(self._brain, "cost", None)
+        return {} if counted is None else dict(counted())
+
     def _episode(self, seed: int) -> EpisodeFields:
         brain, environment = self._brain, self._environment
         act, learn, step = brain.act, brain.learn, environment.step

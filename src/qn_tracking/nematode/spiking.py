@@ -117,6 +117,10 @@ class SpikingBrain:
         self.into += (inputs.T @ (window @ hidden)) * back
         self._clip()
 
+    def cost(self) -> Mapping[str, int]:
+        """The weights that it learns."""
+        return {"parameters": self.into.size + self.out.size}
+
     def end(self) -> Mapping[str, float]:
         """`hidden_rate` of a hidden neuron in Hz, and `entropy` of the policy in nats, both means
         over the episode.

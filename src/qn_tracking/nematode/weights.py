@@ -32,7 +32,8 @@ class Weights:
         self._max_norm = max_norm
         self.shapes = [(out, into + 1) for into, out in pairwise(widths)]
         self._sizes = [out * into for out, into in self.shapes]
-        total = sum(self._sizes)
+        self.count = total = sum(self._sizes)
+        """How many weights and biases there are."""
         flat = {name: np.zeros(total, np.float32) for name in ("w", "g", "m", "v")}
         self._w, self._g, self._m, self._v = flat.values()
         self.layers, self.slopes = self._views(self._w), self._views(self._g)

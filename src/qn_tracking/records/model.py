@@ -321,7 +321,9 @@ class Experiment:
 
     `status` is `completed`, `failed` or `interrupted`; `crashed` if the record was recovered from
     the journal; `imported` if it came from another program. `facts` holds what each plugin reported
-    about the run, under the plugin's name. `recount` is set if an interrupt came while an episode
+    about the run, under the plugin's name. `cost` is what the simulation has counted of the run:
+    `parameters` that its brain learns, `circuits` executed, their `shots`, `qubits`, `depth`; what
+    it does not count is absent. `recount` is set if an interrupt came while an episode
     was being counted: a sink that stores all episodes must count them again.
     """
 
@@ -353,6 +355,9 @@ class Experiment:
     attachments: tuple[Attachment, ...] = ()
     origin: Origin | None = None
     facts: Mapping[str, Any] = _frozen_mapping()
+    cost: Mapping[str, int] = field(
+        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
+    )
     recount: bool = field(default=False, eq=False, metadata={"stored": False})
 
 
@@ -371,7 +376,9 @@ class EpisodeFields(TypedDict, total=False):
 class Simulation(Protocol):
     """What the runner runs: it yields episodes and does not depend on tracking.
 
-    The plugin that makes a simulation checks the configuration first, and raises ConfigError.
+    The plugin that makes a simulation checks the configuration first, and raises ConfigError. One
+    method is optional: `cost()` returns, once a run is over, what it has cost, as whole numbers by
+    name (see `Experiment.cost`).
     """
 
     @property

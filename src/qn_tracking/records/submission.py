@@ -45,7 +45,8 @@ class Study:
     """Runs declared before the first one starts, each arm with all the seeds; never rewritten.
 
     What decides is declared as well: the `metric`, the `test` (None for a single arm) and
-    the `baseline`, the name of an arm. `digest` is of the design, None in files of before. What
+    the `baseline`, the name of an arm. `digest` is of the design, None in files of before; `task`
+    is that of the task which the seeds derive from, None if from what the arms share. What
     became of each run is in the records, which are called `<id>.s<index>`, and
     `<id>.s<index>.r<n>` for the n-th time it was tried again. The runs of one seed follow each
     other, in the order of the arms.
@@ -72,6 +73,7 @@ class Study:
     metric: str = "final_success_rate"
     test: Literal["brunner-munzel", "half-run welch", "guarded paired"] | None = None
     digest: str | None = None
+    task: str | None = field(default=None, metadata={"stored": "if any"})
     blocked: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
     notes: str | None = None
@@ -127,7 +129,7 @@ class Columns:
 
 @frozen(kw_only=True)
 class Run:
-    """One learning run: the unit of inference."""
+    """One learning run: the unit of inference. `cost` is what its simulation counted."""
 
     id: str
     seed: int
@@ -138,6 +140,9 @@ class Run:
     peak_memory_bytes: int | None = None
     steps_per_second: float | None = None
     jobs: int | None = None
+    cost: Mapping[str, int] = field(
+        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
+    )
     episodes: Columns
 
 
@@ -219,7 +224,8 @@ class Submission:
     """A submission.
 
     `aggregates` holds its claims by name: an `Estimate` of each metric, as JSON data, and totals.
-    They are checked against its runs, and never shown.
+    They are checked against its runs, and never shown. `task` is what its provider says is to be
+    solved, nested like the configuration; it is derived again at every check.
     """
 
     schema: int = SUBMISSION.version
@@ -237,6 +243,9 @@ class Submission:
     code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
     packages: str | None = None
     system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
+    task: Mapping[str, Any] | None = field(
+        default=None, converter=freeze, metadata={"stored": "if any"}
+    )
     aggregates: Mapping[str, Any] = field(converter=freeze)
     runs: tuple[Run, ...]
 
@@ -256,7 +265,7 @@ class Checked:
     """A run that was executed for a verification: its outcome, and whether it agrees.
 
     `index` is its place in the submission, None for a fresh seed. `difference` names the first
-    episode and field that differ.
+    episode and field that differ. `cpu_seconds` are what it took here.
     """
 
     index: int | None = None
@@ -266,6 +275,7 @@ class Checked:
     difference: str | None = None
     successes: int | None = None
     episodes: int | None = None
+    cpu_seconds: float | None = field(default=None, metadata={"stored": "if any"})
 
 
 @frozen(kw_only=True)

@@ -76,6 +76,36 @@ def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
     return f"{mean} [{low}, {high}]" + (" pooled" if found["pooled"] else "")
 
 
+def cpu(entry: Mapping[str, Any]) -> str:
+    """The CPU seconds of a run: `2.5s claimed`, or what a verification has measured."""
+    measured = (entry["verification"] or {}).get("cpu_seconds")
+    if measured is not None:
+        return f"{duration(measured)} measured"
+    claimed = entry["aggregates"]["cpu_seconds"]
+    return "–" if claimed is None else f"{duration(claimed)} claimed"
+
+
+def number(value: float | None) -> str:
+    """`940`, `15.2k`, `3.4M`, or a dash."""
+    if value is None:
+        return "–"
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def circuits(found: Mapping[str, Any]) -> str:
+    """`2.3k × 1.5k shots, 2 qubits, depth 9`; a dash for a brain that runs none."""
+    if found.get("circuits") is None:
+        return "–"
+    each = found["shots"] / found["circuits"] if found.get("shots") and found["circuits"] else None
+    shots = "" if each is None else f" × {number(each)} shots"
+    qubits, depth = found.get("qubits"), found.get("depth")
+    more = "" if qubits is None else f", {counted(qubits, 'qubit')}"
+    return f"{number(found['circuits'])}{shots}{more}" + (f", depth {depth}" if depth else "")
+
+
 def ranks(low: int, high: int) -> str:
     """`1`, or `1–3` where the runs do not decide."""
     return str(low) if low == high else f"{low}–{high}"
@@ -119,7 +149,7 @@ def details(
     """
     titles = ["rank", "entry", "brain", "final success, 95%", "IQM"]
     titles += [cell(metric.title) for metric in metrics]
-    titles += ["episodes to 80%", "CPU per run", "runs", "contributor", "date", "status"]
+    titles += ["episodes to 80%", *COSTS, "runs", "contributor", "date", "status"]
     out = [
         f"\nProtocol version {protocol['version']}: at least {protocol['minimum_runs']}"
         f" runs of {protocol['minimum_episodes']} episodes. The final success rate of a run"
@@ -127,37 +157,85 @@ def details(
         f" {protocol['final_fraction']:g}·N)). Intervals are 95% t-intervals over runs; a rank"
         " is the interval of places that the runs leave open.\n"
     ]
+    if protocol.get("tasks"):
+        out.append(_closed(protocol["tasks"]))
     for board in boards:
         category = board["category"]
         out.append(f"\n## {cell(category['environment'])}, {cell(category['family'])}\n")
-        if not board["rows"]:
+        if board["rows"]:
+            out.append(_table(titles, [_cells(row, metrics) for row in board["rows"]]))
+        else:
             out.append(f"\nNo entry yet. {code(board['command'])} would make one.\n")
-            continue
-        out.append(f"\n| {' | '.join(titles)} |\n|{'---|' * len(titles)}\n")
-        for row in board["rows"]:
-            entry, found = row["entry"], row["entry"]["aggregates"]
-            cpu = found["cpu_seconds"]
-            cells = (
-                ranks(row["rank_low"], row["rank_high"]),
-                cell(entry["id"]),
-                cell(entry["brain"]),
-                estimate(found["success_rate"]),
-                percent(found["success_rate"]["iqm"]),
-                *(
-                    estimate(found.get(metric.name), rate=metric.format == "percent")
-                    for metric in metrics
-                ),
-                _time(found),
-                "–" if cpu is None else duration(cpu),
-                f"{found['runs']} × {entry['episodes']}",
-                cell(entry["contribution"]["contributor"]),
-                cell(entry["created"][:10]),
-                cell(", ".join(row["status"])),
+        if board["open"]:
+            out.append("\nOpen division, not ranked:\n")
+            out.append(
+                _table(["differs", *titles[1:]], [_cells(o, metrics) for o in board["open"]])
             )
-            out.append(f"| {' | '.join(cells)} |\n")
-        for row in board["rows"]:
+        for row in (*board["rows"], *board["open"]):
             out.append(_entry(row["entry"]))
+    archive = [row for board in boards for row in board["archive"]]
+    if archive:
+        out.append("\n## Archive\n\nEntries of older versions of the protocol, each ranked in its")
+        out.append(" category by the rules of its version.\n")
+        titles = ["protocol", "category", *titles]
+        cells = [[str(e["protocol"]), cell(_category(e)), *_cells(row, metrics)]
+                 for row in archive for e in (row["entry"],)]  # fmt: skip
+        out.append(_table(titles, cells))
+        out += [_entry(row["entry"]) for row in archive]
     return "".join(out) + "\n"
+
+
+COSTS = ("environment steps", "CPU per run", "parameters", "circuits per run")
+
+
+def _closed(tasks: Mapping[str, Any]) -> str:
+    """The tasks of the closed division, by name."""
+    rows = [
+        [cell(name), str(one["episodes"]), f"at least {one['runs']}", code(one["digest"][:12])]
+        for name, one in sorted(tasks.items())
+    ]
+    return (
+        "\nEntries of the closed division solve the task of the protocol, unchanged but for brain,"
+        " learning and training reward, with its budget and with seeds that derive from the task."
+        " Only they are ranked. CPU seconds, parameters and circuits are claims of the submission;"
+        " `measured` are CPU seconds of a verification.\n"
+        + _table(["task", "episodes", "runs", "digest"], rows)
+    )
+
+
+def _category(entry: Mapping[str, Any]) -> str:
+    return f"{entry['category']['environment']}, {entry['category']['family']}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |\n" for cells in rows]
+    return f"\n| {' | '.join(titles)} |\n|{'---|' * len(titles)}\n{''.join(lines)}"
+
+
+def _cells(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    """A row of the table of a category; of the open division, what differs in place of a rank."""
+    entry, found = row["entry"], row["entry"]["aggregates"]
+    if "differs" in row:
+        first = cell("; ".join(row["differs"]))
+    else:
+        first = ranks(row["rank_low"], row["rank_high"])
+    return [
+        first,
+        cell(entry["id"]),
+        cell(entry["brain"]),
+        estimate(found["success_rate"]),
+        percent(found["success_rate"]["iqm"]),
+        *(estimate(found.get(m.name), rate=m.format == "percent") for m in metrics),
+        _time(found),
+        number(found.get("environment_steps")),
+        cpu(entry),
+        number(found.get("parameters")),
+        circuits(found),
+        f"{found['runs']} × {entry['episodes']}",
+        cell(entry["contribution"]["contributor"]),
+        cell(entry["created"][:10]),
+        cell(", ".join(row["status"])),
+    ]
 
 
 def declared(study: Mapping[str, Any]) -> str:
@@ -166,6 +244,13 @@ def declared(study: Mapping[str, Any]) -> str:
         f"{counted(study['runs'], 'run')} declared: {study['finished']} finished,"
         f" {study['failed']} failed, {study['aborted']} aborted"
     )
+
+
+def reward(section: Any) -> str:
+    """The training reward as it is written in a configuration, on one line."""
+    import json
+
+    return json.dumps(section, ensure_ascii=False)
 
 
 def _time(found: Mapping[str, Any]) -> str:
@@ -185,6 +270,8 @@ def _entry(entry: Mapping[str, Any]) -> str:
     commit = source["commit"]
     if commit:
         lines.append(f"- commit {_commit(source['remote'], commit)}\n")
+    if entry["reward"] is not None:
+        lines.append(f"- training reward, which is free: {code(reward(entry['reward']))}\n")
     if by["notes"]:
         lines.append(f"- notes: {cell(by['notes'])}\n")
     if entry["study"]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 from attrs import evolve, field, frozen
 
 from qn_tracking import config as configuration
+from qn_tracking.benchmark.verify import Rerun
 from qn_tracking.code import installed_digests, packages_of
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.machine import package_facts, system_facts
-from qn_tracking.records.model import Config, Episode
+from qn_tracking.records.model import Config
 from qn_tracking.records.provenance import provenance
 from qn_tracking.records.submission import Submission
 from qn_tracking.reproduce import sandbox
@@ -53,8 +54,8 @@ class Execution:
     isolation: str
     cancelled: threading.Event = field(factory=threading.Event)
 
-    def run(self, seed: int) -> tuple[Episode, ...]:
-        """The episodes of a seed. Raises UnsupportedError if the run fails or is cancelled, or if
+    def run(self, seed: int) -> Rerun:
+        """The run of a seed. Raises UnsupportedError if the run fails or is cancelled, or if
         it was not the code that it must be.
         """
         replay = replay_config(
@@ -80,7 +81,8 @@ class Execution:
                 if self.which == "renew":
                     cause = "is not what is installed"
                 raise UnsupportedError(f"{package} {cause}")
-        return replay.episodes
+        measured = provenance(experiment).resources.cpu_seconds
+        return Rerun(episodes=replay.episodes, cpu_seconds=measured)
 
     def cancel(self) -> None:
         """Ends the runs in progress."""

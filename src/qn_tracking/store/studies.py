@@ -139,7 +139,7 @@ def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
         yield "episodes", f"expected 1 or more, got {study.episodes}"
     yield from _wrong_arms(study)
     if study.seed is not None:
-        digest = seeds_digest([arm.config for arm in study.arms])
+        digest = study.task or seeds_digest([arm.config for arm in study.arms])
         for index, seed in enumerate(study.seeds):
             if seed != run_seed(digest, study.seed, index):
                 cause = f"{seed} does not derive from the seed and the configuration of the study"
@@ -185,8 +185,9 @@ def design_digest(study: Study) -> str:
     fields = ("name", "question", "episodes", "seed", "seeds", "baseline", "metric", "test")
     arms = [[arm.name, arm.config.digest, arm.text] for arm in study.arms]
     script = {} if study.script is None else {"script": study.script, "folder": study.folder}
+    of_task = {} if study.task is None else {"task": study.task}
     values = {key: getattr(study, key) for key in fields}
-    return digest(canonical({**values, "arms": arms, **script}))
+    return digest(canonical({**values, **of_task, "arms": arms, **script}))
 
 
 def check_name(experiments: str, name: str) -> None:

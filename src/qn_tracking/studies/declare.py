@@ -13,8 +13,10 @@ from attrs import evolve
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.division import Division, division
 from qn_tracking.benchmark.metrics import METRICS
 from qn_tracking.benchmark.protocol import Protocol, rulebook
+from qn_tracking.benchmark.task import task_digest, task_of
 from qn_tracking.errors import (
     ConfigError,
     UnsupportedError,
@@ -25,7 +27,7 @@ from qn_tracking.errors import (
 )
 from qn_tracking.inference.arms import Test, deciding_test
 from qn_tracking.records.model import Config
-from qn_tracking.records.submission import Arm, Contribution, Study
+from qn_tracking.records.submission import Arm, Category, Contribution, Study
 from qn_tracking.redact import (
     masked_fields,
     redact_arguments,
@@ -70,28 +72,34 @@ def study_of(
 ) -> Study:
     """The study that a plan for each arm and these numbers make; writes nothing.
 
-    Every arm has the `seeds`, or `n_seeds` seeds that are derived from `seed` and what the
-    configurations share. `arms` are the names of the arms, by default those of their files. A
-    contribution that is a function is called once the numbers are checked. Raises UsageError for
-    what cannot be, and with a contribution for what the protocol does not allow.
+    Every arm has the `seeds`, or `n_seeds` seeds that are derived from `seed` and the task of the
+    configurations; from what they share, where they have no task, or several, and by an older
+    protocol. With a contribution the numbers are by default the budget of the task. `arms` are the
+    names of the arms, by default those of their files. A contribution that is a function is called
+    once the numbers are checked. Raises UsageError for what cannot be, and with a contribution for
+    what the protocol does not allow.
     """
     first = plans[0]
     fewest = least = by = None
+    protocol = rulebook(benchmarks_dir).now
     if contribution is not None:
         if len(plans) > 1:
             raise UsageError("a submission is made of one configuration", hint="a study of one arm")
         if seeds is not None:
             cause = "a submission needs derived seeds"
             raise UsageError(cause, field="seeds", hint="give n_seeds instead")
-        protocol = rulebook(benchmarks_dir).now
+        category = categorize(first.config, protocol, first.manager)
         fewest, least = protocol.minimum_runs, max(EPISODES, protocol.minimum_episodes)
+        if (budget := protocol.tasks.get(category.environment)) is not None:
+            fewest, least = budget.runs, budget.episodes
         protocol.check_plan(n_seeds or fewest, first.episodes(episodes, least))
         by = contribution() if callable(contribution) else contribution
-        _check_contribution(first, by, benchmarks_dir, protocol)
+        _check_contribution(first, by, benchmarks_dir, protocol, category)
     names = [storable(text) for text in arms or [_stem(plan) for plan in plans]]
-    given = None
+    given = task = None
     if seeds is None:
         given = _agreed("seed", [plan.seed(seed) for plan in plans], "--seed S, or --seeds LIST")
+        task = _common_task(plans) if protocol.seeds == "task" else None
     number = _agreed(
         "episodes", [plan.episodes(episodes, least or EPISODES) for plan in plans], "--episodes N"
     )
@@ -102,6 +110,7 @@ def study_of(
         seeds=seeds,
         seed=seed if seeds is not None else given,
         episodes=number,
+        task=task,
         name=name,
         question=question,
         baseline=baseline,
@@ -132,6 +141,7 @@ def declared(
     tags: Mapping[str, str],
     notes: str | None,
     command: Sequence[str],
+    task: str | None = None,
     script: Sequence[str] | None = None,
     folder: str | None = None,
 ) -> Study:
@@ -153,7 +163,7 @@ def declared(
     root = None
     if seeds is None:
         root = seed_or_new(seed)
-        digest = seeds_digest([arm.config for arm in arms])
+        digest = task or seeds_digest([arm.config for arm in arms])
         seeds = [ids.run_seed(digest, root, index) for index in range(count)]
     study = Study(
         id=ids.new_id(),
@@ -166,6 +176,7 @@ def declared(
         seeds=tuple(seeds),
         script=None if script is None else tuple(script),
         folder=folder,
+        task=task,
         arms=tuple(arms),
         baseline=None if baseline is None else arm_named([arm.name for arm in arms], baseline),
         metric=metric,
@@ -175,6 +186,35 @@ def declared(
         command=redact_arguments(command),
     )
     return evolve(study, digest=design_digest(study))
+
+
+def _common_task(plans: Sequence[Plan]) -> str | None:
+    """The digest of the task that all arms have; None if a provider names none, or they differ.
+
+    Arms of one task, and submissions of one study seed, so share their seeds.
+    """
+    tasks = [task_of(plan.config, plan.manager) for plan in plans]
+    found = {None if task is None else task_digest(task) for task in tasks}
+    return found.pop() if len(found) == 1 else None
+
+
+def division_of_plan(plan: Plan, study: Study, benchmarks_dir: str) -> Division | None:
+    """The division that a submission of a study will have if all its runs finish.
+
+    None by a protocol without divisions.
+    """
+    protocol = rulebook(benchmarks_dir).now
+    if not protocol.tasks:
+        return None
+    task = task_of(plan.config, plan.manager)
+    return division(
+        protocol,
+        categorize(plan.config, protocol, plan.manager).environment,
+        task,
+        episodes=study.episodes,
+        runs=study.runs,
+        derived=task is not None and study.task == task_digest(task),
+    )
 
 
 def _arm(plan: Plan, name: str) -> Arm:
@@ -238,14 +278,15 @@ def _agreed(what: str, values: Sequence[T], hint: str) -> T:
     return values[0]
 
 
-def _check_contribution(plan: Plan, by: Contribution, folder: str, protocol: Protocol) -> None:
+def _check_contribution(
+    plan: Plan, by: Contribution, folder: str, protocol: Protocol, category: Category
+) -> None:
     """Checks before hours of runs what would keep a submission from being saved.
 
     Raises UsageError for the plugins or the contribution, StorageError for the folder.
     """
     if storage_of(plan.manager) is None or plan.manager.get_plugin("metadata") is None:
         raise UsageError("a submission needs the plugin metadata, and one that stores records")
-    category = categorize(plan.config, protocol, plan.manager)
     for finding in files.check_contribution(by, protocol):
         if finding.level == "error":
             field = (finding.field or "").rpartition(".")[2]

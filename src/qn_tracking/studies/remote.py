@@ -43,7 +43,8 @@ class RemoteRun:
     """The result of a run on a worker: its episodes, its status and its times.
 
     `began` is in seconds since 1970, `seconds` what it took. `facts` are those of the `metadata`
-    plugin where it ran: code, packages, system and resources.
+    plugin where it ran: code, packages, system and resources; `cost` is what the
+    simulation has counted.
     """
 
     id: str
@@ -56,6 +57,7 @@ class RemoteRun:
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(factory=dict)
+    cost: Mapping[str, int] = field(factory=dict)
 
 
 class _Collector:
@@ -137,6 +139,7 @@ def run_remotely(task: Task, stop: Callable[[], bool] = lambda: False) -> Remote
         exact=experiment.digests.exact if experiment.digests else None,
         error=experiment.error,
         warnings=tuple(warnings),
+        cost=dict(experiment.cost),
         facts={**_what_runs_here(subject), "resources": experiment.facts[METADATA]["resources"]},
     )
 
@@ -198,6 +201,7 @@ def record_run(task: Task, run: RemoteRun, here: Mapping[str, Any], jobs: int | 
             timing = dict(episode["timing"])
             clock.seconds = timing.pop("at")
             recorder.episode(**{**episode, "timing": timing})
+        recorder.cost = run.cost
         for text in run.warnings:
             if text not in recorder.warnings:  # this recorder finds some by itself
                 recorder.warn(text)

@@ -127,6 +127,17 @@ def categorize(config: Config, rules: Mapping[str, Any], hook: Any) -> Category 
 
 
 @hookspec(firstresult=True)
+def task(config: Config) -> Mapping[str, Any] | None:
+    """A benchmark needs the task of its configuration; None if this one is not yours.
+
+    The task is what is to be solved: dynamics, limits, the end of an episode, and what counts as
+    a success. Returns these keys of the configuration as plain data, nested as they are there, with
+    defaults filled in. All that is left out is brain. The training reward is left out where success
+    ranks, and is part of the task where reward does.
+    """
+
+
+@hookspec(firstresult=True)
 def make_executor(spec: str, jobs: int | None) -> Executor | None:
     """The executor of a study, for `--executor SCHEME://…`; None if it is not yours.
 
@@ -165,6 +176,7 @@ MAKE_HOOKS = (
     "make_brain",
     "make_executor",
     "categorize",
+    "task",
     "register_commands",
 )
 VALIDATION_HOOKS = ("check_benchmark",)

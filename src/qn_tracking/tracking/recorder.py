@@ -200,6 +200,8 @@ class Recorder:
         self._artifacts: list[Artifact] = []
         self._facts_size = 0
         self._facts: dict[str, Mapping[str, Any]] = {}
+        self.cost: Mapping[str, int] = EMPTY
+        """What the simulation has counted of the run; set it before the end."""
         self._count = 0
         self._keywords: set[str] = set()
         self._names: set[str] = set()
@@ -732,6 +734,7 @@ class Recorder:
             attachments=tuple(attachments),
             origin=self._origin,
             facts=resolved,
+            cost=self.cost,
             recount=self._recount,
         )
 

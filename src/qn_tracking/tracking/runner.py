@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from qn_tracking.errors import QnError
+from qn_tracking.errors import QnError, describe
 from qn_tracking.importing import safe_path, unsafe_again
-from qn_tracking.records.model import Config, Episode, Experiment, Membership, Simulation, Subject
+from qn_tracking.records.codec import scalar
+from qn_tracking.records.model import (
+    MAX_INT,
+    Config,
+    Episode,
+    Experiment,
+    Membership,
+    Simulation,
+    Subject,
+)
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking.tracking.recorder import Clock, Recorder
@@ -80,6 +89,7 @@ def run_simulation(
             else:
                 if done < episodes:
                     raise RuntimeError(f"the simulation ended after {done} of {episodes} episodes")
+            recorder.cost = _counted(simulation, recorder)
             close = getattr(produced, "close", None)
             if close is not None:
                 close()
@@ -88,6 +98,28 @@ def run_simulation(
     if recorder.experiment is None:  # a forked copy of the simulation has come back
         raise SystemExit(0)
     return recorder.experiment
+
+
+def cost_of(simulation: Simulation) -> Mapping[str, int]:
+    """What a simulation has counted of the run that is over: numbers by name, 0 or more.
+
+    Raises TypeError for anything else.
+    """
+    counted = getattr(simulation, "cost", None)
+    found = {} if counted is None else {k: scalar(v) for k, v in dict(counted()).items()}
+    for name, number in found.items():
+        if type(name) is not str or type(number) is not int or not 0 <= number < MAX_INT:
+            raise TypeError(f"cost: expected whole numbers, got {name!r}: {number!r}")
+    return found
+
+
+def _counted(simulation: Simulation, recorder: Recorder) -> Mapping[str, int]:
+    """What a simulation has counted; nothing, and a warning, if it cannot: the episodes count."""
+    try:
+        return cost_of(simulation)
+    except Exception as error:
+        recorder.warn(f"the cost of this run is not stored: {describe(error)}")
+        return {}
 
 
 @contextmanager

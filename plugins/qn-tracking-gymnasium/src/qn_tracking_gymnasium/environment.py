@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import gymnasium
 from attrs import frozen
+from gymnasium.envs.registration import EnvSpec
 
 from qn_tracking.plugin import ConfigError, UsageError, did_you_mean
 from qn_tracking_gymnasium.ending import names
@@ -61,17 +62,7 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
     for name in section.kwargs:
         if name in _OURS:
             raise refuse("cannot be set here", f"kwargs.{name}", _OURS[name])
-    if section.package is not None:
-        cause = _imported(section.package)
-        if cause is not None:
-            raise refuse(cause, "package")
-    if section.id not in gymnasium.registry:
-        raise refuse(
-            f"no environment {section.id!r}",
-            "id",
-            did_you_mean(section.id, gymnasium.registry)
-            or "environment.package names the package that registers it",
-        )
+    registered = spec_of(section, file=file)
     kwargs = thawed(section.kwargs)
 
     def made() -> gymnasium.Env[Any, Any]:
@@ -98,7 +89,6 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
         raise refuse(f"{section.id} cannot be made: {_line(inner or error)}", name) from None
     try:
         spec = env.spec
-        registered = gymnasium.registry[section.id]
         if section.max_steps is None and registered.max_episode_steps is None:
             messages += (
                 f"{section.id} has no registered limit of steps: without environment.max_steps an "
@@ -114,6 +104,63 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
     finally:
         with suppress(Exception):
             env.close()
+
+
+def spec_of(section: EnvironmentSection, *, file: str) -> EnvSpec:
+    """Return what is registered under the id. Raises ConfigError with the field."""
+    if section.package is not None:
+        cause = _imported(section.package)
+        if cause is not None:
+            raise ConfigError(cause, file=file, field="environment.package")
+    if section.id not in gymnasium.registry:
+        raise ConfigError(
+            f"no environment {section.id!r}",
+            file=file,
+            field="environment.id",
+            hint=did_you_mean(section.id, gymnasium.registry)
+            or "environment.package names the package that registers it",
+        )
+    return gymnasium.registry[section.id]
+
+
+def task(section: EnvironmentSection, *, file: str) -> dict[str, Any]:
+    """Return what is to be solved, with the registered limit, threshold, arguments and wrappers.
+
+    They may differ between versions of Gymnasium, and then so does the task. The threshold counts
+    only where `success_reward` is not set, and only if `info` has no success, so that both stand
+    side by side. `info` names metrics, which change no task. Raises ConfigError with the field.
+    """
+    spec = spec_of(section, file=file)
+    wrappers = [
+        {"name": wrapper.name, "kwargs": _plain_of(wrapper.kwargs)}
+        for wrapper in spec.additional_wrappers
+    ]
+    least = section.success_reward
+    limit = spec.max_episode_steps if section.max_steps is None else section.max_steps
+    return {
+        "environment": {
+            "type": section.type,
+            "id": section.id,
+            "package": section.package,
+            "kwargs": {**_plain_of(spec.kwargs), **thawed(section.kwargs)},
+            "wrappers": wrappers,
+            "max_steps": limit,
+            "success_reward": least,
+            "reward_threshold": spec.reward_threshold if least is None else None,
+        }
+    }
+
+
+def _plain_of(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (kwargs or {}).items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(type(key) is str and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _imported(name: str) -> str | None:

@@ -69,6 +69,18 @@ class Gymnasium:
         brain = hook.make_brain(config=config)
         return None if brain is None else Category(environment=name(section), family=brain.family)
 
+    @hookimpl
+    def task(self, config: Config) -> Mapping[str, Any] | None:
+        """Return the environment with its limits, arguments and the rule for a success.
+
+        The rewards are those of the environment, so that they are part of it.
+        """
+        if not _ours(config):
+            return None
+        from qn_tracking_gymnasium.environment import task
+
+        return task(_environment(config), file=config.label)
+
 
 class Policies:
     """Provider of the policies of this package."""
