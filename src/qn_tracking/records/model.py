@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NewType, NoReturn, Protocol, TypedDict
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from qn_tracking.records.limits import MAX_INT as MAX_INT
 from qn_tracking.records.schema import RECORD
@@ -118,7 +118,7 @@ class RunInfo:
     experiments_dir: str | None = field(default=None, metadata={"stored": False})
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, init=False)
 class Episode:
     """One episode. A value that does not apply is None or absent, never 0.
 
@@ -137,6 +137,38 @@ class Episode:
     metrics: Mapping[str, Measure] = EMPTY
     timing: Mapping[str, float] = EMPTY
     exact: bytes = field(default=b"", repr=False, eq=False, metadata={"stored": False})
+
+    # Written out, because the loop of a simulation waits for it: attrs' own of a frozen class with
+    # slots looks each field up by name, and takes more than twice the time.
+    def __init__(
+        self,
+        *,
+        index: int,
+        seed: int | None = None,
+        success: bool | None = None,
+        termination: str | None = None,
+        steps: int | None = None,
+        reward: Measure | None = None,
+        counts: Mapping[str, int] = EMPTY,
+        metrics: Mapping[str, Measure] = EMPTY,
+        timing: Mapping[str, float] = EMPTY,
+        exact: bytes = b"",
+    ) -> None:
+        _index(self, index)
+        _seed(self, seed)
+        _success(self, success)
+        _termination(self, termination)
+        _steps(self, steps)
+        _reward(self, reward)
+        _counts(self, counts)
+        _metrics(self, metrics)
+        _timing(self, timing)
+        _exact(self, exact)
+
+
+(
+    _index, _seed, _success, _termination, _steps, _reward, _counts, _metrics, _timing, _exact,
+) = (vars(Episode)[one.name].__set__ for one in fields(Episode))  # fmt: skip
 
 
 class Logged:

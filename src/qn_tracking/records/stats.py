@@ -5,7 +5,7 @@ Nor with the number of different names and terminations: those beyond a bound ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
 from math import ceil, fsum, isfinite, nan, sqrt
@@ -79,10 +79,9 @@ class Tally:
             ("counts", [e.counts for e in chunk]),
             ("metrics", [e.metrics for e in chunk]),
         ):
-            # In the order of first appearance, whatever the hash seed.
-            for key in dict.fromkeys(chain.from_iterable(group)):
+            for key, column in _columns(group):
                 own = f"{name}.{key}" if key in COMPUTED else key
-                self._add(own, [values[key] for values in group if key in values])
+                self._add(own, column)
 
     def _end(self, text: str) -> None:
         counts = self._terminations
@@ -137,6 +136,15 @@ class Tally:
             curve=tuple(Measure(point) for point in curve),
             curve_of=("success_rate" if known else "reward") if curve else None,
         )
+
+
+def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequence[float]]]:
+    """The values by name, in the order of first appearance, whatever the hash seed."""
+    shapes = {*map(tuple, group)}
+    if len(shapes) == 1:  # as in most loops
+        return zip(shapes.pop(), zip(*[values.values() for values in group], strict=True), strict=True)
+    names = dict.fromkeys(chain.from_iterable(group))
+    return ((key, [values[key] for values in group if key in values]) for key in names)
 
 
 def outcome_of(episode: Episode) -> bytes:
@@ -206,7 +214,7 @@ def mean(values: Sequence[float]) -> float:
 
 def _squares(values: Sequence[float], middle: float) -> float:
     try:
-        return fsum([(value - middle) ** 2 for value in values])
+        return fsum([apart * apart for apart in [value - middle for value in values]])
     except (OverflowError, ValueError):
         return nan
 

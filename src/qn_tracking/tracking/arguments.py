@@ -112,6 +112,27 @@ def measured(key: str, value: Any) -> tuple[float, str | None]:
     return number, text
 
 
+def numbers(
+    values: Mapping[Any, Any], keywords: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, str], bool]:
+    """Metrics as floats, the texts of those that are not exact, and whether all are finite.
+
+    Errors name those that are not `keywords` as `metrics.NAME`.
+    """
+    checked, texts, finite = {}, {}, True
+    for key, value in values.items():
+        if type(key) is not str:
+            key = name("metrics", key)
+        if type(value) is not float:
+            value, text = measured(key if key in keywords else f"metrics.{key}", value)
+            if text is not None:
+                texts[key] = text
+        if not isfinite(value):
+            finite = False
+        checked[key] = value
+    return checked, texts, finite
+
+
 def whole(key: str, value: Any) -> int:
     """A whole number. Raises TypeError, or OverflowError from 2**53 on."""
     item = codec.scalar(value)

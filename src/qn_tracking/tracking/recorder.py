@@ -200,6 +200,7 @@ class Recorder:
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._count = 0
         self._keywords: set[str] = set()
+        self._names: set[str] = set()
         self._state = "new"
         self._began = self._since = 0.0
         # One writer: a forked copy of this process keeps silent, threads take turns.
@@ -381,34 +382,18 @@ class Recorder:
                 }
             )
         if metrics or more:
-            if more:
-                if not more.keys() <= self._keywords:
-                    self._new_keywords(more)
-                if not more.keys().isdisjoint(metrics):
-                    raise arguments.taken(
-                        more.keys() & metrics.keys(), "as a keyword and in metrics"
-                    )
-            numbers = {**metrics, **more} if more else metrics
-            checked = {}
+            numbers = {**metrics, **more} if metrics else more
+            if numbers.keys() != self._names or len(numbers) < len(metrics) + len(more):
+                self._check_names(metrics, more)
             for key, value in numbers.items():
-                if type(key) is not str:
-                    key = arguments.name("metrics", key)
-                if type(value) is not float:
-                    value, text = arguments.measured(
-                        key if key in more else f"metrics.{key}", value
-                    )
-                    if text is not None:
-                        texts[key] = text
-                if not isfinite(value):
-                    finite = False
-                checked[key] = value
-            metrics = FrozenDict(checked)
-            if "steps" in checked or "reward" in checked:
-                raise arguments.taken(
-                    checked.keys() & {"steps", "reward"}, "an argument of episode()"
-                )
-            if not checked.keys().isdisjoint(counts):
-                raise arguments.taken(checked.keys() & counts.keys(), "in counts and in metrics")
+                # Of an infinity and of NaN this difference is NaN.
+                if type(value) is not float or type(key) is not str or value - value != 0.0:
+                    numbers, inexact, all_finite = arguments.numbers(numbers, more)
+                    texts, finite = {**texts, **inexact}, finite and all_finite
+                    break
+            if counts and not numbers.keys().isdisjoint(counts):
+                raise arguments.taken(numbers.keys() & counts.keys(), "in counts and in metrics")
+            metrics = FrozenDict(numbers)
         if timing:
             timing = {
                 key if type(key) is str else arguments.name("timing", key): arguments.seconds(
@@ -570,8 +555,18 @@ class Recorder:
             return  # the parent records
         raise UsageError("episode outside of a run", hint="call it between start() and end()")
 
-    def _new_keywords(self, more: Mapping[str, float]) -> None:
-        """Warns of keywords that are an argument with one letter wrong: they become metrics."""
+    def _check_names(self, metrics: Mapping[str, float], more: Mapping[str, float]) -> None:
+        """Checks names that the episode before did not have, and warns of misspelt keywords.
+
+        A keyword that is an argument with one letter wrong becomes a metric. Raises ValueError for
+        a name that is taken.
+        """
+        if not more.keys().isdisjoint(metrics):
+            raise arguments.taken(more.keys() & metrics.keys(), "as a keyword and in metrics")
+        if not metrics.keys().isdisjoint(("steps", "reward")):
+            own = metrics.keys() & {"steps", "reward"}
+            raise arguments.taken(own, "an argument of episode()")
+        self._names = {*metrics, *more}
         if self._state != "running" or len(self._keywords) >= MAX_KEYWORDS:
             return
         for word in sorted(more.keys() - self._keywords):
