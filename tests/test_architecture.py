@@ -58,6 +58,7 @@ LAYERS = (
         "tracking.arguments",
         "tracking.emit",
         "tracking.ending",
+        "tracking.evaluation",
         "studies.groups",
         "studies.sweep",
         "studies.sentences",

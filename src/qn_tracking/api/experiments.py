@@ -233,9 +233,12 @@ class Experiments:
 
         return documents.config_text(self.folder, self.id(id))
 
-    def episodes(self, ids: Ids) -> Episodes:
-        """The episodes of one or several runs, in order: to loop over, or as a table."""
-        return Episodes(self, self.ids(ids))
+    def episodes(self, ids: Ids, *, phase: str | None = None) -> Episodes:
+        """The episodes of one or several runs, in order: to loop over, or as a table.
+
+        They are those of the main phase, or of the `phase` of this name.
+        """
+        return Episodes(self, self.ids(ids), phase=phase)
 
     def series(self, ids: Ids, names: Sequence[str] = ()) -> Points:
         """What one or several runs have logged (all series, or those of these names), in order."""
@@ -271,16 +274,19 @@ class Experiments:
         *,
         by: str | None = None,
         ungrouped: bool = False,
+        phase: str | None = None,
         **conditions: Unpack[Conditions],
     ) -> RunComparison | GroupComparison:
         """What differs between experiments, and what may be concluded.
 
         `by` is category, config, brain, environment, family, commit, status or a stored field:
         runs that share it are one group. Without it, several runs of two configurations are two
-        groups, unless `ungrouped`. Raises UsageError for fewer than two.
+        groups, unless `ungrouped`. With `phase` it is about the episodes of that phase. Raises
+        UsageError for fewer than two, and for one without the phase.
         """
         from qn_tracking.store import documents
         from qn_tracking.store.groups import Grouping
+        from qn_tracking.studies.comparison import of_phase
 
         if by is not None and ungrouped:
             raise UsageError("--by and --ungrouped together")
@@ -288,6 +294,8 @@ class Experiments:
         chosen = self.choose(ids, **conditions)
         named = not Filters(**conditions).stated()
         docs = list(documents.load_all(self.folder, chosen, named=named, warn=self.warn))
+        if phase is not None:
+            docs = [of_phase(doc, phase) for doc in docs]
         try:
             return self._compared(docs, grouping, ungrouped)
         except MALFORMED:
@@ -295,6 +303,7 @@ class Experiments:
             docs = list(
                 documents.load_all(self.folder, chosen, named=named, warn=self.warn, whole=True)
             )
+            docs = docs if phase is None else [of_phase(doc, phase) for doc in docs]
             return self._compared(docs, grouping, ungrouped)
 
     def _compared(
@@ -383,6 +392,7 @@ class Experiments:
         smooth: int | None = None,
         runs: bool = False,
         dark: bool = False,
+        phases: Sequence[str] = (),
         **conditions: Unpack[Conditions],
     ) -> Picture:
         """A picture of experiments: named ones, or the whole runs that the conditions find.
@@ -393,8 +403,9 @@ class Experiments:
         series of `log`; else one of whole runs, as in `compare`. `by` forms groups, as there.
         Along `x`, which is episode, step or time, a line is the `statistic` (mean or iqm) over the
         runs of a group, with its interval; a point is the mean of the last `smooth` episodes
-        (default: of success a tenth, else 1); `runs` adds single runs as thin lines. Raises
-        UsageError for nothing to draw.
+        (default: of success a tenth, else 1); `runs` adds single runs as thin lines.
+        `phases` are drawn in place of the main phase, each apart, along the episodes of the main
+        one; `main` is that one itself. Raises UsageError for nothing to draw.
         """
         from qn_tracking.api import drawing
 
@@ -407,6 +418,7 @@ class Experiments:
             smooth=smooth,
             runs=runs,
             dark=dark,
+            phases=tuple(phases),
         )
         chosen = self.choose(ids, **conditions)
         named = not isinstance(ids, Selection) and bool(ids)

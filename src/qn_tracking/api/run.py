@@ -23,8 +23,9 @@ class Run:
 
     `overrides` are `dotted.field=VALUE`; `plugins` are turned on beside the project's and the
     configuration's: names, or a mapping of names to options; `("metadata", "json_storage")` to
-    record the run. Raises ConfigError, UsageError or PluginError for what cannot run; nothing has
-    been written then.
+    record the run. After `evaluate_every` episodes each, `evaluate_episodes` show what was learned
+    by then, in the phase `evaluation`. Raises ConfigError, UsageError or PluginError for what
+    cannot run; nothing has been written then.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Run:
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
+        evaluate_every: int | None = None,
+        evaluate_episodes: int | None = None,
     ) -> None:
         from qn_tracking.studies.plan import make_plan
 
@@ -48,6 +51,8 @@ class Run:
             plugins=plugins,
             blocked=blocked,
             experiments_dir=experiments_dir,
+            evaluate_every=evaluate_every,
+            evaluate_episodes=evaluate_episodes,
         )
         self.episodes = self.plan.episodes(episodes)
         self.seed = self.plan.seed(seed)

@@ -74,6 +74,8 @@ class Study:
         tags: Mapping[str, str] | None = None,
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
+        evaluate_every: int | None = None,
+        evaluate_episodes: int | None = None,
         contribution: Contribution | Callable[[], Contribution] | None = None,
         benchmarks_dir: str = "benchmarks",
         command: Sequence[str] | None = None,
@@ -86,9 +88,10 @@ class Study:
         that the others are compared with, else each is with each; `metric` decides.
 
         All arms have the same seeds: the `seeds`, or `n_seeds` seeds derived from `seed` (default:
-        the configuration's, or a random one). `overrides` are `dotted.field=VALUE`. With a
-        `contribution` the numbers default to those of the protocol in `benchmarks_dir`, and what it
-        forbids is refused. Raises ConfigError, UsageError or PluginError.
+        the configuration's, or a random one). `overrides` are `dotted.field=VALUE`;
+        `evaluate_every` and `evaluate_episodes` are those of `Run`. With a `contribution` the
+        numbers default to those of the protocol in `benchmarks_dir`, and what it forbids is
+        refused. Raises ConfigError, UsageError or PluginError.
         """
         from qn_tracking.studies.declare import study_of
         from qn_tracking.studies.plan import make_plans
@@ -102,6 +105,8 @@ class Study:
             plugins=named(plugins, *TRACKER),
             blocked=blocked,
             experiments_dir=experiments_dir,
+            evaluate_every=evaluate_every,
+            evaluate_episodes=evaluate_episodes,
         )
         record = study_of(
             plans,

@@ -29,6 +29,8 @@ class Progress:
 
     @hookimpl
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
+        if episode.phase is not None:  # an evaluation is no progress
+            return
         self._done += 1
         self._recent.append(episode)
         self._display(lambda: self.line(run.episodes, self._display.elapsed))

@@ -98,6 +98,8 @@ def _study(args: Namespace) -> Study:
             tags=args.tags,
             notes=args.notes,
             experiments_dir=args.experiments_dir,
+            evaluate_every=args.evaluate_every,
+            evaluate_episodes=args.evaluate_episodes,
             contribution=partial(_contribution, args) if args.save_benchmark else None,
             benchmarks_dir=args.benchmarks_dir,
         )

@@ -21,6 +21,7 @@ from qn_tracking.records.model import (
     Episode,
     FrozenDict,
     Measure,
+    Phase,
     Results,
     Spread,
 )
@@ -112,6 +113,10 @@ class Tally:
         self._flush()
         return Digests(exact=self._exact.hexdigest(), outcome=self._outcome.hexdigest())
 
+    def phase(self) -> Phase:
+        """Both, of a phase beside the main one."""
+        return Phase(results=self.results(), digests=self.digests())
+
     def results(self) -> Results:
         """Of the episodes so far."""
         self._flush()
@@ -138,11 +143,18 @@ class Tally:
         )
 
 
+def steps_in(results: Results, phases: Mapping[str, Phase]) -> int:
+    """The steps of a run, in all of its phases; 0 if they were not counted."""
+    return sum(one.total_steps or 0 for one in (results, *(p.results for p in phases.values())))
+
+
 def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequence[float]]]:
     """The values by name, in the order of first appearance, whatever the hash seed."""
     shapes = {*map(tuple, group)}
     if len(shapes) == 1:  # as in most loops
-        return zip(shapes.pop(), zip(*[values.values() for values in group], strict=True), strict=True)
+        return zip(
+            shapes.pop(), zip(*[values.values() for values in group], strict=True), strict=True
+        )
     names = dict.fromkeys(chain.from_iterable(group))
     return ((key, [values[key] for values in group if key in values]) for key in names)
 

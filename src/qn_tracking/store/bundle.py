@@ -31,7 +31,9 @@ RATIO = 200
 ALLOWED = 64 << 20
 """Bytes that any bundle may unpack to, whatever its own size."""
 CHUNK = 1 << 20
-FILES = frozenset(("run.json", "config.yml", "episodes.jsonl", "series.jsonl", "labels.json"))
+FILES = frozenset(
+    ("run.json", "config.yml", "episodes.jsonl", "phases.jsonl", "series.jsonl", "labels.json")
+)
 """What the folder of a run holds, beside what its record names."""
 _READ = {".py", ".pyc", ".pth", ".so", ".toml", ".cfg", ".ini", ".sh"}
 _LEFT_OUT = "left out: not a file of a run"

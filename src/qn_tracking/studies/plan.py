@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.errors import ConfigError, UsageError
@@ -14,6 +14,7 @@ from qn_tracking.records.model import EMPTY, Config, Simulation
 from qn_tracking.redact import redact_config, said_of
 from qn_tracking.studies.sweep import choices, parse
 from qn_tracking.tracking import runner
+from qn_tracking.tracking.evaluation import with_evaluation
 from qn_tracking.tracking.manager import choose, make_manager, make_simulation, project
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def make_plan(
     plugins: Named = (),
     blocked: Sequence[str] = (),
     experiments_dir: str | os.PathLike[str] | None = None,
+    evaluate_every: int | None = None,
+    evaluate_episodes: int | None = None,
 ) -> Plan:
     """Reads and checks a configuration, makes its plugins and its simulation; writes nothing.
 
@@ -89,7 +92,9 @@ def make_plan(
     read = configuration.as_config(config, overrides)
     folder = os.fspath(experiments_dir or settings.experiments_dir or "experiments")
     try:
-        return plan_of(read, choose(read, settings, plugins), blocked, folder)
+        plan = plan_of(read, choose(read, settings, plugins), blocked, folder)
+        config = with_evaluation(plan.config, plan.simulation, evaluate_every, evaluate_episodes)
+        return evolve(plan, config=config)
     except ConfigError as error:
         field = configuration.meant(read.data, overrides, error)
         if field is not None:

@@ -56,7 +56,7 @@ class _Plugin:
     stores: bool = False
     late: bool = False
     """Whether its `run_start` needs the folder of the run."""
-    last: int = -1
+    last: Episode | None = None
     """The last episode that need not be given to it again after an interrupt."""
 
 
@@ -125,14 +125,13 @@ class Emitter:
         interrupt, only those are called that did not get this episode, and the one that stores.
         """
         since = perf_counter()
-        index = episode.index
         try:
             for plugin in self._episode:
-                if again and plugin.last >= index:
+                if again and plugin.last is episode:
                     continue
                 self.busy = plugin
                 self.since = since
-                plugin.last = index - plugin.stores
+                plugin.last = None if plugin.stores else episode
                 try:
                     plugin.call(run, episode)
                 except BaseException as error:

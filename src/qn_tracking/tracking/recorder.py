@@ -14,8 +14,8 @@ import os
 import sys
 import time
 from _thread import RLock
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
@@ -43,6 +43,7 @@ from qn_tracking.records.limits import (
     MAX_FACTS,
     MAX_NAME,
     MAX_NAMES,
+    MAX_PHASES,
     MAX_START,
     MAX_TEXT,
 )
@@ -63,8 +64,9 @@ from qn_tracking.records.model import (
     RunInfo,
     Subject,
     freeze,
+    of_phase,
 )
-from qn_tracking.records.stats import Tally
+from qn_tracking.records.stats import OTHERS, Tally, steps_in
 from qn_tracking.redact import (
     masked_fields,
     redact_arguments,
@@ -82,7 +84,9 @@ if TYPE_CHECKING:
     from qn_tracking.records.series import SeriesTally
 
 NO_SUBJECT = Subject()
-RESERVED = frozenset(("run.json", "episodes.jsonl", "series.jsonl", "facts.json", "labels.json"))
+RESERVED = frozenset(
+    ("run.json", "episodes.jsonl", "phases.jsonl", "series.jsonl", "facts.json", "labels.json")
+)
 """Files of a run's folder that no attachment may be called after."""
 STATUSES = ("completed", "failed", "interrupted")
 MAX_KEYWORDS = 1_000
@@ -190,6 +194,8 @@ class Recorder:
         self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
         self._tally = Tally(self.warn)
+        self._phases: dict[str, Tally] = {}
+        self._phase: str | None = None
         self._series: SeriesTally | None = None
         self._logged: Callable[..., Logged]
         self._log_step = 0
@@ -343,11 +349,13 @@ class Recorder:
         counts: Mapping[str, int] = EMPTY,
         metrics: Mapping[str, float] = EMPTY,
         timing: Mapping[str, float] = EMPTY,
+        phase: str | None = None,
         **more: float,
     ) -> None:
         """An episode is over. Any further keyword is a metric.
 
-        `reward` is the sum of the rewards; `timing` holds seconds. NumPy and tensor scalars are
+        `reward` is the sum of the rewards; `timing` holds seconds; `phase` names the phase that it
+        belongs to, None for the one of `phase()`, or the main one. NumPy and tensor scalars are
         taken as the numbers they hold. Raises TypeError, ValueError or OverflowError naming the
         argument that cannot be recorded; such an episode is not counted.
         """
@@ -414,10 +422,16 @@ class Recorder:
             try:
                 if self._current is not None:
                     self._catch_up()
+                if phase is None:
+                    phase = self._phase
+                index, tally = self._count, self._tally
+                if phase is not None:
+                    phase, tally = self._tally_of(phase)
+                    index = tally.count
                 at = self._now() - self._began
                 fields: dict[str, Any] = {
                     "counts": counts,
-                    "index": self._count,
+                    "index": index,
                     "metrics": metrics,
                     "reward": reward,
                     "seed": seed,
@@ -425,17 +439,19 @@ class Recorder:
                     "success": success,
                     "termination": termination,
                 }
+                if phase is not None:
+                    fields["after"], fields["phase"] = self._count, phase
                 if not finite:
                     self._say_once(
                         "not finite",
-                        f"episode {self._count}: a number is NaN or infinite; kept as text",
+                        f"episode {index}: a number is NaN or infinite; kept as text",
                     )
                     fields = codec.plain(fields)
                 if texts:
                     key, text = next(iter(texts.items()))
                     self._say_once(
                         "inexact",
-                        f"episode {self._count}: {key}: {text} would be rounded; kept as text",
+                        f"episode {index}: {key}: {text} would be rounded; kept as text",
                     )
                     fields["reward"] = texts.pop("reward", fields["reward"])
                     fields["metrics"] = {**fields["metrics"], **texts}
@@ -446,7 +462,7 @@ class Recorder:
                 if len(exact) > MAX_EPISODE:
                     raise arguments.too_large(fields)
                 episode = Episode(
-                    index=self._count,
+                    index=index,
                     seed=seed,
                     success=success,
                     termination=termination,
@@ -457,16 +473,46 @@ class Recorder:
                     timing=FrozenDict(timing, at=at) if timing else FrozenDict(at=at),
                     exact=exact,
                 )
+                if phase is not None:
+                    episode = of_phase(episode, phase, self._count)
                 # From here on the episode counts, whatever interrupts: see `_catch_up`.
                 self._current = episode
-                self._count += 1
+                if phase is None:
+                    self._count += 1
                 self._emitter.episode_end(self.run, episode)
-                self._tally.add(episode)
+                tally.add(episode)
                 self._current = None
             finally:
                 self._inside = False
             if self._last_words is not None:
                 self.end(*self._last_words)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Self]:
+        """Episodes inside of it belong to a phase of this name, such as `evaluation`.
+
+        They are kept apart from the episodes of the main phase, which are those of no phase: each
+        phase counts from 0, and has a summary of its own in `phases` of the record. Names are
+        free; one that comes again goes on. A phase inside of another one is not a part of it. It
+        holds for the whole recorder: loops side by side pass `episode(phase=…)` instead.
+
+        Raises TypeError or ValueError for a name that cannot be recorded.
+        """
+        before, self._phase = self._phase, _phase_name(name)
+        try:
+            yield self
+        finally:
+            self._phase = before
+
+    def _tally_of(self, name: str) -> tuple[str, Tally]:
+        """The name of a phase as it is kept, and the summary of its episodes."""
+        if type(name) is not str or name not in self._phases:
+            name = _phase_name(name)
+            if name not in self._phases and len(self._phases) >= MAX_PHASES:
+                if OTHERS not in self._phases:
+                    self.warn(f"more than {MAX_PHASES} phases; the others are counted as {OTHERS}")
+                name = OTHERS
+        return name, self._phases.setdefault(name, Tally(self.warn))
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs values between episodes, such as a loss: each name is a series of its own.
@@ -544,10 +590,13 @@ class Recorder:
         episode = self._current
         assert episode is not None
         self._recount = True
-        self._count = episode.index + 1
+        if episode.phase is None:
+            tally, self._count = self._tally, episode.index + 1
+        else:
+            tally = self._phases[episode.phase]
         self._emitter.episode_end(self.run, episode, again=True)
-        if self._tally.count < self._count:
-            self._tally.add(episode)
+        if tally.count <= episode.index:
+            tally.add(episode)
         self._current = None
 
     def _not_running(self) -> None:
@@ -691,7 +740,9 @@ class Recorder:
         resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
         results = self._tally.results()
         # A coarse clock may not have moved.
-        speed = results.total_steps / seconds if results.total_steps and seconds > 0 else None
+        phases = {name: one.phase() for name, one in self._phases.items() if one.count}
+        steps = steps_in(results, phases)
+        speed = steps / seconds if steps and seconds > 0 else None
         digests, series = self._tally.digests(), self._series
         if series is not None:
             digests = evolve(digests, series=series.digest())
@@ -708,6 +759,7 @@ class Recorder:
             subject=run.subject,
             results=results,
             digests=digests,
+            phases=phases,
             series=EMPTY if series is None else series.summaries(),
             tags=run.tags,
             notes=run.notes,
@@ -756,6 +808,14 @@ class Recorder:
                 self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
                 self.warn(f"plugin {name}: {key}: {cause}")
         return FrozenDict(freeze(out))
+
+
+def _phase_name(name: Any) -> str:
+    text = arguments.text_of("phase", name)
+    if not text or len(text) > MAX_NAME or storable(text) != text:
+        cause = "not valid Unicode" if text and len(text) <= MAX_NAME else "expected a name"
+        raise ValueError(f"phase: {printable(short(text, MAX_NAME))}: {cause}")
+    return text
 
 
 def _detach(value: Any, attachments: list[Attachment]) -> Any:
