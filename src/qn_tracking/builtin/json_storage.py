@@ -6,13 +6,21 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from os.path import basename, dirname, isdir, join
+from typing import TYPE_CHECKING
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.records.limits import MAX_START
 from qn_tracking.records.model import Episode, Experiment, Logged, RunInfo
 from qn_tracking.store import paths, phases, series
-from qn_tracking.store.journal import Journal, Lines, line, logged_line, run_file
+from qn_tracking.store.journal import (
+    Journal,
+    Lines,
+    batch_lines,
+    line,
+    logged_line,
+    run_file,
+)
 from qn_tracking.store.write import (
     create,
     make_folder,
@@ -23,6 +31,9 @@ from qn_tracking.store.write import (
     sync_folder,
 )
 from qn_tracking.tracking.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
 
 _NO_LOCKS = (
     "the file system of the experiments has no locks:"
@@ -46,7 +57,7 @@ class JsonStorage:
         self._folder = ""
         self._journal: Journal
         self._broken: Exception | None = None
-        self._pending: tuple[Episode, Lines, bytes, int] | None = None
+        self._pending: tuple[str | None, int, Lines, bytes, int] | None = None
         self._phases: Lines | None = None
         self._series: Lines | None = None
         self._series_pending: tuple[bytes, int] | None = None
@@ -98,7 +109,7 @@ class JsonStorage:
             if episode.index < self._count:
                 return
             data = line(episode)
-            self._pending = episode, self._journal, data, self._journal.size
+            self._pending = None, episode.index + 1, self._journal, data, self._journal.size
             self._journal.commit(data)
             self._count = episode.index + 1
             self._pending = None
@@ -106,15 +117,50 @@ class JsonStorage:
             self._broken, self._pending = error, None
             raise
 
+    @hookimpl(tryfirst=True)
+    def episodes_end(self, run: RunInfo, episodes: Batch) -> None:
+        try:
+            if self._pending is not None:
+                self._settle()
+            phase, end = episodes.phase, episodes.first + len(episodes)
+            file: Lines = self._journal if phase is None else self._phases_file()
+            done = self._count if phase is None else self._counts.get(phase, 0)
+            if done >= end:
+                return
+            lines = batch_lines(episodes)[max(0, done - episodes.first) :]
+            data = b"".join(lines)
+            self._pending = phase, end, file, data, file.size
+            try:
+                file.commit(data)
+            except StorageError:  # the disk is full: as many as it can take
+                self._pending = None
+                for number, data in enumerate(lines, end - len(lines) + 1):
+                    file.commit(data)
+                    self._counted(phase, number)
+            self._counted(phase, end)
+            self._pending = None
+        except Exception as error:
+            self._broken, self._pending = error, None
+            raise
+
+    def _counted(self, phase: str | None, count: int) -> None:
+        if phase is None:
+            self._count = count
+        else:
+            self._counts[phase] = count
+
+    def _phases_file(self) -> Lines:
+        if self._phases is None:
+            self._phases = Lines(join(self._folder, phases.NAME))
+        return self._phases
+
     def _episode_of_phase(self, episode: Episode) -> None:
         assert episode.phase is not None
         if episode.index < self._counts.get(episode.phase, 0):
             return
-        if self._phases is None:
-            self._phases = Lines(join(self._folder, phases.NAME))
-        data = line(episode)
-        self._pending = episode, self._phases, data, self._phases.size
-        self._phases.commit(data)
+        data, file = line(episode), self._phases_file()
+        self._pending = episode.phase, episode.index + 1, file, data, file.size
+        file.commit(data)
         self._counts[episode.phase] = episode.index + 1
         self._pending = None
 
@@ -134,14 +180,11 @@ class JsonStorage:
         self._series_pending = None
 
     def _settle(self) -> None:
-        """Writes the episode during which an interrupt arrived, if it was not written."""
+        """Writes the episodes during which an interrupt arrived, if they were not written."""
         assert self._pending is not None
-        episode, file, data, before = self._pending
+        phase, count, file, data, before = self._pending
         file.settle(data, before)
-        if episode.phase is None:
-            self._count = episode.index + 1
-        else:
-            self._counts[episode.phase] = episode.index + 1
+        self._counted(phase, count)
         self._pending = None
 
     @hookimpl(tryfirst=True)

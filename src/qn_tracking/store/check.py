@@ -23,6 +23,7 @@ from qn_tracking.redact import MARK
 from qn_tracking.store import labels, paths, phases, read, series, studies, unfinished
 
 FAULT, NOTE = "fault", "note"
+_OF_EPISODES = ("episode_end", "episodes_end")
 MOST_SECONDS = 1e10
 """Three centuries: no run takes longer."""
 
@@ -228,7 +229,7 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
         recorded = evolve(recorded, metrics=metrics)
     if found.episodes < recorded.episodes and (
         read.partly_imported(experiment)
-        or any(one.storage and one.hook == "episode_end" for one in experiment.failures)
+        or any(one.storage and one.hook in _OF_EPISODES for one in experiment.failures)
     ):
         cause = f"holds {found.episodes} of {recorded.episodes} episodes, as the record says"
         yield Finding(level=NOTE, file=journal, cause=cause)

@@ -14,8 +14,9 @@ import os
 import sys
 import time
 from _thread import RLock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
@@ -81,7 +82,9 @@ from qn_tracking.tracking.emit import Emitter, slow
 from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
 
 if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
     from qn_tracking.records.series import SeriesTally
+    from qn_tracking.tracking.vector import Checked
 
 NO_SUBJECT = Subject()
 RESERVED = frozenset(
@@ -214,7 +217,7 @@ class Recorder:
         # Re-entrant: a signal handler may end the run in the middle of an episode.
         self._lock = RLock()
         self._inside = self._was_running = False
-        self._current: Episode | None = None
+        self._current: Episode | Batch | None = None
         self._recount = False
         self._last_words: tuple[str, BaseException | ErrorInfo | None] | None = None
 
@@ -306,6 +309,8 @@ class Recorder:
             self._call_run_end(self._seal("failed", error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
+        for artifact in self._artifacts:
+            self._emitter.artifact_added(self.run, artifact)
         if at_exit:
             import atexit
             import traceback  # noqa: F401  (at exit, importing it would make Ctrl-C exit with 1)
@@ -487,6 +492,82 @@ class Recorder:
             if self._last_words is not None:
                 self.end(*self._last_words)
 
+    def episodes(
+        self,
+        rows: Iterable[Mapping[str, Any]] = (),
+        /,
+        *,
+        phase: str | None = None,
+        **columns: Any,
+    ) -> None:
+        """Many episodes are over at once, as in a vector of environments.
+
+        Either `rows`, each with the arguments of an `episode()`, or columns of them: lists, arrays
+        or tensors with a value for each episode, `episodes(success=…, reward=…, loss=…)`. What is
+        recorded is the same as of so many calls of `episode()`, several times faster; `timing.at`
+        is the same for all. Where a number is NaN, infinite or not exact, they are recorded one by
+        one. Raises as `episode()`, and ValueError for columns of different lengths; then none is
+        recorded of the columns, or of the stretch of rows with the same names.
+        """
+        from qn_tracking.tracking import vector
+
+        given = vector.stretches(rows)
+        for stretch, size in chain(given, ((columns, None),)) if columns else given:
+            listed = vector.listed(stretch)
+            checked = vector.check(listed, size)
+            if checked.plain:
+                self._batch(checked, phase)
+            else:
+                for i in range(checked.size):
+                    self.episode(**vector.single(listed, i), phase=phase)
+
+    def _batch(self, checked: Checked, phase: str | None) -> None:
+        from qn_tracking.records.batch import Batch
+
+        if checked.metrics.keys() != self._names:
+            self._check_names({}, dict.fromkeys(checked.metrics, 0.0))
+        if self._state != "running" or self._pid != os.getpid():
+            self._not_running()
+            return
+        if not checked.size:
+            return
+        with self._lock:
+            if self._inside:
+                raise UsageError("episodes inside of episode_end")
+            self._inside = True
+            try:
+                if self._current is not None:
+                    self._catch_up()
+                if phase is None:
+                    phase = self._phase
+                first, tally = self._count, self._tally
+                if phase is not None:
+                    phase, tally = self._tally_of(phase)
+                    first = tally.count
+                batch = Batch(
+                    checked.size,
+                    first=first,
+                    at=self._now() - self._began,
+                    columns=checked.own,
+                    counts=checked.counts,
+                    metrics=checked.metrics,
+                    timing=checked.timing,
+                    phase=phase,
+                    after=None if phase is None else self._count,
+                )
+                if max(map(len, batch.exact)) > MAX_EPISODE:
+                    raise ValueError("episodes: one is too large for a line")
+                self._current = batch
+                if phase is None:
+                    self._count += checked.size
+                self._emitter.episodes_end(self.run, batch)
+                tally.extend(batch)
+                self._current = None
+            finally:
+                self._inside = False
+            if self._last_words is not None:
+                self.end(*self._last_words)
+
     @contextmanager
     def phase(self, name: str) -> Iterator[Self]:
         """Episodes inside of it belong to a phase of this name, such as `evaluation`.
@@ -587,16 +668,21 @@ class Recorder:
         Plugins that have not got it are called now. Counting may have been interrupted as well:
         then the journal is correct.
         """
-        episode = self._current
-        assert episode is not None
+        current = self._current
+        assert current is not None
         self._recount = True
-        if episode.phase is None:
-            tally, self._count = self._tally, episode.index + 1
+        episodes = (current,) if isinstance(current, Episode) else tuple(current)
+        if current.phase is None:
+            tally, self._count = self._tally, episodes[-1].index + 1
         else:
-            tally = self._phases[episode.phase]
-        self._emitter.episode_end(self.run, episode, again=True)
-        if tally.count <= episode.index:
-            tally.add(episode)
+            tally = self._phases[current.phase]
+        if isinstance(current, Episode):
+            self._emitter.episode_end(self.run, current, again=True)
+        else:
+            self._emitter.episodes_end(self.run, current, again=True)
+        for episode in episodes:
+            if tally.count <= episode.index:
+                tally.add(episode)
         self._current = None
 
     def _not_running(self) -> None:
@@ -648,6 +734,9 @@ class Recorder:
         found = Artifact(path=storable(name), size=size, sha256=seen.hexdigest())
         if len(self._artifacts) < MAX_ARTIFACTS:
             self._artifacts.append(found)
+            if self._state == "running" and not self.forked:
+                with self._lock:
+                    self._emitter.artifact_added(self.run, found)
         else:
             self._say_once(
                 "artifacts", f"more than {MAX_ARTIFACTS:,} artifacts; the others are not kept"
