@@ -264,6 +264,7 @@ def test_lists(qn_run: Program) -> None:
     plugins = {row["name"]: row for row in json.loads(qn_run("--list-plugins", "--json").stdout)}
     assert plugins["json_storage"]["hooks"] == [
         "episode_end",
+        "episodes_end",
         "metrics_logged",
         "run_end",
         "run_start",

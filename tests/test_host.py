@@ -57,6 +57,18 @@ def test_the_example_of_series_logs_them(project: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "300 29.9\n"), done.stderr
 
 
+def test_the_example_of_many_environments(project: Path) -> None:
+    (project / "batch.py").write_text(block(LOOPS, "tested: batch.py"))
+    done = subprocess.run([sys.executable, "batch.py"], capture_output=True, text=True)
+    assert done.stdout == "5 0.6\n", done.stderr
+
+
+def test_the_loop_of_the_page_about_phases(project: Path) -> None:
+    (project / "phases.py").write_text(block(LOOPS, "tested: phases.py"))
+    done = subprocess.run([sys.executable, "phases.py"], capture_output=True, text=True)
+    assert done.stdout.split() == ["0.475", "1.0", "20"], done.stderr
+
+
 def test_the_example_with_a_manager_stores_nothing(project: Path) -> None:
     (project / "own.py").write_text(block(LOOPS, "tested: manager.py"))
     done = subprocess.run([sys.executable, "own.py"], capture_output=True, text=True)

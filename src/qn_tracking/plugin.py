@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         microseconds as microseconds,
         utc as utc,
     )
+    from qn_tracking.records.batch import Batch as Batch
     from qn_tracking.records.codec import (
         canonical as canonical,
         digest as digest,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from qn_tracking.records.model import (
         EMPTY as EMPTY,
         MAX_INT as MAX_INT,
+        Artifact as Artifact,
         Attachment as Attachment,
         Config as Config,
         Episode as Episode,
@@ -114,7 +116,9 @@ if TYPE_CHECKING:
         journal as journal,
         labels as labels,
         paths as paths,
+        phases as phases,
         read as read,
+        series as series,
         spool as spool,
         write as write,
     )
@@ -141,8 +145,9 @@ _NAMES = {
     "errors": "QnError ConfigError PluginError StorageError UnsupportedError UsageError"
     " describe did_you_mean printable storable",
     # Records, and their form as JSON.
-    "records.model": "Attachment Config Episode EpisodeFields Experiment FrozenDict Logged Measure"
-    " Membership Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
+    "records.batch": "Batch",
+    "records.model": "Artifact Attachment Config Episode EpisodeFields Experiment FrozenDict Logged"
+    " Measure Membership Origin Results RunInfo Simulation Spread Subject EMPTY MAX_INT",
     "records.submission": "Category Finding Submission",
     "records.limits": "not_finite",
     "records.provenance": "provenance",
@@ -155,7 +160,7 @@ _NAMES = {
     # Executors: what runs on a worker.
     "studies.remote": "RemoteRun run_remotely",
     # The files of experiments; the names of `store` are modules.
-    "store": "arrival bundle journal labels paths read spool write",
+    "store": "arrival bundle journal labels paths phases read series spool write",
     "store.recover": "recover",
     "files": "lock",
     # Commands: arguments and output.

@@ -126,6 +126,19 @@ def record(
     return received.run, tuple(received.episodes), experiment
 
 
+def _recorder(sink: object, tmp_path: Path) -> Recorder:
+    """A run that has started, for a sink."""
+    manager = make_manager()
+    register(manager, "sink", sink)
+    return Recorder(
+        make_config(),
+        manager=manager,
+        seed=1,
+        experiments_dir=tmp_path / "e",
+        warn=lambda text: None,
+    ).start()
+
+
 def make_run(**fields: Any) -> RunInfo:
     """Make a run that is about to start; `fields` are options of `Recorder`, and `config`."""
     return record(**fields)[0]
@@ -195,6 +208,45 @@ class SinkContract:
         *_, experiment = record([EPISODE] * 5, sinks=[sink], experiments_dir=tmp_path / "e")
         assert experiment.failures == ()
         self._arrived(sink, 5)
+
+    def test_many_episodes_at_once(self, tmp_path: Path) -> None:
+        sink = self.make_sink(tmp_path)
+        recorder = _recorder(sink, tmp_path)
+        recorder.episodes([EPISODE] * 3)
+        recorder.episode(**EPISODE)
+        recorder.episodes(success=[True, False], reward=[0.5, 1.5], loss=[0.25, 0.5])
+        experiment = recorder.end()
+        assert experiment is not None
+        assert experiment.failures == ()
+        self._arrived(sink, 6)
+
+    def test_episodes_of_another_phase(self, tmp_path: Path) -> None:
+        """`received` counts those of the main phase, or all: a sink may leave the others out."""
+        sink = self.make_sink(tmp_path)
+        recorder = _recorder(sink, tmp_path)
+        recorder.episode(**EPISODE)
+        with recorder.phase("evaluation"):
+            recorder.episode(**EPISODE)
+            recorder.episodes([EPISODE] * 2)
+        recorder.episode(**EPISODE)
+        experiment = recorder.end()
+        assert experiment is not None
+        assert experiment.failures == ()
+        assert self.received(sink) in (None, 2, 5)
+
+    def test_values_between_episodes_and_artifacts(self, tmp_path: Path) -> None:
+        sink = self.make_sink(tmp_path)
+        file = tmp_path / "weights.bin"
+        file.write_bytes(b"1")
+        recorder = _recorder(sink, tmp_path)
+        recorder.log({"loss": 0.5, "other/loss": nan})
+        recorder.episode(**EPISODE)
+        recorder.artifact(file)
+        recorder.log({"loss": float("inf")}, step=7)
+        experiment = recorder.end()
+        assert experiment is not None
+        assert experiment.failures == ()
+        self._arrived(sink, 1)
 
     def test_a_run_without_any(self, tmp_path: Path) -> None:
         sink = self.make_sink(tmp_path)

@@ -468,3 +468,39 @@ def test_mlflow_is_not_imported_before_a_run_starts():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def rich(experiments, *plugins):
+    """A run with an evaluation, a series and a file."""
+    weights = experiments.parent / "weights.bin"
+    weights.write_bytes(b"123")
+    run = Recorder(
+        {"a": 1},
+        manager=make_manager({name: {} for name in ("json_storage", *plugins)}),
+        experiments_dir=experiments,
+        warn=lambda text: None,
+    )
+    with run:
+        for n in range(2):
+            run.log({"loss": 1 / (n + 1)}, step=10 * n)
+            run.episode(success=False, reward=1.0 * n)
+        with run.phase("evaluation"):
+            run.episodes(success=[True, False], reward=[5.0, 6.0], loss=[0.5, 0.25])
+        run.artifact(weights)
+    return run.experiment
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_phases_series_and_files_arrive_live_and_by_the_command(experiments, client, program, live):
+    made = rich(experiments, *(("mlflow",) if live else ()))
+    if not live:
+        assert program("exp", "mlflow", "export", made.id).returncode == 0
+    run = run_of(client, made.id)
+    assert series(client, run, "success") == {0: 0.0, 1: 0.0}
+    assert series(client, run, "evaluation/success") == {0: 1.0, 1: 0.0}
+    assert series(client, run, "evaluation/reward") == {0: 5.0, 1: 6.0}
+    assert series(client, run, "evaluation/loss") == {0: 0.5, 1: 0.25}
+    assert series(client, run, "series/loss") == {0: 1.0, 10: 0.5}
+    assert "loss" not in run.data.metrics
+    path = client.download_artifacts(run.info.run_id, "qn-tracking/weights.bin")
+    assert Path(path).read_bytes() == b"123"

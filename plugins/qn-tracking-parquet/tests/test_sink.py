@@ -6,8 +6,10 @@ import subprocess
 import sys
 import textwrap
 import time
+from math import isnan
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet
 import pytest
 
@@ -15,6 +17,7 @@ from qn_tracking import Recorder, hookimpl, make_manager
 from qn_tracking.errors import ConfigError, PluginError, StorageError
 from qn_tracking.testing import SinkContract
 from qn_tracking_parquet.dataset import sweep
+from qn_tracking_parquet.export import export
 from qn_tracking_parquet.sink import Parquet
 
 
@@ -247,3 +250,42 @@ def test_eight_writers_at_once_while_others_read(python, query, folder):
     ]
     assert query("select count(*), sum(steps)::int from episodes") == [(3200, 32 * 4950)]
     assert seen
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_phases_series_and_artifacts_have_datasets_of_their_own(
+    tmp_path, experiments, folder, query, live
+):
+    (tmp_path / "weights.bin").write_bytes(b"123")
+    sink = {"parquet": {}} if live else {}
+    recorder = Recorder(
+        {"a": 1},
+        manager=make_manager({"json_storage": {}, **sink}),
+        experiments_dir=experiments,
+        warn=lambda text: None,
+    )
+    with recorder as run:
+        run.episode(success=False)
+        run.log({"loss": 0.5, "lr": float("nan")}, step=7)
+        with run.phase("evaluation"):
+            run.episodes(success=[True, False], loss=[0.5, 0.25])
+        run.artifact(tmp_path / "weights.bin")
+    if not live:
+        export(str(experiments), run.id, str(folder), "zstd")
+
+    def rows(columns, table):
+        found = duckdb.sql(f"select {columns} from '{folder}/{table}/**/*.parquet'")
+        return found.fetchall()
+
+    assert query("select index, success from episodes") == [(0, False)]
+    assert rows("phase, after, index, success, metrics['loss']", "phases") == [
+        ("evaluation", 1, 0, True, 0.5),
+        ("evaluation", 1, 1, False, 0.25),
+    ]
+    (loss, lr) = rows("step, episode, name, value", "series")
+    assert loss == (7, 1, "loss", 0.5)
+    assert lr[2] == "lr"
+    assert isnan(lr[3])
+    assert [row[1:] for row in rows("path, size, sha256", "artifacts")] == [
+        (3, recorder.experiment.artifacts[0].sha256)
+    ]

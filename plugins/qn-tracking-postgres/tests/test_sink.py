@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from qn_tracking import track
+from qn_tracking import Recorder, make_manager, track
 from qn_tracking.errors import StorageError
 from qn_tracking.records.model import Subject
 from qn_tracking.store.read import Lines
@@ -273,3 +273,30 @@ def test_what_an_episode_costs_the_loop(
     start, whole = seconds
     with capsys.disabled():
         print(f"\n  an episode costs the loop {(whole - start) / many * 1e6:.2f} µs", end=" ")
+
+
+def test_other_phases_and_series_are_kept_as_their_files_and_come_back(
+    project: Path, query: Query, qn_exp: Program
+) -> None:
+    run = Recorder(
+        {"a": 1},
+        manager=make_manager({"json_storage": {}, "postgres": {}}),
+        experiments_dir="experiments",
+        warn=lambda text: None,
+    )
+    with run:
+        run.episode(success=False)
+        run.log({"loss": 0.5})
+        with run.phase("evaluation"):
+            run.episodes(success=[True, False])
+    assert query("SELECT index, success FROM episodes") == [(0, False)]
+    folder = Path("experiments/runs") / run.id
+    there = dict(query("SELECT name, data FROM files WHERE name LIKE '%.jsonl'"))
+    names = ("phases.jsonl", "series.jsonl")
+    assert there == {name: (folder / name).read_bytes() for name in names}
+    done = qn_exp("postgres", "pull", run.id, "--experiments-dir", "there")
+    assert done.returncode == 0, done.stderr
+    for name in (*names, "episodes.jsonl"):
+        assert (Path("there/runs") / run.id / name).read_bytes() == (folder / name).read_bytes()
+    assert qn_exp("fsck", "--experiments-dir", "there").returncode == 0
+    assert qn_exp("postgres", "push", run.id).returncode == 0

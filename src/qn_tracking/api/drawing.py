@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from math import ceil, isfinite
 from statistics import median
@@ -27,7 +27,15 @@ from qn_tracking.store.groups import Grouping
 from qn_tracking.store.paths import run_folder
 from qn_tracking.store.series import points
 from qn_tracking.store.transfer import journal
-from qn_tracking.studies.comparison import PRIMARY, RATES, leaves, letters, several_runs, values_of
+from qn_tracking.studies.comparison import (
+    PRIMARY,
+    RATES,
+    leaves,
+    letters,
+    of_phase,
+    several_runs,
+    values_of,
+)
 from qn_tracking.studies.groups import repeats, split
 
 if TYPE_CHECKING:
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Doc = dict[str, Any]
 
+MAIN = "main"
+"""What the main phase is called where phases are named."""
 POINTS = 200
 """Of a line: more cannot be seen at the width of a column."""
 SINGLE = 20_000
@@ -71,6 +81,7 @@ class How:
     smooth: int | None = None
     runs: bool = False
     dark: bool = False
+    phases: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         known = (("kind", [*KINDS]), ("x", [*X]), ("statistic", [*bands.STATISTICS]))
@@ -119,9 +130,28 @@ def plot(
         groups.append(Group(name=name, docs=[doc for doc in members if doc["id"] not in again]))
     if how.by == "config":
         groups = renamed(groups)
+    if how.phases:
+        groups = [one for group in groups for one in _by_phase(group, how.phases, left_out)]
     if not groups:
         raise UsageError(f"no run to draw: {_reasons(left_out)}")
     return KINDS[how.kind](partial(_read, folder, progress), groups, how, left_out)
+
+
+def _by_phase(group: Group, phases: Sequence[str], left_out: dict[str, str]) -> Iterator[Group]:
+    """The runs of a group, once for each of the phases that they have."""
+    for phase in phases:
+        docs = []
+        for doc in group.docs:
+            if phase in (doc.get("phases") or {}):
+                docs.append(of_phase(dict(doc), phase))
+            elif phase == MAIN:
+                docs.append(dict(doc))
+            else:
+                left_out[doc["id"]] = f"no phase {phase}"
+        if docs:
+            yield Group(
+                name=group.name if len(phases) == 1 else f"{group.name}, {phase}", docs=docs
+            )
 
 
 def renamed(groups: Sequence[Group]) -> list[Group]:
@@ -239,7 +269,11 @@ def _read(
                 point = points(run_folder(folder, id), (name,))
                 values, ends = point["value"], [point["at" if how.x == "time" else how.x]]
             else:
-                values, *ends = columns(folder, id, [name, *along])
+                values, *ends = columns(folder, id, [name, *along], doc.get("phase"))
+                if doc.get("phase") is not None and how.x == "episode":
+                    (after,) = columns(folder, id, ["after"], doc["phase"])
+                    if len({*after}) > 1:
+                        values, ends = _joined(values, after)
                 if how.x == "step" and None not in ends[0]:
                     ends = [list(accumulate(ends[0]))]
             curve, count = _curve(values, ends[0] if ends else None)
@@ -255,6 +289,15 @@ def _read(
     if not found:
         raise UsageError(f"no run to draw: {_reasons(left_out)}", hint=_known(groups))
     return found, wrong
+
+
+def _joined(values: list[Any], after: list[int]) -> tuple[list[Any], list[list[Any]]]:
+    """One point for the episodes of a phase between two of the main one, such as an evaluation."""
+    found: dict[int, list[float]] = {}
+    for place, value in zip(after, values, strict=True):
+        if value is not None and abs(value) <= LARGEST:
+            found.setdefault(place, []).append(value)
+    return [sum(some) / len(some) for some in found.values()], [[*found]]
 
 
 def _logged(doc: Mapping[str, Any], name: str) -> bool:
@@ -307,6 +350,10 @@ def _draw_curves(
     total = sum(len(curves) for _, curves in found)
     lines, rows, curves_of = [], [], []
     for name, (_, curves) in zip(names, found, strict=True):
+        if how.phases:  # they are of different lengths
+            longest = max(len(curve.ends) for curve in curves)
+            step = ceil(longest / POINTS)
+            window = max(how.smooth or (max(1, longest // 10) if percent else 1), step)
         x, places = _places(curves, step, how)
         matrix = np.array([c.at(ends, window) for c, ends in zip(curves, places, strict=True)])
         estimates = [
@@ -334,7 +381,9 @@ def _draw_curves(
     cut = any(len({float(c.ends[-1]) for c in curves}) > 1 for _, curves in found)
     caption = [
         f"{_of_runs(sizes, how.statistic)}; {_interval(sizes, how, banded, 'band')}",
-        f"each point: the mean of the last {window:,} {what}" if window > 1 else "",
+        f"each point: the mean of the last {window:,} {what}"
+        if window > 1 and not how.phases
+        else "",
         "a line ends with the shortest run of its group" if cut else "",
         "thin lines: single runs" if any(line.runs for line in lines) else "",
         f"{counted(wrong, 'value')} not finite, left out" if wrong else "",
@@ -589,6 +638,8 @@ def _metric(how: How) -> tuple[str, bool]:
 
 def _title(what: str, groups: Sequence[Group], how: How) -> str:
     what = what[:1].upper() + what[1:]
+    if len(how.phases) == 1 and how.phases[0] != MAIN:
+        what = f"{what} in {printable(how.phases[0])}"
     if len(groups) == 1:
         return f"{what}, {groups[0].name}"
     return f"{what} by {'configuration' if how.by == 'config' else how.by}"

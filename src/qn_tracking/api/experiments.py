@@ -319,9 +319,12 @@ class Experiments:
 
         return documents.config_text(self.folder, self.id(id))
 
-    def episodes(self, ids: Ids) -> Episodes:
-        """The episodes of one or several runs, in order: to loop over, or as a table."""
-        return Episodes(self, self.ids(ids))
+    def episodes(self, ids: Ids, *, phase: str | None = None) -> Episodes:
+        """The episodes of one or several runs, in order: to loop over, or as a table.
+
+        They are those of the main phase, or of the `phase` of this name.
+        """
+        return Episodes(self, self.ids(ids), phase=phase)
 
     def series(self, ids: Ids, names: Sequence[str] = ()) -> Points:
         """What one or several runs have logged (all series, or those of these names), in order."""
@@ -357,6 +360,7 @@ class Experiments:
         *,
         by: str | None = None,
         ungrouped: bool = False,
+        phase: str | None = None,
         **conditions: Unpack[Conditions],
     ) -> RunComparison | GroupComparison:
         """What differs between experiments, and what may be concluded.
@@ -364,10 +368,12 @@ class Experiments:
         `by` is category, config, brain, environment, family, commit, status or a stored field:
         runs that share it are one group. Without it, the runs of studies, and several runs of two
         configurations, are grouped by configuration, unless `ungrouped`. With `by` alone, all
-        experiments are compared. Raises UsageError for fewer than two.
+        experiments are compared. With `phase` it is about the episodes of that phase. Raises
+        UsageError for fewer than two, and for one without the phase.
         """
         from qn_tracking.store import documents
         from qn_tracking.store.groups import Grouping
+        from qn_tracking.studies.comparison import of_phase
 
         if by is not None and ungrouped:
             raise UsageError("--by and --ungrouped together")
@@ -378,6 +384,8 @@ class Experiments:
         if grouping is None and not ungrouped and any(map(self.study, texts)):
             grouping = Grouping("config")
         docs = list(documents.load_all(self.folder, chosen, named=named, warn=self.warn))
+        if phase is not None:
+            docs = [of_phase(doc, phase) for doc in docs]
         try:
             return self._compared(docs, grouping, ungrouped)
         except MALFORMED:
@@ -385,6 +393,7 @@ class Experiments:
             docs = list(
                 documents.load_all(self.folder, chosen, named=named, warn=self.warn, whole=True)
             )
+            docs = docs if phase is None else [of_phase(doc, phase) for doc in docs]
             return self._compared(docs, grouping, ungrouped)
 
     def _compared(
@@ -511,6 +520,7 @@ class Experiments:
         smooth: int | None = None,
         runs: bool = False,
         dark: bool = False,
+        phases: Sequence[str] = (),
         **conditions: Unpack[Conditions],
     ) -> Picture:
         """A picture of experiments: named ones, or the whole runs that the conditions find.
@@ -521,8 +531,9 @@ class Experiments:
         series of `log`; else one of whole runs, as in `compare`. `by` forms groups, as there.
         Along `x`, which is episode, step or time, a line is the `statistic` (mean or iqm) over the
         runs of a group, with its interval; a point is the mean of the last `smooth` episodes
-        (default: of success a tenth, else 1); `runs` adds single runs as thin lines. Raises
-        UsageError for nothing to draw.
+        (default: of success a tenth, else 1); `runs` adds single runs as thin lines.
+        `phases` are drawn in place of the main phase, each apart, along the episodes of the main
+        one; `main` is that one itself. Raises UsageError for nothing to draw.
         """
         from qn_tracking.api import drawing
 
@@ -535,6 +546,7 @@ class Experiments:
             smooth=smooth,
             runs=runs,
             dark=dark,
+            phases=tuple(phases),
         )
         chosen = self.choose(ids, **conditions)
         named = not isinstance(ids, Selection) and bool(ids)

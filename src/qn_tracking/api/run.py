@@ -23,9 +23,10 @@ class Run:
 
     `overrides` are `dotted.field=VALUE`; `plugins` are turned on beside the project's and the
     configuration's: names, or a mapping of names to options; `("metadata", "json_storage")` to
-    record the run. With `dry_run` no code of the current folder is imported but that of `plugins`,
-    and nothing can be executed. Raises ConfigError, UsageError or PluginError for what cannot run;
-    nothing has been written then.
+    record the run. After `evaluate_every` episodes each, `evaluate_episodes` show what was learned
+    by then, in the phase `evaluation`. With `dry_run` no code of the current folder is imported but
+    that of `plugins`, and nothing can be executed. Raises ConfigError, UsageError or PluginError
+    for what cannot run; nothing has been written then.
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class Run:
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
         dry_run: bool = False,
+        evaluate_every: int | None = None,
+        evaluate_episodes: int | None = None,
     ) -> None:
         from qn_tracking.studies.plan import make_plan
 
@@ -51,6 +54,8 @@ class Run:
             blocked=blocked,
             experiments_dir=experiments_dir,
             dry_run=dry_run,
+            evaluate_every=evaluate_every,
+            evaluate_episodes=evaluate_episodes,
         )
         self.episodes = self.plan.episodes(episodes)
         self.seed = self.plan.seed(seed)

@@ -208,11 +208,12 @@ class Selection:
         """A picture of them; the options are those of `Experiments.plot`."""
         return self._store.plot(self, metric=metric, **options)
 
-    def episodes(self) -> Episodes:
-        """The episodes of all of them, in order; those whose episodes are not here are left out
-        with a warning.
+    def episodes(self, *, phase: str | None = None) -> Episodes:
+        """The episodes of all of them, or those of a phase, in order.
+
+        Experiments whose episodes are not here are left out with a warning.
         """
-        return Episodes(self._store, self.ids, named=False)
+        return Episodes(self._store, self.ids, named=False, phase=phase)
 
 
 class Found:
@@ -322,10 +323,18 @@ class Episodes:
     Raises StorageError, when it is used, for a run whose episodes are not here.
     """
 
-    def __init__(self, store: Experiments, ids: Sequence[str], *, named: bool = True) -> None:
+    def __init__(
+        self,
+        store: Experiments,
+        ids: Sequence[str],
+        *,
+        named: bool = True,
+        phase: str | None = None,
+    ) -> None:
         self._store = store
         self._ids = list(ids)
         self._named = named
+        self._phase = phase
 
     def __iter__(self) -> Iterator[Episode]:
         for _, episode in self.pairs():
@@ -342,7 +351,12 @@ class Episodes:
             self._store.folder, self._ids, named=self._named, warn=self._store.warn
         )
         for id in ids:
-            for episode in transfer.episodes(self._store.folder, id, self._store.warn):
+            folder, phase = self._store.folder, self._phase
+            if phase is None:
+                found = transfer.episodes(folder, id, self._store.warn)
+            else:
+                found = (e for e in transfer.of_phases(folder, id) if e.phase == phase)
+            for episode in found:
                 yield id, episode
 
     def rows(self) -> list[Row]:

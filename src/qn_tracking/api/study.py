@@ -81,6 +81,8 @@ class Study(Arms):
         notes: str | None = None,
         experiments_dir: str | os.PathLike[str] | None = None,
         dry_run: bool = False,
+        evaluate_every: int | None = None,
+        evaluate_episodes: int | None = None,
         contribution: Contribution | Callable[[], Contribution] | None = None,
         benchmarks_dir: str = "benchmarks",
         command: Sequence[str] | None = None,
@@ -93,10 +95,11 @@ class Study(Arms):
         that the others are compared with, else each is with each; `metric` decides.
 
         All arms have the same seeds: the `seeds`, or `n_seeds` seeds derived from `seed` (default:
-        the configuration's, or a random one). `overrides` are `dotted.field=VALUE`. With a
-        `contribution` the numbers default to those of the protocol in `benchmarks_dir`, and what it
-        forbids is refused. With `dry_run` no code of the current folder is imported but that of
-        `plugins`, and nothing can be run. Raises ConfigError, UsageError or PluginError.
+        the configuration's, or a random one). `overrides` are `dotted.field=VALUE`;
+        `evaluate_every` and `evaluate_episodes` are those of `Run`. With a `contribution` the
+        numbers default to those of the protocol in `benchmarks_dir`, and what it forbids is
+        refused. With `dry_run` no code of the current folder is imported but that of `plugins`, and
+        nothing can be run. Raises ConfigError, UsageError or PluginError.
         """
         from qn_tracking.studies.declare import study_of
         from qn_tracking.studies.plan import make_plans
@@ -111,6 +114,8 @@ class Study(Arms):
             blocked=blocked,
             experiments_dir=experiments_dir,
             dry_run=dry_run,
+            evaluate_every=evaluate_every,
+            evaluate_episodes=evaluate_episodes,
         )
         record = study_of(
             plans,

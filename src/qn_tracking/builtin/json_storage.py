@@ -6,13 +6,21 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from os.path import basename, dirname, isdir, join
+from typing import TYPE_CHECKING
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.records.limits import MAX_START
 from qn_tracking.records.model import Episode, Experiment, Logged, RunInfo
-from qn_tracking.store import paths, series
-from qn_tracking.store.journal import Journal, Lines, line, logged_line, run_file
+from qn_tracking.store import paths, phases, series
+from qn_tracking.store.journal import (
+    Journal,
+    Lines,
+    batch_lines,
+    line,
+    logged_line,
+    run_file,
+)
 from qn_tracking.store.write import (
     create,
     make_folder,
@@ -23,6 +31,9 @@ from qn_tracking.store.write import (
     sync_folder,
 )
 from qn_tracking.tracking.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
 
 _NO_LOCKS = (
     "the file system of the experiments has no locks:"
@@ -46,12 +57,14 @@ class JsonStorage:
         self._folder = ""
         self._journal: Journal
         self._broken: Exception | None = None
-        self._pending: tuple[Episode, bytes, int] | None = None
+        self._pending: tuple[str | None, int, Lines, bytes, int] | None = None
+        self._phases: Lines | None = None
         self._series: Lines | None = None
         self._series_pending: tuple[bytes, int] | None = None
         self._series_broken: StorageError | None = None
         self._warn: Callable[[str], None]
         self._count = 0
+        self._counts: dict[str, int] = {}
         self.saved = False
 
     @hookimpl(trylast=True)
@@ -90,16 +103,66 @@ class JsonStorage:
         try:
             if self._pending is not None:
                 self._settle()
+            if episode.phase is not None:
+                self._episode_of_phase(episode)
+                return
             if episode.index < self._count:
                 return
             data = line(episode)
-            self._pending = episode, data, self._journal.size
+            self._pending = None, episode.index + 1, self._journal, data, self._journal.size
             self._journal.commit(data)
             self._count = episode.index + 1
             self._pending = None
         except Exception as error:
             self._broken, self._pending = error, None
             raise
+
+    @hookimpl(tryfirst=True)
+    def episodes_end(self, run: RunInfo, episodes: Batch) -> None:
+        try:
+            if self._pending is not None:
+                self._settle()
+            phase, end = episodes.phase, episodes.first + len(episodes)
+            file: Lines = self._journal if phase is None else self._phases_file()
+            done = self._count if phase is None else self._counts.get(phase, 0)
+            if done >= end:
+                return
+            lines = batch_lines(episodes)[max(0, done - episodes.first) :]
+            data = b"".join(lines)
+            self._pending = phase, end, file, data, file.size
+            try:
+                file.commit(data)
+            except StorageError:  # the disk is full: as many as it can take
+                self._pending = None
+                for number, data in enumerate(lines, end - len(lines) + 1):
+                    file.commit(data)
+                    self._counted(phase, number)
+            self._counted(phase, end)
+            self._pending = None
+        except Exception as error:
+            self._broken, self._pending = error, None
+            raise
+
+    def _counted(self, phase: str | None, count: int) -> None:
+        if phase is None:
+            self._count = count
+        else:
+            self._counts[phase] = count
+
+    def _phases_file(self) -> Lines:
+        if self._phases is None:
+            self._phases = Lines(join(self._folder, phases.NAME))
+        return self._phases
+
+    def _episode_of_phase(self, episode: Episode) -> None:
+        assert episode.phase is not None
+        if episode.index < self._counts.get(episode.phase, 0):
+            return
+        data, file = line(episode), self._phases_file()
+        self._pending = episode.phase, episode.index + 1, file, data, file.size
+        file.commit(data)
+        self._counts[episode.phase] = episode.index + 1
+        self._pending = None
 
     @hookimpl(tryfirst=True)
     def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
@@ -117,11 +180,11 @@ class JsonStorage:
         self._series_pending = None
 
     def _settle(self) -> None:
-        """Writes the episode during which an interrupt arrived, if it was not written."""
+        """Writes the episodes during which an interrupt arrived, if they were not written."""
         assert self._pending is not None
-        episode, data, before = self._pending
-        self._journal.settle(data, before)
-        self._count = episode.index + 1
+        phase, count, file, data, before = self._pending
+        file.settle(data, before)
+        self._counted(phase, count)
         self._pending = None
 
     @hookimpl(tryfirst=True)
@@ -129,11 +192,10 @@ class JsonStorage:
         try:
             if self._pending is not None:
                 self._settle()
-            self._journal.sync()
-            if self._series is not None:
-                if self._series_pending is not None:
-                    self._series.settle(*self._series_pending)
-                self._series.sync()
+            if self._series is not None and self._series_pending is not None:
+                self._series.settle(*self._series_pending)
+            for file in self._files:
+                file.sync()
             lost = None if all(file.is_in_place for file in self._files) else self._move()
             if experiment.error is not None or experiment.recount or self._series_broken:
                 experiment = self._as_in_the_journal(experiment)
@@ -148,9 +210,8 @@ class JsonStorage:
             error.hint = f"{error.hint}; {left}" if error.hint else left
             raise
         finally:
-            self._journal.close()
-            if self._series is not None:
-                self._series.close()
+            for file in self._files:
+                file.close()
         broken = self._broken or self._series_broken
         if broken is not None:
             raise broken
@@ -170,7 +231,8 @@ class JsonStorage:
 
     @property
     def _files(self) -> list[Lines]:
-        return [file for file in (self._journal, self._series) if file is not None]
+        files = (self._journal, self._phases, self._series)
+        return [file for file in files if file is not None]
 
     def _move(self) -> StorageError:
         """Saves the lines of a file that was removed where that is possible, and goes on there.
@@ -228,7 +290,13 @@ class JsonStorage:
         for episode in read.Lines(self._journal.path):
             tally.add(episode)
         digests, summaries = series.summarised(self._folder, tally.digests())
-        return evolve(experiment, results=tally.results(), digests=digests, series=summaries)
+        return evolve(
+            experiment,
+            results=tally.results(),
+            digests=digests,
+            series=summaries,
+            phases=phases.summarised(self._folder),
+        )
 
 
 def _prepare(root: str, runs: str) -> None:

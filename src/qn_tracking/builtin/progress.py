@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TextIO
 
 from qn_tracking.records.model import Episode, Experiment, RunInfo
@@ -29,9 +30,18 @@ class Progress:
 
     @hookimpl
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
+        if episode.phase is not None:  # an evaluation is no progress
+            return
         self._done += 1
         self._recent.append(episode)
         self._display(lambda: self.line(run.episodes, self._display.elapsed))
+
+    @hookimpl
+    def episodes_end(self, run: RunInfo, episodes: Sequence[Episode]) -> None:
+        for episode in episodes[-WINDOW:]:
+            self.episode_end(run, episode)
+        if episodes[-1].phase is None:
+            self._done += len(episodes[:-WINDOW])
 
     def line(self, episodes: int | None, elapsed: float) -> str:
         """The state in one line, without a line end."""

@@ -58,6 +58,9 @@ def arguments(parser: Parser, command: str) -> None:
         parser.add_argument(
             "--by", metavar="FIELD", help="runs with the same value of FIELD form a group"
         )
+        parser.add_argument(
+            "--phase", metavar="NAME", help="compare the episodes of a phase, such as evaluation"
+        )
         parser.add_argument("--ungrouped", action="store_true", help="keep every run separate")
         parser.add_argument("--all", action="store_true", help="also list fields that are the same")
         return
@@ -84,12 +87,18 @@ def run(args: Namespace) -> int:
     store = experiments(args)
     alone = len(args.ids) == 1 and args.by is None and not args.ungrouped
     study = store.study(args.ids[0]) if alone else None
+    if study is not None and args.phase is not None:
+        raise UsageError("--phase needs runs, not a study", hint="give the ids of its runs")
     if study is not None:
         from qn_tracking.cli.study_print import print_study
 
         print_study(study, args)
         return 0
-    found = store.compare(args.ids, by=args.by, ungrouped=args.ungrouped, **conditions(args))
+    found = store.compare(
+        args.ids, by=args.by, ungrouped=args.ungrouped, phase=args.phase, **conditions(args)
+    )
+    if args.phase is not None and not args.json:
+        print(f"phase {printable(args.phase)}")
     if isinstance(found, RunComparison):
         for option in options_given(args):
             raise UsageError(f"{option} needs groups", hint="--by FIELD, or the id of a study")

@@ -62,6 +62,13 @@ def arguments(parser: Parser, command: str) -> None:
         metavar="N",
         help="a point is the mean of the last N episodes (default: of success a tenth, else 1)",
     )
+    add(
+        "--phase",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the episodes of a phase, such as evaluation; of several (main is one), each apart",
+    )
     add("--runs", action="store_true", help="also single runs, as thin lines")
     add("--dark", action="store_true", help="for a dark background")
     add(
@@ -83,7 +90,7 @@ def run(args: Namespace) -> int:
         raise UsageError("--dark needs a file", hint="-o FILE")
     names = ("metric", "by", "kind", "x", "statistic", "smooth", "runs", "dark")
     how = {name: getattr(args, name) for name in names}
-    picture = experiments(args).plot(args.ids, **how, **conditions(args))
+    picture = experiments(args).plot(args.ids, **how, phases=args.phase, **conditions(args))
     path = None if args.output is None else picture.save(args.output, replace=args.force)
     if args.json:
         print_plain(

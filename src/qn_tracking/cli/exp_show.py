@@ -144,6 +144,8 @@ def _sections(
     if doc.get("error"):
         yield "error", [(doc["error"]["type"], short(doc["error"]["message"], LONGEST))]
     yield "results", [*_results(doc.get("results") or {}), ("curve", learned)]
+    for name, one in (doc.get("phases") or {}).items():
+        yield f"phase: {name}", [*_results(one["results"]), *_curve(one["results"])]
     yield "series", _series(doc.get("series") or {})
     added = doc["labels"]
     yield "tags", list({**(doc.get("tags") or {}), **added["tags"]}.items())
@@ -233,6 +235,17 @@ def _series(series: dict[str, Any]) -> Pairs:
     return lines
 
 
+def _curve(results: dict[str, Any]) -> Pairs:
+    """The curve of a phase on one line, under its name."""
+    from qn_tracking.render.text import means, sparkline
+
+    values = [float(value) for value in results.get("curve") or []]
+    if len(values) < 2:
+        return []
+    curve = sparkline(means(values, 30), unicode=unicode_out())
+    return [("curve", f"{curve}  ({printable(results.get('curve_of'))})")]
+
+
 def _print_curve(results: dict[str, Any]) -> None:
     curve = [float(value) for value in results.get("curve") or []]
     if len(curve) < 2:
@@ -284,6 +297,8 @@ def _files(doc: dict[str, Any]) -> Pairs:
         lines.append(_file(attachment["name"], join(folder or "", attachment["name"]), attachment))
     if folder is not None and exists(join(folder, "episodes.jsonl")):
         lines.append(("episodes", join(folder, "episodes.jsonl")))
+    if folder is not None and doc.get("phases") and exists(join(folder, "phases.jsonl")):
+        lines.append(("of phases", join(folder, "phases.jsonl")))
     for artifact in doc.get("artifacts") or []:
         lines.append(_file("artifact", artifact["path"], artifact))
     return lines

@@ -27,7 +27,12 @@ SUBMITTED = ("contributor", "github", "benchmark_notes", "benchmarks_dir", "yes"
 """Arguments about a submission."""
 STUDY = ("sweep", "zip", "name", "question", "baseline", "metric")
 """Arguments about a study of several arms."""
-_RUN = ("seed", "runs", "episodes", "overrides", "plugins", "no_plugin", "tag", "notes", *STUDY)
+_EVALUATION = ("evaluate_every", "evaluate_episodes")
+_RUN = (
+    *("seed", "runs", "episodes", "overrides", "plugins", "no_plugin", "tag", "notes"),
+    *_EVALUATION,
+    *STUDY,
+)
 DECLARED = (*_RUN, "contributor", "github", "benchmark_notes")
 """Arguments that a study has declared, and that cannot be changed when it is resumed."""
 EXAMPLES = """examples:
@@ -89,6 +94,18 @@ def parser() -> Parser:
         metavar="FIELD=VALUE",
         dest="overrides",
         help="change a field of the configuration; VALUE is YAML",
+    )
+    p.add_argument(
+        "--evaluate-every",
+        type=positive,
+        metavar="N",
+        help="after every N episodes, show what was learned by then, in other episodes",
+    )
+    p.add_argument(
+        "--evaluate-episodes",
+        type=positive,
+        metavar="M",
+        help="in M episodes each, without learning (they are recorded as a phase of their own)",
     )
     p.add_argument("--dry-run", action="store_true", help="check everything, run nothing")
     tracking = p.add_argument_group("tracking")
@@ -377,6 +394,8 @@ def _run(args: Namespace) -> int:
         notes=args.notes,
         experiments_dir=args.experiments_dir,
         dry_run=args.dry_run,
+        evaluate_every=args.evaluate_every,
+        evaluate_episodes=args.evaluate_episodes,
     )
     if args.dry_run:
         return dry_run(run.about, args.json)

@@ -118,6 +118,8 @@ def _study(args: Namespace) -> Study:
             overrides=args.overrides,
             plugins=args.plugins,
             blocked=args.no_plugin,
+            evaluate_every=args.evaluate_every,
+            evaluate_episodes=args.evaluate_episodes,
             dry_run=args.dry_run,
             contribution=partial(_contribution, args) if args.save_benchmark else None,
             benchmarks_dir=args.benchmarks_dir,

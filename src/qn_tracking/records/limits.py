@@ -18,6 +18,8 @@ MAX_EPISODE = 8 << 20
 """Bytes of an episode, and of a call of `log`."""
 MAX_NAMES = 1_000
 """Different names of metrics, and terminations, that a record sums up."""
+MAX_PHASES = 100
+"""Phases that a record sums up; further ones are counted together."""
 MAX_NAME = 200
 """Characters of a name that a record sums up."""
 MAX_TEXT = 1_000

@@ -9,7 +9,7 @@ so that a plugin cannot change what another plugin sees. The fields of `Experime
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NewType, NoReturn, Protocol, TypedDict
+from typing import Any, ClassVar, NewType, NoReturn, Protocol, TypedDict
 
 from attrs import field, fields, frozen
 
@@ -127,6 +127,10 @@ class Episode:
     made once and shared by the digest and every sink.
     """
 
+    phase: ClassVar[str | None] = None
+    """None for the main phase; see `PhaseEpisode`."""
+    after: ClassVar[int | None] = None
+
     index: int
     seed: int | None = None
     success: bool | None = None
@@ -169,6 +173,25 @@ class Episode:
 (
     _index, _seed, _success, _termination, _steps, _reward, _counts, _metrics, _timing, _exact,
 ) = (vars(Episode)[one.name].__set__ for one in fields(Episode))  # fmt: skip
+
+
+@frozen(kw_only=True)
+class PhaseEpisode(Episode):
+    """An episode of another phase than the main one.
+
+    `phase` is the name of the phase, `index` the place among its episodes, and `after` how many
+    episodes of the main phase came before.
+    """
+
+    # Not among the fields of every episode: a loop that has no phases does not pay for them.
+    phase: str  # type: ignore[misc]
+    after: int  # type: ignore[misc]
+
+
+def of_phase(episode: Episode, phase: str, after: int) -> PhaseEpisode:
+    """The episode as one of a phase."""
+    values = {one.name: getattr(episode, one.name) for one in fields(Episode)}
+    return PhaseEpisode(**values, phase=phase, after=after)
 
 
 class Logged:
@@ -253,6 +276,14 @@ class Digests:
 
 
 @frozen(kw_only=True)
+class Phase:
+    """The episodes of a phase beside the main one, such as an evaluation."""
+
+    results: Results
+    digests: Digests
+
+
+@frozen(kw_only=True)
 class Attachment:
     """A text that belongs to the run; the record stores its digest."""
 
@@ -321,10 +352,11 @@ class Experiment:
 
     `status` is `completed`, `failed` or `interrupted`; `crashed` if the record was recovered from
     the journal; `imported` if it came from another program. `facts` holds what each plugin reported
-    about the run, under the plugin's name. `cost` is what the simulation has counted of the run:
-    `parameters` that its brain learns, `circuits` executed, their `shots`, `qubits`, `depth`; what
-    it does not count is absent. `recount` is set if an interrupt came while an episode
-    was being counted: a sink that stores all episodes must count them again.
+    about the run, under the plugin's name. `results` and `digests` are those of the main phase;
+    `phases` has those of every other one, by name. `cost` is what the simulation has counted of the
+    run: `parameters` that its brain learns, `circuits` executed, their `shots`, `qubits`, `depth`;
+    what it does not count is absent. `recount` is set if an interrupt came while an episode was
+    being counted: a sink that stores all episodes must count them again.
     """
 
     schema: int = RECORD.version
@@ -342,6 +374,9 @@ class Experiment:
         factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
     )
     digests: Digests | None = None
+    phases: Mapping[str, Phase] = field(
+        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
+    )
     tags: Mapping[str, str] = _frozen_mapping()
     notes: str | None = None
     config: Config
@@ -371,6 +406,7 @@ class EpisodeFields(TypedDict, total=False):
     reward: float
     counts: Mapping[str, int]
     metrics: Mapping[str, float]
+    phase: str | None
 
 
 class Simulation(Protocol):
@@ -391,3 +427,14 @@ class Simulation(Protocol):
 
     def episodes(self, count: int, seed: int) -> Iterator[EpisodeFields]:
         """Start a new run of `count` episodes; the same seed yields the same episodes."""
+
+
+class Evaluated(Simulation, Protocol):
+    """A simulation that can also show what it has learned, with learning off."""
+
+    def evaluate(self, count: int) -> Iterator[EpisodeFields]:
+        """`count` episodes of the run that is going on, between two of its own.
+
+        Nothing is learned from them, their worlds are none of the run's own, and the run goes on
+        as if they had not been.
+        """

@@ -10,6 +10,7 @@ from hashlib import sha256
 from itertools import chain
 from math import ceil, fsum, isfinite, nan, sqrt
 from sys import float_info
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -21,9 +22,13 @@ from qn_tracking.records.model import (
     Episode,
     FrozenDict,
     Measure,
+    Phase,
     Results,
     Spread,
 )
+
+if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
 
 CHUNK = 256
 CURVE_POINTS = 40
@@ -56,6 +61,41 @@ class Tally:
         if len(self._chunk) >= CHUNK:
             self._flush()
 
+    def extend(self, batch: Batch) -> None:
+        """The next episodes in order. The chunks are the same as those of single ones, and so is
+        the last digit of every mean.
+        """
+        begin, size = 0, len(batch)
+        if self._chunk:
+            begin = min(CHUNK - len(self._chunk), size)
+            for episode in batch[:begin]:
+                self.add(episode)
+        while size - begin >= CHUNK:
+            self._take(batch, begin, begin + CHUNK)
+            begin += CHUNK
+        for episode in batch[begin:]:
+            self.add(episode)
+
+    def _take(self, batch: Batch, begin: int, end: int) -> None:
+        """A whole chunk of a batch, which has no NaN and no infinity."""
+
+        def cut(column: Sequence[Any] | None) -> Sequence[Any]:
+            return [one for one in column[begin:end] if one is not None] if column else ()
+
+        successes = batch.success[begin:end] if batch.success else [None] * (end - begin)
+        self._summarise(
+            exact=b"\n".join([*batch.exact[begin:end], b""]),
+            outcome=b"".join(batch.outcomes[begin:end]),
+            successes=successes,
+            terminations=cut(batch.termination),
+            steps=cut(batch.steps),
+            rewards=cut(batch.reward),
+            groups=[
+                [(name, column[begin:end]) for name, column in group.items()]
+                for group in (batch.counts, batch.metrics)
+            ],
+        )
+
     @property
     def count(self) -> int:
         """How many there are so far."""
@@ -63,23 +103,39 @@ class Tally:
 
     def _flush(self) -> None:
         chunk, self._chunk = self._chunk, []
-        self._episodes += len(chunk)
-        self._exact.update(b"".join([episode.exact + b"\n" for episode in chunk]))
-        self._outcome.update(b"".join([outcome_of(episode) + b"\n" for episode in chunk]))
-        self._outcomes.extend([2 if e.success is None else e.success for e in chunk])
-        for end in [e.termination for e in chunk if e.termination is not None]:
+        self._summarise(
+            exact=b"".join([episode.exact + b"\n" for episode in chunk]),
+            outcome=b"".join([outcome_of(episode) + b"\n" for episode in chunk]),
+            successes=[e.success for e in chunk],
+            terminations=[e.termination for e in chunk if e.termination is not None],
+            steps=[e.steps for e in chunk if e.steps is not None],
+            rewards=[e.reward for e in chunk if e.reward is not None],
+            groups=[_columns([e.counts for e in chunk]), _columns([e.metrics for e in chunk])],
+        )
+
+    def _summarise(
+        self,
+        *,
+        exact: bytes,
+        outcome: bytes,
+        successes: Sequence[bool | None],
+        terminations: Sequence[str],
+        steps: Sequence[int],
+        rewards: Sequence[float],
+        groups: Sequence[Iterable[tuple[str, Sequence[float]]]],
+    ) -> None:
+        self._episodes += len(successes)
+        self._exact.update(exact)
+        self._outcome.update(outcome)
+        self._outcomes.extend([2 if flag is None else flag for flag in successes])
+        for end in terminations:
             self._end(end)
-        steps = [e.steps for e in chunk if e.steps is not None]
-        rewards = [e.reward for e in chunk if e.reward is not None]
         self._steps += sum(steps)
         self._add("steps", steps)
         self._add("reward", rewards)
         self._rewards.extend(rewards)
-        for name, group in (
-            ("counts", [e.counts for e in chunk]),
-            ("metrics", [e.metrics for e in chunk]),
-        ):
-            for key, column in _columns(group):
+        for name, group in zip(("counts", "metrics"), groups, strict=True):
+            for key, column in group:
                 own = f"{name}.{key}" if key in COMPUTED else key
                 self._add(own, column)
 
@@ -112,6 +168,10 @@ class Tally:
         self._flush()
         return Digests(exact=self._exact.hexdigest(), outcome=self._outcome.hexdigest())
 
+    def phase(self) -> Phase:
+        """Both, of a phase beside the main one."""
+        return Phase(results=self.results(), digests=self.digests())
+
     def results(self) -> Results:
         """Of the episodes so far."""
         self._flush()
@@ -136,6 +196,11 @@ class Tally:
             curve=tuple(Measure(point) for point in curve),
             curve_of=("success_rate" if known else "reward") if curve else None,
         )
+
+
+def steps_in(results: Results, phases: Mapping[str, Phase]) -> int:
+    """The steps of a run, in all of its phases; 0 if they were not counted."""
+    return sum(one.total_steps or 0 for one in (results, *(p.results for p in phases.values())))
 
 
 def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequence[float]]]:
@@ -228,9 +293,12 @@ class _Curve:
         self.bins: list[float] = []
         self.open: list[float] = []
 
-    def extend(self, values: Iterable[float]) -> None:
-        for value in values:
-            self.open.append(value)
+    def extend(self, values: Sequence[float]) -> None:
+        begin = 0
+        while begin < len(values):
+            end = begin + self.width - len(self.open)
+            self.open += values[begin:end]
+            begin = end
             if len(self.open) == self.width:
                 self.bins.append(mean(self.open))
                 self.open = []

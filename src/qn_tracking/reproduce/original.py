@@ -17,6 +17,7 @@ from qn_tracking.records.provenance import Provenance, provenance
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
 from qn_tracking.store import documents, paths, read
+from qn_tracking.tracking.evaluation import evaluating
 
 Document = dict[str, Any]
 Warn = Callable[[str], None]
@@ -163,6 +164,7 @@ def _config(experiments: str, doc: Document) -> Config:
     if raw is not None:
         try:
             config = configuration.from_text(raw.decode(), label, overrides)
+            config = evaluating(config, stored.get("settings"))
         except (ConfigError, UnicodeDecodeError):
             config = None
     if config is None or config.digest != digest:

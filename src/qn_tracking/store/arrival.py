@@ -28,7 +28,7 @@ from qn_tracking.records.codec import document, structure
 from qn_tracking.records.model import Experiment
 from qn_tracking.records.schema import RECORD
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import bundle, foreign, paths, read, series, studies
+from qn_tracking.store import bundle, foreign, paths, phases, read, series, studies
 from qn_tracking.store.journal import line
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
@@ -338,9 +338,12 @@ def _same_journal(record: Experiment, folder: str) -> bool:
         for episode in read.Lines(join(folder, "episodes.jsonl")):
             tally.add(episode)
         digests, _ = series.summarised(folder, tally.digests())
+        of_phases = phases.summarised(folder)
     except StorageError:
         return False
-    return digests == record.digests
+    return digests == record.digests and {name: one.digests for name, one in of_phases.items()} == {
+        name: one.digests for name, one in record.phases.items()
+    }
 
 
 def _join(staged: str, folder: str) -> bool:

@@ -32,7 +32,10 @@ ALLOWED = 64 << 20
 """Bytes that any bundle may unpack to, whatever its own size."""
 CHUNK = 1 << 20
 FILES = frozenset(
-    ("run.json", "config.yml", "episodes.jsonl", "series.jsonl", "labels.json", "output.txt")
+    (
+        *("run.json", "config.yml", "episodes.jsonl", "phases.jsonl", "series.jsonl"),
+        *("labels.json", "output.txt"),
+    )
 )
 """What the folder of a run holds, beside what its record names."""
 _READ = {".py", ".pyc", ".pth", ".so", ".toml", ".cfg", ".ini", ".sh"}

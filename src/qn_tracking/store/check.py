@@ -20,9 +20,19 @@ from qn_tracking.records.limits import CRASHED, MAX_BYTES
 from qn_tracking.records.model import Config, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
-from qn_tracking.store import gathered, labels, paths, read, series, studies, unfinished
+from qn_tracking.store import (
+    gathered,
+    labels,
+    paths,
+    phases,
+    read,
+    series,
+    studies,
+    unfinished,
+)
 
 FAULT, NOTE = "fault", "note"
+_OF_EPISODES = ("episode_end", "episodes_end")
 MOST_SECONDS = 1e10
 """Three centuries: no run takes longer."""
 
@@ -229,7 +239,7 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
         recorded = evolve(recorded, metrics=metrics)
     if found.episodes < recorded.episodes and (
         read.partly_imported(experiment)
-        or any(one.storage and one.hook == "episode_end" for one in experiment.failures)
+        or any(one.storage and one.hook in _OF_EPISODES for one in experiment.failures)
     ):
         cause = f"holds {found.episodes} of {recorded.episodes} episodes, as the record says"
         yield Finding(level=NOTE, file=journal, cause=cause)
@@ -239,10 +249,16 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
     except StorageError as error:
         yield _of(error)
         digests, logged = experiment.digests or tally.digests(), experiment.series
+    try:
+        of_phases = phases.summarised(os.path.dirname(journal))
+    except StorageError as error:
+        yield _of(error)
+        of_phases = experiment.phases
     for field, said, computed in (
         *_differences(codec.plain(recorded), codec.plain(found), "results"),
         *_differences(codec.plain(experiment.digests), codec.plain(digests), "digests"),
         *_differences(codec.plain(experiment.series), codec.plain(logged), "series"),
+        *_differences(codec.plain(experiment.phases), codec.plain(of_phases), "phases"),
     ):
         yield _fault(path, f"{_short(said)}, but its episodes give {_short(computed)}", field)
 

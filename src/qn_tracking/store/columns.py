@@ -6,6 +6,7 @@ from itertools import islice
 from zlib import crc32
 
 from qn_tracking.records.limits import as_number
+from qn_tracking.store import paths, phases
 from qn_tracking.store.read import Lines
 from qn_tracking.store.transfer import journal
 
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
 CHUNK = 4096
 """Lines that are decoded at a time."""
 
-OWN = ("success", "steps", "reward", "index")
+OWN = ("success", "steps", "reward", "index", "after")
 GROUPS = ("counts", "metrics", "timing")
 
 
-def columns(experiments: str, id: str, names: Sequence[str]) -> list[list[Any]]:
+def columns(
+    experiments: str, id: str, names: Sequence[str], phase: str | None = None
+) -> list[list[Any]]:
     """For each name a list with a value for each committed episode; None where it has none.
 
-    A name is that of a field (success, steps, reward, index), of a count or a metric, or
-    `counts.NAME`, `metrics.NAME`, `timing.NAME`. Raises StorageError naming a bad line.
+    A name is that of a field (success, steps, reward, index, of a phase also after), of a count or
+    a metric, or `counts.NAME`, `metrics.NAME`, `timing.NAME`. Raises StorageError naming a bad
+    line.
     """
     path = journal(experiments, id)
+    if phase is not None:
+        return _of_phase(experiments, id, [_reader(name) for name in names], phase)
     reads = [_reader(name) for name in names]
     out: list[list[Any]] = [[] for _ in names]
     try:
@@ -40,6 +46,19 @@ def columns(experiments: str, id: str, names: Sequence[str]) -> list[list[Any]]:
         for _ in Lines(path):  # names the line
             pass
         raise
+    return out
+
+
+def _of_phase(experiments: str, id: str, reads: Sequence[Read], phase: str) -> list[list[Any]]:
+    import orjson
+
+    out: list[list[Any]] = [[] for _ in reads]
+    # Read whole, so that every line is checked: an evaluation has fewer episodes than a run.
+    for episode in phases.lines(paths.run_folder(experiments, id)) or ():
+        if episode.phase == phase:
+            doc = {**orjson.loads(episode.exact), "timing": episode.timing}
+            for read, values in zip(reads, out, strict=True):
+                values.append(read(doc))
     return out
 
 

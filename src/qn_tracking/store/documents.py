@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from os.path import getsize, isdir, join, lexists
+from os.path import dirname, getsize, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UnsupportedError
 from qn_tracking.records import facts
-from qn_tracking.store import fields, labels, paths, read
+from qn_tracking.store import fields, labels, paths, phases, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +135,13 @@ def _counted(journal: str, glanced: Document, warn: Warn) -> Document:
                 tally.add(episode)
         except StorageError as error:
             warn(str(error))
-    return {"results": plain(tally.results()), "digests": plain(tally.digests())}
+    counted = {"results": plain(tally.results()), "digests": plain(tally.digests())}
+    try:
+        of_phases = plain(phases.summarised(dirname(journal)))
+    except StorageError as error:
+        warn(str(error))
+        return counted
+    return {**counted, "phases": of_phases} if of_phases else counted
 
 
 def config_text(experiments: str, id: str) -> bytes:

@@ -68,6 +68,7 @@ def of_episode(about: Mapping[str, Any], episode: Episode) -> Row:
     """An episode as one row, after the columns that say which run it is of."""
     row = {
         **about,
+        **_phase(episode),
         "index": episode.index,
         "seed": episode.seed,
         "success": episode.success,
@@ -85,7 +86,13 @@ def nested(about: Mapping[str, Any], episode: Episode) -> Row:
     """An episode as a JSON object."""
     fields = ("index", "seed", "success", "termination", "steps", "reward")
     groups = ("counts", "metrics", "timing")
-    return {**about, **{name: getattr(episode, name) for name in (*fields, *groups)}}
+    own = {name: getattr(episode, name) for name in (*fields, *groups)}
+    return {**about, **_phase(episode), **own}
+
+
+def _phase(episode: Episode) -> Row:
+    """The columns `phase` and `after`, which a table has if any of its episodes is of a phase."""
+    return {} if episode.phase is None else {"phase": episode.phase, "after": episode.after}
 
 
 def _json(value: Any) -> str:

@@ -12,7 +12,7 @@ import weakref
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import orjson
@@ -22,6 +22,9 @@ from qn_tracking.records.codec import document, plain
 from qn_tracking.records.model import Episode, Logged, RunInfo
 from qn_tracking.records.schema import RUN
 from qn_tracking.store.write import naming, published, write_all
+
+if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
 
 SYNC_SECONDS = 5.0
 _CHUNK = 1 << 20
@@ -42,6 +45,15 @@ def line(episode: Episode) -> bytes:
     """The journal's line of an episode, newline included."""
     body = b'%b,"timing":%b' % (episode.exact[:-1], orjson.dumps(episode.timing))
     return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+def batch_lines(batch: Batch) -> list[bytes]:
+    """The journal's lines of many episodes."""
+    if batch.timing:
+        return [line(episode) for episode in batch]
+    timing = b',"timing":%b' % orjson.dumps({"at": batch.at})
+    bodies = [exact[:-1] + timing for exact in batch.exact]
+    return [b'%b,"crc":"%08x"}\n' % (body, crc32(body)) for body in bodies]
 
 
 def logged_line(metrics: Logged) -> bytes:

@@ -287,22 +287,45 @@ class Lines:
         if not mark or crc[8:] != b'"}\n' or crc[:8] != b"%08x" % crc32(body):
             raise self._bad("checksum does not match")
         try:
-            episode = _episode(body)
+            episode = _episode(body, self._fields)
         except (ValueError, TypeError, KeyError) as error:
             raise self._bad(f"not an episode: {error}") from None
-        if episode.index != self.count:
-            raise self._bad(f"expected episode {self.count}, got {episode.index}")
+        self._check_index(episode)
         return episode
 
+    _fields = frozenset(
+        ("index", "seed", "success", "termination", "steps", "reward", "counts", "metrics")
+    )
 
-_FIELDS = {"index", "seed", "success", "termination", "steps", "reward", "counts", "metrics"}
+    def _check_index(self, episode: Episode) -> None:
+        if episode.index != self.count:
+            raise self._bad(f"expected episode {self.count}, got {episode.index}")
 
 
-def _episode(body: bytes) -> Episode:
+class PhaseLines(Lines):
+    """The lines of the episodes of all phases but the main one: each phase counts from 0."""
+
+    _fields = Lines._fields | {"phase", "after"}
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._counts: dict[str, int] = {}
+
+    def _check_index(self, episode: Episode) -> None:
+        name = episode.phase
+        if not name or episode.after is None:
+            raise self._bad("not an episode of a phase")
+        wanted = self._counts.get(name, 0)
+        if episode.index != wanted:
+            raise self._bad(f"{name[:60]}: expected episode {wanted}, got {episode.index}")
+        self._counts[name] = wanted + 1
+
+
+def _episode(body: bytes, fields: frozenset[str]) -> Episode:
     """From a line without its checksum; the journal's bytes are the episode's canonical ones."""
     import orjson
 
-    from qn_tracking.records.model import Episode, FrozenDict, Measure
+    from qn_tracking.records.model import Episode, FrozenDict, Measure, of_phase
 
     # Inside of text the quotes would be escaped, and no number is a mapping: it stands there once.
     exact, mark, _ = body.rpartition(b',"timing":{')
@@ -310,8 +333,8 @@ def _episode(body: bytes) -> Episode:
         raise ValueError("no timing")
     doc = orjson.loads(body + b"}")
     timing = doc.pop("timing")
-    if doc.keys() != _FIELDS:
-        wrong = sorted(doc.keys() ^ _FIELDS)
+    if doc.keys() != fields:
+        wrong = sorted(doc.keys() ^ fields)
         raise ValueError(f"fields {', '.join(wrong)}")
 
     def number(key: str, value: Any) -> Measure:
@@ -330,7 +353,7 @@ def _episode(body: bytes) -> Episode:
     for key, value in doc["counts"].items():
         if type(value) is not int:
             raise ValueError(f"counts.{key}: expected a whole number")
-    return Episode(
+    episode = Episode(
         index=doc["index"],
         seed=either("seed", int),
         success=either("success", bool),
@@ -342,3 +365,6 @@ def _episode(body: bytes) -> Episode:
         timing=FrozenDict({k: float(v) for k, v in timing.items()}),
         exact=exact + b"}",
     )
+    if "phase" not in doc:
+        return episode
+    return of_phase(episode, either("phase", str) or "", either("after", int))

@@ -23,12 +23,13 @@ from qn_tracking.records.model import (
     Attachment,
     Digests,
     Experiment,
+    Phase,
     RunInfo,
     SeriesSummary,
     freeze,
 )
-from qn_tracking.records.stats import Tally
-from qn_tracking.store import paths, series, unfinished
+from qn_tracking.records.stats import Tally, steps_in
+from qn_tracking.store import paths, phases, series, unfinished
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
 
@@ -53,7 +54,8 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
         tally, last = _tally(journal, lock, warnings)
         facts, attachments = _facts(folder, warnings)
         logged = _series(folder, tally.digests(), warnings)
-        experiment = _sealed(run, tally, last, logged, facts, attachments, warnings)
+        of_phases, last = _phases(folder, last, warnings)
+        experiment = _sealed(run, tally, last, logged, of_phases, facts, attachments, warnings)
         data = codec.document(experiment)
         with naming(folder):
             for name in sorted(os.listdir(folder)):
@@ -170,16 +172,38 @@ def _series(
         return digests, EMPTY
 
 
+def _phases(folder: str, last: float, warnings: list[str]) -> tuple[Mapping[str, Phase], float]:
+    """The episodes of the other phases, and when the last of all episodes was over."""
+    lines = phases.lines(folder)
+    if lines is None:
+        return EMPTY, last
+    tallies: dict[str, Tally] = {}
+    try:
+        for episode in lines:
+            tallies.setdefault(episode.phase or "", Tally()).add(episode)
+            last = max(last, episode.timing.get("at", last))
+    except StorageError as error:
+        warnings.append(f"phases: {error.field or ''}: {error.cause}; the file is kept as it is")
+        return EMPTY, last
+    if lines.torn:
+        warnings.append(f"phases: dropped a torn last line of {lines.torn} bytes")
+        with naming(lines.path):
+            os.truncate(lines.path, lines.committed)
+    return {name: tally.phase() for name, tally in tallies.items()}, last
+
+
 def _sealed(
     run: RunInfo,
     tally: Tally,
     last: float,
     logged: tuple[Digests, Mapping[str, SeriesSummary]],
+    of_phases: Mapping[str, Phase],
     facts: dict[str, Any],
     attachments: list[Attachment],
     warnings: list[str],
 ) -> Experiment:
     results = tally.results()
+    steps = steps_in(results, of_phases)
     try:
         ended = utc(microseconds(run.started) / 1_000_000 + last)
     except (ValueError, OverflowError):
@@ -190,12 +214,13 @@ def _sealed(
         started=run.started,
         ended=ended,
         wall_seconds=last,
-        steps_per_second=results.total_steps / last if results.total_steps and last else None,
+        steps_per_second=steps / last if steps and last else None,
         seed=run.seed,
         episodes=run.episodes,
         subject=run.subject,
         results=results,
         digests=logged[0],
+        phases=of_phases,
         series=logged[1],
         tags=run.tags,
         notes=run.notes,

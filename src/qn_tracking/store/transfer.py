@@ -12,7 +12,7 @@ from attrs import frozen
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.model import Episode
-from qn_tracking.store import bundle, documents, export, paths, series
+from qn_tracking.store import bundle, documents, export, paths, phases, series
 from qn_tracking.store.read import Lines
 from qn_tracking.store.write import published
 
@@ -98,6 +98,8 @@ def _writer(
             for id, fields in abouts.items():
                 for episode in episodes(experiments, id, warn, counts):
                     yield make(fields, episode)
+                for episode in of_phases(experiments, id, counts):
+                    yield make(fields, episode)
     elif rows == "series":
         logged = {doc["id"]: about(doc) for doc in whole(ids) if doc.get("series")}
         if not logged:
@@ -179,6 +181,20 @@ def _readable(experiments: str, id: str, warn: Warn) -> bool:
         warn(f"left out: {error}")
         return False
     return True
+
+
+def of_phases(experiments: str, id: str, counts: dict[str, int] | None = None) -> Iterator[Episode]:
+    """The episodes of the other phases, as `episodes` has those of the main one."""
+    lines = phases.lines(paths.run_folder(experiments, id))
+    if lines is None:
+        return
+    key = f"{id}/{phases.NAME}"
+    if counts is not None and key in counts:
+        yield from islice(lines, counts[key])
+        return
+    yield from lines
+    if counts is not None:
+        counts[key] = lines.count
 
 
 def episodes(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 
+from qn_tracking.errors import UsageError
 from qn_tracking.inference import proportion
 from qn_tracking.records.facts import METADATA, metadata, section
 from qn_tracking.records.limits import NOT_FINITE, not_finite
@@ -89,6 +90,20 @@ def leaves(value: Any, name: str = "") -> dict[str, Any]:
     else:
         out[name] = value
     return out
+
+
+def of_phase(doc: Doc, phase: str) -> dict[str, Any]:
+    """The experiment as if the episodes of a phase were all of it.
+
+    Raises UsageError if it has no phase of this name.
+    """
+    found = doc.get("phases") or {}
+    if phase not in found:
+        known = ", ".join([*found][:12])
+        hint = f"phases: {known}" if known else "it has the main phase only"
+        raise UsageError(f"has no phase {phase!r}", file=doc["id"], hint=hint)
+    own = {name: found[phase].get(name) for name in ("results", "digests")}
+    return {**doc, **own, "phase": phase, "phases": {}, "series": {}}
 
 
 def differences(sides: Sequence[Mapping[str, Any]]) -> tuple[Difference, ...]:

@@ -47,6 +47,7 @@ from qn_tracking.store.studies import (
 from qn_tracking.studies.comparison import PRIMARY, RATES
 from qn_tracking.studies.plan import EPISODES, Plan, Requests, plan_of, seed_or_new
 from qn_tracking.tracking.emit import storage_of
+from qn_tracking.tracking.evaluation import evaluating
 from qn_tracking.tracking.manager import choose, project
 
 T = TypeVar("T")
@@ -344,6 +345,7 @@ def _plan_again(
             requests = choose(config, project(), tuple(requests))
         same = config.digest == arm.config.digest
         if same and (not masked or _restored(requests, arm.plugins)):
+            config = evaluating(config, arm.config.settings)
             config = evolve(config, sha256=arm.config.sha256, path=path)
             return plan_of(config, requests, study.blocked, experiments, files, dry_run)
     held = "its configuration held secrets, which are not stored"

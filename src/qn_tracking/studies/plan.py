@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.errors import ConfigError, UsageError
@@ -14,6 +14,7 @@ from qn_tracking.records.model import EMPTY, Config, Simulation
 from qn_tracking.redact import redact_config, said_of
 from qn_tracking.studies.sweep import choices, parse
 from qn_tracking.tracking import runner
+from qn_tracking.tracking.evaluation import with_evaluation
 from qn_tracking.tracking.manager import (
     check_asked,
     choose,
@@ -91,6 +92,8 @@ def make_plan(
     blocked: Sequence[str] = (),
     experiments_dir: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    evaluate_every: int | None = None,
+    evaluate_episodes: int | None = None,
 ) -> Plan:
     """Reads and checks a configuration, makes its plugins and its simulation; writes nothing.
 
@@ -105,7 +108,9 @@ def make_plan(
     folder = os.fspath(experiments_dir or settings.experiments_dir or "experiments")
     try:
         files = unasked(read, settings, plugins)
-        return plan_of(read, choose(read, settings, plugins), blocked, folder, files, dry_run)
+        plan = plan_of(read, choose(read, settings, plugins), blocked, folder, files, dry_run)
+        config = with_evaluation(plan.config, plan.simulation, evaluate_every, evaluate_episodes)
+        return evolve(plan, config=config)
     except ConfigError as error:
         field = configuration.meant(read.data, overrides, error)
         if field is not None:

@@ -34,7 +34,10 @@ from qn_tracking.tracking.runner import (
 )
 
 METADATA = "metadata"
-EPISODE = ("success", "termination", "steps", "reward", "seed", "counts", "metrics", "timing")
+EPISODE = (
+    *("success", "termination", "steps", "reward"),
+    *("seed", "counts", "metrics", "timing", "phase"),
+)
 """The keyword arguments that make an episode."""
 
 
@@ -297,8 +300,9 @@ def run_tasks(
             return
         place = task.membership.index
         outcomes[place] = record_run(task, run, here(task), jobs)
-        done[2 * place] = len(run.episodes)
-        done[2 * place + 1] = sum(bool(one["success"]) for one in run.episodes)
+        own = [one for one in run.episodes if one["phase"] is None]
+        done[2 * place] = len(own)
+        done[2 * place + 1] = sum(bool(one["success"]) for one in own)
 
     while waiting or running or arrived:
         while waiting and (jobs is None or len(running) < jobs):

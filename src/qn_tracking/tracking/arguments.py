@@ -18,7 +18,7 @@ from qn_tracking.records.limits import as_number, not_finite
 from qn_tracking.records.model import MAX_INT
 
 NAMES = (
-    "success", "termination", "steps", "reward", "counts", "metrics", "timing",
+    "success", "termination", "steps", "reward", "counts", "metrics", "timing", "phase",
 )  # fmt: skip
 """What a keyword of `episode()` may be a misspelling of; `seed` is too near to `speed`."""
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import iscoroutinefunction, isgeneratorfunction
+from itertools import chain
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 from pluggy import HookImpl, PluginManager
 
 from qn_tracking.errors import PluginError, PluginSetupError, QnError, describe
 from qn_tracking.records.model import (
+    Artifact,
     Episode,
     Experiment,
     Failure,
@@ -26,6 +28,9 @@ from qn_tracking.records.model import (
     RunInfo,
 )
 from qn_tracking.tracking.installed import TRACKER
+
+if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
 
 SLOW_SHARE = 0.05
 SLOW_SECONDS = 0.2
@@ -56,8 +61,8 @@ class _Plugin:
     stores: bool = False
     late: bool = False
     """Whether its `run_start` needs the folder of the run."""
-    last: int = -1
-    """The last episode that need not be given to it again after an interrupt."""
+    last: Episode | Batch | None = None
+    """The last episode, or batch, that need not be given to it again after an interrupt."""
 
 
 def storage_of(manager: PluginManager) -> Any:
@@ -86,10 +91,18 @@ class Emitter:
         self._start = _plugins(manager, "run_start", ("run", "warn"))
         self._start.sort(key=lambda plugin: plugin.late)
         self._episode = _plugins(manager, "episode_end", ("run", "episode"))
+        self._batch = _plugins(manager, "episodes_end", ("run", "episodes"))
         self._logged = _plugins(manager, "metrics_logged", ("run", "metrics"))
+        self._artifact = _plugins(manager, "artifact_added", ("run", "artifact"))
         self._facts = _plugins(manager, "run_facts", ("run",))
         self._end = _plugins(manager, "run_end", ("experiment",))
-        self._all = (*self._start, *self._episode, *self._logged, *self._facts, *self._end)
+        # One that takes no batch gets each episode; both in the order of `episode_end`.
+        batched = {plugin.name: plugin for plugin in self._batch}
+        single = [one for one in self._episode if one.name not in batched]
+        both = [one for one in self._batch if one.stores], single, self._batch
+        self._of_batch = [*both[0], *both[1], *(one for one in both[2] if not one.stores)]
+        hooks = (self._start, self._episode, self._batch, self._logged, self._artifact)
+        self._all = (*chain(*hooks), *self._facts, *self._end)
 
     def run_start(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The facts of every plugin, by its name.
@@ -125,14 +138,13 @@ class Emitter:
         interrupt, only those are called that did not get this episode, and the one that stores.
         """
         since = perf_counter()
-        index = episode.index
         try:
             for plugin in self._episode:
-                if again and plugin.last >= index:
+                if again and plugin.last is episode:
                     continue
                 self.busy = plugin
                 self.since = since
-                plugin.last = index - plugin.stores
+                plugin.last = None if plugin.stores else episode
                 try:
                     plugin.call(run, episode)
                 except BaseException as error:
@@ -145,17 +157,56 @@ class Emitter:
         finally:
             self.busy = None
 
+    def episodes_end(self, run: RunInfo, batch: Batch, *, again: bool = False) -> None:
+        """As `episode_end`, of many at once; a plugin without that hook gets each of them."""
+        for plugin in self._of_batch:
+            if again and plugin.last is batch:
+                continue
+            takes_all = plugin in self._batch
+            try:
+                if takes_all:
+                    plugin.last = None if plugin.stores else batch
+                    self._call(plugin, run, batch)
+                else:
+                    self._call_each(plugin, run, batch, again)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) or _from_a_handler(error):
+                    raise
+                self._quarantine(plugin, "episodes_end" if takes_all else "episode_end", error)
+
+    def _call_each(self, plugin: _Plugin, run: RunInfo, batch: Batch, again: bool) -> None:
+        begin = 0
+        if again:
+            places = (i + 1 for i, episode in enumerate(batch) if episode is plugin.last)
+            begin = next(places, 0)
+        self.busy, self.since = plugin, perf_counter()
+        try:
+            for episode in batch[begin:] if begin else batch:
+                plugin.last = None if plugin.stores else episode
+                plugin.call(run, episode)
+            plugin.last = None if plugin.stores else batch
+        finally:
+            plugin.seconds += perf_counter() - self.since
+            self.busy = None
+
     def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
         """Calls every plugin that is not quarantined; an interrupt passes at once."""
-        for plugin in self._logged:
+        self._each(self._logged, "metrics_logged", run, metrics)
+
+    def artifact_added(self, run: RunInfo, artifact: Artifact) -> None:
+        """Calls every plugin that is not quarantined; an interrupt passes at once."""
+        self._each(self._artifact, "artifact_added", run, artifact)
+
+    def _each(self, plugins: list[_Plugin], hook: str, *args: Any) -> None:
+        for plugin in plugins:
             try:
-                self._call(plugin, run, metrics)
+                self._call(plugin, *args)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 if _from_a_handler(error):
                     raise
-                self._quarantine(plugin, "metrics_logged", error)
+                self._quarantine(plugin, hook, error)
 
     def run_facts(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The last facts, by plugin; one that raises is warned of and left out."""
@@ -225,8 +276,9 @@ class Emitter:
 
     def _quarantine(self, plugin: _Plugin, hook: str, error: BaseException) -> None:
         self._episode = [other for other in self._episode if other.name != plugin.name]
-        self._logged = [other for other in self._logged if other.name != plugin.name]
-        self._facts = [other for other in self._facts if other.name != plugin.name]
+        for name in ("_batch", "_of_batch", "_logged", "_artifact", "_facts"):
+            left = [other for other in getattr(self, name) if other.name != plugin.name]
+            setattr(self, name, left)
         failure = _failure(plugin, hook, error)
         self.failures.append(failure)
         self._warn(

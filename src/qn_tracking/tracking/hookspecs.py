@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-from qn_tracking.records.model import Config, Episode, Experiment, Logged, RunInfo, Simulation
+from qn_tracking.records.model import (
+    Artifact,
+    Config,
+    Episode,
+    Experiment,
+    Logged,
+    RunInfo,
+    Simulation,
+)
 from qn_tracking.tracking.installed import GROUP
 
 if TYPE_CHECKING:
@@ -70,6 +78,25 @@ def episode_end(run: RunInfo, episode: Episode) -> None:
 
     If a plugin raises, there is one warning, and it is not called again in this run until
     `run_end`.
+    """
+
+
+@hookspec
+def episodes_end(run: RunInfo, episodes: Sequence[Episode]) -> None:
+    """Many episodes are over at once: those of a vector of environments, by `Recorder.episodes`.
+
+    A plugin without this hook gets `episode_end` for each of them; one with it gets only this.
+    `episodes` has them also as columns, which are faster: see `Batch`. If a plugin raises, there is
+    one warning, and it is not called again in this run until `run_end`.
+    """
+
+
+@hookspec
+def artifact_added(run: RunInfo, artifact: Artifact) -> None:
+    """The loop has recorded a file that it wrote, such as weights.
+
+    Files that were recorded before the start come after it. If a plugin raises, there is one
+    warning, and it is not called again in this run until `run_end`.
     """
 
 
@@ -169,7 +196,15 @@ def check_benchmark(
     return ()
 
 
-RUN_HOOKS = ("run_start", "episode_end", "metrics_logged", "run_facts", "run_end")
+RUN_HOOKS = (
+    "run_start",
+    "episode_end",
+    "episodes_end",
+    "metrics_logged",
+    "artifact_added",
+    "run_facts",
+    "run_end",
+)
 MAKE_HOOKS = (
     "make_simulation",
     "make_environment",

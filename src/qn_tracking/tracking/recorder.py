@@ -14,8 +14,9 @@ import os
 import sys
 import time
 from _thread import RLock
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
@@ -43,6 +44,7 @@ from qn_tracking.records.limits import (
     MAX_FACTS,
     MAX_NAME,
     MAX_NAMES,
+    MAX_PHASES,
     MAX_START,
     MAX_TEXT,
 )
@@ -63,8 +65,9 @@ from qn_tracking.records.model import (
     RunInfo,
     Subject,
     freeze,
+    of_phase,
 )
-from qn_tracking.records.stats import Tally
+from qn_tracking.records.stats import OTHERS, Tally, steps_in
 from qn_tracking.redact import (
     masked_fields,
     redact_arguments,
@@ -79,11 +82,16 @@ from qn_tracking.tracking.emit import Emitter, slow
 from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
 
 if TYPE_CHECKING:
+    from qn_tracking.records.batch import Batch
     from qn_tracking.records.series import SeriesTally
+    from qn_tracking.tracking.vector import Checked
 
 NO_SUBJECT = Subject()
 RESERVED = frozenset(
-    ("run.json", "episodes.jsonl", "series.jsonl", "facts.json", "labels.json", "output.txt")
+    (
+        *("run.json", "episodes.jsonl", "phases.jsonl", "series.jsonl", "facts.json"),
+        *("labels.json", "output.txt"),
+    )
 )
 """Files of a run's folder that no attachment may be called after."""
 STATUSES = ("completed", "failed", "interrupted")
@@ -192,6 +200,8 @@ class Recorder:
         self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
         self._tally = Tally(self.warn)
+        self._phases: dict[str, Tally] = {}
+        self._phase: str | None = None
         self._series: SeriesTally | None = None
         self._logged: Callable[..., Logged]
         self._log_step = 0
@@ -212,7 +222,7 @@ class Recorder:
         # Re-entrant: a signal handler may end the run in the middle of an episode.
         self._lock = RLock()
         self._inside = self._was_running = False
-        self._current: Episode | None = None
+        self._current: Episode | Batch | None = None
         self._recount = False
         self._last_words: tuple[str, BaseException | ErrorInfo | None] | None = None
 
@@ -309,6 +319,8 @@ class Recorder:
             self._call_run_end(self._seal("failed", error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
+        for artifact in self._artifacts:
+            self._emitter.artifact_added(self.run, artifact)
         if at_exit:
             import atexit
             import traceback  # noqa: F401  (at exit, importing it would make Ctrl-C exit with 1)
@@ -352,11 +364,13 @@ class Recorder:
         counts: Mapping[str, int] = EMPTY,
         metrics: Mapping[str, float] = EMPTY,
         timing: Mapping[str, float] = EMPTY,
+        phase: str | None = None,
         **more: float,
     ) -> None:
         """An episode is over. Any further keyword is a metric.
 
-        `reward` is the sum of the rewards; `timing` holds seconds. NumPy and tensor scalars are
+        `reward` is the sum of the rewards; `timing` holds seconds; `phase` names the phase that it
+        belongs to, None for the one of `phase()`, or the main one. NumPy and tensor scalars are
         taken as the numbers they hold. Raises TypeError, ValueError or OverflowError naming the
         argument that cannot be recorded; such an episode is not counted.
         """
@@ -423,10 +437,16 @@ class Recorder:
             try:
                 if self._current is not None:
                     self._catch_up()
+                if phase is None:
+                    phase = self._phase
+                index, tally = self._count, self._tally
+                if phase is not None:
+                    phase, tally = self._tally_of(phase)
+                    index = tally.count
                 at = self._now() - self._began
                 fields: dict[str, Any] = {
                     "counts": counts,
-                    "index": self._count,
+                    "index": index,
                     "metrics": metrics,
                     "reward": reward,
                     "seed": seed,
@@ -434,17 +454,19 @@ class Recorder:
                     "success": success,
                     "termination": termination,
                 }
+                if phase is not None:
+                    fields["after"], fields["phase"] = self._count, phase
                 if not finite:
                     self._say_once(
                         "not finite",
-                        f"episode {self._count}: a number is NaN or infinite; kept as text",
+                        f"episode {index}: a number is NaN or infinite; kept as text",
                     )
                     fields = codec.plain(fields)
                 if texts:
                     key, text = next(iter(texts.items()))
                     self._say_once(
                         "inexact",
-                        f"episode {self._count}: {key}: {text} would be rounded; kept as text",
+                        f"episode {index}: {key}: {text} would be rounded; kept as text",
                     )
                     fields["reward"] = texts.pop("reward", fields["reward"])
                     fields["metrics"] = {**fields["metrics"], **texts}
@@ -455,7 +477,7 @@ class Recorder:
                 if len(exact) > MAX_EPISODE:
                     raise arguments.too_large(fields)
                 episode = Episode(
-                    index=self._count,
+                    index=index,
                     seed=seed,
                     success=success,
                     termination=termination,
@@ -466,16 +488,122 @@ class Recorder:
                     timing=FrozenDict(timing, at=at) if timing else FrozenDict(at=at),
                     exact=exact,
                 )
+                if phase is not None:
+                    episode = of_phase(episode, phase, self._count)
                 # From here on the episode counts, whatever interrupts: see `_catch_up`.
                 self._current = episode
-                self._count += 1
+                if phase is None:
+                    self._count += 1
                 self._emitter.episode_end(self.run, episode)
-                self._tally.add(episode)
+                tally.add(episode)
                 self._current = None
             finally:
                 self._inside = False
             if self._last_words is not None:
                 self.end(*self._last_words)
+
+    def episodes(
+        self,
+        rows: Iterable[Mapping[str, Any]] = (),
+        /,
+        *,
+        phase: str | None = None,
+        **columns: Any,
+    ) -> None:
+        """Many episodes are over at once, as in a vector of environments.
+
+        Either `rows`, each with the arguments of an `episode()`, or columns of them: lists, arrays
+        or tensors with a value for each episode, `episodes(success=…, reward=…, loss=…)`. What is
+        recorded is the same as of so many calls of `episode()`, several times faster; `timing.at`
+        is the same for all. Where a number is NaN, infinite or not exact, they are recorded one by
+        one. Raises as `episode()`, and ValueError for columns of different lengths; then none is
+        recorded of the columns, or of the stretch of rows with the same names.
+        """
+        from qn_tracking.tracking import vector
+
+        given = vector.stretches(rows)
+        for stretch, size in chain(given, ((columns, None),)) if columns else given:
+            listed = vector.listed(stretch)
+            checked = vector.check(listed, size)
+            if checked.plain:
+                self._batch(checked, phase)
+            else:
+                for i in range(checked.size):
+                    self.episode(**vector.single(listed, i), phase=phase)
+
+    def _batch(self, checked: Checked, phase: str | None) -> None:
+        from qn_tracking.records.batch import Batch
+
+        if checked.metrics.keys() != self._names:
+            self._check_names({}, dict.fromkeys(checked.metrics, 0.0))
+        if self._state != "running" or self._pid != os.getpid():
+            self._not_running()
+            return
+        if not checked.size:
+            return
+        with self._lock:
+            if self._inside:
+                raise UsageError("episodes inside of episode_end")
+            self._inside = True
+            try:
+                if self._current is not None:
+                    self._catch_up()
+                if phase is None:
+                    phase = self._phase
+                first, tally = self._count, self._tally
+                if phase is not None:
+                    phase, tally = self._tally_of(phase)
+                    first = tally.count
+                batch = Batch(
+                    checked.size,
+                    first=first,
+                    at=self._now() - self._began,
+                    columns=checked.own,
+                    counts=checked.counts,
+                    metrics=checked.metrics,
+                    timing=checked.timing,
+                    phase=phase,
+                    after=None if phase is None else self._count,
+                )
+                if max(map(len, batch.exact)) > MAX_EPISODE:
+                    raise ValueError("episodes: one is too large for a line")
+                self._current = batch
+                if phase is None:
+                    self._count += checked.size
+                self._emitter.episodes_end(self.run, batch)
+                tally.extend(batch)
+                self._current = None
+            finally:
+                self._inside = False
+            if self._last_words is not None:
+                self.end(*self._last_words)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Self]:
+        """Episodes inside of it belong to a phase of this name, such as `evaluation`.
+
+        They are kept apart from the episodes of the main phase, which are those of no phase: each
+        phase counts from 0, and has a summary of its own in `phases` of the record. Names are
+        free; one that comes again goes on. A phase inside of another one is not a part of it. It
+        holds for the whole recorder: loops side by side pass `episode(phase=…)` instead.
+
+        Raises TypeError or ValueError for a name that cannot be recorded.
+        """
+        before, self._phase = self._phase, _phase_name(name)
+        try:
+            yield self
+        finally:
+            self._phase = before
+
+    def _tally_of(self, name: str) -> tuple[str, Tally]:
+        """The name of a phase as it is kept, and the summary of its episodes."""
+        if type(name) is not str or name not in self._phases:
+            name = _phase_name(name)
+            if name not in self._phases and len(self._phases) >= MAX_PHASES:
+                if OTHERS not in self._phases:
+                    self.warn(f"more than {MAX_PHASES} phases; the others are counted as {OTHERS}")
+                name = OTHERS
+        return name, self._phases.setdefault(name, Tally(self.warn))
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs values between episodes, such as a loss: each name is a series of its own.
@@ -550,13 +678,21 @@ class Recorder:
         Plugins that have not got it are called now. Counting may have been interrupted as well:
         then the journal is correct.
         """
-        episode = self._current
-        assert episode is not None
+        current = self._current
+        assert current is not None
         self._recount = True
-        self._count = episode.index + 1
-        self._emitter.episode_end(self.run, episode, again=True)
-        if self._tally.count < self._count:
-            self._tally.add(episode)
+        episodes = (current,) if isinstance(current, Episode) else tuple(current)
+        if current.phase is None:
+            tally, self._count = self._tally, episodes[-1].index + 1
+        else:
+            tally = self._phases[current.phase]
+        if isinstance(current, Episode):
+            self._emitter.episode_end(self.run, current, again=True)
+        else:
+            self._emitter.episodes_end(self.run, current, again=True)
+        for episode in episodes:
+            if tally.count <= episode.index:
+                tally.add(episode)
         self._current = None
 
     def _not_running(self) -> None:
@@ -608,6 +744,9 @@ class Recorder:
         found = Artifact(path=storable(name), size=size, sha256=seen.hexdigest())
         if len(self._artifacts) < MAX_ARTIFACTS:
             self._artifacts.append(found)
+            if self._state == "running" and not self.forked:
+                with self._lock:
+                    self._emitter.artifact_added(self.run, found)
         else:
             self._say_once(
                 "artifacts", f"more than {MAX_ARTIFACTS:,} artifacts; the others are not kept"
@@ -700,7 +839,9 @@ class Recorder:
         resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
         results = self._tally.results()
         # A coarse clock may not have moved.
-        speed = results.total_steps / seconds if results.total_steps and seconds > 0 else None
+        phases = {name: one.phase() for name, one in self._phases.items() if one.count}
+        steps = steps_in(results, phases)
+        speed = steps / seconds if steps and seconds > 0 else None
         digests, series = self._tally.digests(), self._series
         if series is not None:
             digests = evolve(digests, series=series.digest())
@@ -717,6 +858,7 @@ class Recorder:
             subject=run.subject,
             results=results,
             digests=digests,
+            phases=phases,
             series=EMPTY if series is None else series.summaries(),
             tags=run.tags,
             notes=run.notes,
@@ -766,6 +908,14 @@ class Recorder:
                 self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
                 self.warn(f"plugin {name}: {key}: {cause}")
         return FrozenDict(freeze(out))
+
+
+def _phase_name(name: Any) -> str:
+    text = arguments.text_of("phase", name)
+    if not text or len(text) > MAX_NAME or storable(text) != text:
+        cause = "not valid Unicode" if text and len(text) <= MAX_NAME else "expected a name"
+        raise ValueError(f"phase: {printable(short(text, MAX_NAME))}: {cause}")
+    return text
 
 
 def _detach(value: Any, attachments: list[Attachment]) -> Any:

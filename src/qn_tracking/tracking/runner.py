@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
@@ -23,11 +23,13 @@ from qn_tracking.records.model import (
     MAX_INT,
     Config,
     Episode,
+    Evaluated,
     Experiment,
     Membership,
     Simulation,
     Subject,
 )
+from qn_tracking.tracking.evaluation import EVALUATION, evaluation_of
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking.tracking.recorder import Clock, Recorder
@@ -70,6 +72,7 @@ def run_simulation(
 ) -> Experiment:
     """Runs the episodes of one run; `stop` is asked after each.
 
+    If the configuration has settings of an `evaluation`, episodes of that phase come in between.
     What the simulation raises passes, after the record of what there was is sealed. Raises the
     failure of a plugin at the start or at the end.
     """
@@ -78,12 +81,24 @@ def run_simulation(
     with _watchdog(recorder), recorder:
         try:
             produced = simulation.episodes(episodes, seed)
+            every, count = evaluation_of(recorder.run.config)
             done = 0
-            for done, episode in enumerate(produced, 1):
+            for episode in produced:
+                own = episode.get("phase") is None
+                done += own
                 if done > episodes:
                     raise RuntimeError(f"the simulation went on after {episodes} episodes")
                 recorder.episode(**episode)
-                if done < episodes and stop():
+                last = done == episodes
+                if every and own and done % every == 0:
+                    shown = cast("Evaluated", simulation).evaluate(count)
+                    for n, one in enumerate(shown, 1):
+                        one["phase"] = EVALUATION
+                        recorder.episode(**one)
+                        last = done == episodes and n == count
+                        if not last and stop():
+                            break
+                if not last and stop():
                     recorder.end("interrupted")
                     break
             else:
@@ -278,6 +293,8 @@ class _Count:
 
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
+        if episode.phase is not None:
+            return
         done = _Worker.done
         done[self._place] = episode.index + 1
         if episode.success:

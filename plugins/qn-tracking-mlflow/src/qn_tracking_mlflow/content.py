@@ -8,6 +8,7 @@ from qn_tracking.plugin import (
     Config,
     Episode,
     Experiment,
+    Logged,
     Membership,
     RunInfo,
     Subject,
@@ -98,23 +99,35 @@ def without_nul(text: str) -> str:
 
 
 def values(
-    episode: Episode, started: int, name: Callable[[str], str] = names.of_metric
+    episode: Episode | Logged, started: int, name: Callable[[str], str] = names.of_metric
 ) -> Iterator[Value]:
-    """Yield the numbers of an episode, with its index as their step.
+    """Yield the numbers of an episode, with its index as their step, or of a call of `log`.
 
     Their time is that of the journal, so that sending an episode twice gives the same values.
     """
+    if isinstance(episode, Logged):
+        yield from _logged(episode, started, name)
+        return
     at = started + round(episode.timing.get("at", 0.0) * 1000)
     step = episode.index
-    if episode.success is not None:
-        yield "success", float(episode.success), at, step
-    if episode.steps is not None:
-        yield "steps", float(episode.steps), at, step
-    if episode.reward is not None:
-        yield "reward", episode.reward, at, step
+    # Those of another phase than the main one are apart, as in `evaluation/reward`.
+    own = "" if episode.phase is None else f"{episode.phase}/"
+    if own:
+        known, name = name, lambda key: known(f"{own}{key}")
+    for key in ("success", "steps", "reward"):
+        number = getattr(episode, key)
+        if number is not None:
+            yield name(key) if own else key, float(number), at, step
     for group in (episode.counts, episode.metrics):
         for key, number in group.items():
             yield name(key), float(number), at, step
+
+
+def _logged(metrics: Logged, started: int, name: Callable[[str], str]) -> Iterator[Value]:
+    """Yield what a loop has logged between its episodes, at its own steps, as `series/NAME`."""
+    at = started + round(metrics.at * 1000)
+    for key, number in metrics.values.items():
+        yield name(f"series/{key}"), float(number), at, metrics.step
 
 
 def summary(experiment: Experiment) -> Iterator[Value]:

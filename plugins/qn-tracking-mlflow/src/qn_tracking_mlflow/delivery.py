@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from os.path import join, lexists
+from os.path import getsize, isfile, join, lexists
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from qn_tracking.plugin import (
     Config,
     Episode,
     Experiment,
+    Logged,
     RunInfo,
     bundle,
     digest,
@@ -98,11 +99,13 @@ class Delivery:
         if long:
             self._upload("params.json", document(long))
 
-    def episodes(self, episodes: Iterable[Episode]) -> None:
-        """Send the numbers of each episode, in as few requests as possible."""
+    def episodes(self, episodes: Iterable[Episode | Logged]) -> None:
+        """Send the numbers of each episode, and of what was logged between them, in as few
+        requests as possible.
+        """
         values: list[content.Value] = []
-        for episode in episodes:
-            for value in content.values(episode, self._started, self._name):
+        for one in episodes:
+            for value in content.values(one, self._started, self._name):
                 if value[3] not in self._seen.get(value[0], ()):
                     values.append(value)
             if len(values) >= PER_CALL:
@@ -127,6 +130,10 @@ class Delivery:
                 self._bundle(experiments, experiment.id)
         else:
             data = document(experiment)
+        if files:
+            for artifact in experiment.artifacts:
+                if isfile(artifact.path) and getsize(artifact.path) == artifact.size:
+                    self._server.upload(self.run_id, artifact.path)
         self._upload(f"{experiment.id}.json", data)
         status = content.STATUS.get(experiment.status, "FINISHED")
         ended = content.milliseconds(experiment.ended)

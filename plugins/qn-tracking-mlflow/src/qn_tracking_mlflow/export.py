@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from os.path import join, lexists
 
 from attrs import evolve, frozen
 
-from qn_tracking.plugin import Experiment, digest, labels, lock, paths, read, spool, write
+from qn_tracking.plugin import (
+    Episode,
+    Experiment,
+    Logged,
+    digest,
+    labels,
+    lock,
+    paths,
+    phases,
+    read,
+    series,
+    spool,
+    write,
+)
 from qn_tracking_mlflow import content, names
 from qn_tracking_mlflow.delivery import Delivery
 from qn_tracking_mlflow.server import Server, UnreachableError
@@ -64,6 +77,12 @@ def export(
         delivery = Delivery(server, experiment, there, name, experiments)
         first = spool.first(journal) if here and partial else 0
         count = _episodes(delivery, experiment, read.Lines(journal, 0, first)) if here else None
+        folder = paths.run_folder(experiments, id)
+        others: list[Iterable[Episode | Logged]]
+        others = [phases.lines(folder) or (), series.calls(folder)]
+        for rest in map(iter, others):
+            while block := list(islice(rest, _BLOCK)):
+                delivery.episodes(block)
         # If the record came by git, its journal may be added later.
         whole = here or not experiment.results.episodes
         delivery.end(experiment, experiments, whole=whole, files=files and not first)

@@ -6,13 +6,14 @@ It is active when it is named, by `--plugins mlflow` or in a `plugins` section.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os.path import join, lexists
+from os.path import getsize, join, lexists
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.plugin import (
     ConfigError,
     Episode,
     Experiment,
+    Logged,
     Outbox,
     PluginError,
     RunInfo,
@@ -21,13 +22,18 @@ from qn_tracking.plugin import (
     hookimpl,
     journal,
     paths,
+    phases,
+    read,
     redact_text,
+    series,
     spool,
 )
 from qn_tracking_mlflow.server import uri_of
 
 if TYPE_CHECKING:
     from qn_tracking_mlflow.delivery import Delivery
+
+Item = Episode | Logged | Experiment
 
 WAITING = 100_000
 """The largest number of queued episodes, if a journal has the others."""
@@ -58,7 +64,7 @@ class Mlflow:
         self._files, self._timeout = files, timeout
         self._run: RunInfo
         self._delivery: Delivery | None = None
-        self._outbox: Outbox[Episode | Experiment]
+        self._outbox: Outbox[Item]
         self._left_out = 0
         self._warn: Callable[[str], None]
 
@@ -101,6 +107,14 @@ class Mlflow:
             self._left_out += 1
 
     @hookimpl
+    def metrics_logged(self, metrics: Logged) -> None:
+        """Queue what was logged between episodes; beyond many, the file of the series has it."""
+        if len(self._outbox) < WAITING or not self._has_journal():
+            self._outbox.put(metrics)
+        else:
+            self._left_out += 1
+
+    @hookimpl
     def run_end(self, experiment: Experiment) -> None:
         """Wait for the background thread, and keep what could not be sent."""
         self._outbox.put(experiment)
@@ -112,8 +126,9 @@ class Mlflow:
         if left or self._left_out:
             self._keep(experiment, left)
 
-    def _keep(self, experiment: Experiment, left: Sequence[Episode | Experiment]) -> None:
-        episodes = [one for one in left if isinstance(one, Episode)]
+    def _keep(self, experiment: Experiment, left: Sequence[Item]) -> None:
+        # Those of other phases, and the series, are kept as the files that have them.
+        episodes = [one for one in left if isinstance(one, Episode) and one.phase is None]
         missing = self._left_out + len(episodes)
         what = f"{missing:,} of {experiment.results.episodes:,} episodes" if missing else ""
         end = "the end of the run" if left else ""
@@ -123,6 +138,10 @@ class Mlflow:
         if self._run.experiments_dir is None:
             raise PluginError(said)
         files = {attachment.name: attachment.data for attachment in experiment.attachments}
+        folder = paths.run_folder(self._run.experiments_dir, experiment.id)
+        for name in (phases.NAME, series.NAME):
+            if lexists(join(folder, name)) and getsize(join(folder, name)) <= read.MAX_BYTES:
+                files[name], _ = read.load(join(folder, name))
         path = spool.keep(
             self._run.experiments_dir,
             "mlflow",
@@ -134,9 +153,9 @@ class Mlflow:
         )
         self._warn(f"mlflow: {said}: the run is kept in {path} (qn-exp mlflow flush)")
 
-    def _deliver(self, batch: list[Episode | Experiment]) -> None:
+    def _deliver(self, batch: list[Item]) -> None:
         delivery = self._delivery or self._opened(again=True)
-        delivery.episodes(one for one in batch if isinstance(one, Episode))
+        delivery.episodes(one for one in batch if not isinstance(one, Experiment))
         for one in batch:
             if isinstance(one, Experiment):
                 delivery.end(

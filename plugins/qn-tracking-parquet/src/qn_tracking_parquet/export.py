@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from os.path import join, lexists
+from typing import Any
 
 from attrs import frozen
 
-from qn_tracking.plugin import Episode, Experiment, labels, paths, read
+from qn_tracking.plugin import Episode, Experiment, labels, paths, phases, read, series
 from qn_tracking_parquet import dataset, tables
-from qn_tracking_parquet.episodes import EpisodeFile
+from qn_tracking_parquet.episodes import BLOCK, BLOCKS, EpisodeFile
 
 
 @frozen(kw_only=True)
@@ -35,6 +37,7 @@ def export(experiments: str, id: str, folder: str, compression: str) -> Exported
     if lexists(journal):
         lines = read.Lines(journal)
         count = _episodes(experiment, lines, folder, compression)
+    publish_rest(experiments, experiment, folder, compression)
     path = write_run(experiment, tags, folder, compression)
     return Exported(id=id, path=path, episodes=count)
 
@@ -56,6 +59,34 @@ def _episodes(
 def publish_episodes(file: EpisodeFile, experiment: Experiment, folder: str) -> None:
     """Publish the episodes. This comes before the run, so that every visible run has episodes."""
     file.publish(dataset.place(folder, "episodes", experiment.subject, experiment.id))
+
+
+def publish_rest(experiments: str, experiment: Experiment, folder: str, compression: str) -> None:
+    """Publish what not every run has, in datasets `phases`, `series` and `artifacts`.
+
+    Raises StorageError if a file cannot be read or written.
+    """
+    run_folder = paths.run_folder(experiments, experiment.id)
+    found: dict[str, Iterator[Any]] = {}
+    if (lines := phases.lines(run_folder)) is not None:
+        episodes = iter(lines)
+        blocks = iter(lambda: list(islice(episodes, BLOCK * BLOCKS)), [])
+        found["phases"] = (tables.phases(experiment.id, block) for block in blocks)
+    if lexists(join(run_folder, series.NAME)):
+        found["series"] = iter([tables.series(experiment.id, series.points(run_folder))])
+    if experiment.artifacts:
+        found["artifacts"] = iter([tables.artifacts(experiment)])
+    for name, parts in found.items():
+        first = next(parts, None)
+        if first is None:
+            continue
+        draft = dataset.Draft(folder, first.schema, compression)
+        try:
+            for part in chain((first,), parts):
+                draft.write(part)
+            draft.publish(dataset.place(folder, name, experiment.subject, experiment.id))
+        finally:
+            draft.discard()
 
 
 def write_run(

@@ -5,6 +5,7 @@ It is active when it is named, by `--plugins parquet` or in a `plugins` section.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os.path import dirname, isabs, join, lexists
 
 from qn_tracking.plugin import ConfigError, Episode, Experiment, RunInfo, hookimpl, paths
@@ -30,9 +31,9 @@ class Parquet:
         self._broken: Exception | None = None
 
     @hookimpl
-    def run_start(self, run: RunInfo) -> None:
+    def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> None:
         """Open the hidden file, so that errors appear before the first episode."""
-        self._experiments = run.experiments_dir
+        self._experiments, self._warn = run.experiments_dir, warn
         self._folder = folder_of(run.experiments_dir, self._given)
         dataset.sweep(self._folder)
         self._file = EpisodeFile(run.id, self._folder, self._compression)
@@ -40,6 +41,8 @@ class Parquet:
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
         """Add the episode. If the disk is full, a row group fails here."""
+        if episode.phase is not None:  # those come from their file, at the end
+            return
         try:
             self._file.add(episode)
         except Exception as error:
@@ -63,6 +66,13 @@ class Parquet:
                 raise self._broken
             elif good or self._file.count:
                 export.publish_episodes(self._file, experiment, self._folder)
+                if self._is_stored(experiment.id):
+                    assert self._experiments is not None
+                    export.publish_rest(
+                        self._experiments, experiment, self._folder, self._compression
+                    )
+                elif experiment.phases or experiment.series:
+                    self._warn("parquet: phases and series need the plugin json_storage")
                 export.write_run(experiment, experiment.tags, self._folder, self._compression)
         finally:
             self._file.discard()

@@ -106,6 +106,57 @@ def runs_schema() -> pa.Schema:
     )
 
 
+@cache
+def phases_schema() -> pa.Schema:
+    """Return the columns of the episodes of other phases than the main one."""
+    import pyarrow as pa
+
+    own = episodes_schema()
+    fields = [pa.field("phase", pa.string(), nullable=False), pa.field("after", pa.int64())]
+    return pa.schema([own.field(0), *fields, *list(own)[1:]], metadata=own.metadata)
+
+
+def phases(id: str, block: Sequence[Episode]) -> pa.Table:
+    """Return episodes of other phases of one run as rows, in their order."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([episodes(id, block)])
+    for place, name in enumerate(("phase", "after"), 1):
+        field = phases_schema().field(name)
+        values = pa.array([getattr(episode, name) for episode in block], field.type)
+        table = table.add_column(place, field, values)
+    return table.cast(phases_schema())
+
+
+def series(id: str, points: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Return what one run has logged between its episodes, a row for each value."""
+    import pyarrow as pa
+
+    text, whole, number = pa.string(), pa.int64(), pa.float64()
+    kinds = {"step": whole, "episode": whole, "at": number, "name": text, "value": number}
+    columns = {name: pa.array(points[name], kind) for name, kind in kinds.items()}
+    id_column = pa.repeat(pa.scalar(id, text), len(columns["step"]))
+    return pa.table({"id": id_column, **columns}).replace_schema_metadata(
+        {b"qn_tracking.parquet": VERSION}
+    )
+
+
+def artifacts(experiment: Experiment) -> pa.Table:
+    """Return the files that a run has recorded, a row for each."""
+    import pyarrow as pa
+
+    text, whole = pa.string(), pa.int64()
+    schema = pa.schema(
+        [("id", text), ("path", text), ("size", whole), ("sha256", text)],
+        metadata={b"qn_tracking.parquet": VERSION},
+    )
+    rows = [
+        {"id": experiment.id, **_fields(one, ("path", "size", "sha256"))}
+        for one in experiment.artifacts
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
 def episodes(id: str, block: Sequence[Episode]) -> pa.RecordBatch:
     """Return episodes of one run as rows, in their order."""
     import pyarrow as pa

@@ -5,13 +5,13 @@ Every function works inside a transaction of the caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
-from os.path import exists, join
+from os.path import exists, getsize, join
 from typing import TYPE_CHECKING, Any
 
-from attrs import astuple
+from attrs import astuple, evolve
 
 from qn_tracking.plugin import (
     RECORD,
@@ -22,7 +22,9 @@ from qn_tracking.plugin import (
     Tally,
     check_id,
     paths,
+    phases,
     read,
+    series,
     spool,
     structure,
 )
@@ -155,6 +157,23 @@ def _files(experiment: Experiment, folder: str) -> dict[str, bytes]:
         if digest is not None and sha256(data).hexdigest() != digest:
             raise StorageError("is not the file that the record names", file=path)
         found[name] = data
+    return found | beside(folder)
+
+
+def beside(folder: str, warn: Callable[[str], None] = lambda text: None) -> dict[str, bytes]:
+    """Return the files of the other phases and of the series, if there are any.
+
+    One that is larger than a file of the table should be is left out with a warning.
+    """
+    found = {}
+    for name in (phases.NAME, series.NAME):
+        path = join(folder, name)
+        if not exists(path):
+            continue
+        if getsize(path) > read.MAX_BYTES:
+            warn(f"postgres: {path} is too large, and is not sent")
+        else:
+            found[name], _ = read.load(path)
     return found
 
 
@@ -168,5 +187,8 @@ def _send_journal(connection: Connection[Any], experiment: Experiment, lines: re
         send_episodes(connection, experiment.id, batch)
     # If storing failed, the journal is shorter than the record, which has the failure.
     torn = any(failure.storage for failure in experiment.failures)
-    if whole and not torn and experiment.digests not in (None, tally.digests()):
+    found, recorded = tally.digests(), experiment.digests
+    if recorded is not None:  # that of the series is not of these lines
+        found = evolve(found, series=recorded.series)
+    if whole and not torn and recorded not in (None, found):
         raise StorageError("does not hold the episodes of the record", file=lines.path)

@@ -27,6 +27,7 @@ from qn_tracking.plugin import (
 from qn_tracking_postgres import rows, spool
 from qn_tracking_postgres.delivery import Delivery, Item, flush
 from qn_tracking_postgres.rows import Sealed
+from qn_tracking_postgres.sending import beside
 from qn_tracking_postgres.server import SCHEMA, Server, UnreachableError
 
 NAME = "plugin postgres"
@@ -94,7 +95,8 @@ class Postgres:
 
     @hookimpl
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
-        self._outbox.put(episode)
+        if episode.phase is None:  # the others come as a file, at the end
+            self._outbox.put(episode)
 
     @hookimpl
     def run_end(self, experiment: Experiment) -> None:
@@ -126,6 +128,8 @@ class Postgres:
                 data, _ = read.load(paths.record(self._experiments, experiment.id))
         self._saved = bool(data)
         files = {attachment.name: attachment.data for attachment in experiment.attachments}
+        if self._experiments is not None:
+            files |= beside(paths.run_folder(self._experiments, experiment.id), self._warn)
         return rows.of_experiment(
             experiment, data or document(experiment), {**files, "run.json": self._about}
         )
