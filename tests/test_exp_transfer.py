@@ -109,11 +109,10 @@ def test_parquet_has_types(store: list[str], qn_exp: Program) -> None:
 
 
 def test_parquet_without_its_library_is_unsupported(store: list[str], qn_exp: Program) -> None:
-    Path("pyarrow").mkdir()
-    Path("pyarrow/__init__.py").write_text("raise ImportError")
-    done = qn_exp(
-        "export", "--format", "parquet", "-o", "t.parquet", env={**os.environ, "PYTHONPATH": "."}
-    )
+    Path("without/pyarrow").mkdir(parents=True)
+    Path("without/pyarrow/__init__.py").write_text("raise ImportError")
+    there = {**os.environ, "PYTHONPATH": "without"}
+    done = qn_exp("export", "--format", "parquet", "-o", "t.parquet", env=there)
     assert done.returncode == 4
     assert "qn-tracking[parquet]" in done.stderr
     assert not Path("t.parquet").exists()

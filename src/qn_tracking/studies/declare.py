@@ -107,7 +107,7 @@ def study_of(
     study = declared(
         [_arm(plan, name) for plan, name in zip(plans, names, strict=True)],
         first.experiments_dir,
-        n_seeds=n_seeds if seeds is not None else n_seeds or fewest or 1,
+        n_seeds=n_seeds if n_seeds is not None or seeds is not None else fewest,
         seeds=seeds,
         seed=seed if seeds is not None else given,
         episodes=number,
