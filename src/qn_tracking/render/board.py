@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from qn_tracking.errors import printable
+from qn_tracking.render.figures import limits, middle, working
 from qn_tracking.render.text import counted, duration
 
 TYPE_CHECKING = False
@@ -116,8 +117,8 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
 
     A board has `category` {environment, family}, `rows` and, where it is empty, `command`.
     """
-    out = ["\n| category | rank | brain | final success, 95% | runs | contributor | status |\n"]
-    out.append("|---|---|---|---|---|---|---|\n")
+    titles = ["category", "rank", "brain", *HEADLINE, "runs", "contributor", "status"]
+    out = [f"\n| {' | '.join(titles)} |\n|{'---|' * len(titles)}\n"]
     for board in boards:
         where = f"{board['category']['environment']} {board['category']['family']}"
         for row in board["rows"][:top]:
@@ -127,14 +128,15 @@ def summary(boards: Sequence[Mapping[str, Any]], top: int = 3) -> str:
                 cell(where),
                 rank,
                 cell(entry["brain"]),
-                estimate(entry["aggregates"]["success_rate"]),
+                *_headline(entry["aggregates"]),
                 str(entry["aggregates"]["runs"]),
                 cell(entry["contribution"]["contributor"]),
                 cell(", ".join(row["status"])),
             )
             out.append(f"| {' | '.join(cells)} |\n")
         if not board["rows"]:
-            out.append(f"| {cell(where)} | – | {code(board['command'])} | | | | |\n")
+            empty = " |" * (len(titles) - 3)
+            out.append(f"| {cell(where)} | – | {code(board['command'])} |{empty}\n")
     out.append("\nRanks are intervals: `1–2` means that the runs do not show which is better. ")
     out.append("[BENCHMARKS.md](BENCHMARKS.md) has all entries and how to reproduce them.\n\n")
     return "".join(out)
@@ -147,15 +149,15 @@ def details(
 
     `metrics` have a column of their own, beside the final success.
     """
-    titles = ["rank", "entry", "brain", "final success, 95%", "IQM"]
+    titles = ["rank", "entry", "brain", *HEADLINE]
     titles += [cell(metric.title) for metric in metrics]
     titles += ["episodes to 80%", *COSTS, "runs", "contributor", "date", "status"]
     out = [
         f"\nProtocol version {protocol['version']}: at least {protocol['minimum_runs']}"
         f" runs of {protocol['minimum_episodes']} episodes. The final success rate of a run"
         f" is that of its last episodes, K = min(N, max({protocol['final_episodes']},"
-        f" {protocol['final_fraction']:g}·N)). Intervals are 95% t-intervals over runs; a rank"
-        " is the interval of places that the runs leave open.\n"
+        f" {protocol['final_fraction']:g}·N)). A rank is the interval of places that the runs leave"
+        f" open.\n\n{_intervals(protocol)}\n"
     ]
     if protocol.get("tasks"):
         out.append(_closed(protocol["tasks"]))
@@ -183,6 +185,26 @@ def details(
         out.append(_table(titles, cells))
         out += [_entry(row["entry"]) for row in archive]
     return "".join(out) + "\n"
+
+
+HEADLINE = ("mean final success, 95%", "IQM, 95%", "runs of 80% or more, 95%")
+"""How good a run is, and how often one works."""
+
+
+def _headline(found: Mapping[str, Any]) -> list[str]:
+    figure = found["success_rate"]
+    return [estimate(figure), middle(figure), working(found.get("threshold_share"))]
+
+
+def _intervals(protocol: Mapping[str, Any]) -> str:
+    """Which intervals these are, in words."""
+    if protocol.get("inference") != "guarded":
+        return "Intervals are 95% t-intervals over runs."
+    return (
+        "Intervals are of 95%, over runs: Gaffke's bound for the mean, Dirichlet weights for the"
+        " IQM (simulated to hold, not proven), and the exact one of Clopper and Pearson for the"
+        f" share of runs. {limits(50)}; a smaller number shows less."
+    )
 
 
 COSTS = ("environment steps", "CPU per run", "parameters", "circuits per run")
@@ -223,8 +245,7 @@ def _cells(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
         first,
         cell(entry["id"]),
         cell(entry["brain"]),
-        estimate(found["success_rate"]),
-        percent(found["success_rate"]["iqm"]),
+        *_headline(found),
         *(estimate(found.get(m.name), rate=m.format == "percent") for m in metrics),
         _time(found),
         number(found.get("environment_steps")),
