@@ -15,6 +15,7 @@ from hypothesis import given, settings, strategies as st
 
 from qn_tracking import Experiments, Recorder, hookimpl, make_manager
 from qn_tracking.errors import UsageError
+from qn_tracking.plugin import plain
 from qn_tracking.testing import FakeClock
 
 
@@ -80,7 +81,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(ROW, st.sampled_from([1, 1, 3, 300])), max_size=5),
     st.sampled_from([None, "evaluation", 'p%b"']),
@@ -95,17 +96,15 @@ def test_a_batch_is_the_same_record_as_its_episodes_one_by_one(
         single.episode(**row, phase=phase)
     batch.episodes(rows[:7], phase=phase)
     batch.episodes(rows[7:], phase=phase)
-    assert many.episodes == one.episodes
+    assert plain(many.episodes) == plain(one.episodes)  # NaN as text, which is equal to itself
     assert [e.exact for e in many.episodes] == [e.exact for e in one.episodes]
     assert [e.timing for e in many.episodes] == [e.timing for e in one.episodes]
     first, second = single.end(), batch.end()
     assert first is not None
     assert second is not None
-    assert repr(second.results) == repr(first.results) or second.results == first.results
+    assert plain(second.results) == plain(first.results)
     assert second.digests == first.digests
-    assert {k: v.digests for k, v in second.phases.items()} == {
-        k: v.digests for k, v in first.phases.items()
-    }
+    assert plain(second.phases) == plain(first.phases)
 
 
 def test_columns_of_lists_arrays_and_tensors(project: Path) -> None:

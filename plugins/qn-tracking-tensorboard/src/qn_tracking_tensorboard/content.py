@@ -46,7 +46,7 @@ class Writer:
         own = {"success": one.success, "steps": one.steps, "reward": one.reward}
         values = {name: float(value) for name, value in own.items() if value is not None}
         for group in (one.counts, one.metrics):
-            # A number of the program never replaces one of ours.
+            # A number of the program never replaces these.
             values |= {
                 f"metrics.{key}" if key in own else key: float(v) for key, v in group.items()
             }
