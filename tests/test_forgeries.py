@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 
 import forgeries
 import qn_tracking
-from conftest import SMALL
+from conftest import SMALL, version_1
 from forgeries import COMMITS, NOTHING, RECORDS, RULES, RUNS, Forgery, Record
 from qn_tracking import Leaderboard, hookimpl
 from qn_tracking.api.leaderboard import validators
@@ -56,13 +56,13 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     hashes["older"] = commit(place, "older code")
     world.write_text(text)
     commit(place, "code")
+    version_1(place)  # where any task is ranked
     subprocess.run(
         [sys.executable, "-c", PROGRAM, "small.yml", "--seed", "1", "--save-benchmark",
          "--benchmark-notes", "x", "--episodes", "50", "--jobs", "2", "--contributor", "Ada"],
         cwd=place, env={**os.environ, "PYTHONPATH": str(place / "src")}, check=True,
         capture_output=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    shutil.copy(here / "benchmark/protocol.yml", place / "benchmarks")
     commit(place, "submission")
     return place, hashes
 
@@ -288,7 +288,8 @@ def test_the_index_finds_exactly_what_two_files_share(runs: list[list[str]]) -> 
 def verification(**fields: Any) -> dict[str, Any]:
     """An honest verification of Ada's submission by Bob: all runs again, ten new ones."""
     stored = files.load(str(ada()))
-    submission, protocol = stored.submission, rulebook().now
+    submission = stored.submission
+    protocol = rulebook("benchmarks").version(submission.protocol)
     again = [
         Checked(index=i, seed=run.seed, digests=run.digests, agreement="exact")
         for i, run in enumerate(submission.runs)

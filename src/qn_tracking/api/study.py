@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qn_tracking.records import submission
     from qn_tracking.records.model import Config, Experiment
     from qn_tracking.records.submission import Contribution
+    from qn_tracking.store.index import Index
     from qn_tracking.store.studies import RunState
     from qn_tracking.studies.arms import Side
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
@@ -412,21 +413,23 @@ class Study(Arms):
         """Seconds of a run of an arm, from past runs that are most like it."""
         from statistics import median
 
-        from qn_tracking.api.experiments import Experiments
+        from qn_tracking.store import index, query
+        from qn_tracking.store.filters import Filters
 
         if not os.path.isdir(self.experiments_dir):
             return None
-        experiments, about = Experiments(self.experiments_dir), arm.subject
-        same = experiments.find(
-            status="completed", limit=20, where=f'config.digest == "{arm.config.digest}"'
-        )
-        like = experiments.find(
-            status="completed", limit=20, env_type=about.environment, brain_type=about.brain
-        )
-        for found in (same, like) if about.brain else (same,):
+        about = arm.subject
+        same = Filters(status="completed", where=f'config.digest == "{arm.config.digest}"')
+        like = Filters(status="completed", env_type=about.environment, brain_type=about.brain)
+        for filters in (same, like) if about.brain else (same,):
+
+            def latest(of: Index, filters: Filters = filters) -> list[query.Row]:
+                return query.select(of, filters.conditions(of), limit=20)[0]
+
+            rows = index.consult(self.experiments_dir, latest)
             each: list[float] = [
                 row["wall_seconds"] / row["episodes"]
-                for row in found.cells()
+                for row in rows
                 if row["wall_seconds"] and row["episodes"]
             ]
             if each:

@@ -66,7 +66,11 @@ def faults(experiments: str) -> Iterator[StorageError]:
     except StorageError:
         return  # said of the studies already
     for id in known:
-        if lexists(studies.gathered_path(experiments, id)):
+        try:
+            there = lexists(studies.gathered_path(experiments, id))
+        except StorageError:
+            continue  # no folder: said of the studies already
+        if there:
             try:
                 load(experiments, id)
             except StorageError as error:
