@@ -144,13 +144,15 @@ def _text(
 def _remarks(table: StudyTable) -> Iterator[str]:
     """What the columns are, and which runs have not levelled off."""
     from qn_tracking.inference.rules import RULES
+    from qn_tracking.studies.comparison import RATES
     from qn_tracking.studies.levels import said
 
     window = f" (of the last {table.window} episodes of a run)" if table.window else ""
     if table.chosen:
         window = f" ({table.chosen} of a run, chosen)"
     less = ", less is better" if table.lower_is_better else ""
-    yield f"{table.metric}{window}: mean over runs, 95% t-interval{less}"
+    interval = "95% interval by Gaffke's bound" if table.metric in RATES else "95% t-interval"
+    yield f"{table.metric}{window}: mean over runs, {interval}{less}"
     levels = {row.name: row.levels for row in table.rows if row.levels is not None}
     if any(one.level is not None for one in levels.values()):
         timed = any(one.timed for one in levels.values())

@@ -10,11 +10,12 @@ from itertools import chain, zip_longest
 from math import fsum, isfinite
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qn_tracking.inference import arms as tests
 from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test, deciding_test
 from qn_tracking.inference.bands import Estimate, estimate
+from qn_tracking.inference.bounded import gaffke
 from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.planning import runs_to_decide
 from qn_tracking.inference.rules import RULES
@@ -235,15 +236,26 @@ def _row(side: Side, metric: str) -> ArmRow:
         counts=counts,
         values=values,
         seeded=seeded,
-        mean=estimate(list(values.values())) if values else None,
+        mean=_mean(metric, list(values.values())) if values else None,
         iqm=estimate(list(values.values()), "iqm") if values else None,
-        means={name: estimate(some) for name, some in columns.items()},
+        means={name: _mean(name, some) for name, some in columns.items()},
         endings=_endings(done),
         curve=_mean_curve([curve for curve in curves if curve]),
         reached=_reached(done),
         levels=levels([doc["columns"] for doc in done if "columns" in doc], metric),
         curve_of=next((doc["results"].get("curve_of") for doc in done if doc.get("results")), None),
     )
+
+
+def _mean(metric: str, values: Sequence[float]) -> Estimate:
+    """The mean of a metric; the interval of a rate holds near 0 and 1, too, where Student's is far
+    too narrow for few runs.
+    """
+    found = estimate(values)
+    if metric not in RATES or not all(0 <= value <= 1 for value in values):
+        return found
+    interval = gaffke(values)
+    return evolve(found, low=interval.low, high=interval.high)
 
 
 def _reached(docs: Sequence[Doc]) -> int | None:
