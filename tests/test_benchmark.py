@@ -550,7 +550,7 @@ def test_pages_are_written_between_markers_and_twice_is_once(board: Path) -> Non
     assert Path("README.md").read_bytes().decode() == text
     rows = [line for line in text.splitlines() if line.startswith("| static_maze classical | 1")]
     assert len(rows) == 2
-    assert all(row.count("|") == 8 for row in rows)
+    assert all(row.count("|") == 10 for row in rows)
     for name in ("README.md", "BENCHMARKS.md"):
         page = Path(name).read_text()
         for bad in ("</td>", "javascript:", "@all", "](javascript", "[/nope]"):

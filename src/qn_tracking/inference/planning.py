@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import pi, sqrt
 
 from attrs import frozen
@@ -92,6 +93,7 @@ def design(
     )
 
 
+@lru_cache(maxsize=4096)
 def attainable_p(
     test: Test, runs: int, comparisons: int = 1, *, weighed: int = 1, rules: Rules = RULES
 ) -> float:

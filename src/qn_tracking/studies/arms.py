@@ -115,8 +115,9 @@ class StudyComparison:
         """The pairs with the baseline or the leader, those that are decided first."""
         if self.contest is None:
             return ()
+        places = {(pair.first, pair.second) for pair in self.contest.shown}
         pairs = zip(self.contest.pairs, self.needed, strict=True)
-        kept = [(pair, needed) for pair, needed in pairs if pair in self.contest.shown]
+        kept = [(p, needed) for p, needed in pairs if (p.first, p.second) in places]
         kept.sort(key=lambda one: (one[0].winner is None, one[0].adjusted_p or 0, -one[0].delta))
         return tuple(kept)
 
@@ -331,8 +332,11 @@ def compare(
         correction=correction,
         looks=looks,
     )
+    shown = {(pair.first, pair.second) for pair in found.shown if pair.winner is None}
     needed = [
         _needed(arms[pair.first], arms[pair.second], pair, found, bounded=bounds is not None)
+        if (pair.first, pair.second) in shown
+        else None
         for pair in found.pairs
     ]
     return StudyComparison(
@@ -348,8 +352,6 @@ def _needed(
     one: ArmRow, other: ArmRow, pair: ArmPair, found: Contest, *, bounded: bool
 ) -> int | None:
     """About how many runs an arm would decide: by the spread of the differences, seed by seed."""
-    if pair.winner is not None or pair not in found.shown:
-        return None
     both = [one.values[seed] - other.values[seed] for seed in one.values if seed in other.values]
     shared = one.seeded and other.seeded and len(both) > 1
     if shared and bounded:
