@@ -69,6 +69,7 @@ LAYERS = (
         "studies.levels",
     ),
     ("studies.arms", "tracking.vector"),
+    ("studies.effects",),
     ("studies.groups",),
     ("tracking.recorder", "store"),
     ("tracking.callback", "benchmark"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qn_tracking.inference.arms import Test
     from qn_tracking.inference.multiplicity import Correction
     from qn_tracking.studies.arms import Side, StudyComparison, StudyTable
+    from qn_tracking.studies.effects import Effect
 
 
 @frozen(kw_only=True)
@@ -121,6 +122,10 @@ class Arms:
 
     def _declared_tags(self) -> Mapping[str, str]:
         return {}
+
+    def effects(self, table: StudyTable | None = None) -> tuple[Effect, ...]:
+        """The main effects of factors; empty where none were declared."""
+        return ()
 
     def line(self) -> StudyLine:
         """What an index of studies says of it."""

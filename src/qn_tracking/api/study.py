@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from qn_tracking.records.submission import Contribution
     from qn_tracking.store.index import Index
     from qn_tracking.store.studies import RunState
-    from qn_tracking.studies.arms import Side
+    from qn_tracking.studies.arms import Side, StudyTable
+    from qn_tracking.studies.effects import Effect
     from qn_tracking.studies.execute import StudyOutcome, StudyProgress, StudySummary
     from qn_tracking.studies.plan import Plan, Source
     from qn_tracking.tracking.installed import Named
@@ -606,6 +607,28 @@ class Study(Arms):
             Side(name=arm.name, docs=tuple(docs), declared=seeds)
             for arm, docs in zip(arms, members, strict=True)
         ]
+
+    def effects(self, table: StudyTable | None = None) -> tuple[Effect, ...]:
+        """The main effects of the factors that were swept; empty unless the arms are a whole grid
+        of two factors or more. The metric is that of the table, by default the declared one.
+        """
+        from qn_tracking.studies.effects import main_effects
+        from qn_tracking.studies.scripts import values_of
+
+        script, values = self.record.script is not None, {}
+        for arm in self.record.arms:
+            swept = values_of(arm.config) if script else arm.config.overrides
+            values[arm.name] = {"config": arm.config.label, **swept}
+        for field in {field for some in values.values() for field in some}:
+            # What all arms have in common is no factor.
+            if len({str(some.get(field)) for some in values.values()}) == 1:
+                values = {
+                    name: {key: value for key, value in some.items() if key != field}
+                    for name, some in values.items()
+                }
+        found = self.table(episodes=False) if table is None else table
+        rows = sorted(found.rows, key=lambda row: found.order.index(row.name))
+        return main_effects(rows, values, found.metric)
 
     def summary(self) -> StudySummary:
         """How many runs have which status, their final success rates, and slow plugins."""

@@ -81,6 +81,10 @@ def options_given(args: Namespace) -> list[str]:
     return [name for name, value in given.items() if value]
 
 
+EFFECTS = 8
+"""Main effects that are printed without --all."""
+
+
 def shown_by(study: Arms, args: Namespace | None) -> tuple[StudyTable, StudyComparison]:
     """The table and the comparison that the arguments ask for."""
     if args is None:
@@ -137,7 +141,8 @@ def _text(
         for place, one in enumerate(columns)
     ]
     print_table(titles, list(zip(*(one.cells for one in columns), strict=True)))
-    for text in (*_remarks(table), *_conclusions(found, all_pairs=all_pairs)):
+    effects = _effects(study, table, all_pairs=all_pairs)
+    for text in (*_remarks(table), *_conclusions(found, all_pairs=all_pairs), *effects):
         print_wrapped(printable(text))
 
 
@@ -189,6 +194,26 @@ def _conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator
     yield from (f"- {text}" for text in shown)
     if len(shown) < len(found.sentences):
         yield f"- and {len(found.sentences) - len(shown)} more, not decided (--all prints them)"
+
+
+def _effects(study: Arms, table: StudyTable, *, all_pairs: bool) -> Iterator[str]:
+    """The main effects of a grid, in words."""
+    from qn_tracking.studies.comparison import RATES
+
+    found = study.effects(table)
+    if not found:
+        return
+    rate = table.metric in RATES
+    yield f"main effects, each over all other factors, seed by seed ({found[0].seeds}); no verdict:"
+    shown = found if all_pairs else found[:EFFECTS]
+    for one in shown:
+        scale, unit = (100, " points") if rate else (1, "")
+        text = f"- {one.factor} {one.level} against {one.against}: {scale * one.delta:+.3g}{unit}"
+        if one.low is not None and one.high is not None:
+            text += f" [{scale * one.low:.3g}, {scale * one.high:.3g}]"
+        yield text
+    if len(shown) < len(found):
+        yield f"- and {len(found) - len(shown)} more (--all prints them)"
 
 
 class _Cells:
@@ -375,13 +400,14 @@ def plain_study(study: Arms, table: StudyTable, found: StudyComparison) -> dict[
 
     about = ("name", "question", "declared", "baseline", "metric", "test")
     contest = found.contest
+    places = {(pair.first, pair.second) for pair, _ in found.shown}
     comparisons = [] if contest is None else [
         {
             **plain(pair),
             "first": found.arms[pair.first],
             "second": found.arms[pair.second],
             "winner": None if pair.winner is None else found.arms[pair.winner],
-            "shown": pair in contest.shown,
+            "shown": (pair.first, pair.second) in places,
             "needed": needed,
             "sentence": sentence,
         }
@@ -405,5 +431,6 @@ def plain_study(study: Arms, table: StudyTable, found: StudyComparison) -> dict[
         ],
         "correction": None if contest is None else contest.correction,
         "comparisons": comparisons,
+        "effects": [plain(one) for one in study.effects(table)],
         "notes": [*table.notes, *found.notes],
     }

@@ -8,7 +8,6 @@ The command is a list of words, for no shell. A place is the name of a field in 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -23,7 +22,7 @@ from qn_tracking.records.model import Config, Subject
 from qn_tracking.records.submission import Arm, Study
 from qn_tracking.redact import redact_arguments, redact_config
 from qn_tracking.studies.declare import declared
-from qn_tracking.studies.sweep import Factors, choices, parse
+from qn_tracking.studies.sweep import Factors, choices, parse, text_of
 
 SEED = "seed"
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -124,14 +123,8 @@ def values_of(config: Config) -> Mapping[str, Any]:
 def words(study: Study, index: int) -> list[str]:
     """The command of a run, its places filled."""
     values = {**values_of(study.arm_of(index).config), SEED: study.seed_of(index)}
-    texts = {name: _text(value) for name, value in values.items()}
+    texts = {name: text_of(value) for name, value in values.items()}
     return [_filled(word, texts) for word in study.script or ()]
-
-
-def _text(value: Any) -> str:
-    if type(value) is str:
-        return value
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _places(command: Sequence[str]) -> Iterator[str]:

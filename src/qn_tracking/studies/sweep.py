@@ -68,13 +68,13 @@ def choices(labels: Sequence[str], factors: Factors, *, paired: bool = False) ->
             some = ", ".join(f"{field} has {count}" for field, count in counts.items())
             raise UsageError(f"--zip needs as many values of each field: {some}")
     rows = zip(*factors.values(), strict=True) if paired else product(*factors.values())
-    fields, names = _short(list(factors)), _stems(labels)
+    fields, names = short_fields(list(factors)), _stems(labels)
     found = []
     settings = [dict(zip(factors, row, strict=True)) for row in rows]
     for place, label in enumerate(names):
         for values in settings:
             words = [label] if len(names) > 1 or not values else []
-            words += [f"{fields[field]}={_text(value)}" for field, value in values.items()]
+            words += [f"{fields[field]}={text_of(value)}" for field, value in values.items()]
             found.append(Choice(config=place, values=values, name=" ".join(words)))
     return found
 
@@ -90,11 +90,12 @@ def _check(field: str, values: Sequence[Any]) -> None:
     for value in values:
         text = json.dumps(value, sort_keys=True)
         if text in seen:
-            raise UsageError(f"{_text(value)} is given twice", file=_where(field))
+            raise UsageError(f"{text_of(value)} is given twice", file=_where(field))
         seen.add(text)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as it stands in the name of an arm."""
     return (
         value
         if type(value) is str
@@ -102,7 +103,7 @@ def _text(value: Any) -> str:
     )
 
 
-def _short(fields: Sequence[str]) -> dict[str, str]:
+def short_fields(fields: Sequence[str]) -> dict[str, str]:
     """Each field by as few of its last parts as say which one it is."""
     out = {}
     for field in fields:
