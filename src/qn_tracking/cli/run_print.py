@@ -99,7 +99,11 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
     if (seconds := about.pop("expected_seconds", None)) is not None:
         about["time"] = f"about {duration(seconds)}, from past runs"
     _warn_unchecked(about.pop("unchecked", ()))
-    sys.stdout.write("ok, nothing was run\n" + rows(about.items()))
+    lines = list(about.items())
+    differs = about.get("differs") or ()
+    place = next((at for at, (name, _) in enumerate(lines) if name == "differs"), len(lines))
+    lines[place : place + 1] = [("" if n else "differs", text) for n, text in enumerate(differs)]
+    sys.stdout.write("ok, nothing was run\n" + rows(lines))
     return 0
 
 
