@@ -92,10 +92,10 @@ def run(args: Namespace) -> int:
 
 def _learned(store: Experiments, doc: dict[str, Any]) -> str | None:
     """Whether the curve of a run that is long enough levels off."""
-    from qn_tracking.inference.rules import RULES
+    from qn_tracking.inference.proportion import PLATEAU_EPISODES
 
     episodes = (doc.get("results") or {}).get("episodes") or 0
-    if not RULES.plateau_episodes <= episodes <= MOST_EPISODES:
+    if not PLATEAU_EPISODES <= episodes <= MOST_EPISODES:
         return None
     from qn_tracking.studies.levels import sentence
 

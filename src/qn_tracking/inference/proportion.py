@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 MIN_RUNS = 5
 """Runs a side, without which no difference is called one."""
+PLATEAU_EPISODES = 100
+"""Episodes of a run, without which nothing is said of where its curve levels off."""
 
 
 FINAL_LEAST, FINAL_SHARE = 20, 0.2

@@ -13,6 +13,7 @@ from qn_tracking.inference.proportion import (
     FINAL_LEAST,
     FINAL_SHARE,
     MIN_RUNS,
+    PLATEAU_EPISODES,
 )
 
 
@@ -70,7 +71,7 @@ class Rules:
     small_sample: int = _number(20, 0, 10**6)
     exact_limit: int = _number(200_000, 0, 10**7)
     draws: int = _number(20, 1, 10**6)
-    plateau_episodes: int = _number(100, 8, 10**9)
+    plateau_episodes: int = _number(PLATEAU_EPISODES, 8, 10**9)
     plateau_margin: float = _number(0.1, 0, 1)
     plateau_confidence: float = _number(0.9, 0.5, 1 - _TINY)
     replication_confidence: float = _number(0.95, 0.5, 1 - _TINY)
