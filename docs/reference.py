@@ -27,7 +27,9 @@ HEAD = """\
 
 Everything that `qn_tracking` exports: `from qn_tracking import NAME`. Authors of plugins also use
 `qn_tracking.plugin`, listed at the end, and `qn_tracking.testing`, described in
-[hooks.md](hooks.md#testing-a-plugin). All other modules are private.
+[hooks.md](hooks.md#testing-a-plugin). `qn_tracking.tensorboard` and `qn_tracking.wandb` have the
+calls of other tools and are described in [coming-from.md](coming-from.md). All other modules are
+private.
 
 This page is generated from the docstrings by `python docs/reference.py`.
 """

@@ -83,6 +83,9 @@ LAYERS = (
     ("api",),
     ("cli", "testing"),
     ("plugin",),
+    ("dropin",),
+    ("tensorboard",),
+    ("wandb",),
 )
 """From the lowest to the highest; a name stands for a module, or for a package and what is in it."""
 

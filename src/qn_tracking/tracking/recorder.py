@@ -210,6 +210,7 @@ class Recorder:
         self._artifacts: list[Artifact] = []
         self._facts_size = 0
         self._facts: dict[str, Mapping[str, Any]] = {}
+        self._added: dict[str, dict[str, Any]] = {}
         self.cost: Mapping[str, int] = EMPTY
         """What the simulation has counted of the run; set it before the end."""
         self._count = 0
@@ -753,6 +754,16 @@ class Recorder:
             )
         return found
 
+    def add_facts(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Adds facts to the record, under a name of the host's own; a later value wins.
+
+        They are text, numbers, lists and mappings, and are stored without secrets at the end of the
+        run. What is something else is left out then, with a warning. Raises UsageError after it.
+        """
+        if self._state == "over":
+            raise UsageError("add_facts after the end of the run")
+        self._added.setdefault(storable(name), {}).update(redact_value(dict(facts)))
+
     # --------------------------------------------------------------------------------------- end
 
     def end(
@@ -835,6 +846,8 @@ class Recorder:
         if started and self._patience:
             for name, said in self._emitter.run_facts(self.run).items():
                 facts.setdefault(name, {}).update(said)
+        for name, said in self._added.items():
+            facts.setdefault(name, {}).update(said)
         attachments = [_attachment("config.yml", self.run.config.text.encode())]
         resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
         results = self._tally.results()
