@@ -59,6 +59,7 @@ LAYERS = (
     ),
     (
         "tracking.arguments",
+        "tracking.identity",
         "tracking.joining",
         "tracking.emit",
         "tracking.ending",

@@ -69,6 +69,12 @@ def test_the_loop_of_the_page_about_phases(project: Path) -> None:
     assert done.stdout.split() == ["0.475", "1.0", "20"], done.stderr
 
 
+def test_the_example_of_a_name(project: Path) -> None:
+    (project / "named.py").write_text(block(LOOPS, "tested: named.py"))
+    done = subprocess.run([sys.executable, "named.py"], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_the_example_with_a_manager_stores_nothing(project: Path) -> None:
     (project / "own.py").write_text(block(LOOPS, "tested: manager.py"))
     done = subprocess.run([sys.executable, "own.py"], capture_output=True, text=True)

@@ -87,11 +87,11 @@ def _shipped(name: str) -> str:
     return _own().get(name) or shipped().get(name, name)
 
 
-def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+def load(source: str | os.PathLike[str], overrides: Any = ()) -> Config:
     """A configuration from a file, or a shipped one by its name.
 
-    `overrides` are `dotted.field=VALUE` with VALUE in YAML. Raises ConfigError for what cannot be
-    read or parsed, UsageError for a malformed override.
+    `overrides` are `dotted.field=VALUE` with VALUE in YAML, or as in `track()`. Raises
+    ConfigError for what cannot be read or parsed, UsageError for a malformed override.
     """
     given = os.fspath(source)
     path = given
@@ -103,7 +103,7 @@ def load(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Confi
     except UnicodeDecodeError:
         encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise ConfigError(f"encoding is {encoding}", file=given, hint="save it as UTF-8") from None
-    changes = dict(_override(text) for text in overrides)
+    changes = _changes(overrides)
     # A shipped one is in no folder of the user's, and in none of their repositories.
     place = os.path.realpath(path) if path == given else None
     return _config(_read_as(text, given), given, text, digest(raw), place, changes)
@@ -117,7 +117,7 @@ def from_text(text: str, label: str, overrides: Mapping[str, Any]) -> Config:
     return _config(_read_as(text, label), label, text, digest(text.encode()), None, overrides)
 
 
-def from_mapping(data: Any, overrides: Sequence[str] = ()) -> Config:
+def from_mapping(data: Any, overrides: Any = ()) -> Config:
     """A configuration from a host's own mapping or object with fields, kept as canonical JSON."""
     label = MAPPING
     checked = plain_options(data, label)
@@ -126,17 +126,17 @@ def from_mapping(data: Any, overrides: Sequence[str] = ()) -> Config:
     raw = canonical(checked)
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"larger than {MAX_BYTES >> 20} MiB", file=label)
-    changes = dict(_override(text) for text in overrides)
+    changes = _changes(overrides)
     return _config(checked, label, raw.decode(), digest(raw), None, changes)
 
 
-def as_config(source: Any, overrides: Sequence[str] = ()) -> Config:
+def as_config(source: Any, overrides: Any = ()) -> Config:
     """A `Config` from whatever a host has: one already, a mapping, a path or a shipped name.
 
-    `overrides` are `dotted.field=VALUE` with VALUE in YAML.
+    `overrides` are `dotted.field=VALUE` with VALUE in YAML, or as in `track()`.
     """
     if isinstance(source, Config):
-        if overrides:
+        if _changes(overrides):
             raise UsageError("overrides: the configuration has been read already")
         return source
     if isinstance(source, (str, os.PathLike)):
@@ -144,12 +144,12 @@ def as_config(source: Any, overrides: Sequence[str] = ()) -> Config:
     return from_mapping(source, overrides)
 
 
-def of_host(source: Any) -> Config:
+def of_host(source: Any, overrides: Any = ()) -> Config:
     """As `as_config`; of a YAML file, which the host reads by itself, also what it may have got.
 
     PyYAML reads version 1.1, where `3e-4` is text, `010` is 8 and `yes` is true.
     """
-    config = as_config(source)
+    config = as_config(source, overrides)
     is_own = config.path is None or config.label.endswith((".json", ".toml"))
     if is_own or not isinstance(source, (str, os.PathLike)):
         return config
@@ -272,6 +272,32 @@ def _json(text: str, file: str) -> Any:
 
 
 # -------------------------------------------------------------------------------------- overrides
+
+
+def _changes(overrides: Any) -> dict[str, Any]:
+    """Values by dotted field: of `FIELD=VALUE`, a mapping, or the arguments of a parser.
+
+    Of the arguments of argparse None is an option that was not given.
+    """
+    found = plain_options(overrides, "overrides")
+    if type(found) is list and all(type(text) is str for text in found):
+        return dict(map(_override, found))
+    if type(found) is not dict:
+        cause = f"expected values by field, got {type(overrides).__name__}"
+        raise UsageError(f"overrides: {cause}")
+    skip = type(overrides).__module__ == "argparse"
+    return {field: value for field, value in _leaves(found) if value is not None or not skip}
+
+
+def _leaves(data: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        field = f"{above}{key}"
+        if not all(field.split(".")):
+            raise UsageError(f"overrides: {field!r} is no field", hint="such as brain.config.gamma")
+        if type(value) is dict and value:
+            yield from _leaves(value, f"{field}.")
+        else:
+            yield field, value
 
 
 def _override(text: str) -> tuple[str, Any]:

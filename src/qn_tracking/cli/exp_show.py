@@ -112,8 +112,10 @@ def _learned(store: Experiments, doc: dict[str, Any]) -> str | None:
 def _print(doc: dict[str, Any], host: str | None, learned: str | None) -> None:
     sections = list(_sections(doc, host, learned))
     subject = doc.get("subject") or {}
+    tags = {**(doc.get("tags") or {}), **doc["labels"]["tags"]}
     words = [
         doc["id"],
+        *(tags.get(key) for key in ("name", "group")),
         *(subject.get(k) for k in ("environment", "brain", "family")),
         doc["status"],
     ]

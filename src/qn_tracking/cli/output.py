@@ -206,8 +206,13 @@ def _cell(show: str, value: Any, row: dict[str, Any]) -> str:
         import json
 
         tags = json.loads(value)
-        return " ".join(f"{printable(key)}={printable(text)}" for key, text in tags.items())
+        return " ".join(map(printable, tag_texts(tags)))
     return printable(value_text(value))
+
+
+def tag_texts(tags: dict[str, str]) -> list[str]:
+    """`KEY=VALUE` of each tag; one without a value is its key."""
+    return [f"{key}={text}" if text else key for key, text in tags.items()]
 
 
 def _coloured(text: str) -> str:

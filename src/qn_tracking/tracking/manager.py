@@ -27,7 +27,7 @@ from qn_tracking.errors import (
 from qn_tracking.files import current_folder
 from qn_tracking.importing import include
 from qn_tracking.records.model import EMPTY, Config, Simulation, Subject
-from qn_tracking.tracking import hookspecs
+from qn_tracking.tracking import hookspecs, identity
 from qn_tracking.tracking.installed import (
     BUILTIN as BUILTIN,
     CONFIGS,
@@ -201,6 +201,14 @@ def _called(entry: EntryPoint, hook: str, **arguments: Any) -> Any:
 def track(
     config: Config | Mapping[str, Any] | str | os.PathLike[str],
     *,
+    name: str | None = None,
+    group: str | None = None,
+    tags: Mapping[str, str] | Iterable[str] | None = None,
+    overrides: Any = (),
+    environment: str = "",
+    brain: str = "",
+    family: str = "",
+    subject: Subject | None = None,
     plugins: Named = (),
     blocked: Sequence[str] = (),
     experiments_dir: str | os.PathLike[str] | None = None,
@@ -208,16 +216,25 @@ def track(
 ) -> Recorder:
     """A recorder with the default tracker and the plugins that configuration and project name.
 
-        with track({"gamma": 0.99}, seed=1) as run:
+        with track({"gamma": 0.99}, seed=1, name="first", environment="FrozenLake-v1") as run:
             run.episode(success=True, steps=12, reward=3.5)
 
-    `plugins` are names, or a mapping of names to options, which replace those of the configuration.
-    `options` are those of `Recorder`. In a script that a study runs (`qn-run … -- python …`) the
-    run joins the study, and has its seed: `run.seed`. Raises PluginSetupError for
-    `module:attribute` that a file outside of the current folder names, and neither `plugins` nor
-    `blocked` do.
+    `name` and `group` are the tags `name` and `group`; `tags` are texts by key, or a list of keys.
+    `overrides` change fields of the configuration: values by dotted field, the arguments of a
+    parser, or a list of `FIELD=VALUE`. `environment`, `brain` and `family` are the names of a
+    `Subject`. `plugins` are names, or a mapping of names to options, which replace those of the
+    configuration. `options` are those of `Recorder`: `seed`, `episodes`, `notes` and so on. In a
+    script that a study runs (`qn-run … -- python …`) the run joins the study, and has its seed:
+    `run.seed`. Raises UsageError for what contradicts, TypeError for an unknown keyword, and
+    PluginSetupError for `module:attribute` that a file outside of the current folder names, and
+    neither `plugins` nor `blocked` do.
     """
-    config = configuration.of_host(config)
+    identity.check_keywords(Recorder.__init__, options, inspect.signature(track).parameters)
+    options["tags"] = identity.tags_of(tags, name=name, group=group)
+    options["subject"] = identity.subject_of(
+        subject, environment=environment, brain=brain, family=family
+    )
+    config = configuration.of_host(config, overrides)
     settings = project()
     check_asked({k: v for k, v in unasked(config, settings, plugins).items() if k not in blocked})
     wanted = choose(config, settings, named(plugins, *TRACKER))
