@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from qn_tracking.api.site import Site
     from qn_tracking.api.tasks import ConfigTask
     from qn_tracking.benchmark.checker import Checker
     from qn_tracking.benchmark.entries import Entry, Places, Row
@@ -399,6 +400,25 @@ class Leaderboard:
         shown = [metric for metric in metrics.METRICS.values() if metric.column is not None]
         blocks = {readme: summary(every), pages: details(every, plain(found.protocol), shown)}
         return regenerate(blocks, check=check)
+
+    def site(
+        self, folder: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> Site:
+        """Writes the leaderboard as a static site into a folder: pages that need no server.
+
+        A page that is of the same as before is left as it is; one of an entry that is gone is
+        removed. `progress` gets the pages done and their number. Raises UsageError for a folder of
+        other files, UnsupportedError without the extra `site`, StorageError.
+        """
+        from qn_tracking.api.site import build
+
+        found = self._survey()
+        boards = [
+            Board(name, places, found.configs.get(name), found.version)
+            for name, places in ranking.boards(found.entries, found).items()
+        ]
+        found.cache.save()
+        return build(found, boards, self._checker, os.fspath(folder), progress)
 
     # --------------------------------------------------------------------------------------- inside
 

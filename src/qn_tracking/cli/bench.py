@@ -27,6 +27,7 @@ COMMANDS = {
     "outdated": ("bench_upkeep", "list verifications of code or rules that have changed since"),
     "sign": ("bench_upkeep", "sign a submission or a verification with an SSH key"),
     "regenerate": ("bench_upkeep", "write the leaderboard into README.md and BENCHMARKS.md"),
+    "site": ("bench_site", "write the leaderboard as pages for a browser, without a server"),
 }
 FOOT = """
 qn-bench COMMAND --help explains the options of a command.
@@ -37,6 +38,7 @@ examples:
   qn-bench validate benchmarks
   qn-bench verify ID --repeat --sample 2 --trust
   qn-bench compare --quantum-vs-classical dynamic_small
+  qn-bench site -o site
 
 exit codes: 0 success, 1 a submission is not valid or not confirmed, or a page is not up to date,
 2 usage, 3 data or storage, 4 refused or not possible here

@@ -157,7 +157,7 @@ def details(
         f" runs of {protocol['minimum_episodes']} episodes. The final success rate of a run"
         f" is that of its last episodes, K = min(N, max({protocol['final_episodes']},"
         f" {protocol['final_fraction']:g}·N)). A rank is the interval of places that the runs leave"
-        f" open.\n\n{_intervals(protocol)}\n"
+        f" open.\n\n{intervals(protocol.get('inference'))}\n"
     ]
     if protocol.get("tasks"):
         out.append(_closed(protocol["tasks"]))
@@ -196,9 +196,9 @@ def _headline(found: Mapping[str, Any]) -> list[str]:
     return [estimate(figure), middle(figure), working(found.get("threshold_share"))]
 
 
-def _intervals(protocol: Mapping[str, Any]) -> str:
+def intervals(inference: str | None) -> str:
     """Which intervals these are, in words."""
-    if protocol.get("inference") != "guarded":
+    if inference != "guarded":
         return "Intervals are 95% t-intervals over runs."
     return (
         "Intervals are of 95%, over runs: Gaffke's bound for the mean, Dirichlet weights for the"
@@ -247,7 +247,7 @@ def _cells(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
         cell(entry["brain"]),
         *_headline(found),
         *(estimate(found.get(m.name), rate=m.format == "percent") for m in metrics),
-        _time(found),
+        time_to(found),
         number(found.get("environment_steps")),
         cpu(entry),
         number(found.get("parameters")),
@@ -274,7 +274,8 @@ def reward(section: Any) -> str:
     return json.dumps(section, ensure_ascii=False)
 
 
-def _time(found: Mapping[str, Any]) -> str:
+def time_to(found: Mapping[str, Any]) -> str:
+    """The episodes until the threshold was reached, and how many runs did; or a dash."""
     if found["time_to_threshold"] is None:
         return "–"
     return f"{found['time_to_threshold']:.1f}, {found['reached_threshold']:.0%} did"
@@ -312,13 +313,18 @@ _LINKS = {
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def _commit(remote: str | None, commit: str) -> str:
-    """The commit, as a link only where remote and hash are of a form that is known."""
-    for form, address in _LINKS.items():
+def address(remote: str | None, commit: str) -> str | None:
+    """The address of a commit, only where remote and hash are of a form that is known."""
+    for form, place in _LINKS.items():
         found = form.fullmatch((remote or "").removesuffix("/").removesuffix(".git"))
         if found and _HASH.fullmatch(commit):
-            return f"[{commit[:12]}]({address.format(found[1], commit)})"
-    return code(commit)
+            return place.format(found[1], commit)
+    return None
+
+
+def _commit(remote: str | None, commit: str) -> str:
+    link = address(remote, commit)
+    return code(commit) if link is None else f"[{commit[:12]}]({link})"
 
 
 def command(entry: Mapping[str, Any]) -> str:

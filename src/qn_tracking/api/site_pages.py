@@ -1,0 +1,280 @@
+"""The page of a site about an entry, and what other pages share with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from qn_tracking.benchmark import files, places, reports, verifications
+from qn_tracking.benchmark.entries import Row
+from qn_tracking.benchmark.metrics import METRICS, PRIMARY
+from qn_tracking.errors import QnError
+from qn_tracking.render import board as words, picture, site as templates
+from qn_tracking.render.draw import svg
+from qn_tracking.render.figures import conventional, limits, middle, working
+from qn_tracking.render.picture import Spec, Words
+from qn_tracking.render.text import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qn_tracking.api.leaderboard import Board
+    from qn_tracking.benchmark.checker import Checker
+    from qn_tracking.benchmark.entries import Entry, Listed
+    from qn_tracking.benchmark.files import Stored
+    from qn_tracking.benchmark.survey import Survey
+    from qn_tracking.benchmark.versus import EntryComparison
+
+    Fact = tuple[str, object, str | None]
+
+
+class Source:
+    """Where submissions are read and checked, when a page needs it."""
+
+    def __init__(self, found: Survey, make: Callable[[], Checker]) -> None:
+        self.found = found
+        self._make = make
+
+    @cached_property
+    def checker(self) -> Checker:
+        """It reads all submissions once, so it is made for the first page that is drawn."""
+        return self._make()
+
+    def stored(self, entry: Entry) -> Stored:
+        """The submission of an entry. Raises StorageError."""
+        return files.load(os.path.join(self.found.folder, entry.path))
+
+
+def difference(pair: EntryComparison) -> str:
+    """The difference with its interval, in points of a percentage where the metric is a rate."""
+    found = pair.comparison
+    interval = found.guarded or found.welch
+    scale, unit = (100, " points") if METRICS[pair.metric].format == "percent" else (1, "")
+    text = f"{scale * found.delta:+.3g}"
+    if interval is not None:
+        text += f" [{scale * interval.low:+.3g}, {scale * interval.high:+.3g}]"
+    return text + unit
+
+
+def p_value(value: float | None) -> str:
+    """A p in three digits, or a dash."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def entry(
+    found: Survey,
+    board: Board,
+    place: Row | Listed,
+    title: str,
+    names: Mapping[str, str],
+    source: Source,
+    compared: bool,
+) -> str:
+    """The page of an entry."""
+    one = place.entry
+    stored = source.stored(one)
+    details = reports.details(
+        found.folder,
+        one,
+        stored,
+        source.checker.findings(stored),
+        found.version_of(one.protocol),
+        None,
+    )
+    rank = ""
+    if isinstance(place, Row):
+        rank = f"rank {words.ranks(place.rank_low, place.rank_high)} in "
+    environment, _, family = board.name.partition("/")
+    share = one.aggregates.get("threshold_share")
+    name = names[one.path]
+    return templates.render(
+        "entry.html",
+        root="../",
+        title=f"{one.brain}: {environment}, {family}",
+        place=f"{one.id}: {rank}{title}",
+        compare=name if compared else None,
+        figures=_figures(one),
+        limits=limits(share["runs"]) if share else None,
+        pictures=_pictures(one, stored),
+        runs=_runs(one, stored),
+        costs=_costs(one),
+        about=_about(place, details.signature),
+        notes=one.contribution["notes"],
+        command=words.command(one.plain()),
+        configuration=stored.submission.text,
+        verification=details.verification,
+        history=list(_history(found, one)),
+        findings=[f"{f.level}: {f.field or f.rule}: {f.message}" for f in details.findings],
+    )
+
+
+def _facts(rows: Mapping[str, object]) -> list[Fact]:
+    """What is known, a line each; it may have a link."""
+    shown = {name: value for name, value in rows.items() if value not in (None, "")}
+    return [
+        (name, *value) if type(value) is tuple else (name, value, None)
+        for name, value in shown.items()
+    ]
+
+
+def _figures(one: Entry) -> list[Fact]:
+    figures = one.aggregates
+    primary, share, stability = (
+        figures[PRIMARY],
+        figures.get("threshold_share"),
+        figures["stability"],
+    )
+    reached = f"runs of {share['threshold']:.0%} or more" if share else "runs"
+    return _facts(
+        {
+            "IQM of the final success": middle(primary),
+            reached: f"{working(share)}, exact interval" if share else None,
+            "mean final success": words.estimate(primary),
+            "conventional": conventional(primary),
+            "mean of the worst runs": f"{primary['worst']:.1%}",
+            **{
+                metric.title: words.estimate(figures.get(name), rate=metric.format == "percent")
+                for name, metric in METRICS.items()
+                if name != PRIMARY
+            },
+            "episodes to 80%": words.time_to(figures),
+            "stability": None if stability is None else f"{stability:.3f} (net sd)",
+            "learning": figures["plateau"],
+        }
+    )
+
+
+def _costs(one: Entry) -> list[Fact]:
+    found = one.aggregates
+    return _facts(
+        {
+            "environment steps": words.number(found.get("environment_steps")),
+            "CPU": words.cpu(one.plain()),
+            "parameters": words.number(found.get("parameters")),
+            "circuits": words.circuits(found),
+            "runs and their episodes": f"{found['runs']} × {one.episodes}",
+        }
+    )
+
+
+def _about(place: Row | Listed, signature: str | None) -> list[Fact]:
+    one, by, origin = place.entry, place.entry.contribution, place.entry.source
+    commit = origin["commit"]
+    return _facts(
+        {
+            "contributor": by["contributor"] + (f" ({by['github']})" if by["github"] else ""),
+            "created": one.created,
+            "protocol": one.protocol,
+            "division": one.division,
+            "differs": "; ".join(getattr(place, "differs", one.differs)),
+            "status": ", ".join(place.status),
+            "training reward": None if one.reward is None else words.reward(one.reward),
+            "configuration": one.config,
+            "digest of the configuration": one.config_digest,
+            "commit": commit and (commit, words.address(origin["remote"], commit)),
+            "uncommitted changes": "yes" if origin["dirty"] else None,
+            "remote": origin["remote"],
+            "study": words.declared(one.study) if one.study else None,
+            "signature": signature,
+            "submission": one.path,
+            "SHA-256": one.sha256,
+        }
+    )
+
+
+def _runs(one: Entry, stored: Stored) -> dict[str, Any]:
+    """A row for each run: the picture as a table."""
+    shown = [METRICS[name] for name in one.values if name in METRICS]
+    rows = []
+    for i, run in enumerate(stored.submission.runs):
+        cpu = "–" if run.cpu_seconds is None else duration(run.cpu_seconds)
+        values = [metric.text(one.values[metric.name][i]) for metric in shown]
+        rows.append([i, run.seed, *values, cpu])
+    return {"titles": ["run", "seed", *(metric.title for metric in shown), "CPU"], "rows": rows}
+
+
+def _pictures(one: Entry, stored: Stored) -> list[dict[str, Any]]:
+    """The learning curve with its band, and what each run came to in the end."""
+    from qn_tracking.api import drawing
+
+    episodes = [run.episodes.success for run in stored.submission.runs]
+    curve = drawing.from_values({one.brain: episodes}, drawing.How(runs=True))
+    known = [any(flag is not None for flag in run) for run in episodes]
+    pictures = [drawn(curve.spec, "Learning curve", curve.titles, curve.rows)] if any(known) else []
+    return [*pictures, drawn(dots({"all": one}), "", [], [])]
+
+
+def dots(entries: Mapping[str, Entry]) -> Spec:
+    """Runs as ticks; of one entry its mean and IQM with their intervals, of several the IQM."""
+    alone = next(iter(entries.values())) if len(entries) == 1 else None
+    rows = []
+    for name, one in entries.items():
+        found, points = one.aggregates[PRIMARY], one.values[PRIMARY]
+        if alone:
+            rows += [_row("IQM", found, "iqm", points), _row("mean", found, "", points)]
+        else:
+            rows.append(_row(name, found, "iqm", points))
+    caption = "Dot: the IQM; line: its 95% interval, where there is one; ticks: single runs."
+    if alone:
+        caption = f"{len(alone.values[PRIMARY])} runs. Dot: the estimate; line: 95% interval over"
+        caption += " runs, where there is one; ticks: single runs."
+    title = METRICS[PRIMARY].title
+    return picture.rows(
+        rows, Words(title=title.capitalize(), caption=caption, x=title, percent=True)
+    )
+
+
+def _row(
+    name: str, found: Mapping[str, Any], statistic: str, points: Sequence[float]
+) -> picture.Row:
+    low, high = (found.get(f"{statistic}_{side}".removeprefix("_")) for side in ("low", "high"))
+    return picture.Row(
+        name=name, value=found[statistic or "mean"], low=low, high=high, points=points
+    )
+
+
+def drawn(
+    spec: Spec, title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """A picture with its description and its table, for a template."""
+    about = {"svg": svg(spec), "description": spec["description"]}
+    return {**about, "title": title, "titles": titles, "rows": rows}
+
+
+def _history(survey: Survey, one: Entry) -> Iterator[list[str]]:
+    """The verifications of an entry, the newest first; one that counts for nothing says so."""
+    unsound = {problem.file: problem.cause for problem in survey.problems}
+    found: list[tuple[str, list[str]]] = []
+    names: list[str] = []
+    with suppress(QnError):
+        names = places.verification_names(survey.folder, one.id)
+    for name in names:
+        try:
+            record, _ = verifications.load(name)
+        except FileNotFoundError:
+            continue
+        except QnError as error:
+            found.append(("", ["–", "–", "–", "not readable", "–", "–", error.cause]))
+            continue
+        again = [run for run in record.runs if run.index is not None]
+        agreed = sum(run.agreement in ("exact", "outcome") for run in again)
+        remarks = [*record.reasons]
+        if record.sha256 != one.sha256:
+            remarks.append("counts for nothing: of another text of the submission")
+        elif name in unsound:
+            remarks.append(f"counts for nothing: {unsound[name]}")
+        by = record.verifier + (f" ({record.github})" if record.github else "")
+        agreement = f"{agreed} of {len(again)} agree" if again else "–"
+        line = [
+            record.created,
+            by,
+            record.level,
+            record.outcome,
+            agreement,
+            record.isolation or "–",
+        ]
+        found.append((record.created, [*line, "; ".join(remarks) or "–"]))
+    yield from (line for _, line in sorted(found, reverse=True))

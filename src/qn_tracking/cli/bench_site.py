@@ -1,0 +1,38 @@
+"""`qn-bench site`: the leaderboard as pages for a browser."""
+
+from __future__ import annotations
+
+from qn_tracking.api.leaderboard import Leaderboard
+from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.errors import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def arguments(parser: ArgumentParser, command: str) -> None:
+    """The options of `site`."""
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="the folder of the site"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Writes the site."""
+    from qn_tracking.render.progress import Display, bar
+    from qn_tracking.render.text import counted
+
+    with Display(silent=args.json, delay=0.5) as display:
+        site = Leaderboard(args.benchmarks_dir, warn=warn).site(
+            args.output,
+            progress=lambda done, total: display(f"pages {bar(done, total)} {done} of {total}"),
+        )
+    if args.json:
+        print_plain(site.plain())
+        return 0
+    print(
+        f"{printable(site.folder)}: {counted(site.pages, 'page')}, {site.drawn} drawn,"
+        f" {site.removed} removed, {site.bytes / 1e6:.1f} MB"
+    )
+    return 0
