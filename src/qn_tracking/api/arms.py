@@ -7,8 +7,10 @@ from attrs import evolve, frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
     from typing import Any
 
+    from qn_tracking.api.expected import Checked, Ranges
     from qn_tracking.inference.arms import Test
     from qn_tracking.inference.multiplicity import Correction
     from qn_tracking.studies.arms import Side, StudyComparison, StudyTable
@@ -205,3 +207,26 @@ class Arms:
             correction=correction,
             looks=self.looks,
         )
+
+    def expected(self, metrics: Sequence[str] = ()) -> tuple[Ranges, list[str]]:
+        """For each arm and metric (default: the declared one), where the mean of as many further
+        runs is expected: 95 times in 100, if nothing has changed. And, in a sentence each, the arms
+        that have too few finished runs for that.
+        """
+        from qn_tracking.api.expected import ranges_of
+
+        return ranges_of([self.table(one, episodes=False) for one in metrics or (None,)])
+
+    def check(self, expected: Ranges | str | PathLike[str]) -> Checked:
+        """Which arms have left the ranges that are expected: a mapping, or a file of them.
+
+        Raises ConfigError for a file that makes no sense.
+        """
+        from collections.abc import Mapping
+
+        from qn_tracking.api.expected import check, load
+
+        ranges = expected if isinstance(expected, Mapping) else load(expected)
+        metrics = dict.fromkeys(metric for some in ranges.values() for metric in some)
+        tables = [self.table(metric, episodes=False) for metric in metrics]
+        return check(self.name or self.id, tables, ranges)

@@ -19,6 +19,7 @@ COMMANDS = {
     "diff": ("exp_compare", "compare two configurations line by line"),
     "best": ("exp_best", "rank groups of runs by the mean of a metric"),
     "gather": ("exp_gather", "gather runs that were done before into a study"),
+    "check": ("exp_check", "check whether the arms of a study are where they are expected"),
     "export": ("exp_transfer", "write a table for other programs, or a bundle for another machine"),
     "import": ("exp_transfer", "read bundles and records of other machines and programs"),
     "stats": ("exp_care", "count experiments and show how much disk space they use"),

@@ -1,0 +1,78 @@
+"""`qn-exp check`: whether the arms of a study are where they are expected."""
+
+from __future__ import annotations
+
+from qn_tracking.cli.options import experiments
+from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.errors import UsageError, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from qn_tracking.api.arms import Arms
+    from qn_tracking.cli.command import Parser
+
+EXAMPLES = """A range is where the mean of an arm is expected. --update writes where the mean of as
+many further runs is, 95 times in 100 if nothing has changed; the file may be edited.
+
+examples:
+  qn-exp check rate --expect ranges.yml --update     write the ranges
+  qn-exp check nightly --expect ranges.yml           check another study with the same arms
+
+exit codes: 0 every arm is in its ranges, 1 one is not, or has no finished runs
+"""
+
+
+def arguments(parser: Parser, command: str) -> None:
+    """The options of `check`."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("study", metavar="STUDY", help="the id or the name of a study")
+    parser.add_argument("--expect", required=True, metavar="FILE", help="the YAML file of ranges")
+    parser.add_argument("--update", action="store_true", help="write the ranges from the study")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --update: the range of this metric (default: the declared one), or several",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Checks the study, or writes the ranges."""
+    study = experiments(args).study(args.study)
+    if study is None:
+        raise UsageError(f"no study {args.study}", hint="qn-exp list --studies lists them")
+    if args.update:
+        return _update(study, args)
+    if args.metric:
+        raise UsageError("--metric needs --update", hint="the file says which metrics")
+    found = study.check(args.expect)
+    for name in found.unexpected:
+        warn(f"{name}: no range in {args.expect}: not checked")
+    if args.json:
+        from qn_tracking.records.codec import plain
+
+        print_plain({"study": study.id, "ok": not found.left, "ranges": plain(found.found)})
+        return int(bool(found.left))
+    for one in found.left:
+        print(printable(one.sentence))
+    print(printable(found.summary))
+    return int(bool(found.left))
+
+
+def _update(study: Arms, args: Namespace) -> int:
+    from qn_tracking.api.expected import save
+
+    ranges, without = study.expected(args.metric)
+    for text in without:
+        warn(text)
+    save(args.expect, study.name or study.id, ranges)
+    if args.json:
+        print_plain({"study": study.id, "path": args.expect, "arms": ranges})
+    else:
+        from qn_tracking.render.text import counted
+
+        print(f"saved ranges of {counted(len(ranges), 'arm')} to {printable(args.expect)}")
+    return 0
