@@ -66,6 +66,7 @@ LAYERS = (
         "tracking.evaluation",
         "studies.sweep",
         "studies.sentences",
+        "studies.numbers",
         "studies.windows",
         "studies.levels",
     ),

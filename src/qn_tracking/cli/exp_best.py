@@ -6,13 +6,12 @@ from qn_tracking.cli.options import add_choice, conditions, experiments, names, 
 from qn_tracking.cli.output import (
     cells_of,
     columns_for,
-    interval_text,
-    metric_text,
     print_plain,
     print_table,
     print_wrapped,
 )
 from qn_tracking.errors import UsageError, printable
+from qn_tracking.studies.numbers import interval_text, metric_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

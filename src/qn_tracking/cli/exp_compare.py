@@ -6,8 +6,6 @@ import sys
 
 from qn_tracking.cli.options import add_choice, conditions, experiments
 from qn_tracking.cli.output import (
-    interval_text,
-    metric_text,
     print_plain,
     print_table,
     print_wrapped,
@@ -16,6 +14,7 @@ from qn_tracking.cli.output import (
 )
 from qn_tracking.cli.study_print import add_options, options_given
 from qn_tracking.errors import UsageError, printable
+from qn_tracking.studies.numbers import interval_text, metric_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

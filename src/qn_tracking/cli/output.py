@@ -118,26 +118,6 @@ def number_text(value: float | str | None, form: str = ".4g") -> str:
     return "" if value is None else value if isinstance(value, str) else format(value, form)
 
 
-def metric_text(value: float, metric: str, *, signed: bool = False) -> str:
-    """A value of a metric, or with `signed` a difference: of a rate in percent."""
-    from qn_tracking.studies.comparison import RATES
-
-    sign = "+" if signed else ""
-    form = ".1%" if metric in RATES else ".4g" if signed else ".5g"
-    return format(value, sign + form)
-
-
-def interval_text(low: float | None, high: float | None, metric: str, least: float = 0.0) -> str:
-    """An interval; of a rate, what of it can be reached: from `least` to 1."""
-    from qn_tracking.studies.comparison import RATES
-
-    if low is None or high is None:
-        return ""
-    if metric in RATES:
-        return f" [{max(low, least):.0%}, {min(high, 1.0):.0%}]"
-    return f" [{low:.4g}, {high:.4g}]"
-
-
 def value_text(value: object) -> str:
     """A value of a record on one line: text as it is, lists with commas."""
     if value is None:

@@ -6,8 +6,6 @@ import sys
 
 from qn_tracking.cli.options import positive, share
 from qn_tracking.cli.output import (
-    interval_text,
-    metric_text,
     print_plain,
     print_table,
     print_wrapped,
@@ -15,25 +13,20 @@ from qn_tracking.cli.output import (
 )
 from qn_tracking.errors import printable
 from qn_tracking.render.table import Column
-from qn_tracking.render.text import means, sparkline, width
-from qn_tracking.store.fields import NAMES
+from qn_tracking.render.text import width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from qn_tracking.api.arms import Arms
-    from qn_tracking.inference.bands import Estimate
-    from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
+    from qn_tracking.studies.arms import StudyComparison, StudyTable
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
-SPARK = 12
 LONGEST = 40
 """Characters of the name of an arm that a narrow terminal shows."""
-SENTENCES = 4
-"""Of more comparisons than this those without a verdict are counted, all but the first ones."""
 ENDINGS = 4
 """At most so many ways to end have a column in a text."""
 
@@ -81,10 +74,6 @@ def options_given(args: Namespace) -> list[str]:
     return [name for name, value in given.items() if value]
 
 
-EFFECTS = 8
-"""Main effects that are printed without --all."""
-
-
 def shown_by(study: Arms, args: Namespace | None) -> tuple[StudyTable, StudyComparison]:
     """The table and the comparison that the arguments ask for."""
     if args is None:
@@ -121,6 +110,8 @@ def _text(
     *,
     all_pairs: bool,
 ) -> None:
+    from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
+
     print_wrapped(_head(study))
     if study.question:
         print_wrapped(printable(study.question))
@@ -129,7 +120,7 @@ def _text(
     notes = [f"note {one['at'][:10]}: {one['text']}" for one in labels["notes"]]
     for text in ([f"tags: {tags}"] if tags else []) + notes:
         print_wrapped(printable(text))
-    columns = _cells(study, table, more, endings=ENDINGS)
+    columns = columns_of(table, study.baseline, more, endings=ENDINGS, unicode=unicode_out())
     named = max(width(cell) for cell in columns[0].cells)
     titles = [
         Column(
@@ -141,186 +132,22 @@ def _text(
         for place, one in enumerate(columns)
     ]
     print_table(titles, list(zip(*(one.cells for one in columns), strict=True)))
-    effects = _effects(study, table, all_pairs=all_pairs)
-    for text in (*_remarks(table), *_conclusions(found, all_pairs=all_pairs), *effects):
+    said = (*remarks(table), *conclusions(found, all_pairs=all_pairs))
+    for text in (*said, *effects(study, table, all_pairs=all_pairs)):
         print_wrapped(printable(text))
-
-
-def _remarks(table: StudyTable) -> Iterator[str]:
-    """What the columns are, and which runs have not levelled off."""
-    from qn_tracking.inference.rules import RULES
-    from qn_tracking.studies.comparison import RATES
-    from qn_tracking.studies.levels import said
-
-    window = f" (of the last {table.window} episodes of a run)" if table.window else ""
-    if table.chosen:
-        window = f" ({table.chosen} of a run, chosen)"
-    less = ", less is better" if table.lower_is_better else ""
-    interval = "95% interval by Gaffke's bound" if table.metric in RATES else "95% t-interval"
-    yield f"{table.metric}{window}: mean over runs, {interval}{less}"
-    levels = {row.name: row.levels for row in table.rows if row.levels is not None}
-    if any(one.level is not None for one in levels.values()):
-        timed = any(one.timed for one in levels.values())
-        after = f"; TO {RULES.threshold:.0%}: median episodes to reach it" if timed else ""
-        yield f"PLATEAU: mean level of the runs that have one, and of how many{after}"
-    yield from said(levels)
-    yield from (f"note: {note}" for note in table.notes)
 
 
 def _head(study: Arms) -> str:
     return (" · " if unicode_out() else ", ").join(map(printable, study.headline))
 
 
-def _conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[str]:
-    from qn_tracking.studies.sentences import decided_by
-
-    for note in found.notes:
-        yield f"note: {note}"
-    contest = found.contest
-    if contest is None:
-        if len(found.arms) < 2 and not found.notes:
-            yield "one arm: nothing to compare"
-        return
-    yield decided_by(contest, found.metric, found.arms)
-    if all_pairs:
-        yield from (f"- {text}" for text in found.all_sentences)
-        return
-    if len(contest.shown) < len(contest.pairs):
-        yield f"those with the best mean, {found.arms[contest.leader]} (--all prints the others):"
-    decided = sum(pair.winner is not None for pair, _ in found.shown)
-    shown = found.sentences[: max(SENTENCES, decided + 1)] if len(found.shown) > SENTENCES else (
-        found.sentences
-    )  # fmt: skip
-    yield from (f"- {text}" for text in shown)
-    if len(shown) < len(found.sentences):
-        yield f"- and {len(found.sentences) - len(shown)} more, not decided (--all prints them)"
-
-
-def _effects(study: Arms, table: StudyTable, *, all_pairs: bool) -> Iterator[str]:
-    """The main effects of a grid, in words."""
-    from qn_tracking.studies.comparison import RATES
-
-    found = study.effects(table)
-    if not found:
-        return
-    rate = table.metric in RATES
-    yield f"main effects, each over all other factors, seed by seed ({found[0].seeds}); no verdict:"
-    shown = found if all_pairs else found[:EFFECTS]
-    for one in shown:
-        scale, unit = (100, " points") if rate else (1, "")
-        text = f"- {one.factor} {one.level} against {one.against}: {scale * one.delta:+.3g}{unit}"
-        if one.low is not None and one.high is not None:
-            text += f" [{scale * one.low:.3g}, {scale * one.high:.3g}]"
-        yield text
-    if len(shown) < len(found):
-        yield f"- and {len(found) - len(shown)} more (--all prints them)"
-
-
-class _Cells:
-    """A column: its title, its cells, and when a narrow terminal leaves it out."""
-
-    def __init__(self, title: str, cells: list[str], *, drop: int = 0, right: bool = True) -> None:
-        self.title = printable(title)
-        self.cells = list(map(printable, cells))
-        self.drop = drop
-        self.right = right
-
-
-def _cells(
-    study: Arms, table: StudyTable, more: Sequence[str], *, endings: int, whole: bool = False
-) -> list[_Cells]:
-    """The columns; with `whole` other metrics have their intervals, too."""
-    from qn_tracking.inference.rules import RULES
-    from qn_tracking.render.text import duration
-
-    metric, rows = table.metric, table.rows
-    others = [name for name in more if name != metric]
-    implied = metric != "success_rate" and "success_rate" not in others
-    if implied and any("success_rate" in row.means for row in rows):
-        others.append("success_rate")
-
-    def named(row: ArmRow) -> str:
-        return row.name + (" *" if row.name == study.baseline else "")
-
-    def runs(row: ArmRow) -> str:
-        return f"{row.finished}" + (f"/{row.declared}" if row.finished < row.declared else "")
-
-    def other(row: ArmRow, name: str) -> str:
-        one = row.means.get(name)
-        return _estimate(one, name) if whole else _centre(one, name)
-
-    columns = [
-        _Cells("ARM", [named(row) for row in rows], right=False),
-        _Cells("RUNS", [runs(row) for row in rows]),
-        _Cells(_title(metric), [_estimate(row.mean, metric) for row in rows]),
-        _Cells("IQM", [_centre(row.iqm, metric) for row in rows], drop=5),
-    ]
-    for place, name in enumerate(others):
-        columns.append(_Cells(_title(name), [other(row, name) for row in rows], drop=6 + place))
-    if any(row.reached is not None for row in rows):
-        cells = ["" if row.reached is None else f"{row.reached}/{row.finished}" for row in rows]
-        columns.append(_Cells(f"{RULES.threshold:.0%}+", cells, drop=4))
-    columns.append(_Cells(f"TO {RULES.threshold:.0%}", [_time(row) for row in rows], drop=15))
-    columns.append(_Cells("PLATEAU", [_plateau(row) for row in rows], drop=3))
-    for place, name in enumerate(table.endings[:endings]):
-        cells = [f"{row.endings.get(name, 0):.0%}" if row.endings else "" for row in rows]
-        columns.append(_Cells(name.upper(), cells, drop=22 + place))
-    costs = [row.means.get("wall_seconds") for row in rows]
-    cells = ["" if one is None else duration(one.centre) for one in costs]
-    columns.append(_Cells("TIME", cells, drop=18))
-    columns.append(_Cells("CURVE", [_curve(row) for row in rows], drop=2, right=False))
-    return [one for one in columns if not one.drop or any(one.cells)]
-
-
-def _time(row: ArmRow) -> str:
-    """Median episodes to the threshold; `-` where less than half of the runs reached it."""
-    levels = row.levels
-    if levels is None or not levels.timed:
-        return ""
-    return "-" if levels.to_threshold is None else f"{levels.to_threshold:.0f}"
-
-
-def _plateau(row: ArmRow) -> str:
-    """The level, and of how many of the runs: the others are not in it."""
-    levels = row.levels
-    if levels is None or not levels.counts.keys() - {"not assessed"}:
-        return ""
-    reached = f"({levels.counts.get('reached', 0)}/{levels.runs})"
-    if levels.level is None:
-        return f"- {reached}"
-    return f"{metric_text(levels.level.centre, _rate(levels.of))} {reached}"
-
-
-def _rate(name: str) -> str:
-    return "success_rate" if name == "success" else name
-
-
-def _title(metric: str) -> str:
-    field = NAMES.get(metric)
-    return field.title if field else metric.upper()
-
-
-def _estimate(one: Estimate | None, metric: str) -> str:
-    if one is None:
-        return ""
-    return metric_text(one.centre, metric) + interval_text(one.low, one.high, metric)
-
-
-def _centre(one: Estimate | None, metric: str) -> str:
-    return "" if one is None else metric_text(one.centre, metric)
-
-
-def _curve(row: ArmRow) -> str:
-    low, high = (0.0, 1.0) if row.curve_of == "success_rate" else (None, None)
-    points = means(row.curve, SPARK)
-    return sparkline(points, low, high, unicode=unicode_out()) if len(points) > 1 else ""
-
-
 # ----------------------------------------------------------------------------------- other formats
 
 
 def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
-    columns = _cells(study, table, more, endings=len(table.endings), whole=True)
+    from qn_tracking.api.study_table import columns_of, conclusions, remarks
+
+    columns = columns_of(table, study.baseline, more, whole=True, unicode=unicode_out())
     print(f"**{cell(_head(study))}**\n")
     if study.question:
         print(cell(printable(study.question)) + "\n")
@@ -329,16 +156,18 @@ def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequ
     for cells in zip(*(one.cells for one in columns), strict=True):
         print(line(map(cell, cells)))
     print()
-    for said in (*_remarks(table), *_conclusions(found)):
+    for said in (*remarks(table), *conclusions(found)):
         text = cell(printable(said.removeprefix("- ")))
         print(f"- {text}" if said.startswith("- ") else f"{text}\n")
 
 
 def _latex(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
     """A table for the package booktabs; what else is said is in comments above it."""
-    columns = _cells(study, table, more, endings=len(table.endings), whole=True)
+    from qn_tracking.api.study_table import columns_of, conclusions, remarks
+
+    columns = columns_of(table, study.baseline, more, whole=True)
     columns = [one for one in columns if one.title != "CURVE"]
-    for text in (_head(study), *_remarks(table), *_conclusions(found)):
+    for text in (_head(study), *remarks(table), *conclusions(found)):
         print(f"% {printable(text)}")
     print("\\begin{tabular}{" + "".join("r" if one.right else "l" for one in columns) + "}")
     titles = [_tex(one.title.lower().replace("_", " ")) for one in columns]
