@@ -538,6 +538,7 @@ def test_the_command_writes_the_same_report_every_time(sweep: Experiments) -> No
         assert done.stdout.startswith("saved r.md, r-curve.svg, ")
         texts.add(Path("r.md").read_bytes() + Path("r-curve.svg").read_bytes())
     assert len(texts) == 1
-    done = command("qn-exp", "report", "--seed", "1", "-o", "r.md")
+    Path("r.html").touch()
+    done = command("qn-exp", "report", "--seed", "1", "-o", "r.html")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert command("qn-exp", "report", "@1", "-o", "r.txt").returncode == 2

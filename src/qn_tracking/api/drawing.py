@@ -130,6 +130,18 @@ def plot(
         groups.append(Group(name=name, docs=[doc for doc in members if doc["id"] not in again]))
     if how.by == "config":
         groups = renamed(groups)
+    return of_groups(folder, groups, how, left_out, progress=progress)
+
+
+def of_groups(
+    folder: str,
+    groups: Sequence[Group],
+    how: How,
+    left_out: dict[str, str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Picture:
+    """The picture of groups that have their names; gets the reasons why runs are `left_out`."""
     if how.phases:
         groups = [one for group in groups for one in _by_phase(group, how.phases, left_out)]
     if not groups:

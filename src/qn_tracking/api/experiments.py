@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.api.study import Study
+    from qn_tracking.api.study_report import StudyReport
     from qn_tracking.inference.convergence import Convergence
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
@@ -563,17 +564,27 @@ class Experiments:
         ids: Ids = (),
         *,
         metric: str | None = None,
-        by: str = "config",
+        by: str | None = None,
         **conditions: Unpack[Conditions],
-    ) -> RunReport:
-        """A report on experiments: `save` writes it as one page of HTML, or as Markdown.
+    ) -> RunReport | StudyReport:
+        """A report on experiments, or on one study: `save` writes it as HTML or as Markdown.
 
         It has what was asked, what ran, the results with pictures, every run, what failed and how
-        to repeat it. `metric` and `by` are as in `plot`.
+        to repeat it; of a study the design as it was declared, its arms and their comparisons. A
+        file of Markdown keeps what stands around the report; `stale` says whether it is up to date.
+        `metric` and `by` (default: config) are as in `plot`; with `by` a study is its runs only.
         """
         from qn_tracking.api.report import report
 
-        return report(self, self.choose(ids, **conditions), metric=metric, by=by)
+        if not isinstance(ids, Selection) and by is None:
+            texts = [ids] if isinstance(ids, str) else list(ids)
+            study = self.study(texts[0]) if len(texts) == 1 else None
+            if study is not None:
+                from qn_tracking.api.study_report import StudyReport
+
+                return StudyReport(self, study, metric=metric)
+        chosen = self.choose(ids, **conditions)
+        return report(self, chosen, metric=metric, by=by or "config")
 
     # -------------------------------------------------------------------------------------- moving
 

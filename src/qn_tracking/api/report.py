@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api.drawing import Group, renamed
 from qn_tracking.api.picture import Picture
+from qn_tracking.api.report_file import Report
 from qn_tracking.errors import QnError, UsageError
 from qn_tracking.records.limits import IMPORTED, WHOLE
 from qn_tracking.records.provenance import provenance
-from qn_tracking.render.report import Block, Code, Figure, Heading, Table, Text, html, markdown
+from qn_tracking.render.report import Block, Code, Figure, Heading, Table, Text
 from qn_tracking.render.text import counted, duration
 from qn_tracking.studies.comparison import ABSENT, leaves, letters, values_of
 from qn_tracking.studies.groups import GroupComparison
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
 
-FORMATS = ("md", "html")
 COMMANDS = 20
 """Of more runs than this not every command is listed."""
 
 
-class RunReport:
+class RunReport(Report):
     """A report on experiments: `blocks` of text, tables and figures, and the `pictures` by name."""
 
     def __init__(
@@ -37,6 +36,7 @@ class RunReport:
         if not self.docs:
             raise UsageError("no matching experiments", hint="qn-exp list lists them")
         ids = [doc["id"] for doc in self.docs]
+        self.key = "runs"
         self.pictures: dict[str, Picture] = {}
         metric = metric or _metric(self.docs)
         subjects = [doc.get("subject") or {} for doc in self.docs]
@@ -49,10 +49,10 @@ class RunReport:
         groups = _groups(compared)
         self.blocks: list[Block] = [
             *_question(self.docs, compared, groups),
-            *_environment(self.docs),
+            *environment(self.docs),
             *self._results(store, ids, metric, by, compared),
             *_runs(self.docs, metric, groups),
-            *_failed(self.docs, compared),
+            *failed(self.docs, compared),
             *_again(store.folder, self.docs),
         ]
 
@@ -79,42 +79,6 @@ class RunReport:
             self.pictures[kind] = drawn
             out += [Figure(kind, drawn.spec["description"]), Table(drawn.titles, drawn.rows)]
         return out
-
-    def html(self) -> str:
-        """One page that stands alone, without scripts. Raises UnsupportedError without the engine
-        that draws.
-        """
-        drawn = {name: picture.svg() for name, picture in self.pictures.items()}
-        return html(self.title, self.blocks, drawn)
-
-    def save(self, path: str | os.PathLike[str], *, replace: bool = True) -> list[str]:
-        """Writes the report as .html, or as .md with an SVG for each picture beside it.
-
-        Returns the paths. Raises UsageError for another ending, or for a file that is there unless
-        it may be replaced; StorageError; UnsupportedError without `vl-convert-python`.
-        """
-        from qn_tracking.store.transfer import check_output
-        from qn_tracking.store.write import published
-
-        name = os.fspath(path)
-        stem, ending = os.path.splitext(name)
-        format = ending.lower().removeprefix(".")
-        if format not in FORMATS:
-            raise UsageError("the ending names no format", file=name, hint="one of .md, .html")
-        files: dict[str, str] = {}
-        if format == "html":
-            files[name] = self.html()
-        else:
-            beside = {kind: f"{os.path.basename(stem)}-{kind}.svg" for kind in self.pictures}
-            for kind, picture in self.pictures.items():
-                files[os.path.join(os.path.dirname(name), beside[kind])] = picture.svg()
-            files[name] = markdown(self.title, self.blocks, beside)
-        for file in files:
-            check_output(file, replace)
-        for file, content in files.items():
-            with published(file, replace=replace) as stream:
-                stream.write(content.encode())
-        return [name, *(file for file in files if file != name)]
 
 
 def _metric(docs: Sequence[Doc]) -> str:
@@ -157,7 +121,7 @@ def _question(
         names = [f"{letters([i])}: {one.name}" for i, one in enumerate(groups)]
         out.append(Text(f"Groups by {compared.by}: {', '.join(names)}."))
         rows = [
-            [row.field, *(_value(value) for value in row.values)]
+            [row.field, *(text_of(value) for value in row.values)]
             for section in ("run", "configuration", "code")
             for row in compared.differences.get(section, ())
             if not row.same
@@ -171,11 +135,11 @@ def _question(
     if same:
         shared = "The configuration" if len(docs) == 1 else "What all configurations share"
         out.append(Text(f"{shared} ({label}):"))
-        out.append(Code("\n".join(f"{name}: {_value(value)}" for name, value in same.items())))
+        out.append(Code("\n".join(f"{name}: {text_of(value)}" for name, value in same.items())))
     return out
 
 
-def _environment(docs: Sequence[Doc]) -> list[Block]:
+def environment(docs: Sequence[Doc]) -> list[Block]:
     """Code, packages and machine: each value that any run has."""
     found: dict[str, dict[str, None]] = {}
     for doc in docs:
@@ -232,9 +196,9 @@ def _runs(docs: Sequence[Doc], metric: str, groups: Sequence[Group]) -> list[Blo
             [
                 doc["id"],
                 group.get(doc["id"]) or str((doc.get("config") or {}).get("label") or ""),
-                _value(doc.get("seed")),
+                text_of(doc.get("seed")),
                 str(doc.get("status")),
-                _value((doc.get("results") or {}).get("episodes")),
+                text_of((doc.get("results") or {}).get("episodes")),
                 *(f"{one[name]:.4g}" if name in one else "–" for name in shown),
                 duration(wall) if isinstance(wall, (int, float)) else "–",
             ]
@@ -251,7 +215,7 @@ def _runs(docs: Sequence[Doc], metric: str, groups: Sequence[Group]) -> list[Blo
     return [Heading("Every run"), Table(titles, rows)]
 
 
-def _failed(docs: Sequence[Doc], compared: GroupComparison | None) -> list[Block]:
+def failed(docs: Sequence[Doc], compared: GroupComparison | None) -> list[Block]:
     rows = []
     for doc in docs:
         error = doc.get("error") or {}
@@ -293,7 +257,7 @@ def _again(folder: str, docs: Sequence[Doc]) -> list[Block]:
     return out
 
 
-def _value(value: Any) -> str:
+def text_of(value: Any) -> str:
     if value is ABSENT or value is None:
         return "–"
     return str(value)

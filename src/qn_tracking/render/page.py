@@ -61,6 +61,11 @@ def paragraph(words: str) -> str:
     return f"<p>{text(words)}</p>\n"
 
 
+def items(texts: Sequence[str]) -> str:
+    """Sentences of a list."""
+    return "<ul>\n" + "".join(f"<li>{text(words)}</li>\n" for words in texts) + "</ul>\n"
+
+
 def code(lines: str) -> str:
     """Lines as they are, such as commands."""
     return "<pre><code>" + "\n".join(map(text, lines.splitlines())) + "</code></pre>\n"

@@ -5,6 +5,7 @@ A report is a list of blocks. Every text in it may be a stranger's: it is escape
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from attrs import frozen
@@ -26,6 +27,13 @@ class Text:
     """A paragraph."""
 
     text: str
+
+
+@frozen
+class Items:
+    """Sentences of a list."""
+
+    texts: Sequence[str]
 
 
 @frozen
@@ -51,7 +59,7 @@ class Figure:
     description: str
 
 
-Block = Heading | Text | Code | Table | Figure
+Block = Heading | Text | Items | Code | Table | Figure
 
 
 def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, str]) -> str:
@@ -63,6 +71,8 @@ def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, str]) -> st
                 parts.append(page.heading(text))
             case Text(text):
                 parts.append(page.paragraph(text))
+            case Items(texts):
+                parts.append(page.items(texts))
             case Code(text):
                 parts.append(page.code(text))
             case Table(titles, rows):
@@ -72,28 +82,79 @@ def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, str]) -> st
     return page.document(title, "".join(parts))
 
 
-def markdown(title: str, blocks: Sequence[Block], files: Mapping[str, str]) -> str:
+def plain(text: object) -> str:
+    """A stranger's text as plain text of Markdown that is also read as it is: by people, in a diff.
+
+    As `render.board.cell`, but what is harmless once brackets, pipes and angles are escaped stays.
+    """
+    return _HARMLESS.sub(lambda found: _AS_IT_IS[found[0]], cell(text))
+
+
+_AS_IT_IS = {f"&#{ord(char)};": char for char in ":()'\""} | {"&#91;": "\\[", "&#93;": "\\]"}
+_HARMLESS = re.compile(
+    r"&#58;(?=\s|$)|(?<=\d)&#58;(?=\d)|" + "|".join(name for name in _AS_IT_IS if name != "&#58;")
+)
+
+
+def markdown(blocks: Sequence[Block], files: Mapping[str, str]) -> str:
     """Markdown; `files` are the names of the pictures' files, beside this one."""
     from urllib.parse import quote
 
-    parts = [f"# {cell(title)}\n"]
+    parts = []
     for block in blocks:
         match block:
             case Heading(text):
-                parts.append(f"## {cell(text)}\n")
+                parts.append(f"## {plain(text)}\n")
             case Text(text):
-                parts.append(f"{cell(text)}\n")
+                parts.append(f"{plain(text)}\n")
+            case Items(texts):
+                parts.append("".join(f"- {plain(text)}\n" for text in texts))
             case Code(text):
                 lines = "".join(f"    {printable(line)}\n" for line in text.splitlines())
                 parts.append(lines)
             case Table(titles, rows):
                 parts.append(_table(titles, rows))
             case Figure(name, description):
-                parts.append(f"![{cell(description)}]({quote(files[name])})\n")
+                parts.append(f"![{plain(description)}]({quote(files[name])})\n")
     return "\n".join(parts)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(map(cell, titles))} |", "|---" * len(titles) + "|"]
-    lines += [f"| {' | '.join(map(cell, row))} |" for row in rows]
+    lines = [f"| {' | '.join(map(plain, titles))} |", "|---" * len(titles) + "|"]
+    lines += [f"| {' | '.join(map(plain, row))} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+# ----------------------------------------------------------------------------------------- markers
+
+
+def markers(key: str) -> tuple[str, str]:
+    """The lines between which a report stands, so that people write their own text around it."""
+    return f"<!-- qn:report {key} -->", f"<!-- /qn:report {key} -->"
+
+
+def section(page: str, key: str) -> tuple[int, int] | None:
+    """Where in a page the text between the markers begins and ends; None without them.
+
+    A marker is a line of its own. Raises ValueError for one without the other, or twice.
+    """
+    places: list[list[int]] = [[], []]
+    at = 0
+    for line in page.split("\n"):
+        for found, marker in zip(places, markers(key), strict=True):
+            if line.rstrip("\r") == marker:
+                found.append(at)
+        at += len(line) + 1
+    begin, end = places
+    if not begin and not end:
+        return None
+    if len(begin) != 1 or len(end) != 1 or end < begin:
+        first, last = markers(key)
+        raise ValueError(f"expected the lines {first} and {last} once each, in this order")
+    return page.index("\n", begin[0]) + 1, end[0]
+
+
+def fresh(title: str, key: str, body: str) -> str:
+    """A whole page: the title, and below it the report between its markers."""
+    begin, end = markers(key)
+    return f"# {plain(title)}\n\n{begin}\n{body}{end}\n"
