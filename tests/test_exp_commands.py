@@ -25,7 +25,7 @@ from qn_tracking import Experiments, Subject, track
 from qn_tracking.cli import exp
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.records.model import Episode, Experiment
-from qn_tracking.store import read, unfinished
+from qn_tracking.store import labels, read, unfinished
 
 Call = Callable[..., "tuple[int, str, str]"]
 PROGRAM = [sys.executable, "-m", "qn_tracking.cli.exp"]
@@ -252,11 +252,10 @@ def test_tags_and_notes_are_added_without_their_secrets(store: Path, qn_exp: Cal
     made = make(store)
     assert qn_exp("tag", "@1", "api_key=swordfish", f"see={token}", "start_token=<s>")[0] == 0
     assert qn_exp("note", "@1", f"with {token}, password='swordfish'")[0] == 0
-    text = (store / "runs" / made.id / "labels.json").read_text()
-    assert token not in text
-    assert "swordfish" not in text
+    texts = [path.read_text() for path in (store / "labels" / made.id).iterdir()]
+    assert not [text for text in texts if token in text or "swordfish" in text]
     tags = {"api_key": "[redacted]", "see": "[redacted]", "start_token": "<s>"}
-    assert json.loads(text)["tags"] == tags
+    assert labels.read(str(store), made.id)["tags"] == tags
 
 
 def test_tags_and_notes_are_added_beside_the_record(store: Path, qn_exp: Call) -> None:
@@ -276,14 +275,15 @@ def test_tags_and_notes_are_added_beside_the_record(store: Path, qn_exp: Call) -
     for wrong in (["@1"], ["@1", "x"], ["@1", "=x"], ["@1", "x=1", "x=2"]):
         assert qn_exp("tag", *wrong)[0] == 2
     # As another machine's would arrive: the row shown tells at once.
-    labels = store / "runs" / made.id / "labels.json"
-    labels.write_text(labels.read_text().replace('"a": "2"', '"a": "3"'))
+    label = next(p for p in (store / "labels" / made.id).iterdir() if '"a": "2"' in p.read_text())
+    label.write_text(label.read_text().replace('"a": "2"', '"a": "3"'))
     assert "a=3" in qn_exp("list")[1]
-    labels.write_text("{")
+    label.write_text("{")
     code, out, err = qn_exp("list")
     assert (code, err.count("\n")) == (0, 1)
-    assert "labels.json: truncated" in err
+    assert f"{label.name}: truncated" in err
     assert made.id in out
+    assert len(json.loads(qn_exp("list", "--json", "--where", "notes ~ remark")[1])["experiments"])
     assert qn_exp("fsck")[0] == 1
 
 
@@ -307,14 +307,10 @@ def test_two_who_label_at_once_lose_nothing(store: Path) -> None:
         for name in "ab"
     ]
     assert [process.wait(timeout=60) for process in both] == [0, 0]
-    found = json.loads((store / "runs" / made.id / "labels.json").read_text())
-    assert len(found["tags"]) == 80
-    assert sorted(os.listdir(store / "runs" / made.id)) == [
-        "config.yml",
-        "episodes.jsonl",
-        "labels.json",
-        "run.json",
-    ]
+    assert len(labels.read(str(store), made.id)["tags"]) == 80
+    files = os.listdir(store / "labels" / made.id)
+    assert len(files) == 80
+    assert not [name for name in files if not name.endswith(".json")]
 
 
 # ------------------------------------------------------------------------------------------- trash

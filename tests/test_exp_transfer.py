@@ -207,10 +207,10 @@ def test_records_that_came_by_git_are_completed(store: list[str], qn_exp: Progra
     Path("there").mkdir()
     for id in store:
         shutil.copy(f"experiments/{id}.json", "there")
-    qn_exp("note", store[0], "seen", "--experiments-dir", "there")  # makes its folder
+    qn_exp("note", store[0], "seen", "--experiments-dir", "there")
     done = qn_exp("import", "b.zip", "--experiments-dir", "there")
     assert done.stdout == "0 imported, 2 completed\n"
-    assert "seen" in (Path("there/runs") / store[0] / "labels.json").read_text()
+    assert "seen" in qn_exp("show", store[0], "--experiments-dir", "there").stdout
     assert (Path("there/runs") / store[0] / "episodes.jsonl").exists()
 
 

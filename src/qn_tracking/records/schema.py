@@ -143,5 +143,6 @@ SUBMISSION = Schema(
 )
 VERIFICATION = Schema("verification", 2, {1: _renaming(_SESSIONS, replication=_SESSIONS)})
 LABELS = Schema("labels", 1, {})
+LABEL = Schema("label", 1, {})
 GATHERED = Schema("gathered", 1, {})
 EXTENSION = Schema("extension", 1, {})

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from os.path import basename, dirname, isdir, join, lexists
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qn_tracking import files
 from qn_tracking.errors import QnError, StorageError
@@ -28,7 +28,7 @@ from qn_tracking.records.codec import document, structure
 from qn_tracking.records.model import Experiment
 from qn_tracking.records.schema import RECORD
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import bundle, foreign, paths, phases, read, series, studies
+from qn_tracking.store import bundle, foreign, labels, paths, phases, read, series, studies
 from qn_tracking.store.journal import line
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
@@ -87,7 +87,9 @@ def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
         if folder != source and not _OWN.isdisjoint(names):
             below.clear()
             continue
-        below[:] = sorted(name for name in below if name[0] != "." and name != studies.BEFORE)
+        below[:] = sorted(
+            name for name in below if name[0] != "." and name not in (studies.BEFORE, paths.LABELS)
+        )
         for name in sorted(name for name in names if name.endswith(".json")):
             found = True
             path = join(folder, name)
@@ -110,15 +112,37 @@ def _file(experiments: str, path: str, warn: Warn, *, follow: bool = False) -> A
     doc = read.parse(data, path)
     if "schema" in doc and "config" in doc:
         record = _ours(doc, path)
+        changes = _labels_beside(path, record.id)
         folder = paths.run_folder(dirname(path), record.id)
         beside = isdir(folder) and basename(path) == f"{record.id}.json"
         if not beside or _same_place(folder, paths.run_folder(experiments, record.id)):
-            return _admit(experiments, path, record, data, None)
-        with _staging(experiments) as stage:
-            return _admit(experiments, path, record, data, _copied(folder, data, stage, warn))
+            arrived = _admit(experiments, path, record, data, None)
+        else:
+            with _staging(experiments) as stage:
+                staged = _copied(folder, data, stage, warn)
+                arrived = _admit(experiments, path, record, data, staged)
+        return _labelled(experiments, arrived, changes)
     if foreign.recognise(doc):
         return _theirs(experiments, path, doc, sha256(data).hexdigest())
     raise StorageError("neither a record of qn-tracking nor one of Quantum Nematode", file=path)
+
+
+def _labels_beside(record: str, id: str) -> dict[str, bytes]:
+    """The files of its labels in the folder of a record."""
+    if basename(record) != f"{id}.json":
+        return {}
+    place, found = paths.labels_folder(dirname(record), id), {}
+    for name in labels.files(place):
+        with suppress(FileNotFoundError):
+            found[name], _ = read.load(join(place, name))
+            labels.parsed(found[name], join(place, name))
+    return found
+
+
+def _labelled(experiments: str, arrived: Arrived, changes: Mapping[str, bytes]) -> Arrived:
+    """Adds labels to what has arrived: those of both places are kept."""
+    added = labels.take(experiments, arrived.id, changes) if changes else 0
+    return evolve(arrived, outcome=COMPLETED) if added and arrived.outcome == HERE else arrived
 
 
 def _theirs(experiments: str, path: str, doc: dict[str, Any], digest: str) -> Arrived:
@@ -171,13 +195,14 @@ def _bundle(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
                 doc = read.parse(data, name)
                 record = _ours(doc, name)
                 read.same_id(doc, id, name)
+                changes = found.labels_of(id)
                 if found.members[id][1]:
                     with _staging(experiments) as stage:
                         found.unpack(id, stage, warn)
                         arrived = _admit(experiments, name, record, data, stage)
                 else:
                     arrived = _admit(experiments, name, record, data, None)
-                yield arrived
+                yield _labelled(experiments, arrived, changes)
             except QnError as error:
                 yield Refused(source=source, error=error)
 

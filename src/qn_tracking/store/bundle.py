@@ -20,7 +20,7 @@ from qn_tracking.errors import StorageError
 from qn_tracking.files import kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
-from qn_tracking.store import paths
+from qn_tracking.store import labels, paths
 from qn_tracking.store.read import parse
 from qn_tracking.store.write import naming
 
@@ -58,6 +58,8 @@ def write(
             bundle.writestr(_info(f"{id}.json"), data)
             for name in files(paths.run_folder(experiments, id), data, warn):
                 _add(bundle, experiments, f"runs/{id}/{name}")
+            for name in labels.files(paths.labels_folder(experiments, id)):
+                _add(bundle, experiments, f"{paths.LABELS}/{id}/{name}")
             count += 1
     return count
 
@@ -147,7 +149,7 @@ class Bundle:
     """A bundle that was opened and whose names were checked. Raises StorageError for a hostile one.
 
     `members` are, for each id, the name of its record, or None, and the files of its run; `strays`
-    is what else is there, which is not unpacked.
+    is what else is there, which is not unpacked. `labels` are the files of labels, by id and name.
     """
 
     def __init__(self, path: str, stream: IO[bytes]) -> None:
@@ -159,6 +161,7 @@ class Bundle:
         self._version()
         size = os.fstat(stream.fileno()).st_size
         self.members: dict[str, tuple[zipfile.ZipInfo | None, dict[str, zipfile.ZipInfo]]] = {}
+        self.labels: dict[str, dict[str, zipfile.ZipInfo]] = {}
         self.strays: dict[str, None] = {}
         seen: set[str] = set()
         total = 0
@@ -219,6 +222,11 @@ class Bundle:
             return
         top, _, rest = name.partition("/")
         id, _, file = rest.partition("/")
+        if top == paths.LABELS and is_id(id) and file.endswith(".json") and "/" not in file:
+            if info.file_size > MAX_BYTES:
+                raise self.wrong(f"larger than {MAX_BYTES >> 20} MiB", name)
+            self.labels.setdefault(id, {})[file] = info
+            return
         if top != "runs" or not is_id(id) or not file:
             self.strays[top] = None
             return
@@ -230,6 +238,14 @@ class Bundle:
         if info is None:
             raise self.wrong("files of a run without its record", f"runs/{id}")
         return b"".join(self._parts(info))
+
+    def labels_of(self, id: str) -> dict[str, bytes]:
+        """The files of its labels by name. Raises StorageError for one that is damaged."""
+        found = self.labels.get(id, {})
+        data = {name: b"".join(self._parts(info)) for name, info in found.items()}
+        for name, part in data.items():
+            labels.parsed(part, os.path.join(self.path, found[name].filename))
+        return data
 
     def unpack(self, id: str, folder: str, warn: Callable[[str], None] = lambda text: None) -> None:
         """Writes the files of a run into an empty folder. Raises StorageError."""

@@ -140,9 +140,9 @@ def _record(experiments: str, name: str, count: _Count) -> Iterator[Finding]:
     except StorageError as error:
         yield _of(error)
         return
+    yield from _labels(experiments, name)
     if not isdir(folder):
         return  # it came by git, without its texts
-    yield from _labels(experiments, name)
     yield from _attachments(folder, experiment)
     yield from _journal(path, join(folder, "episodes.jsonl"), experiment, count)
 

@@ -10,6 +10,9 @@ from os.path import join
 from qn_tracking.files import inside
 from qn_tracking.ids import check_id
 
+LABELS = "labels"
+"""The folder of tags and notes that were added later; git carries it."""
+
 IGNORED = "".join(
     f"{line}\n"
     for line in (
@@ -34,6 +37,11 @@ IGNORED_BENCHMARKS = "".join(
 def record(experiments: str, id: str) -> str:
     """The record of an experiment."""
     return join(experiments, f"{check_id(id)}.json")
+
+
+def labels_folder(experiments: str, id: str) -> str:
+    """The folder of the labels of something. Raises StorageError for a link in its place."""
+    return inside(experiments, LABELS, check_id(id))
 
 
 def run_folder(experiments: str, id: str) -> str:

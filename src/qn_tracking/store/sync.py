@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from os.path import join
 
 from qn_tracking.errors import QnError, StorageError, printable
@@ -23,6 +22,13 @@ from qn_tracking.files import inside
 from qn_tracking.ids import is_id
 from qn_tracking.store.database import Writing, make_indexes
 from qn_tracking.store.fields import PARTS
+from qn_tracking.store.stamps import (
+    folder_stamp,
+    labels_stamp,
+    labels_stamps,
+    stamp as stamp_of,
+    young,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,40 +37,10 @@ if TYPE_CHECKING:
 
     from qn_tracking.store.entry import Row
 
-YOUNG_NS = 2_000_000_000
 ROLLING = 2000
 
 GOOD, ACTIVE, CRASHED, BAD = range(4)
 """What an entry is: a record; a run that is going on or unknown; one that died; a bad file."""
-
-
-# ------------------------------------------------------------------------------------------ stamps
-
-
-def _stamp(info: os.stat_result) -> int:
-    """A file's times, size and number as one integer; what is replaced or edited changes it."""
-    return hash((info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino))
-
-
-def _young(info: os.stat_result) -> bool:
-    """Whether a change in the same tick could have left these times alone."""
-    return info.st_ctime_ns > time.time_ns() - YOUNG_NS
-
-
-def _folder_stamp(path: str) -> tuple[int, bool]:
-    try:
-        info = os.stat(path)
-    except OSError:
-        return 0, False
-    # The size of a folder is no more than its times are.
-    return hash((info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev)), _young(info)
-
-
-def _labels_stamp(experiments: str, name: str) -> int:
-    try:
-        return _stamp(os.lstat(f"{experiments}/runs/{name}/labels.json"))
-    except OSError:
-        return 0
 
 
 # -------------------------------------------------------------------------------------------- sync
@@ -83,8 +59,8 @@ class Sync:
     ) -> None:
         """Takes in whatever has changed since."""
         # The folders first: what changes while they are listed will be seen by the next call.
-        folder, folder_young = _folder_stamp(self.experiments)
-        runs, runs_young = _folder_stamp(join(self.experiments, "runs"))
+        folder, folder_young = folder_stamp(self.experiments)
+        runs, runs_young = folder_stamp(join(self.experiments, "runs"))
         meta = dict(self.db.execute("SELECT key, value FROM meta"))
         changed = fresh or meta.get("folder") != folder
         if changed or meta.get("runs") != runs:
@@ -99,7 +75,18 @@ class Sync:
                 make_indexes(self.db)
         else:
             self._roll(meta.get("cursor") or 0)
+        self._check_labels(meta.get("labels"))
         self._check_active()
+
+    def _check_labels(self, known: int | None) -> None:
+        """Takes in labels that came by git, or from a process without the index."""
+        stamp, is_young, names = labels_stamps(self.experiments)
+        if stamp == (known or 0):
+            return
+        of = {name for (name,) in self.db.execute("SELECT name FROM entry WHERE labelled != 0")}
+        with Writing(self.db):
+            self._relabel(sorted(of.union(names)))
+            self._remember("labels", None if is_young else stamp)
 
     def _remember(self, key: str, value: int | None) -> None:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -263,7 +250,7 @@ class Sync:
         ).fetchall()
         stale = self._stale(row[:4] for row in rows)
         # A file that was read a moment ago is as young as it was; it is only read again.
-        labels = [row[1] for row in rows if row[4] != _labels_stamp(self.experiments, row[1])]
+        labels = [row[1] for row in rows if row[4] != labels_stamp(self.experiments, row[1])]
         dead = [(row[0], row[1], row[3]) for row in rows if row[2] == CRASHED]
         if dead:
             from qn_tracking.records.limits import CRASHED as STATUS
@@ -312,7 +299,7 @@ class Sync:
             stamp: int | None = None
             try:
                 data, info = load(file)
-                stamp = None if _young(info) else _stamp(info)
+                stamp = None if young(info) else stamp_of(info)
                 doc = parse(data, file)
                 row = make_row(doc, name, file, dumps)
             except FileNotFoundError:
@@ -346,7 +333,7 @@ class Sync:
             info = os.lstat(f"{self.experiments}/{name}.json")
         except OSError:
             return 0  # as `_stale` has it
-        return None if _young(info) else _stamp(info)
+        return None if young(info) else stamp_of(info)
 
     def _same(self, n: int, row: Row) -> bool:
         """Whether an entry that was young says just what it said."""
@@ -402,15 +389,13 @@ class Sync:
         rows.flush()
 
     def _labels(self, name: str) -> tuple[dict[str, Any] | None, int, str | None]:
-        labelled = _labels_stamp(self.experiments, name)
+        labelled = labels_stamp(self.experiments, name)
         if not labelled:
             return None, 0, None
         from qn_tracking.store import labels
 
-        try:
-            return labels.read(self.experiments, name), labelled, None
-        except StorageError as error:
-            return None, labelled, self._relative(error)
+        found, problem = labels.survey(self.experiments, name)
+        return found, labelled, None if problem is None else self._relative(problem)
 
     def _relative(self, problem: object) -> str:
         """What is wrong with a file, named from within our folder: it may be called otherwise."""
@@ -430,7 +415,7 @@ class Sync:
                 " WHERE e.name = ?",
                 (name,),
             ).fetchone()
-            if found is None or found[1] == _labels_stamp(self.experiments, name):
+            if found is None or found[1] == labels_stamp(self.experiments, name):
                 continue
             changed = True
             labels, labelled, problem = self._labels(name)
