@@ -621,12 +621,20 @@ class Experiments:
             warn=self.warn,
         )
 
-    def import_(self, paths: str | Iterable[str]) -> list[Arrived | Refused]:
-        """Takes bundles, records and folders of experiments, also of Quantum Nematode.
+    def import_(
+        self, paths: str | Iterable[str], *, columns: Mapping[str, str] | None = None
+    ) -> list[Arrived | Refused]:
+        """Takes bundles, records, `monitor.csv` and folders of them, also of Quantum Nematode.
 
-        What is here already stays as it is. Each experiment arrives whole or is refused.
+        With `columns`, such as `{"reward": "r", "steps": "l"}`, it takes tables (CSV, TSV, JSONL),
+        whose rows are episodes, or with `{"step": "update"}` calls of `log`; further columns of
+        numbers are metrics, or values. What is here already stays as it is. Each experiment arrives
+        whole or is refused. Raises UsageError for a field that there is not.
         """
-        from qn_tracking.store import arrival
+        from qn_tracking.store import arrival, tables
+
+        if columns is not None:
+            tables.check_columns(columns)
 
         sources = [paths] if isinstance(paths, str) else list(paths)
         for path in sources:
@@ -634,7 +642,9 @@ class Experiments:
                 raise UsageError("expected a file or a folder, got nothing")
         arrival.sweep(self.folder)
         return [
-            one for path in sources for one in arrival.import_path(self.folder, path, self.warn)
+            one
+            for path in sources
+            for one in arrival.import_path(self.folder, path, self.warn, columns or {})
         ]
 
     # -------------------------------------------------------------------------------- looking after

@@ -24,12 +24,20 @@ EXPORT = """examples:
 In CSV, a text that a spreadsheet would read as a formula gets a quote (') before it.
 """
 IMPORT = """PATH is a bundle of qn-exp export, a record, a record of Quantum Nematode of any version
-(with its configuration beside it, if there), or a folder, with all folders in it. Existing
-experiments are not changed.
+(with its configuration beside it, if there), a monitor.csv of Stable-Baselines3, or a folder,
+with all folders in it; the monitors of one folder are one run. Existing experiments are not
+changed.
+
+With --map, PATH is a table (.csv, .tsv, .jsonl) or a folder of them. A row is an episode, with
+reward, steps, success, termination and seed, or logged values, with step; time is in seconds. The
+other columns of numbers are its metrics, or the values.
 
 examples:
   qn-exp import some.zip
   qn-exp import records/*
+  qn-exp import logs/ppo
+  qn-exp import episodes.csv --map reward=return,steps=length
+  qn-exp import progress.csv --map step=total_timesteps
 """
 
 
@@ -38,6 +46,12 @@ def arguments(parser: Parser, command: str) -> None:
     if command == "import":
         parser.epilog = IMPORT
         parser.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
+        parser.add_argument(
+            "--map",
+            action="append",
+            metavar="FIELD=COLUMN,…",
+            help="the columns of a table that fields are read from",
+        )
         return
     parser.epilog = EXPORT
     parser.renamed = {"--episodes": "--rows episodes", "--runs": "--rows runs"}
@@ -66,7 +80,12 @@ def arguments(parser: Parser, command: str) -> None:
 def run(args: Namespace) -> int:
     """Runs the command."""
     if args.command == "import":
-        return print_arrivals(experiments(args).import_(args.paths), args.json)
+        columns = None
+        if args.map is not None:
+            from qn_tracking.store import tables
+
+            columns = tables.columns(args.map)
+        return print_arrivals(experiments(args).import_(args.paths, columns=columns), args.json)
     binary = args.format in ("parquet", "bundle")
     if args.format == "bundle" and args.rows:
         raise UsageError("a bundle holds everything", hint="leave --rows out")

@@ -1,4 +1,4 @@
-"""Imports: bundles, folders and single records, and those of Quantum Nematode.
+"""Imports: bundles, folders, single records and tables, and records of Quantum Nematode.
 
 Each arrives whole or not at all. The files of its run are staged in a folder of their own and
 checked against the record; the record is published; the staged folder gets its name. A kill in
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -25,11 +25,21 @@ from qn_tracking.errors import QnError, StorageError
 from qn_tracking.ids import is_id
 from qn_tracking.options import MAX_BYTES as MAX_CONFIG
 from qn_tracking.records.codec import document, structure
-from qn_tracking.records.model import Experiment
+from qn_tracking.records.model import EMPTY, Experiment
 from qn_tracking.records.schema import RECORD
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import bundle, foreign, labels, paths, phases, read, series, studies
-from qn_tracking.store.journal import line
+from qn_tracking.store import (
+    bundle,
+    foreign,
+    labels,
+    paths,
+    phases,
+    read,
+    series,
+    studies,
+    tables,
+)
+from qn_tracking.store.journal import line, logged_line
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
 IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
@@ -61,11 +71,19 @@ class Refused:
     error: QnError
 
 
-def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
-    """Imports what a path holds: a bundle, a record, or a folder of experiments."""
+def import_path(
+    experiments: str, source: str, warn: Warn, columns: Mapping[str, str] = EMPTY
+) -> Iterator[Arrived | Refused]:
+    """Imports what a path holds: a bundle, a record, a table, or a folder of experiments.
+
+    With `columns`, fields by the columns that they are read from, it holds tables alone.
+    """
     try:
         if isdir(source):
-            yield from _folder(experiments, source.rstrip("/") or "/", warn)
+            yield from _folder(experiments, source.rstrip("/") or "/", warn, columns)
+            return
+        if columns or source.lower().endswith((*tables.SUFFIXES, tables.WANDB)):
+            yield _tables(experiments, source, [source], columns)
             return
         with naming(source), bundle.opened(source, follow=True) as stream:
             zipped = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
@@ -77,7 +95,9 @@ def import_path(experiments: str, source: str, warn: Warn) -> Iterator[Arrived |
         yield Refused(source=source, error=error)
 
 
-def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Refused]:
+def _folder(
+    experiments: str, source: str, warn: Warn, columns: Mapping[str, str]
+) -> Iterator[Arrived | Refused]:
     """Every record in a folder and in those below it, but for the files of our own runs."""
     found = False
     with naming(source):
@@ -90,11 +110,23 @@ def _folder(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
         below[:] = sorted(
             name for name in below if name[0] != "." and name not in (studies.BEFORE, paths.LABELS)
         )
-        for name in sorted(name for name in names if name.endswith(".json")):
+        # The environments of one training write a monitor each.
+        monitors = sorted(join(folder, name) for name in names if name.endswith(tables.MONITOR))
+        if monitors and not columns:
+            found = True
+            try:
+                yield _tables(experiments, folder, monitors, columns)
+            except QnError as error:
+                yield Refused(source=folder, error=error)
+        wanted = tables.SUFFIXES if columns else (".json", tables.WANDB)
+        for name in sorted(name for name in names if name.endswith(wanted)):
             found = True
             path = join(folder, name)
             try:
-                yield _file(experiments, path, warn)
+                if name.endswith(".json"):
+                    yield _file(experiments, path, warn)
+                else:
+                    yield _tables(experiments, path, [path], columns)
             except QnError as error:
                 yield Refused(source=path, error=error)
     for cause in unreadable:
@@ -162,6 +194,18 @@ def _theirs(experiments: str, path: str, doc: dict[str, Any], digest: str) -> Ar
         if episodes:
             bundle.place(stage, "episodes.jsonl", map(line, episodes))
         return _admit(experiments, path, record, data, stage)
+
+
+def _tables(
+    experiments: str, source: str, files: Sequence[str], columns: Mapping[str, str]
+) -> Arrived:
+    """Tables of another program as one run."""
+    table = tables.table(source, files, columns)
+    with _staging(experiments) as stage:
+        bundle.place(stage, "episodes.jsonl", map(line, table.episodes))
+        if table.calls:
+            bundle.place(stage, series.NAME, map(logged_line, table.calls))
+        return _admit(experiments, source, table.record, document(table.record), stage)
 
 
 def _beside(folder: str) -> dict[str, bytes]:
