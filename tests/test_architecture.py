@@ -86,7 +86,7 @@ LAYERS = (
     ("cli", "testing"),
     ("plugin",),
     ("dropin",),
-    ("tensorboard",),
+    ("tensorboard", "wandb_run"),
     ("wandb",),
 )
 """From the lowest to the highest; a name stands for a module, or for a package and what is in it."""

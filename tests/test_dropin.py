@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import wait_until
-from qn_tracking import Experiments
+from qn_tracking import Experiments, Study, track
 from qn_tracking.errors import UsageError
 from qn_tracking.tensorboard import WITHOUT_MEANING, SummaryWriter, table
 from test_docs import ROOT, block
@@ -495,3 +495,90 @@ def test_an_example_learns(project: Path, name: str) -> None:
     run(source)
     returns = [value for _, value in points("charts/episodic_return")]
     assert sum(returns[-50:]) / 50 > sum(returns[:10]) / 10 + 0.2
+
+
+# ---------------------------------------------------------------------- in a study, and in processes
+
+ARGS = """\
+import argparse
+from torch.utils.tensorboard import SummaryWriter
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--seed", type=int)
+args = parser.parse_args()
+writer = SummaryWriter(f"runs/{args.lr}-{args.seed}")
+writer.add_hparams(vars(args), {})
+for step in range(3):
+    writer.add_scalar("charts/episodic_return", args.seed + args.lr, step)
+writer.close()
+"""
+
+
+def test_a_script_with_a_changed_import_joins_the_study_that_runs_it(project: Path) -> None:
+    Path("train.py").write_text(changed(ARGS))
+    script = [sys.executable, "train.py", "--lr", "{lr}", "--seed", "{seed}"]
+    study = Study.script(script, sweep={"lr": [0.1, 0.2]}, seeds=[1, 2], name="rate")
+    study.run()
+    found = study.results()
+    assert [one.status for one in found] == ["completed"] * 4
+    assert sorted((one.seed, one.config.data["lr"]) for one in found) == [
+        (1, 0.1),
+        (1, 0.2),
+        (2, 0.1),
+        (2, 0.2),
+    ]
+    assert all(one.results.avg_reward == one.seed + one.config.data["lr"] for one in found)
+
+
+def test_a_forked_process_records_nothing(project: Path) -> None:
+    script = OPEN["writer"] + (
+        "import os, sys\n"
+        "if os.fork() == 0:\n"
+        "    writer.add_scalar('loss', 7.0, 1)\n    writer.close()\n    sys.exit()\n"
+        "os.wait()\nwriter.add_scalar('loss', 2.0, 1)\nwriter.close()\n"
+    )
+    run(script)
+    assert points("loss") == [(0, 1.0), (1, 2.0)]
+    assert the_record().status == "completed"
+
+
+def test_writers_of_several_threads_lose_nothing(project: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with SummaryWriter("runs/a") as writer, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: writer.add_scalar("loss", n, n), range(200)))
+    assert sorted(points("loss")) == [(n, n) for n in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        ({"plugins": ["no-such"], "lr": 1}, {"lr": 1}),
+        ({"episodes": 3, "runs": 4, "lr": 1}, {"lr": 1}),
+        ({"seed": "first", "lr": 1}, {"lr": 1}),
+        ({"seed": None, "lr": 1}, {"lr": 1}),
+        ({3: "a", "lr": 1}, {"3": "a", "lr": 1}),
+        ({"deep": {"a": [1, {"b": 2}]}}, {"deep": {"a": (1, {"b": 2})}}),
+        ({"many": float("nan"), "lr": 1}, {"lr": 1}),
+    ],
+)
+def test_any_options_of_a_script_are_taken(project: Path, config: Any, kept: Any) -> None:
+    import qn_tracking.wandb as wandb
+
+    with wandb.init(config=config) as one:
+        one.log({"loss": 1.0})
+    assert the_record().config.data == kept
+    assert the_record().seed is None
+
+
+def test_facts_of_a_script_are_in_its_record(project: Path) -> None:
+    with track({"a": 1}, seed=1) as one:
+        one.add_facts("data", {"rows": 3, "name": "small"})
+        one.add_facts("data", {"rows": 1200})
+        one.add_facts("token", {"password": "hunter2-a8f3bc"})
+    assert the_record().facts["data"] == {"rows": 1200, "name": "small"}
+    assert "hunter2" not in Path(f"experiments/{one.id}.json").read_text()
+    assert Experiments("experiments").find(where="facts.data.rows > 1000").ids == [one.id]
+    with pytest.raises(UsageError, match="after the end"):
+        one.add_facts("data", {})

@@ -93,14 +93,15 @@ class DropIn:
         try:
             return configuration.of_host(self.config)
         except ConfigError:
-            kept = {}
+            kept: dict[str, Any] = {}
+            found = configuration.of_host(kept)
             for key, value in self.config.items():
                 try:
-                    configuration.of_host({key: value})
+                    found = configuration.of_host({**kept, key: value})
                     kept[key] = value
                 except ConfigError as error:
                     self.run.warn(f"{self.tool}: {error}; left out")
-            return configuration.of_host(kept)
+            return found
 
     def text(self, name: str, text: str) -> None:
         """Keeps a text as a fact; the last of a name counts."""
