@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -82,10 +83,10 @@ def changed(script: str) -> str:
     return script
 
 
-def run(script: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, *, fails: bool = False) -> subprocess.CompletedProcess[str]:
     Path("train.py").write_text(script)
     done = subprocess.run([sys.executable, "train.py"], capture_output=True, text=True)
-    assert "Traceback" not in done.stderr or "raise" in script, done.stderr
+    assert fails or "Traceback" not in done.stderr, done.stderr
     return done
 
 
@@ -204,7 +205,7 @@ ENDS = {
 @pytest.mark.parametrize("tool", OPEN)
 @pytest.mark.parametrize("end", ENDS)
 def test_a_run_that_is_left_open_ends_honestly(project: Path, tool: str, end: str) -> None:
-    done = run(OPEN[tool] + end + "\n")
+    done = run(OPEN[tool] + end + "\n", fails="raise" in end)
     found = the_record()
     assert found.status == ENDS[end]
     assert found.series["loss"].last == 1.0
@@ -231,7 +232,7 @@ def test_a_run_that_is_ended_says_how(project: Path, tool: str, text: str, statu
         "writer": {"close": "writer.close()", "held": "writer"},
         "wandb": {"close": "wandb.finish()", "held": "wandb.run"},
     }
-    run(OPEN[tool] + text.format(**words[tool]))
+    run(OPEN[tool] + text.format(**words[tool]), fails=status == "failed")
     assert the_record().status == status
 
 
@@ -241,7 +242,10 @@ def test_an_exit_code_says_that_a_run_failed(project: Path) -> None:
 
 
 def test_an_error_before_the_first_value_is_recorded(project: Path) -> None:
-    run(OPEN["wandb"].replace("wandb.log({'loss': 1.0})", "raise ValueError('no such world')"))
+    run(
+        OPEN["wandb"].replace("wandb.log({'loss': 1.0})", "raise ValueError('no such world')"),
+        fails=True,
+    )
     found = the_record()
     assert (found.status, found.error.message) == ("failed", "no such world")
     assert found.config.data == {"a": 1}
@@ -434,6 +438,7 @@ class SummaryWriter:
 """,
     "wandb": """
 import json
+import math
 def init(*, name, **options):
     global file
     file = open("values.jsonl", "w")
@@ -582,3 +587,34 @@ def test_facts_of_a_script_are_in_its_record(project: Path) -> None:
     assert Experiments("experiments").find(where="facts.data.rows > 1000").ids == [one.id]
     with pytest.raises(UsageError, match="after the end"):
         one.add_facts("data", {})
+
+
+def test_odd_values_and_names_do_not_stop_the_loop(project: Path) -> None:
+    long = "eval" * 200
+    with SummaryWriter("runs/a") as writer:
+        for name, value in (
+            ("none", None),
+            ("array", [1.0, 2.0]),
+            ("big", 10**400),
+            ("red \x1b[31m\n", 1.0),
+            ("lone \ud800/episodic_return", 2.0),
+            (f"{long}/episodic_return", 3.0),
+            ("charts/episodic_length", math.inf),
+            ("charts/episodic_length", -1),
+            ("charts/episodic_return", math.nan),
+        ):
+            writer.add_scalar(name, value, 3.7)
+    found = the_record()
+    assert found.status == "completed"
+    assert found.results.episodes == 1
+    assert len(found.phases) == 2
+    assert {"none", "array"}.isdisjoint(found.series)
+    assert found.series["red \x1b[31m\n"].last_step == 3
+    assert Experiments("experiments").check().faults == 0
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_run(project: Path) -> None:
+    Path("runs").write_text("a file")
+    done = run(OPEN["writer"], fails=True)
+    assert done.stderr.splitlines()[-1].startswith("qn_tracking.errors.StorageError: runs/a: ")
+    assert not Path("experiments").exists()

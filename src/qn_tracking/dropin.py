@@ -17,8 +17,8 @@ from typing import Any
 from attrs import evolve
 
 from qn_tracking import config as configuration
-from qn_tracking.errors import ConfigError, QnError, UsageError, short
-from qn_tracking.records.limits import MAX_INT
+from qn_tracking.errors import ConfigError, QnError, UsageError, short, storable
+from qn_tracking.records.limits import MAX_INT, MAX_NAME
 from qn_tracking.records.model import Config
 from qn_tracking.redact import redact_config
 from qn_tracking.tracking.ending import last_error, status_of
@@ -122,7 +122,7 @@ class DropIn:
             return
         self.begin()
         with self._lock:
-            numbers = {str(name): _item(value) for name, value in values.items()}
+            numbers = {storable(name): _item(value) for name, value in values.items()}
             where = self._step(step)
             self.run.log(numbers, where)
             for name, value in numbers.items():
@@ -163,7 +163,7 @@ class DropIn:
         self.run.episode(
             reward=fields.get("reward"),
             steps=None if steps is None else int(steps),
-            phase=None if place in MAIN else place,
+            phase=None if place in MAIN else short(place, MAX_NAME),
         )
 
     def end(self, status: str | None = None, error: BaseException | None = None) -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from qn_tracking.dropin import DropIn
+from qn_tracking.files import os_error
 from qn_tracking.tracking.ending import status_of
 from qn_tracking.tracking.recorder import Recorder
 
@@ -43,7 +44,7 @@ class SummaryWriter:
     The folder `log_dir` (default: `runs/<id>`) is made, because scripts save their own files in
     it; its name becomes the tag `name`. The run begins with the first value: hyperparameters that
     were given before are the configuration. The other arguments have no meaning here.
-    Raises StorageError if the run cannot be stored.
+    Raises StorageError if the folder cannot be made.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class SummaryWriter:
         **others: Any,
     ) -> None:
         given = others.pop("logdir", None) if log_dir is None else log_dir  # of tensorboardX
+        if given is not None:
+            _make(os.fspath(given))
         shared = _shared[0] if _shared and not _shared[0].over else None
         tags = {} if given is None else {"name": basename(normpath(os.fspath(given)))}
         if comment:
@@ -64,7 +67,8 @@ class SummaryWriter:
         self._shares = shared is not None
         self._held = shared or DropIn("tensorboard", "close()", tags=tags)
         self.log_dir = join("runs", self.run.id) if given is None else os.fspath(given)
-        os.makedirs(self.log_dir, exist_ok=True)
+        if given is None:
+            _make(self.log_dir)
         if purge_step is not None:
             self._held.meaningless("purge_step")
 
@@ -168,6 +172,13 @@ class SummaryWriter:
             self._held.meaningless(name)
 
         return call
+
+
+def _make(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise os_error(folder, error) from None
 
 
 _ROW = re.compile(r"\|\s*([^|]+?)\s*\|(.*)\|\s*")
