@@ -509,7 +509,8 @@ def test_a_browser_sorts_filters_and_follows_links(
     assert visible() == []
     page.uncheck("input[name=verified]")
     for link in ("tbody th a", "text=Compare with the others", "section a"):
-        page.locator(f"{link} >> visible=true").first.click()
+        with page.expect_navigation(wait_until="load"):
+            page.locator(f"{link} >> visible=true").first.click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[colours]

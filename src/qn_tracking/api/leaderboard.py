@@ -412,26 +412,27 @@ class Leaderboard:
         """
         from qn_tracking.api.site import build
 
-        found = self._survey()
+        checker = self._checker()
+        found = self._survey(checker=checker)
         boards = [
             Board(name, places, found.configs.get(name), found.version)
             for name, places in ranking.boards(found.entries, found).items()
         ]
         found.cache.save()
-        return build(found, boards, self._checker, os.fspath(folder), progress)
+        return build(found, boards, checker, os.fspath(folder), progress)
 
     # --------------------------------------------------------------------------------------- inside
 
-    def _survey(self, *, complete: bool = False) -> Survey:
+    def _survey(self, *, complete: bool = False, checker: Checker | None = None) -> Survey:
         """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
         from qn_tracking.code import installed_digests
 
-        checker: list[Checker] = []
+        checkers = [checker] if checker else []
 
         def alone(stored: Stored, book: Rulebook) -> tuple[tuple[Finding, ...], bool]:
-            if not checker:  # most often nothing has changed, and there is nothing to check
-                checker.append(self._checker())
-            return checker[0].alone(stored, book)
+            if not checkers:  # most often nothing has changed, and there is nothing to check
+                checkers.append(self._checker())
+            return checkers[0].alone(stored, book)
 
         found = survey(self.folder, alone, _category, installed_digests())
         for problem in found.problems:

@@ -68,7 +68,7 @@ class _Page:
 def build(
     found: Survey,
     boards: Sequence[Board],
-    checker: Callable[[], Checker],
+    checker: Checker,
     folder: str,
     progress: Progress | None = None,
 ) -> Site:
@@ -141,16 +141,16 @@ def _pages(
     )
     for board in boards:
         for title, rows in site_index.rankings(board):
-            together = [[row.plain(), row.entry.plain()] for row in rows]
+            together = digest([row.plain() for row in rows])
             drawing = site_compare.Ranking(board.name, title, rows, names, source)
+            for row in rows:
+                yield _entry(found, board, row, title, names, source, len(rows) > 1)
             for row in rows if len(rows) > 1 else ():
                 yield _Page(
                     f"compare/{names[row.entry.path]}.html",
                     [title, row.entry.id, together],
                     lambda row=row, of=drawing: of.page(row).encode(),  # type: ignore[misc]
                 )
-            for row in rows:
-                yield _entry(found, board, row, title, names, source, len(rows) > 1)
         for one in board.open:
             title = "open division, not ranked"
             yield _entry(found, board, one, title, names, source, False)

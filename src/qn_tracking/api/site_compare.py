@@ -11,7 +11,6 @@ from qn_tracking.benchmark.metrics import PRIMARY
 from qn_tracking.benchmark.versus import compare_entries
 from qn_tracking.render import board as words, site as templates
 from qn_tracking.render.figures import middle, working
-from qn_tracking.studies.comparison import leaves
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.entries import Entry, Row
@@ -30,7 +29,6 @@ class Ranking:
     ) -> None:
         self._category, self._title, self._rows = category, title, rows
         self._names, self._source = names, source
-        self._settings: dict[str, dict[str, Any]] = {}
 
     def page(self, row: Row) -> str:
         """One of them against every other."""
@@ -99,18 +97,12 @@ class Ranking:
 
     def _differing(self, one: Entry, two: Entry) -> list[list[str]]:
         """The settings in which two configurations differ, by name."""
-        first, second = self._leaves(one), self._leaves(two)
+        first, second = self._source.settings(one), self._source.settings(two)
         return [
             [name, _text(first, name), _text(second, name)]
             for name in sorted({*first, *second})
             if _text(first, name) != _text(second, name)
         ]
-
-    def _leaves(self, entry: Entry) -> dict[str, Any]:
-        if entry.path not in self._settings:
-            config = self._source.stored(entry).submission.config
-            self._settings[entry.path] = leaves(config.data or {})
-        return self._settings[entry.path]
 
 
 def _text(settings: Mapping[str, Any], name: str) -> str:

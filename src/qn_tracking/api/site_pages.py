@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.benchmark import files, places, reports, verifications
@@ -17,10 +16,9 @@ from qn_tracking.render.draw import svg
 from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.picture import Spec, Words
 from qn_tracking.render.text import duration
+from qn_tracking.studies.comparison import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qn_tracking.api.leaderboard import Board
     from qn_tracking.benchmark.checker import Checker
     from qn_tracking.benchmark.entries import Entry, Listed
@@ -34,18 +32,22 @@ if TYPE_CHECKING:
 class Source:
     """Where submissions are read and checked, when a page needs it."""
 
-    def __init__(self, found: Survey, make: Callable[[], Checker]) -> None:
+    def __init__(self, found: Survey, checker: Checker) -> None:
         self.found = found
-        self._make = make
-
-    @cached_property
-    def checker(self) -> Checker:
-        """It reads all submissions once, so it is made for the first page that is drawn."""
-        return self._make()
+        self.checker = checker
+        self._settings: dict[str, dict[str, Any]] = {}
 
     def stored(self, entry: Entry) -> Stored:
         """The submission of an entry. Raises StorageError."""
-        return files.load(os.path.join(self.found.folder, entry.path))
+        stored = files.load(os.path.join(self.found.folder, entry.path))
+        self._settings[entry.path] = leaves(stored.submission.config.data or {})
+        return stored
+
+    def settings(self, entry: Entry) -> dict[str, Any]:
+        """The configuration of an entry, field by field; its file is not read for that again."""
+        if entry.path not in self._settings:
+            self.stored(entry)
+        return self._settings[entry.path]
 
 
 def difference(pair: EntryComparison) -> str:

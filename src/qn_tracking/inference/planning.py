@@ -93,7 +93,7 @@ def design(
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # a plan asks for the same numbers of runs again and again
 def attainable_p(
     test: Test, runs: int, comparisons: int = 1, *, weighed: int = 1, rules: Rules = RULES
 ) -> float:
