@@ -75,6 +75,12 @@ def test_the_example_of_a_name(project: Path) -> None:
     assert done.stdout == "True\n", done.stderr
 
 
+def test_the_example_of_weights(project: Path) -> None:
+    (project / "weights.py").write_text(block(LOOPS, "tested: weights.py"))
+    done = subprocess.run([sys.executable, "weights.py"], capture_output=True, text=True)
+    assert done.stdout == "b'0.1 0.2'\nTrue\n", done.stderr
+
+
 def test_the_example_with_a_manager_stores_nothing(project: Path) -> None:
     (project / "own.py").write_text(block(LOOPS, "tested: manager.py"))
     done = subprocess.run([sys.executable, "own.py"], capture_output=True, text=True)

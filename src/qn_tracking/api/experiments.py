@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.study import Study
     from qn_tracking.api.study_report import StudyReport
     from qn_tracking.inference.convergence import Convergence
-    from qn_tracking.records.model import Episode, Experiment
+    from qn_tracking.records.model import Artifact, Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.check import Report
@@ -704,6 +704,60 @@ class Experiments:
         changed = labels.change(self.folder, id, edit)
         self.consult(lambda index: index.sync.relabel([id]))
         return changed
+
+    def artifacts(self, id: str) -> tuple[Artifact, ...]:
+        """The files and folders of a run, such as weights, those attached later last."""
+        from qn_tracking.store import artifacts
+
+        return artifacts.of(self.folder, self.id(id))
+
+    def artifact(self, id: str, name: str, output: str | os.PathLike[str]) -> str:
+        """Writes an artifact of a run to a path that must be free; returns the path.
+
+        Raises UsageError for an unknown name, UnsupportedError if its bytes are not here.
+        """
+        from qn_tracking.store import artifacts
+
+        found = artifacts.find(self.folder, self.id(id), name)
+        return artifacts.fetch(self.folder, found, os.fsdecode(output))
+
+    def attach(
+        self,
+        id: str,
+        path: str | os.PathLike[str],
+        type: str | None = None,
+        *,
+        name: str | None = None,
+        keep: bool = True,
+        keep_up_to: int | None = None,
+    ) -> Artifact:
+        """Adds a file or a folder to a run that is over, as `Recorder.log_artifact` does during it.
+
+        The record is not rewritten: what was attached is a label. Raises StorageError for what
+        cannot be read.
+        """
+        from attrs import evolve
+
+        from qn_tracking.records.codec import plain
+        from qn_tracking.store import artifacts, labels
+
+        id, given = self.id(id), os.fsdecode(path)
+        for what, text in (("the name", name), ("the type", type)):
+            if text is not None:
+                _check_label(what, text)
+        limit = artifacts.MAX_KEPT if keep_up_to is None else keep_up_to
+        place = self.folder if keep else None
+        found = artifacts.take(given, place, limit=limit, say=self.warn)
+        name = name or os.path.basename(os.path.abspath(given))
+        found = evolve(found, name=name, type=type, path=os.path.abspath(found.path))
+        labels.add(self.folder, id, {"artifacts": [plain(found)]})
+        return found
+
+    def lineage(self, id: str) -> list[tuple[tuple[str, str], ...]]:
+        """Where the artifacts come from that a run has used: a chain of run and name for each."""
+        from qn_tracking.store import artifacts
+
+        return artifacts.chain(self.folder, self.id(id))
 
     def remove(self, id: str, *, force: bool = False) -> str:
         """Moves an experiment to the trash, or a study with its runs; returns where it is there.

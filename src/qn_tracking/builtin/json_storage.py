@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.records.limits import MAX_START
-from qn_tracking.records.model import Episode, Experiment, Logged, RunInfo
+from qn_tracking.records.model import Artifact, Episode, Experiment, Logged, RunInfo
 from qn_tracking.store import paths, phases, series
 from qn_tracking.store.journal import (
     Journal,
@@ -60,6 +60,7 @@ class JsonStorage:
         self._pending: tuple[str | None, int, Lines, bytes, int] | None = None
         self._phases: Lines | None = None
         self._series: Lines | None = None
+        self._artifacts: Lines | None = None
         self._series_pending: tuple[bytes, int] | None = None
         self._series_broken: StorageError | None = None
         self._warn: Callable[[str], None]
@@ -179,6 +180,18 @@ class JsonStorage:
             self._warn(f"{error}; what is logged from now on is not kept")
         self._series_pending = None
 
+    @hookimpl(tryfirst=True)
+    def artifact_added(self, run: RunInfo, artifact: Artifact) -> None:
+        """The record names it at the end; until then, should the run be killed, this file does."""
+        from qn_tracking.store import artifacts
+
+        try:
+            if self._artifacts is None:
+                self._artifacts = Lines(join(self._folder, artifacts.JOURNAL))
+            self._artifacts.commit(artifacts.line(artifact))
+        except StorageError as error:
+            self._warn(f"{error}; the record will name {artifact.path}")
+
     def _settle(self) -> None:
         """Writes the episodes during which an interrupt arrived, if they were not written."""
         assert self._pending is not None
@@ -231,7 +244,7 @@ class JsonStorage:
 
     @property
     def _files(self) -> list[Lines]:
-        files = (self._journal, self._phases, self._series)
+        files = (self._journal, self._phases, self._series, self._artifacts)
         return [file for file in files if file is not None]
 
     def _move(self) -> StorageError:

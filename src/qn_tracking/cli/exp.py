@@ -26,6 +26,8 @@ COMMANDS = {
     "tail": ("exp_tail", "print the episodes of a run as they end"),
     "tag": ("exp_care", "add tags to an experiment"),
     "note": ("exp_care", "add a note to an experiment"),
+    "attach": ("exp_artifact", "add a file or a folder, such as weights, to a run"),
+    "artifact": ("exp_artifact", "list the files and folders of a run, or fetch one"),
     "rm": ("exp_care", "move experiments to the trash"),
     "restore": ("exp_care", "take experiments out of the trash"),
     "rerun": ("exp_rerun", "run an experiment again and compare the results"),

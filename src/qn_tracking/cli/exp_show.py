@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import accumulate
 from os.path import exists, join
 
@@ -83,7 +84,7 @@ def run(args: Namespace) -> int:
         return 0
     host = store.host(id) if doc["path"] is None else None
     try:
-        _print(doc, host, _learned(store, doc))
+        _print(doc, host, _learned(store, doc), _artifacts(store, doc))
     except MALFORMED:
         store.check_fields([id])
         raise
@@ -109,8 +110,34 @@ def _learned(store: Experiments, doc: dict[str, Any]) -> str | None:
     return f"{sentence(found[1], found[0])}  (of {found[0]})"
 
 
-def _print(doc: dict[str, Any], host: str | None, learned: str | None) -> None:
+def _artifacts(store: Experiments, doc: dict[str, Any]) -> Pairs:
+    """A line for each file that has a name, and a chain for each that was used."""
+    from qn_tracking.records.codec import plain
+
+    lines: Pairs = []
+    added = doc["labels"].get("artifacts") or []
+    if doc["path"] is not None:
+        recorded = [one for one in doc.get("artifacts") or [] if one.get("name")]
+    else:
+        recorded = added = []
+        with suppress(StorageError):
+            recorded = [plain(one) for one in store.artifacts(doc["id"])]
+    for one in [*recorded, *added]:
+        files = f"{one['files']:,} files" if one.get("files") is not None else None
+        where = "kept" if one.get("kept") else one["path"]
+        about = (one.get("type"), files, f"{one['size']:,} bytes", where)
+        if one.get("source") is None:
+            lines.append((one["name"], ", ".join(text for text in about if text)))
+    arrow = " ← " if unicode_out() else " <- "
+    if any(one.get("source") for one in [*recorded, *added]):
+        for chain in store.lineage(doc["id"]):
+            lines.append(("used", arrow.join(f"{name} of {id}" for id, name in chain)))
+    return lines
+
+
+def _print(doc: dict[str, Any], host: str | None, learned: str | None, artifacts: Pairs) -> None:
     sections = list(_sections(doc, host, learned))
+    sections.insert(-1, ("artifacts", artifacts))
     subject = doc.get("subject") or {}
     tags = {**(doc.get("tags") or {}), **doc["labels"]["tags"]}
     words = [
@@ -302,6 +329,8 @@ def _files(doc: dict[str, Any]) -> Pairs:
     if folder is not None and doc.get("phases") and exists(join(folder, "phases.jsonl")):
         lines.append(("of phases", join(folder, "phases.jsonl")))
     for artifact in doc.get("artifacts") or []:
+        if artifact.get("name"):
+            continue
         lines.append(_file("artifact", artifact["path"], artifact))
     return lines
 

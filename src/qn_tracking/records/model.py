@@ -295,11 +295,20 @@ class Attachment:
 
 @frozen(kw_only=True)
 class Artifact:
-    """A file that the simulation wrote: path, size in bytes and SHA-256 at the time."""
+    """A file that the loop wrote or used: path, size in bytes and SHA-256 at the time.
+
+    `files` is how many files a folder had; its SHA-256 is that of the list of them. The bytes are
+    here if it is `kept`. `source` is the id of the run whose artifact this run has used.
+    """
 
     path: str
     size: int
     sha256: str
+    name: str | None = field(default=None, metadata={"stored": "if any"})
+    type: str | None = field(default=None, metadata={"stored": "if any"})
+    files: int | None = field(default=None, metadata={"stored": "if any"})
+    kept: bool = field(default=False, metadata={"stored": "if any"})
+    source: str | None = field(default=None, metadata={"stored": "if any"})
 
 
 @frozen(kw_only=True)

@@ -34,7 +34,7 @@ CHUNK = 1 << 20
 FILES = frozenset(
     (
         *("run.json", "config.yml", "episodes.jsonl", "phases.jsonl", "series.jsonl"),
-        *("labels.json", "output.txt"),
+        *("artifacts.jsonl", "labels.json", "output.txt"),
     )
 )
 """What the folder of a run holds, beside what its record names."""

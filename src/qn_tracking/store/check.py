@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from qn_tracking.config import digest_of
-from qn_tracking.errors import QnError, StorageError, printable, short
+from qn_tracking.errors import QnError, StorageError, UsageError, printable, short
 from qn_tracking.files import inside
 from qn_tracking.ids import is_id
 from qn_tracking.records import codec
@@ -21,6 +21,7 @@ from qn_tracking.records.model import Config, Experiment
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
 from qn_tracking.store import (
+    artifacts,
     gathered,
     labels,
     paths,
@@ -141,6 +142,7 @@ def _record(experiments: str, name: str, count: _Count) -> Iterator[Finding]:
         yield _of(error)
         return
     yield from _labels(experiments, name)
+    yield from _artifacts(experiments, name)
     if not isdir(folder):
         return  # it came by git, without its texts
     yield from _attachments(folder, experiment)
@@ -192,6 +194,25 @@ def _labels(experiments: str, name: str) -> Iterator[Finding]:
         labels.read(experiments, name)
     except QnError as error:
         yield _of(error)
+
+
+def _artifacts(experiments: str, name: str) -> Iterator[Finding]:
+    """What is kept of a run must be what its digest says; git does not carry it."""
+    try:
+        place = inside(experiments, artifacts.FOLDER)
+        digests = artifacts.digests(experiments, artifacts.of(experiments, name))
+    except (StorageError, UsageError) as error:
+        yield _of(error)
+        return
+    for digest in sorted(digests):
+        file = join(place, digest)
+        try:
+            if artifacts.digest_of(file) != digest:
+                yield _fault(file, "is not what its name says")
+        except FileNotFoundError:
+            yield Finding(level=NOTE, file=file, cause=f"an artifact of {name} that is not here")
+        except StorageError as error:
+            yield _of(error)
 
 
 def _attachments(folder: str, experiment: Experiment) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ def load(experiments: str, id: str, warn: Warn | None = None) -> Document:
     """
     doc, _ = _stored(experiments, id, warn)
     added = labels.read(experiments, id)
-    if added["tags"] or added["notes"]:
+    if any(added.values()):
         doc["labels"] = added
     return doc
 

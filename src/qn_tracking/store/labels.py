@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Labels = dict[str, Any]
 
-KEYS = ("schema", "at", "tags", "notes")
+KEYS = ("schema", "at", "tags", "notes", "artifacts")
 
 
 def path(experiments: str, id: str, folder: str | None = None) -> str:
@@ -34,7 +34,8 @@ def path(experiments: str, id: str, folder: str | None = None) -> str:
 
 
 def read(experiments: str, id: str, folder: str | None = None) -> Labels:
-    """`tags`, a mapping of text, and `notes`, a list of `at` and `text`; both empty without a file.
+    """`tags`, a mapping of text, and `notes`, a list of `at` and `text`; both empty without a file;
+    `artifacts` if any were attached.
 
     Raises StorageError for the first file that cannot be read.
     """
@@ -72,6 +73,8 @@ def survey(
                 found["tags"][key] = value
         # A note that was here before may come again, as a file of its own.
         found["notes"] += [note for note in doc["notes"] if note not in found["notes"]]
+        if "artifacts" in doc:
+            found.setdefault("artifacts", []).extend(doc["artifacts"])
     if changes:
         found["notes"].sort(key=lambda note: str(note["at"]))
     return found, problem
@@ -132,7 +135,12 @@ def _checked(doc: Labels, file: str, *, removed: bool) -> Labels:
         for note in notes
     ):
         raise StorageError("expected a list of notes", file=file, field="notes")
-    return {"tags": dict(tags), "notes": list(notes)}
+    found = {"tags": dict(tags), "notes": list(notes)}
+    if artifacts := doc.get("artifacts"):
+        if type(artifacts) is not list or not all(type(one) is dict for one in artifacts):
+            raise StorageError("expected a list of artifacts", file=file, field="artifacts")
+        found["artifacts"] = artifacts
+    return found
 
 
 def change(

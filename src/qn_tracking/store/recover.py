@@ -12,6 +12,8 @@ from contextlib import suppress
 from os.path import isdir, isfile, islink, join, lexists
 from typing import Any
 
+from attrs import evolve
+
 from qn_tracking import capture, files
 from qn_tracking.errors import MALFORMED, QnError, StorageError, UsageError, describe
 from qn_tracking.ids import microseconds, utc
@@ -29,7 +31,7 @@ from qn_tracking.records.model import (
     freeze,
 )
 from qn_tracking.records.stats import Tally, steps_in
-from qn_tracking.store import paths, phases, series, unfinished
+from qn_tracking.store import artifacts, paths, phases, series, unfinished
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
 
@@ -56,6 +58,11 @@ def recover(experiments: str, id: str, *, force: bool = False) -> Experiment:
         logged = _series(folder, tally.digests(), warnings)
         of_phases, last = _phases(folder, last, warnings)
         experiment = _sealed(run, tally, last, logged, of_phases, facts, attachments, warnings)
+        try:
+            experiment = evolve(experiment, artifacts=artifacts.journal(folder))
+        except StorageError as error:
+            said = (*experiment.warnings, f"artifacts: {error}")
+            experiment = evolve(experiment, warnings=said)
         data = codec.document(experiment)
         with naming(folder):
             for name in sorted(os.listdir(folder)):

@@ -78,7 +78,7 @@ from qn_tracking.redact import (
     said_of,
 )
 from qn_tracking.tracking import arguments
-from qn_tracking.tracking.emit import Emitter, slow
+from qn_tracking.tracking.emit import Emitter, slow, storage_of
 from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ NO_SUBJECT = Subject()
 RESERVED = frozenset(
     (
         *("run.json", "episodes.jsonl", "phases.jsonl", "series.jsonl", "facts.json"),
-        *("labels.json", "output.txt"),
+        *("artifacts.jsonl", "labels.json", "output.txt"),
     )
 )
 """Files of a run's folder that no attachment may be called after."""
@@ -724,25 +724,83 @@ class Recorder:
                 text = f"episode {self._count}: {word}: recorded as a metric"
                 self.warn(f"{text} (did you mean {meant}?)")
 
+    def log_artifact(
+        self,
+        path: str | os.PathLike[str],
+        type: str | None = None,
+        *,
+        name: str | None = None,
+        keep: bool = True,
+        keep_up_to: int | None = None,
+    ) -> Artifact | None:
+        """Records a file or a folder that the loop wrote, such as weights, and keeps a copy.
+
+        The copy is in `experiments/.artifacts`, once for all runs that keep the same. Without
+        `keep`, or if it has more than `keep_up_to` bytes (1 GiB), only path, size and SHA-256 are
+        recorded. `type` is a word of your choice; `name`, by which it is fetched, is the last part
+        of the path. What cannot be read is a warning, and None: the loop goes on.
+        """
+        if self._state != "running" or self._pid != os.getpid():
+            self._not_running()
+            return None
+        from qn_tracking.store import artifacts
+
+        given = os.fsdecode(path)
+        name = arguments.text_of("name", name or os.path.basename(os.path.abspath(given)))
+        if type is not None:
+            type = storable(arguments.text_of("type", type))
+        place = self.run.experiments_dir if keep and storage_of(self._manager) else None
+        limit = artifacts.MAX_KEPT if keep_up_to is None else keep_up_to
+        try:
+            found = artifacts.take(given, place, limit=limit, say=self.warn)
+        except StorageError as error:
+            self.warn(f"log_artifact: {error}; not recorded")
+            return None
+        return self._add_artifact(evolve(found, name=storable(name), type=type))
+
+    def use_artifact(
+        self, id: str, name: str, *, into: str | os.PathLike[str] | None = None
+    ) -> str:
+        """The path of a copy of an artifact of another run, which this run uses from now on.
+
+        The record names where it comes from; `qn-exp show` shows the chain. The copy is written to
+        the path `into`, which must be free, or else to a folder that is removed when the program
+        ends. Raises UsageError for an unknown name, UnsupportedError if its bytes are not here,
+        and StorageError.
+        """
+        if self._state != "running":
+            self._not_running()
+        from qn_tracking.store import artifacts
+
+        root = self.run.experiments_dir
+        if root is None:
+            raise UsageError("use_artifact needs a folder of experiments")
+        found = artifacts.find(root, id, name)
+        if into is None:
+            import atexit
+            import shutil
+            import tempfile
+
+            folder = tempfile.mkdtemp(prefix="qn-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            into = os.path.join(folder, os.path.basename(found.name or found.sha256))
+        output = artifacts.fetch(root, found, os.fsdecode(into))
+        if not self.forked:
+            self._add_artifact(evolve(found, source=id))
+        return output
+
     def artifact(self, path: str | os.PathLike[str]) -> Artifact:
-        """Records path, size and SHA-256 of a file that the host exported.
+        """Records path, size and SHA-256 of a file: `log_artifact(path, keep=False)` is newer.
 
         Raises StorageError if it cannot be read.
         """
-        from hashlib import sha256
+        from qn_tracking.store import artifacts
 
         if self._state == "over":
             raise UsageError("artifact after the end of the run")
-        name = os.fsdecode(path)
-        try:
-            with open(name, "rb") as stream:
-                seen, size = sha256(), 0
-                while block := stream.read(1 << 20):
-                    seen.update(block)
-                    size += len(block)
-        except OSError as error:
-            raise StorageError((error.strerror or str(error)).lower(), file=name) from None
-        found = Artifact(path=storable(name), size=size, sha256=seen.hexdigest())
+        return self._add_artifact(artifacts.take(os.fsdecode(path), None, say=self.warn))
+
+    def _add_artifact(self, found: Artifact) -> Artifact:
         if len(self._artifacts) < MAX_ARTIFACTS:
             self._artifacts.append(found)
             if self._state == "running" and not self.forked:

@@ -1,0 +1,90 @@
+"""`qn-exp attach` and `artifact`: files and folders of runs, such as weights."""
+
+from __future__ import annotations
+
+import os
+
+from qn_tracking.cli.options import experiments, one_id, up_to
+from qn_tracking.cli.output import print_plain
+from qn_tracking.errors import UsageError, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from qn_tracking.cli.command import Parser
+
+EXAMPLES = """examples:
+  qn-exp attach @1 weights.pt --type weights   keep a copy with the latest run
+  qn-exp artifact @1                           list what it has
+  qn-exp artifact @1 weights.pt -o here.pt     write one to a file
+"""
+
+
+def arguments(parser: Parser, command: str) -> None:
+    """The options of each command."""
+    parser.epilog = EXAMPLES
+    one_id(parser)
+    if command == "attach":
+        parser.add_argument("path", metavar="PATH", help="a file or a folder")
+        parser.add_argument("--type", metavar="TYPE", help="a word of your choice, such as weights")
+        parser.add_argument("--name", metavar="NAME", help="its name (default: of the file)")
+        parser.add_argument(
+            "--reference", action="store_true", help="keep path, size and SHA-256, and no copy"
+        )
+        parser.add_argument(
+            "--keep-up-to",
+            type=up_to(2**53),
+            metavar="BYTES",
+            help="keep no copy of what is larger (default: 1 GiB)",
+        )
+    else:
+        parser.add_argument("name", nargs="?", metavar="NAME", help="which one (default: list all)")
+        parser.add_argument(
+            "-o", "--output", metavar="PATH", help="where to write it (default: its name, here)"
+        )
+
+
+def run(args: Namespace) -> int:
+    """Runs the command."""
+    return _attach(args) if args.command == "attach" else _artifact(args)
+
+
+def _attach(args: Namespace) -> int:
+    from qn_tracking.records.codec import plain
+
+    store = experiments(args)
+    id, keep = store.id(args.id), not args.reference
+    found = store.attach(
+        id, args.path, args.type, name=args.name, keep=keep, keep_up_to=args.keep_up_to
+    )
+    if args.json:
+        print_plain({"id": id, "artifact": plain(found)})
+    else:
+        how = "kept" if found.kept else "referred to"
+        print(f"{how} {printable(found.name)}  {found.size:,} bytes  {found.sha256}")
+    return 0
+
+
+def _artifact(args: Namespace) -> int:
+    from qn_tracking.records.codec import plain
+
+    store = experiments(args)
+    id = store.id(args.id)
+    if args.name is None:
+        if args.output is not None:
+            raise UsageError("-o needs a NAME")
+        found = store.artifacts(id)
+        if args.json:
+            print_plain({"id": id, "artifacts": [plain(one) for one in found]})
+        for one in () if args.json else found:
+            how = "kept" if one.kept else one.path
+            words = (one.name, one.type, f"{one.size:,} bytes", how, one.source and "used")
+            print("  ".join(printable(word) for word in words if word))
+        return 0
+    path = store.artifact(id, args.name, args.output or os.path.basename(args.name))
+    if args.json:
+        print_plain({"id": id, "name": args.name, "path": path})
+    else:
+        print(f"saved {printable(path)}")
+    return 0
