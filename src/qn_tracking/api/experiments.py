@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.check import Report
     from qn_tracking.store.filters import Conditions
+    from qn_tracking.store.garbage import Garbage
     from qn_tracking.store.groups import Grouping
     from qn_tracking.store.index import Index
     from qn_tracking.store.transfer import Exported
@@ -804,6 +805,20 @@ class Experiments:
         if study is not None:
             return trash.restore_study(self.folder, study)
         return trash.restore(self.folder, self.in_trash(id))
+
+    def garbage(self, older_than: str = "30d", *, remove: bool = False) -> tuple[Garbage, ...]:
+        """What is in the trash for so long, and artifacts that old to which nothing refers.
+
+        With `remove` it is cleared away for good. Raises UsageError for what is no age, and
+        StorageError, before anything is removed, if a record cannot be read.
+        """
+        from qn_tracking.store import garbage
+        from qn_tracking.store.filters import moment
+
+        found = garbage.find(self.folder, moment(older_than) / 1_000_000)
+        for one in found if remove else ():
+            garbage.remove(one)
+        return found
 
     def crashed(self) -> list[str]:
         """The ids of runs that died without a record, oldest first."""

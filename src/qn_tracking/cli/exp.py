@@ -30,6 +30,7 @@ COMMANDS = {
     "artifact": ("exp_artifact", "list the files and folders of a run, or fetch one"),
     "rm": ("exp_care", "move experiments to the trash"),
     "restore": ("exp_care", "take experiments out of the trash"),
+    "gc": ("exp_care", "clear the trash, and artifacts that nothing refers to"),
     "rerun": ("exp_rerun", "run an experiment again and compare the results"),
     "recover": ("exp_care", "make a record of a run that died"),
     "fsck": ("exp_care", "check every file of the experiments"),

@@ -1,4 +1,4 @@
-"""`qn-exp tag`, `note`, `rm`, `restore`, `recover`, `fsck`, `stats`: looking after experiments."""
+"""`qn-exp tag`, `note`, `rm`, `restore`, `gc`, `recover`, `fsck`, `stats`: upkeep of records."""
 
 from __future__ import annotations
 
@@ -54,6 +54,14 @@ def arguments(parser: Parser, command: str) -> None:
             action="store_true",
             help="also a run whose status is unknown, if you know that it is dead",
         )
+    elif command == "gc":
+        parser.add_argument(
+            "--older-than",
+            default="30d",
+            metavar="AGE",
+            help="what has been there for so long (default: 30d)",
+        )
+        parser.add_argument("--force", action="store_true", help="remove it, not only show it")
     elif command == "fsck":
         parser.add_argument("id", nargs="*", metavar="ID", help="check these (default: all)")
 
@@ -67,6 +75,7 @@ def run(args: Namespace) -> int:
         "restore": _restore,
         "recover": _recover,
         "fsck": _check,
+        "gc": _clear,
         "stats": _stats,
     }
     return commands[args.command](args)
@@ -173,6 +182,23 @@ def _check(args: Namespace) -> int:
         f" {counted(report.episodes, 'episode')}"
     )
     return 1 if faults else 0
+
+
+def _clear(args: Namespace) -> int:
+    """Shows what may be cleared away; with --force it is."""
+    from qn_tracking.records.codec import plain
+
+    found = experiments(args).garbage(args.older_than, remove=args.force)
+    total = sum(one.bytes for one in found)
+    if args.json:
+        print_plain({"removed": args.force, "bytes": total, "garbage": plain(found)})
+        return 0
+    verb = "removed" if args.force else "would remove"
+    for one in found:
+        print(f"{verb} {printable(one.path)}  {_bytes(one.bytes)}, {one.cause}")
+    hint = "" if args.force or not found else "; --force removes it"
+    print(f"{verb} {_bytes(total)}{hint}" if found else "nothing to remove")
+    return 0
 
 
 def _stats(args: Namespace) -> int:

@@ -88,6 +88,9 @@ def _taken(
     if is_folder:
         text, count = canonical({"files": entries}), len(entries)
         digest = sha256(text).hexdigest()
+        if place is not None:
+            with suppress(OSError):  # as young as a new one, for `qn-exp gc`
+                os.utime(join(place, digest))
         if place is not None and not lexists(join(place, digest)):
             try:
                 publish(join(place, digest), text)
