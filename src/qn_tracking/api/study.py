@@ -609,8 +609,9 @@ class Study(Arms):
         ]
 
     def effects(self, table: StudyTable | None = None) -> tuple[Effect, ...]:
-        """The main effects of the factors that were swept; empty unless the arms are a whole grid
-        of two factors or more. The metric is that of the table, by default the declared one.
+        """The main effects of the factors that were swept; empty unless the arms are all
+        combinations of two factors or more. The metric is that of the table, by default the
+        declared one.
         """
         from qn_tracking.studies.effects import main_effects
         from qn_tracking.studies.scripts import values_of

@@ -175,7 +175,7 @@ def conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[
 
 
 def effects(study: Arms, table: StudyTable, *, all_pairs: bool = False) -> Iterator[str]:
-    """The main effects of a grid, one in a line."""
+    """The main effects of swept factors, one in a line."""
     found = study.effects(table)
     if not found:
         return

@@ -161,11 +161,12 @@ def monitor(paths: Sequence[str], source: str) -> Table:
             if not isinstance(start, (int, float)) or not 0 <= start < 1e11:
                 raise StorageError("is no monitor.csv of Stable-Baselines3", file=path)
             headers.append({**(header or {}), "t_start": start})
-            for row in _csv(path, TextIOWrapper(stream, "utf-8"), ",", 1):
-                seconds = row.number_of("t")
-                if seconds is None or not 0 <= seconds < 1e11:
-                    raise row.wrong("t", "seconds")
-                rows.append(evolve(row, at=start + seconds))
+            with TextIOWrapper(stream, "utf-8") as text:
+                for row in _csv(path, text, ",", 1):
+                    seconds = row.number_of("t")
+                    if seconds is None or not 0 <= seconds < 1e11:
+                        raise row.wrong("t", "seconds")
+                    rows.append(evolve(row, at=start + seconds))
     rows.sort(key=lambda row: row.at or 0.0)
     known = {name for row in rows for name in row.cells}
     found = {field: name for field, name in _MONITOR_COLUMNS.items() if not rows or name in known}

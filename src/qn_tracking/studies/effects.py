@@ -1,4 +1,4 @@
-"""What each factor of a grid does by itself: its main effects, over the levels of all others.
+"""What each factor that was swept does by itself: its main effects, over the levels of all others.
 
 For every seed the metric is averaged over the arms of a level. Two levels then differ seed by seed,
 whatever the other factors do to both (Montgomery, Design and Analysis of Experiments, 2017).
@@ -43,7 +43,7 @@ def main_effects(
 ) -> tuple[Effect, ...]:
     """The main effects of all factors; `values` are those of each arm, by its name.
 
-    Empty for fewer than two factors, and for arms that are not a whole grid: there an effect of one
+    Empty for fewer than two factors, and for arms that are not all combinations: an effect of one
     factor could be that of another. Seeds that not every arm has finished are left out.
     """
     arms = [(values[row.name], row) for row in rows if row.name in values]
