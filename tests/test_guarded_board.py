@@ -18,10 +18,10 @@ from qn_tracking.benchmark.ranking import rank
 from qn_tracking.benchmark.survey import Survey
 from qn_tracking.benchmark.versus import compare_entries
 from qn_tracking.errors import ConfigError, UsageError
-from qn_tracking.inference.bounded import gaffke, highest_shown, iqm_interval, runs_to_show
+from qn_tracking.inference.bounded import gaffke, iqm_interval
 from qn_tracking.inference.guard import half_run_welch
 from qn_tracking.inference.interval import t_interval
-from qn_tracking.inference.proportion import clopper_pearson
+from qn_tracking.inference.proportion import clopper_pearson, highest_shown, runs_to_show
 from qn_tracking.records.codec import document, plain
 from qn_tracking.records.submission import Submission
 from qn_tracking.render.figures import conventional, limits, middle, working

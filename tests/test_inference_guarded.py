@@ -13,18 +13,12 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 from scipy import stats as sp
 
-from qn_tracking.inference.bounded import (
-    gaffke,
-    highest_shown,
-    iqm_interval,
-    runs_to_show,
-    weighted_below,
-)
+from qn_tracking.inference.bounded import gaffke, iqm_interval, weighted_below
 from qn_tracking.inference.guard import half_run_pairs, half_run_welch, run_weight
 from qn_tracking.inference.guarded import compare_guarded, in_units, picked_verdict, reach
 from qn_tracking.inference.interval import iqm
 from qn_tracking.inference.pair import Comparison, compare, verdict
-from qn_tracking.inference.proportion import clopper_pearson
+from qn_tracking.inference.proportion import clopper_pearson, highest_shown, runs_to_show
 from qn_tracking.inference.rank import guarded_ranks, rank_intervals
 from qn_tracking.inference.replication import exchangeable, replicate, replication_power
 from qn_tracking.inference.rules import RULES, Rules

@@ -125,7 +125,7 @@ def test_a_metric_is_added_in_one_place(
 @pytest.mark.parametrize("unknown", [1, 30, None])
 def test_success_is_known_of_all_episodes_or_of_none(unknown: int | None) -> None:
     """Rates are over the episodes that have a success value: leaving it out could hide failures."""
-    (path,) = (ROOT / "benchmarks/dynamic_small/quantum").glob("2*.json")
+    (path,) = (ROOT / "benchmarks/dynamic_small/quantum").glob("20261123*.json")
     book = rulebook()
     made = files.load(str(path)).submission
     runs = []
@@ -149,7 +149,7 @@ def test_success_is_known_of_all_episodes_or_of_none(unknown: int | None) -> Non
 
 
 def test_what_is_claimed_is_checked_and_nothing_else(eleven: Path) -> None:
-    (path,) = Path("benchmarks/dynamic_small/quantum").glob("2*.json")
+    (path,) = Path("benchmarks/dynamic_small/quantum").glob("20261123*.json")
     doc = json.loads(path.read_text())
 
     def findings() -> list[tuple[str, str | None]]:
@@ -257,7 +257,7 @@ def test_an_unchanged_board_imports_nothing_heavy(eleven: Path) -> None:
 def test_a_board_that_has_changed_is_read_again(eleven: Path) -> None:
     board = Leaderboard()
     assert len(board.entries()) == 11
-    (path,) = Path("benchmarks/dynamic_small/quantum").glob("2*.json")
+    (path,) = Path("benchmarks/dynamic_small/quantum").glob("20261123*.json")
     text = path.read_text()
     path.unlink()
     assert len(board.entries()) == 10

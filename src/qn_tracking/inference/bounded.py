@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import ceil, fsum, log
+from math import fsum, log
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.inference.interval import Interval, iqm
@@ -175,21 +175,3 @@ def _shares(runs: int, trim: float) -> NDArray[Any]:
 
 
 # ------------------------------------------------------------------------------------- what n shows
-
-
-def highest_shown(runs: int, *, rules: Rules = RULES) -> float:
-    """The highest lower limit that so many runs can have, of a mean in 0 … 1 or a share of runs.
-
-    If every run is perfect: the rate at which n in a row are as rare as the tail, tail^(1/n).
-    """
-    return float(((1 - rules.confidence) / 2) ** (1 / runs))
-
-
-def runs_to_show(level: float, *, rules: Rules = RULES) -> int:
-    """The fewest runs whose lower limit can reach a level, 0 < level < 1, if every one is perfect.
-
-    Raises ValueError for another level.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected one between 0 and 1, got {level!r}")
-    return max(1, ceil(log((1 - rules.confidence) / 2) / log(level) - 1e-9))

@@ -6,7 +6,7 @@ Nothing that takes time is imported at the start: two single runs are compared w
 from __future__ import annotations
 
 from functools import cache
-from math import ceil, hypot, sqrt
+from math import ceil, hypot, log, sqrt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,3 +98,21 @@ def newcombe(
         p1 - p2 - hypot(p1 - low1, high2 - p2),
         p1 - p2 + hypot(high1 - p1, p2 - low2),
     )
+
+
+def highest_shown(runs: int, *, confidence: float = CONFIDENCE) -> float:
+    """The highest lower limit that so many runs can have, of a mean in 0 … 1 or a share of runs.
+
+    If every run is perfect: the rate at which n in a row are as rare as the tail, tail^(1/n).
+    """
+    return float(((1 - confidence) / 2) ** (1 / runs))
+
+
+def runs_to_show(level: float, *, confidence: float = CONFIDENCE) -> int:
+    """The fewest runs whose lower limit can reach a level, 0 < level < 1, if every one is perfect.
+
+    Raises ValueError for another level.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected one between 0 and 1, got {level!r}")
+    return max(1, ceil(log((1 - confidence) / 2) / log(level) - 1e-9))

@@ -31,7 +31,7 @@ def working(share: Mapping[str, Any] | None) -> str:
 
 def limits(runs: int) -> str:
     """What no result of so many runs can show, and how many could."""
-    from qn_tracking.inference.bounded import highest_shown, runs_to_show
+    from qn_tracking.inference.proportion import highest_shown, runs_to_show
 
     most = highest_shown(runs)
     beyond = [f"{level:.0%} needs {runs_to_show(level)}" for level in SHOWN if level > most]
