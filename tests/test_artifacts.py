@@ -290,3 +290,43 @@ def test_a_list_that_leads_out_of_its_folder_is_refused(name: str) -> None:
     with pytest.raises(StorageError, match="leads out of the folder"):
         artifacts.fetch("experiments", bad, "back")
     assert not Path("out").exists()
+
+
+# -------------------------------------------------------------------------------------- moving
+
+
+@pytest.mark.parametrize("way", ["bundle", "folder"])
+def test_what_is_kept_travels(way: str) -> None:
+    id = logged("weights.pt", "model")
+    store, there = Experiments("experiments"), Experiments("there")
+    Path("later").write_text("later")
+    store.attach(id, "later")
+    source = "experiments"
+    if way == "bundle":
+        source = "all.zip"
+        store.export(source, format="bundle")
+    (arrived,) = there.import_(source)
+    assert getattr(arrived, "outcome", arrived) == "imported"
+    for name in ("weights.pt", "model", "later"):
+        there.artifact(id, name, f"back/{name}")
+    assert Path("back/model/layers/b.bin").read_bytes() == b"w" * 3000
+    assert there.check().findings == ()
+
+
+def test_a_bundle_with_other_bytes_than_it_says_is_refused() -> None:
+    id = logged("weights.pt")
+    (name,) = kept()
+    os.chmod(f"experiments/.artifacts/{name}", 0o644)
+    Path(f"experiments/.artifacts/{name}").write_bytes(b"other")
+    Experiments("experiments").export("all.zip", format="bundle")
+    refused, arrived = Experiments("there").import_("all.zip")
+    assert "is not what its name says" in str(getattr(refused, "error", ""))
+    assert getattr(arrived, "id", None) == id
+    assert not Path(f"there/.artifacts/{name}").exists()
+
+
+def test_a_bundle_without_artifacts_makes_no_folder_of_them() -> None:
+    logged()
+    Experiments("experiments").export("all.zip", format="bundle")
+    Experiments("there").import_("all.zip")
+    assert not Path("there/.artifacts").exists()

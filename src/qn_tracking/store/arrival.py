@@ -29,6 +29,7 @@ from qn_tracking.records.model import EMPTY, Experiment
 from qn_tracking.records.schema import RECORD
 from qn_tracking.records.stats import Tally
 from qn_tracking.store import (
+    artifacts,
     bundle,
     foreign,
     labels,
@@ -153,7 +154,9 @@ def _file(experiments: str, path: str, warn: Warn, *, follow: bool = False) -> A
             with _staging(experiments) as stage:
                 staged = _copied(folder, data, stage, warn)
                 arrived = _admit(experiments, path, record, data, staged)
-        return _labelled(experiments, arrived, changes)
+        arrived = _labelled(experiments, arrived, changes)
+        _keep(experiments, dirname(path), record.id, warn)
+        return arrived
     if foreign.recognise(doc):
         return _theirs(experiments, path, doc, sha256(data).hexdigest())
     raise StorageError("neither a record of qn-tracking nor one of Quantum Nematode", file=path)
@@ -175,6 +178,19 @@ def _labelled(experiments: str, arrived: Arrived, changes: Mapping[str, bytes]) 
     """Adds labels to what has arrived: those of both places are kept."""
     added = labels.take(experiments, arrived.id, changes) if changes else 0
     return evolve(arrived, outcome=COMPLETED) if added and arrived.outcome == HERE else arrived
+
+
+def _keep(experiments: str, source: str, id: str, warn: Warn) -> None:
+    """Takes what a run of another folder keeps, as far as it is there."""
+    place = files.inside(source, artifacts.FOLDER)
+    if not isdir(place) or _same_place(place, files.inside(experiments, artifacts.FOLDER)):
+        return
+    try:
+        for digest in sorted(artifacts.digests(source, artifacts.of(source, id))):
+            if lexists(join(place, digest)):
+                artifacts.receive(experiments, digest, artifacts.parts(join(place, digest)))
+    except QnError as error:
+        warn(f"an artifact of {id} was not copied: {error}")
 
 
 def _theirs(experiments: str, path: str, doc: dict[str, Any], digest: str) -> Arrived:
@@ -232,6 +248,13 @@ def _bundle(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
     with bundle.opened(source, follow=True) as stream:
         found = bundle.Bundle(source, stream)
         found.name_strays(found.strays, warn)
+        if found.artifacts:
+            _prepare(experiments)
+        for digest in found.artifacts:
+            try:
+                artifacts.receive(experiments, digest, found.artifact(digest))
+            except QnError as error:
+                yield Refused(source=source, error=error)
         for id in sorted(found.members):
             try:
                 data = found.record(id)

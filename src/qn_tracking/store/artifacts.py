@@ -305,6 +305,34 @@ def listed(place: str, digest: str) -> dict[str, str]:
     return out
 
 
+def receive(experiments: str, digest: str, parts: Iterable[bytes]) -> bool:
+    """Keeps bytes that have come from another folder; False if they are here. Raises StorageError.
+
+    They are refused if they are not what the digest says.
+    """
+    try:
+        place = _place(experiments)
+    except _Full as error:
+        raise StorageError(str(error)) from None
+    target, total = join(place, check_digest(digest, FOLDER)), sha256()
+    if lexists(target):
+        return False
+    with published(target, replace=True) as out:
+        for part in parts:
+            total.update(part)
+            out.write(part)
+        if total.hexdigest() != digest:
+            raise StorageError("is not what its name says", file=target)
+    return True
+
+
+def parts(file: str) -> Iterator[bytes]:
+    """The bytes of a file that is kept. Raises StorageError."""
+    with naming(file), open(files.open_file(file), "rb") as stream:
+        while part := stream.read(CHUNK):
+            yield part
+
+
 def digest_of(file: str) -> str:
     """The SHA-256 of a file that is kept. Raises FileNotFoundError and StorageError."""
     total = sha256()

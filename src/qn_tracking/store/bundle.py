@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from qn_tracking.errors import StorageError
-from qn_tracking.files import kind_of, load, open_file, os_error
+from qn_tracking.files import inside, kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
-from qn_tracking.store import labels, paths
+from qn_tracking.store import artifacts, labels, paths
 from qn_tracking.store.read import parse
 from qn_tracking.store.write import naming
 
@@ -47,6 +47,7 @@ def write(
 ) -> int:
     """Writes the records and the folders of their runs; returns how many. Raises StorageError."""
     count = 0
+    needed: set[str] = set()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.comment = COMMENT + str(VERSION).encode()
         for id in ids:
@@ -60,7 +61,15 @@ def write(
                 _add(bundle, experiments, f"runs/{id}/{name}")
             for name in labels.files(paths.labels_folder(experiments, id)):
                 _add(bundle, experiments, f"{paths.LABELS}/{id}/{name}")
+            with suppress(StorageError):  # a damaged record travels, too
+                needed |= artifacts.digests(experiments, artifacts.of(experiments, id))
             count += 1
+        for digest in sorted(needed):
+            name = f"{artifacts.FOLDER}/{digest}"
+            if os.path.lexists(os.path.join(inside(experiments, artifacts.FOLDER), digest)):
+                _add(bundle, experiments, name)
+            else:
+                warn(f"{name}: is not here, and not in the bundle")
     return count
 
 
@@ -149,7 +158,8 @@ class Bundle:
     """A bundle that was opened and whose names were checked. Raises StorageError for a hostile one.
 
     `members` are, for each id, the name of its record, or None, and the files of its run; `strays`
-    is what else is there, which is not unpacked. `labels` are the files of labels, by id and name.
+    is what else is there, which is not unpacked. `labels` are the files of labels, by id and name,
+    `artifacts` what is kept, by digest.
     """
 
     def __init__(self, path: str, stream: IO[bytes]) -> None:
@@ -162,6 +172,7 @@ class Bundle:
         size = os.fstat(stream.fileno()).st_size
         self.members: dict[str, tuple[zipfile.ZipInfo | None, dict[str, zipfile.ZipInfo]]] = {}
         self.labels: dict[str, dict[str, zipfile.ZipInfo]] = {}
+        self.artifacts: dict[str, zipfile.ZipInfo] = {}
         self.strays: dict[str, None] = {}
         seen: set[str] = set()
         total = 0
@@ -222,6 +233,9 @@ class Bundle:
             return
         top, _, rest = name.partition("/")
         id, _, file = rest.partition("/")
+        if top == artifacts.FOLDER and len(rest) == 64 and not rest.strip("0123456789abcdef"):
+            self.artifacts[rest] = info
+            return
         if top == paths.LABELS and is_id(id) and file.endswith(".json") and "/" not in file:
             if info.file_size > MAX_BYTES:
                 raise self.wrong(f"larger than {MAX_BYTES >> 20} MiB", name)
@@ -246,6 +260,10 @@ class Bundle:
         for name, part in data.items():
             labels.parsed(part, os.path.join(self.path, found[name].filename))
         return data
+
+    def artifact(self, digest: str) -> Iterator[bytes]:
+        """The bytes of what is kept under a digest, which is not checked. Raises StorageError."""
+        return self._parts(self.artifacts[digest])
 
     def unpack(self, id: str, folder: str, warn: Callable[[str], None] = lambda text: None) -> None:
         """Writes the files of a run into an empty folder. Raises StorageError."""
