@@ -263,6 +263,7 @@ def test_lists(qn_run: Program) -> None:
     assert all(config["about"] for config in configs)
     plugins = {row["name"]: row for row in json.loads(qn_run("--list-plugins", "--json").stdout)}
     assert plugins["json_storage"]["hooks"] == [
+        "artifact_added",
         "episode_end",
         "episodes_end",
         "metrics_logged",

@@ -801,13 +801,16 @@ def test_an_episode_that_makes_no_sense_is_named(
 
 
 def test_the_folders_of_our_own_runs_hold_no_records(store: list[str], qn_exp: Program) -> None:
+    """What has the name of a study's file is read as a study, and refused as one."""
     Path("experiments/studies/s").mkdir(parents=True)
     Path("experiments/studies/s/study.json").write_text("{}")
     Path("experiments/campaigns").mkdir()
     Path("experiments/campaigns/s.json").write_text("{}")
     assert Path(f"experiments/runs/{store[0]}/run.json").exists()
     done = qn_exp("import", ".", "--experiments-dir", "there")
-    assert (done.stdout, done.stderr) == ("2 imported\n", "")
+    assert (done.returncode, done.stdout) == (3, "2 imported, 1 refused\n")
+    assert done.stderr.startswith("error: ./experiments/studies/s/study.json: schema: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

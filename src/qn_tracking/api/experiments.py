@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.ranking import Ranking
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
+    from qn_tracking.api.reruns import Each, Reruns
     from qn_tracking.api.study import Study
     from qn_tracking.api.study_report import StudyReport
     from qn_tracking.inference.convergence import Convergence
@@ -601,8 +602,9 @@ class Experiments:
     ) -> Exported:
         """Writes experiments, all of them if nothing is said, to a file or a binary stream.
 
-        `format` is csv, jsonl, parquet or bundle (records with all their files); `rows` is runs or
-        episodes. Raises UsageError, StorageError, and UnsupportedError without pyarrow.
+        `format` is csv, jsonl, parquet or bundle (records with all their files, and the studies
+        that `ids` name, or all studies); `rows` is runs or episodes. Raises UsageError,
+        StorageError, and UnsupportedError without pyarrow.
         """
         from qn_tracking.store import transfer
 
@@ -611,6 +613,15 @@ class Experiments:
             transfer.check_output(target, replace)
         chosen = self.choose(ids, everything=True, **conditions)
         named = not isinstance(ids, Selection) and bool(ids)
+        studies: list[str] = []
+        if format == "bundle":
+            texts = [ids] if isinstance(ids, str) else []
+            if named and not isinstance(ids, (str, Selection)):
+                texts = list(ids)
+            of_texts = [study for text in texts if (study := self.study(text)) is not None]
+            everything = not named and not Filters(**conditions).stated()
+            of_all = self.studies() if everything and not isinstance(ids, Selection) else []
+            studies = sorted({study.id for study in (*of_texts, *of_all)})
         return transfer.write(
             self.folder,
             chosen,
@@ -619,6 +630,7 @@ class Experiments:
             rows=rows,
             replace=replace,
             named=named,
+            studies=studies,
             warn=self.warn,
         )
 
@@ -629,8 +641,9 @@ class Experiments:
 
         With `columns`, such as `{"reward": "r", "steps": "l"}`, it takes tables (CSV, TSV, JSONL),
         whose rows are episodes, or with `{"step": "update"}` calls of `log`; further columns of
-        numbers are metrics, or values. What is here already stays as it is. Each experiment arrives
-        whole or is refused. Raises UsageError for a field that there is not.
+        numbers are metrics, or values. Studies come with the runs that a bundle or a folder has of
+        them. What is here already stays as it is. Each experiment arrives whole or is refused.
+        Raises UsageError for a field that there is not.
         """
         from qn_tracking.store import arrival, tables
 
@@ -888,6 +901,23 @@ class Experiments:
             inform=inform or ignore,
             progress=self._progress("running episodes"),
         )
+
+    def rerun_all(
+        self,
+        what: str,
+        *,
+        each: Each | None = None,
+        **options: Any,
+    ) -> Reruns:
+        """Runs every run of a study again, or, of a bundle (a path), those of its studies.
+
+        A bundle is imported first. `each` gets the id of a run and what came of it, as soon as it
+        is known; `options` are those of `rerun`. A run that cannot be run is in the result. Raises
+        UsageError for an unknown study, StorageError for a bundle that cannot be read.
+        """
+        from qn_tracking.api.reruns import rerun_all
+
+        return rerun_all(self, what, each, **options)
 
 
 def _silent(what: str) -> None:

@@ -7,8 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.options import do_all, one_id
-from qn_tracking.cli.output import print_plain, print_table, warn
+from qn_tracking.cli.output import print_error, print_plain, print_table, warn
 from qn_tracking.errors import printable, short
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ else's (a recorded patch, a commit that is on no branch here) needs --trust.
 examples:
   qn-exp rerun @1                                the latest run, in the installed code
   qn-exp rerun lr                                every run of the study lr
+  qn-exp rerun lr.zip                            of a study from another machine, imported first
   qn-exp rerun ID --at-commit                    in the code of the recorded commit
   qn-exp rerun ID --at-commit --env recorded     and with the recorded packages
 
@@ -37,7 +37,8 @@ exit codes: 0 identical or same outcome, 1 different, 4 not possible here
 def arguments(parser: Parser, command: str) -> None:
     """The options of `rerun`."""
     parser.epilog = EPILOG
-    one_id(parser)
+    about = "an id, its beginning, @1 for the latest, a study, or a bundle: a file of qn-exp export"
+    parser.add_argument("id", metavar="ID", help=about)
     parser.add_argument(
         "--at-commit",
         action="store_true",
@@ -70,6 +71,7 @@ def arguments(parser: Parser, command: str) -> None:
 def run(args: Namespace) -> int:
     """Runs the command."""
     from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.reruns import is_bundle
     from qn_tracking.render.progress import counter
     from qn_tracking.tracking.runner import pin_numeric_threads
 
@@ -81,8 +83,8 @@ def run(args: Namespace) -> int:
     with signals.handled_by(signals.interrupt) as received:
         try:
             experiments = Experiments(args.experiments_dir, warn=warn, progress=progress)
-            if experiments.study(args.id) is not None:
-                return _study(experiments, args)
+            if experiments.study(args.id) is not None or is_bundle(experiments, args.id):
+                return _all(experiments, args)
             found = experiments.rerun(
                 args.id,
                 at_commit=args.at_commit,
@@ -105,39 +107,38 @@ def run(args: Namespace) -> int:
     return int(found.outcome == "different")
 
 
-def _study(experiments: Experiments, args: Namespace) -> int:
-    """Runs every run of a study again; prints a line for each, and how many are identical."""
-    done: list[Rerun] = []
+def _all(experiments: Experiments, args: Namespace) -> int:
+    """Runs every run of a study or a bundle again; a line for each, and how many are identical."""
+    from qn_tracking.errors import QnError
 
-    def again(id: str) -> dict[str, str | int]:
-        found = experiments.rerun(
-            id,
-            at_commit=args.at_commit,
-            env=args.env,
-            trust=args.trust,
-            without=args.no_plugin,
-            dry_run=args.dry_run,
-        )
-        done.append(found)
-        if not args.json:
+    def each(id: str, found: Rerun | QnError) -> None:
+        if isinstance(found, QnError):
+            print_error(found)
+        elif not args.json:
             first = "" if found.first_difference is None else _difference(found.first_difference)
             print(f"{id}: {found.outcome}{first and ', first at '}{first}", flush=True)
-        return {"id": id, "outcome": found.outcome}
 
-    ids = experiments.ids(args.id)
-    _, failed, code = do_all(ids, again, raise_if_one=False)
-    outcomes: list[str] = [found.outcome for found in done]
-    counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
+    found = experiments.rerun_all(
+        args.id,
+        each=each,
+        at_commit=args.at_commit,
+        env=args.env,
+        trust=args.trust,
+        no_sandbox=args.no_sandbox,
+        without=args.no_plugin,
+        dry_run=args.dry_run,
+    )
     if args.json:
-        plain = [
-            _plain(one) if one.outcome != "planned" else {"outcome": "planned"} for one in done
+        reruns = [
+            _plain(one) if one.outcome != "planned" else {"outcome": "planned"}
+            for one in found.done
         ]
-        print_plain({"runs": len(ids), "outcomes": counts, "reruns": plain, "failed": failed})
+        failed = [{"id": id, "error": str(error)} for id, error in found.failed]
+        outcomes = found.outcomes
+        print_plain({"runs": found.runs, "outcomes": outcomes, "reruns": reruns, "failed": failed})
     else:
-        counts |= {"not run": len(failed)} if failed else {}
-        parts = (f"{name} for {number} of {len(ids)} runs" for name, number in counts.items())
-        print("; ".join(parts))
-    return max(code, int("different" in outcomes))
+        print(found.summary)
+    return found.exit_code
 
 
 def _inform(text: str) -> None:

@@ -20,13 +20,14 @@ EXPORT = """examples:
   qn-exp export --format csv --rows series @1            a row for each value that it logged
   qn-exp export --format parquet --tag sweep=gamma -o sweep.parquet
   qn-exp export --format bundle -o some.zip @1 @2        for qn-exp import, on another machine
+  qn-exp export rate --format bundle -o rate.zip         a study, for qn-exp import or qn-exp rerun
 
 In CSV, a text that a spreadsheet would read as a formula gets a quote (') before it.
 """
 IMPORT = """PATH is a bundle of qn-exp export, a record, a record of Quantum Nematode of any version
 (with its configuration beside it, if there), a monitor.csv of Stable-Baselines3, or a folder,
-with all folders in it; the monitors of one folder are one run. Existing experiments are not
-changed.
+with all folders in it; the monitors of one folder are one run. A study comes with its runs.
+Existing experiments are not changed.
 
 With --map, PATH is a table (.csv, .tsv, .jsonl) or a folder of them. A row is an episode, with
 reward, steps, success, termination and seed, or logged values, with step; time is in seconds. The

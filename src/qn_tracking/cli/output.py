@@ -224,10 +224,11 @@ def print_arrivals(found: Iterable[Arrived | Refused], as_json: bool) -> int:
     from qn_tracking.store import arrival
 
     arrived: list[Arrived] = []
+    studies: list[Arrived] = []
     refused: list[Refused] = []
     for one in found:
         if isinstance(one, arrival.Arrived):
-            arrived.append(one)
+            (studies if one.study else arrived).append(one)
         else:
             refused.append(one)
             print_error(one.error)
@@ -240,6 +241,7 @@ def print_arrivals(found: Iterable[Arrived | Refused], as_json: bool) -> int:
                 **counts,
                 "refused": len(refused),
                 "experiments": [{name: getattr(one, name) for name in fields} for one in arrived],
+                "studies": [{"id": one.id, "outcome": one.outcome} for one in studies],
                 "errors": [{"source": one.source, "error": str(one.error)} for one in refused],
             }
         )
@@ -251,6 +253,12 @@ def print_arrivals(found: Iterable[Arrived | Refused], as_json: bool) -> int:
         parts.append(f"{counts[arrival.HERE]} already here")
     if refused:
         parts.append(f"{len(refused)} refused")
+    said = {
+        arrival.IMPORTED: "imported",
+        arrival.COMPLETED: "completed",
+        arrival.HERE: "already here",
+    }
+    parts += [f"study {one.id} {said[one.outcome]}" for one in studies]
     print(", ".join(parts))
     return 3 if refused else 0
 

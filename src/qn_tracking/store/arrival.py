@@ -9,6 +9,7 @@ completes it. What is here already is never changed.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from qn_tracking import files
-from qn_tracking.errors import QnError, StorageError
+from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.ids import is_id
 from qn_tracking.options import MAX_BYTES as MAX_CONFIG
 from qn_tracking.records.codec import document, structure
@@ -38,6 +39,7 @@ from qn_tracking.store import (
     read,
     series,
     studies,
+    study_arrival,
     tables,
 )
 from qn_tracking.store.journal import line, logged_line
@@ -47,7 +49,7 @@ IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
 """New; its record was here, but files of its run were missing; all of it was here."""
 
 _STAGE = ".import-"
-_OWN = frozenset(("run.json", "episodes.jsonl", "labels.json", "study.json"))
+_OWN = frozenset(("run.json", "episodes.jsonl", "labels.json", "study.json", "gathered.json"))
 """Files by which a folder is that of a run or a study, whose record says all."""
 
 Warn = Callable[[str], None]
@@ -55,11 +57,12 @@ Warn = Callable[[str], None]
 
 @frozen(kw_only=True)
 class Arrived:
-    """What became of one experiment."""
+    """What became of one experiment, or of a `study` (its own files: its runs arrive each)."""
 
     source: str
     id: str
     outcome: str
+    study: bool = False
     format: str | None = None
     origin_id: str | None = None
 
@@ -105,6 +108,11 @@ def _folder(
         os.listdir(source)
     unreadable: list[OSError] = []
     for folder, below, names in os.walk(source, onerror=unreadable.append):
+        if study_arrival.is_study(names) and is_id(basename(folder)):
+            found = True
+            below.clear()
+            yield _study_folder(experiments, folder, warn)
+            continue
         if folder != source and not _OWN.isdisjoint(names):
             below.clear()
             continue
@@ -272,6 +280,46 @@ def _bundle(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
                 yield _labelled(experiments, arrived, changes)
             except QnError as error:
                 yield Refused(source=source, error=error)
+        for id in sorted(found.studies):
+            try:
+                name = join(source, "studies", id)
+                changes = found.labels_of(id)
+                study = _study(experiments, name, id, found.study(id), warn)
+                yield _labelled(experiments, study, changes)
+            except QnError as error:
+                yield Refused(source=source, error=error)
+
+
+def _study_folder(experiments: str, folder: str, warn: Warn) -> Arrived | Refused:
+    """The study whose files are in a folder."""
+    try:
+        with naming(folder):
+            names = sorted(filter(study_arrival.is_file, os.listdir(folder)))
+        contents = {name: read.load(join(folder, name))[0] for name in names}
+        id = basename(folder)
+        changes = _labels_beside(join(dirname(dirname(folder)), f"{id}.json"), id)
+        study = _study(experiments, folder, basename(folder), contents, warn)
+        return _labelled(experiments, study, changes)
+    except QnError as error:
+        return Refused(source=folder, error=error)
+
+
+def _study(
+    experiments: str, source: str, id: str, contents: dict[str, bytes], warn: Warn
+) -> Arrived:
+    """The files of a study, beside its runs. Raises StorageError for what is no study."""
+    with _staging(experiments) as stage:
+        called, script = study_arrival.check(stage, id, contents, source)
+        new, added = study_arrival.settle(experiments, stage, id, contents, source)
+    if new and called is not None:
+        try:
+            studies.named(experiments, called)
+        except UsageError as error:
+            warn(f"study {id}: {error}")
+    if new and script:
+        warn(f"study {id} is of a script: qn-run --resume would run {shlex.join(script)}")
+    outcome = IMPORTED if new else COMPLETED if added else HERE
+    return Arrived(source=source, id=id, outcome=outcome, study=True)
 
 
 # ----------------------------------------------------------------------------------------- staging

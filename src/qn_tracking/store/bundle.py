@@ -1,4 +1,5 @@
-"""Experiments in one file, for another machine: a zip of records and the folders of their runs.
+"""Experiments in one file, for another machine: a zip of records, the folders of their runs, and
+the files of studies.
 
 It is laid out as the folder of experiments is, so that it may be unpacked there by hand. The same
 experiments make the same bytes. What is read was written by others: names that would leave the
@@ -20,7 +21,7 @@ from qn_tracking.errors import StorageError
 from qn_tracking.files import inside, kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
-from qn_tracking.store import artifacts, labels, paths
+from qn_tracking.store import artifacts, labels, paths, study_arrival
 from qn_tracking.store.read import parse
 from qn_tracking.store.write import naming
 
@@ -43,9 +44,15 @@ _LEFT_OUT = "left out: not a file of a run"
 
 
 def write(
-    stream: IO[bytes], experiments: str, ids: Iterable[str], warn: Callable[[str], None]
+    stream: IO[bytes],
+    experiments: str,
+    ids: Iterable[str],
+    warn: Callable[[str], None],
+    studies: Iterable[str] = (),
 ) -> int:
-    """Writes the records and the folders of their runs; returns how many. Raises StorageError."""
+    """Writes the records, the folders of their runs, and studies by their ids; returns how many
+    records. Raises StorageError.
+    """
     count = 0
     needed: set[str] = set()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle:
@@ -70,6 +77,11 @@ def write(
                 _add(bundle, experiments, name)
             else:
                 warn(f"{name}: is not here, and not in the bundle")
+        for id in studies:
+            for name, data in study_arrival.contents(experiments, id).items():
+                bundle.writestr(_info(f"studies/{id}/{name}"), data)
+            for name in labels.files(paths.labels_folder(experiments, id)):
+                _add(bundle, experiments, f"{paths.LABELS}/{id}/{name}")
     return count
 
 
@@ -157,9 +169,9 @@ def _fit(parts: list[str]) -> bool:
 class Bundle:
     """A bundle that was opened and whose names were checked. Raises StorageError for a hostile one.
 
-    `members` are, for each id, the name of its record, or None, and the files of its run; `strays`
-    is what else is there, which is not unpacked. `labels` are the files of labels, by id and name,
-    `artifacts` what is kept, by digest.
+    `members` are, for each id, the name of its record, or None, and the files of its run; `studies`
+    are the files of each study; `strays` is what else is there, which is not unpacked. `labels` are
+    the files of labels, by id and name, `artifacts` what is kept, by digest.
     """
 
     def __init__(self, path: str, stream: IO[bytes]) -> None:
@@ -173,6 +185,7 @@ class Bundle:
         self.members: dict[str, tuple[zipfile.ZipInfo | None, dict[str, zipfile.ZipInfo]]] = {}
         self.labels: dict[str, dict[str, zipfile.ZipInfo]] = {}
         self.artifacts: dict[str, zipfile.ZipInfo] = {}
+        self.studies: dict[str, dict[str, zipfile.ZipInfo]] = {}
         self.strays: dict[str, None] = {}
         seen: set[str] = set()
         total = 0
@@ -190,7 +203,7 @@ class Bundle:
             parts = name.split("/")
             if any("/".join(parts[:n]) in seen for n in range(1, len(parts))):
                 raise self.wrong("a file below a file", name)
-        if not self.members:
+        if not self.members and not self.studies:
             raise self.wrong("no records in this bundle", next(iter(self.strays), None))
 
     def wrong(self, cause: str, name: str | None = None) -> StorageError:
@@ -226,12 +239,13 @@ class Bundle:
     def _sort(self, info: zipfile.ZipInfo) -> None:
         name = info.filename
         id = name.removesuffix(".json")
+        top, _, rest = name.partition("/")
+        of_study = top == "studies" and study_arrival.is_file(rest.partition("/")[2])
+        if info.file_size > MAX_BYTES and (of_study or (id != name and is_id(id))):
+            raise self.wrong(f"larger than {MAX_BYTES >> 20} MiB", name)
         if id != name and is_id(id):
-            if info.file_size > MAX_BYTES:
-                raise self.wrong(f"larger than {MAX_BYTES >> 20} MiB", name)
             self.members[id] = (info, self.members.get(id, (None, {}))[1])
             return
-        top, _, rest = name.partition("/")
         id, _, file = rest.partition("/")
         if top == artifacts.FOLDER and len(rest) == 64 and not rest.strip("0123456789abcdef"):
             self.artifacts[rest] = info
@@ -240,6 +254,9 @@ class Bundle:
             if info.file_size > MAX_BYTES:
                 raise self.wrong(f"larger than {MAX_BYTES >> 20} MiB", name)
             self.labels.setdefault(id, {})[file] = info
+            return
+        if of_study and is_id(id):
+            self.studies.setdefault(id, {})[file] = info
             return
         if top != "runs" or not is_id(id) or not file:
             self.strays[top] = None
@@ -264,6 +281,10 @@ class Bundle:
     def artifact(self, digest: str) -> Iterator[bytes]:
         """The bytes of what is kept under a digest, which is not checked. Raises StorageError."""
         return self._parts(self.artifacts[digest])
+
+    def study(self, id: str) -> dict[str, bytes]:
+        """The files of a study, by name. Raises StorageError if one is damaged."""
+        return {name: b"".join(self._parts(info)) for name, info in self.studies[id].items()}
 
     def unpack(self, id: str, folder: str, warn: Callable[[str], None] = lambda text: None) -> None:
         """Writes the files of a run into an empty folder. Raises StorageError."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from os.path import join, lexists
 
 from qn_tracking import files
-from qn_tracking.errors import StorageError
+from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.ids import check_id, is_id
 from qn_tracking.records.schema import STUDY
 from qn_tracking.store import read
@@ -47,12 +47,15 @@ def kind(experiments: str, id: str) -> str | None:
 def named(experiments: str, name: str) -> str | None:
     """The id of the study of this name, also of one that was gathered.
 
-    A file that cannot be read has no name.
+    A file that cannot be read has no name. Raises UsageError for a name that several studies have,
+    as one of another machine may: which one is meant is not guessed.
     """
-    for id in ids(experiments):
-        if name_of(experiments, id) == name:
-            return id
-    return None
+    found = [id for id in ids(experiments) if name_of(experiments, id) == name]
+    if len(found) > 1:
+        raise UsageError(
+            f"{len(found)} studies are called {name}", hint=f"by id: {', '.join(found)}"
+        )
+    return found[0] if found else None
 
 
 def name_of(experiments: str, id: str) -> str | None:

@@ -43,16 +43,18 @@ def write(
     rows: str = "runs",
     replace: bool = False,
     named: bool = True,
+    studies: Sequence[str] = (),
     warn: Warn,
 ) -> Exported:
     """Writes experiments into a file or a binary stream; a file is there when it is whole.
 
-    What was `named` must be usable; of what filters have found, the rest is left out with a
-    warning. Raises UsageError, StorageError, and UnsupportedError for Parquet without pyarrow.
+    A bundle holds the files of the `studies`, too. What was `named` must be usable; of what filters
+    have found, the rest is left out with a warning. Raises UsageError, StorageError, and
+    UnsupportedError for Parquet without pyarrow.
     """
     if not ids:
         raise UsageError("no matching experiments", hint="qn-exp list lists them")
-    writer = _writer(experiments, ids, format, rows, named, warn)
+    writer = _writer(experiments, ids, format, rows, named, studies, warn)
     if not isinstance(output, str):
         count = writer(output)
         return Exported(path=None, format=format, rows=rows, count=count, bytes=0)
@@ -77,14 +79,20 @@ def check_output(output: str, replace: bool) -> None:
 
 
 def _writer(
-    experiments: str, ids: Sequence[str], format: str, rows: str, named: bool, warn: Warn
+    experiments: str,
+    ids: Sequence[str],
+    format: str,
+    rows: str,
+    named: bool,
+    studies: Sequence[str],
+    warn: Warn,
 ) -> Write:
     """What writes the file; whatever can be refused is refused before there is one."""
     for value, known, option in ((format, FORMATS, "--format"), (rows, ROWS, "--rows")):
         if value not in known:
             raise UsageError(f"{option} {value}", hint=f"known: {', '.join(known)}")
     if format == "bundle":
-        return _bundler(experiments, ids, named, warn)
+        return _bundler(experiments, ids, named, studies, warn)
     if format == "parquet":
         export.parquet()
     whole = partial(documents.load_all, experiments, named=named, warn=warn, whole=True)
@@ -128,7 +136,9 @@ def _writer(
     return lambda stream: writers[format](stream, each)
 
 
-def _bundler(experiments: str, ids: Sequence[str], named: bool, warn: Warn) -> Write:
+def _bundler(
+    experiments: str, ids: Sequence[str], named: bool, studies: Sequence[str], warn: Warn
+) -> Write:
     sealed = [id for id in ids if os.path.lexists(paths.record(experiments, id))]
     for id in sorted(set(ids) - set(sealed)):
         if named:
@@ -137,7 +147,7 @@ def _bundler(experiments: str, ids: Sequence[str], named: bool, warn: Warn) -> W
         warn(f"{id} is left out: it has no record yet")
     if not sealed:
         raise UsageError("no matching experiment has a record")
-    return lambda stream: bundle.write(stream, experiments, sealed, warn)
+    return lambda stream: bundle.write(stream, experiments, sealed, warn, studies)
 
 
 def about(doc: dict[str, Any]) -> dict[str, Any]:
