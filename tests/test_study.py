@@ -365,7 +365,10 @@ def test_a_study_that_goes_on_is_recorded_as_of_the_repository_of_its_configurat
     declared = study(str(project / "e"))
     shutil.copy("bad.py", project / "third")
     monkeypatch.chdir(project / "third")
-    again = qn_run("--resume", declared["id"], "--experiments-dir", "../e")
+    refused = qn_run("--resume", declared["id"], "--experiments-dir", "../e")
+    assert refused.returncode == 2
+    assert "bad:Sink: is code of this folder" in refused.stderr  # and the study is not in it
+    again = qn_run("--resume", declared["id"], "--experiments-dir", "../e", "--plugins", "bad:Sink")
     assert again.returncode == 0, again.stderr
     found = [one for one in records(str(project / "e")) if one["status"] == "completed"]
     states = [one["facts"]["metadata"]["git"] for one in found]
