@@ -93,7 +93,7 @@ def easier(doc: Doc) -> None:
 
 
 def last_digits(doc: Doc) -> None:
-    """Rewards that differ from the true ones where nobody looks."""
+    """Rewards that differ from the true ones where no figure depends on them."""
     for run in doc["runs"]:
         run["episodes"]["reward"] = [value * (1 + 1e-9) for value in run["episodes"]["reward"]]
 

@@ -150,8 +150,8 @@ def said_of(config: Config) -> list[str]:
     held = (config.data, config.settings)
     fields = [field for one in held for field in masked_fields(one)]
     fields += [field for field, value in config.overrides.items() if masked_fields(value, field)]
-    told = "is taken for a secret and not stored: the run cannot be repeated from its record"
-    return [f"{config.label}: {field}: {told}" for field in dict.fromkeys(fields)]
+    said = "is taken for a secret and not stored: the run cannot be repeated from its record"
+    return [f"{config.label}: {field}: {said}" for field in dict.fromkeys(fields)]
 
 
 def _inside(outer: str, key: str) -> str:

@@ -91,7 +91,7 @@ def finds_a_setuid_program():
                 continue
             if mode & 0o6000 and mode & 0o170000 == 0o100000 and not os.statvfs(top).f_flag & os.ST_NOSUID:
                 return os.path.join(top, name)
-def reads_the_root_of_another_process(): return [p for p in glob.glob("/proc/*/root/etc/shadow")] or [p for p in glob.glob("/proc/*/cwd/*") if BAIT["secret"] in p]
+def reads_the_root_of_another_process(): return [p for p in glob.glob("/proc/*/root") if os.path.exists(p + "/etc/shadow")] or [p for p in glob.glob("/proc/*/cwd/*") if BAIT["secret"] in p]
 def climbs_out_with_dots(): return holds("/../" * 8 + BAIT["home"] + "/secret")
 def climbs_out_of_a_chroot():
     os.mkdir("jail")

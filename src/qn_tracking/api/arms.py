@@ -37,33 +37,37 @@ class StudyLine:
 class Arms:
     """Runs in arms: their table, and their comparison."""
 
+    record: Any
+    """What is stored of it."""
     experiments_dir: str
     """The folder of the runs."""
 
     @property
     def id(self) -> str:
-        """The id of the study; empty if it has none."""
-        raise NotImplementedError
+        """The id of the study; those of declared runs begin with it. Empty if it has none."""
+        return str(self.record.id)
 
     @property
     def name(self) -> str | None:
         """The name that it was given."""
-        raise NotImplementedError
+        name: str | None = self.record.name
+        return name
 
     @property
     def created(self) -> str:
         """When it was declared or gathered, in UTC."""
-        raise NotImplementedError
+        return str(self.record.created)
 
     @property
     def question(self) -> str | None:
-        """What it was asked."""
-        raise NotImplementedError
+        """What it is to answer."""
+        question: str | None = self.record.question
+        return question
 
     @property
     def metric(self) -> str:
-        """The metric that decides."""
-        raise NotImplementedError
+        """The metric that decides, or is shown first."""
+        return str(self.record.metric)
 
     @property
     def baseline(self) -> str | None:

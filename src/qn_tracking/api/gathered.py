@@ -23,6 +23,8 @@ class Gathered(Arms):
     `record` has the ids of the runs of each arm. Made by `Experiments.gather`; `save` keeps it.
     """
 
+    record: Record
+
     def __init__(
         self, record: Record, experiments_dir: str, sides: Sequence[Side] | None = None
     ) -> None:
@@ -39,31 +41,6 @@ class Gathered(Arms):
 
     def __repr__(self) -> str:
         return f"Gathered({self.id!r})"
-
-    @property
-    def id(self) -> str:
-        """The id of the study."""
-        return self.record.id
-
-    @property
-    def name(self) -> str | None:
-        """The name that it was given."""
-        return self.record.name
-
-    @property
-    def created(self) -> str:
-        """When that was, in UTC."""
-        return self.record.created
-
-    @property
-    def question(self) -> str | None:
-        """What it was asked."""
-        return self.record.question
-
-    @property
-    def metric(self) -> str:
-        """The metric that is shown first."""
-        return self.record.metric
 
     @property
     def arm_names(self) -> Sequence[str]:

@@ -46,6 +46,8 @@ class Study(Arms):
     `record` is what the file of the study holds; `experiments_dir` the folder of its runs.
     """
 
+    record: submission.Study
+
     def __init__(
         self,
         record: submission.Study,
@@ -232,31 +234,6 @@ class Study(Arms):
 
     def __repr__(self) -> str:
         return f"Study({self.id!r})"
-
-    @property
-    def id(self) -> str:
-        """The id of the study; those of its runs begin with it."""
-        return self.record.id
-
-    @property
-    def name(self) -> str | None:
-        """The name that it was given."""
-        return self.record.name
-
-    @property
-    def created(self) -> str:
-        """When that was, in UTC."""
-        return self.record.created
-
-    @property
-    def question(self) -> str | None:
-        """What it is to answer."""
-        return self.record.question
-
-    @property
-    def metric(self) -> str:
-        """The metric that decides."""
-        return self.record.metric
 
     @property
     def baseline(self) -> str | None:

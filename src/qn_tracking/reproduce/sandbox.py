@@ -104,8 +104,8 @@ def sandboxed(
     user = _FIRST_USER + int.from_bytes(os.urandom(2)) % _USERS if os.geteuid() == 0 else None
     out = [str(shutil.which("bwrap")), "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     if user is None:
-        nobody = str(_FIRST_USER)
-        out += ["--unshare-all", "--unshare-user", "--uid", nobody, "--gid", nobody]
+        number = str(_FIRST_USER)
+        out += ["--unshare-all", "--unshare-user", "--uid", number, "--gid", number]
     else:
         # In a namespace of users root would still be the owner of root's files, such as those in
         # /proc/sys. It becomes another user instead, and loses these three on the way.
