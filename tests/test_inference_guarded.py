@@ -95,6 +95,15 @@ def test_what_is_not_in_range_is_refused(
         function(values, bounds=bounds)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[5e-324] * 2, [0.0, 5e-324], [5e-324, 1.0], [1e-310, 2e-310, 0.0], [1 - 2**-53, 1.0]],
+)
+def test_numbers_without_another_between_them_have_an_interval(values: list[float]) -> None:
+    found = gaffke(values)
+    assert 0 <= found.low <= sum(values) / len(values) <= found.high <= 1
+
+
 def test_perfect_runs_show_no_more_than_their_number_allows() -> None:
     for n in (1, 10, 20, 50):
         assert gaffke([1.0] * n).low == pytest.approx(highest_shown(n))

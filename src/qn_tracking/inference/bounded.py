@@ -105,6 +105,8 @@ def _root(f: Callable[[float], float], low: float, high: float) -> float:
         middle = high - above * (high - low) / (above - below)
         if not low < middle < high:
             middle = (low + high) / 2
+        if not low < middle < high:  # no number is between two of the smallest
+            break
         value = f(middle)
         if value == 0:
             return middle
