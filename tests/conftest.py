@@ -81,9 +81,6 @@ def without_locks(number: int) -> dict[str, str]:
 # A worker of the test runner sets it, and every table would be cut to that width.
 os.environ.pop("COLUMNS", None)
 
-MANY = {"--n-seeds", "--save-benchmark", "--resume", "--jobs", "--executor", "--sweep"}
-"""Options that start processes of their own."""
-
 
 def command(
     name: str,
@@ -95,13 +92,9 @@ def command(
     """Runs `qn-run`, `qn-exp` or `qn-bench` and returns what it printed, and its exit code.
 
     It runs in this process, which is many times faster than a new one; in a process of its own with
-    `process=True`, where it starts others, and where `PYTHONPATH` adds packages.
+    `process=True`, and where `PYTHONPATH` adds packages.
     """
-    alone = (
-        process is None
-        and not MANY & set(args)
-        and "PYTHONPATH" not in {**os.environ, **(env or {})}
-    )
+    alone = process is None and "PYTHONPATH" not in {**os.environ, **(env or {})}
     if process is False or (alone and not how.keys() - {"text", "cwd"}):
         return _called(name, args, env or {}, how.get("cwd"), how.get("text", True))
     options = {"text": True, "errors": "replace"} if how.get("text", True) else {}

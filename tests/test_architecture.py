@@ -352,6 +352,7 @@ assert not [name for name in sys.modules if name.startswith("qn_tracking.cli")]
 """
 
 
+@pytest.mark.slow
 def test_every_job_of_a_command_is_done_without_one(project: Path) -> None:
     top = ROOT.parents[1]
     shutil.copytree(top / "benchmarks", "benchmarks", ignore=shutil.ignore_patterns(".*"))

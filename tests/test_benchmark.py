@@ -244,7 +244,7 @@ def test_the_protocol_refuses_before_anything_runs(project: Path, qn_run: Progra
         (["--contributor", " ", "--benchmark-notes", "x"], "--contributor: expected a name"),
         (["--contributor", "A", "--benchmark-notes", "x", "--no-plugin", "metadata"], "metadata"),
     ):
-        done = qn_run("small.yml", "--save-benchmark", *args, stdin=subprocess.DEVNULL)
+        done = qn_run("small.yml", "--save-benchmark", *args)
         assert done.returncode == 2
         assert said in done.stderr
         assert sorted(path.name for path in project.iterdir()) == ["gitconfig", "small.yml"]
@@ -429,6 +429,7 @@ def test_pages_are_written_all_or_none(board: Path) -> None:
     assert Path("README.md").read_bytes() == PAGE.encode()
 
 
+@pytest.mark.slow
 def test_one_that_needs_what_is_not_installed_waits_until_it_is(
     coins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

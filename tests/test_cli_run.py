@@ -186,7 +186,7 @@ BENCHMARK = ("small.yml", "--save-benchmark", "--benchmark-notes", "n")
 def test_what_keeps_a_benchmark_from_being_saved_is_said_before_it_runs(
     project: Path, qn_run: Program, args: list[str], code: int, said: str, more: list[str]
 ) -> None:
-    done = qn_run(*BENCHMARK, *args, *more, stdin=subprocess.DEVNULL)
+    done = qn_run(*BENCHMARK, *args, *more)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert said in done.stderr
     assert sorted(os.listdir(project)) == ["gitconfig", "small.yml"]

@@ -328,6 +328,7 @@ def test_the_commands_say_so_too(board: list[str]) -> None:
     assert "open; the protocol has no task" in bench("show", opened).stdout
 
 
+@pytest.mark.slow
 def test_the_archive_is_ranked_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own entries of protocol 1, with their verifications, under both versions."""
     monkeypatch.chdir(tmp_path)

@@ -257,6 +257,7 @@ def run_notebook(*names: str) -> None:
             exec(compile(code, f"notebook {name}", "exec"), variables)
 
 
+@pytest.mark.slow
 def test_the_page_about_notebooks_works(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(ROOT / "benchmarks", "benchmarks", ignore=shutil.ignore_patterns(".*"))
     version_1(Path())

@@ -157,6 +157,7 @@ def test_further_runs_stay_in_the_range_as_often_as_is_said() -> None:
     assert 0.92 < inside / 400 < 0.98
 
 
+@pytest.mark.slow
 def test_the_workflow_of_the_page_runs(project: Path) -> None:
     (job,) = yaml.safe_load(block(COMMANDS, "tested: nightly"))["jobs"].values()
     lines = [step["run"] for step in job["steps"] if step.get("run", "").startswith("qn-")]

@@ -243,6 +243,7 @@ def test_a_protocol_names_its_inference(tmp_path: Path) -> None:
         rulebook(written(tmp_path / "other", "bayesian"))
 
 
+@pytest.mark.slow
 def test_a_claim_made_under_one_inference_is_no_claim_under_the_other(tmp_path: Path) -> None:
     folder = written(tmp_path / "guarded", "guarded")
     every = Leaderboard(folder).validate()

@@ -165,6 +165,7 @@ def test_however_the_script_ends_there_is_one_record(
     assert not Path("somewhere/else/experiments").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "status"), [("y", "interrupted"), ("n", "completed")])
 def test_a_script_that_asks_at_an_interrupt_is_left_alone(
     project: Path, answer: str, status: str

@@ -101,6 +101,7 @@ def longest(run: Any, rules: Any) -> float:
     return float(max(run.episodes.steps))
 
 
+@pytest.mark.slow
 def test_a_metric_is_added_in_one_place(
     eleven: Path, qn_bench: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

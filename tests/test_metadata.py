@@ -520,6 +520,7 @@ def closing(closed: tuple[int, ...]) -> Callable[[], None]:
 CLOSED = [closed for size in range(4) for closed in itertools.combinations(range(3), size)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", CLOSED, ids=str)
 def test_closed_standard_descriptors_change_nothing(
     repository: Path, git: Git, closed: tuple[int, ...]
@@ -556,6 +557,7 @@ Experiments().export("out.tar.gz", [run.id], format="bundle")
 """
 
 
+@pytest.mark.slow
 def test_commands_run_with_closed_standard_descriptors(repository: Path) -> None:
     def call(name: str, *args: str, closed: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
         return command(

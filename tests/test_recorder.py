@@ -672,6 +672,7 @@ with run:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05 + i * 0.0037 for i in range(8)])
 def test_an_interrupted_loop_records_what_its_journal_holds(project: Path, seconds: float) -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(seconds)], capture_output=True)

@@ -618,6 +618,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["exclusive", "immediate", "making"])
 def test_an_index_that_another_process_holds_is_not_waited_for_long(
     store: Path, qn_exp: Call, ids: Ids, how: str

@@ -189,6 +189,7 @@ class Sink:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["experiments/runs/{id}", "experiments/runs", "experiments/runs/{id}/episodes.jsonl"]
 )

@@ -255,6 +255,7 @@ def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
     assert process.returncode == 0, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["workers", "parent"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_every_process_of_a_job_starts_nothing_new(
@@ -276,6 +277,7 @@ def test_a_signal_to_every_process_of_a_job_starts_nothing_new(
     assert qn_run("--resume", study()["id"]).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_another_process_stops_costs_its_run_one_more_try(
     project: Path,
 ) -> None:
@@ -294,6 +296,7 @@ def test_a_worker_that_another_process_stops_costs_its_run_one_more_try(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_locks_a_run_that_may_go_on_is_not_begun_again(
     project: Path, qn_run: Program
 ) -> None:

@@ -109,6 +109,7 @@ def _all(start: Callable[[str], list[str]], env: dict[str, str]) -> None:
         assert "evil" not in done.stdout
 
 
+@pytest.mark.slow
 def test_no_command_imports_what_it_finds_in_the_current_folder(
     hostile: Callable[[], list[str]],
 ) -> None:
@@ -116,6 +117,7 @@ def test_no_command_imports_what_it_finds_in_the_current_folder(
     assert hostile() == []
 
 
+@pytest.mark.slow
 def test_neither_does_one_that_is_started_as_a_module(hostile: Callable[[], list[str]]) -> None:
     """But for what Python imports before it, and a package of our own name: `python -P -m` does
     not look for them here.
@@ -285,6 +287,7 @@ def test_an_installed_plugin_is_turned_on_by_any_configuration(
     assert list(Path("experiments").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_a_study_from_outside_is_resumed_with_the_plugins_that_are_named_again(
     outside: Path, qn_run: Program
 ) -> None:

@@ -8,6 +8,7 @@ Given one submission that was lucky, the rate is higher.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,12 @@ def replication_power(
     are drawn as this submission looks: a Beta-distributed rate with its pooled mean
     (k+1)/(nK+2) and its spread net of binomial noise, then K episodes. Raises as `replicate`.
     """
+    return _power(tuple(submitted), fresh, rules)
+
+
+# A verification is checked by itself and beside the others, and the simulation is what takes long.
+@lru_cache(maxsize=256)
+def _power(submitted: tuple[Rate, ...], fresh: int, rules: Rules) -> ReplicationPower:
     import numpy as np
 
     window, n = _window(submitted), len(submitted)
