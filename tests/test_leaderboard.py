@@ -272,7 +272,10 @@ def test_a_board_that_has_changed_is_read_again(eleven: Path) -> None:
 # -------------------------------------------------------------------------------------------- words
 
 WORM = re.compile(r"small_grid|medium_grid|foods?|\bgrids?\b|maze|worm", re.IGNORECASE)
-FOREIGN = ("store/foreign.py", "api/drawing.py", "render/page.py", "render/picture.py")
+FOREIGN = (
+    *("store/foreign.py", "api/drawing_curves.py"),
+    *(f"render/{name}.py" for name in ("page", "picture", "picture_parts")),
+)
 """What reads the files of another program has its words; pictures have grids, of lines."""
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from conftest import command
 from qn_tracking import Experiments, track
-from qn_tracking.api import drawing
+from qn_tracking.api import drawing, drawing_curves
 from qn_tracking.api.picture import Picture
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.inference.bands import estimate, improvement_interval, profile
-from qn_tracking.render import draw, page, picture
-from qn_tracking.render.picture import Line, Row, Words
+from qn_tracking.render import draw, page, picture, picture_parts
+from qn_tracking.render.picture import Cell, Line, Place, Row, Words
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = '<script>alert(1)</script>"\'&\n]]>{"signal": "1"} datum.x \u202e\ud800'
@@ -49,6 +49,22 @@ PICTURES = {
         middle=0.5,
     ),
     "100 rows": picture.rows([Row(name=str(i), value=i) for i in range(100)], WORDS, dark=True),
+    "scatter": picture.scatter(
+        [
+            Place(name=HOSTILE, x=1, y=0.5, low=0.1, high=0.9, points=[(1, 0.2), (3, 0.5)]),
+            Place(name="", x=1e9, y=2),
+        ],
+        WORDS,
+        log=True,
+    ),
+    "one place": picture.scatter([Place(name="a", x=1, y=1)], WORDS, dark=True),
+    "cells": picture.cells(
+        [Cell(column=HOSTILE, row=HOSTILE, value=1), Cell(column="b", row="b", value=2)],
+        [HOSTILE, "b"],
+        [HOSTILE, "b"],
+        WORDS,
+    ),
+    "one cell": picture.cells([Cell(column="a", row="b", value=1)], ["a"], ["b"], WORDS),
     "stacked": picture.stacked({HOSTILE: {HOSTILE: 0.5, "b": 0.5}, "g": {"b": 1.0}}, WORDS),
 }
 
@@ -106,12 +122,12 @@ def test_a_specification_is_plain_data_in_which_names_are_values_only(name: str)
 
 
 def test_no_two_groups_have_one_name() -> None:
-    assert picture.distinct(["a", "a", "", "x" * 99]) == ["a", "a (2)", "-", "x" * 57 + "..."]
+    assert picture_parts.distinct(["a", "a", "", "x" * 99]) == ["a", "a (2)", "-", "x" * 57 + "..."]
 
 
 def test_numbers_have_six_digits_and_none_stands_for_what_is_not_finite() -> None:
     values = [0.1 + 0.2, 3.0, 123456.7, float("nan"), float("inf"), None]
-    assert list(map(picture.number, values)) == [0.3, 3, 123457, None, None, None]
+    assert list(map(picture_parts.number, values)) == [0.3, 3, 123457, None, None, None]
 
 
 def test_more_lines_than_a_reader_tells_apart_have_no_legend() -> None:
@@ -129,7 +145,8 @@ def test_a_picture_is_drawn_and_shows_no_stored_text_as_code(name: str) -> None:
     svg = draw.svg(PICTURES[name])
     root = xml.etree.ElementTree.fromstring(svg)
     assert {element.tag.rpartition("}")[2] for element in root.iter()} <= {
-        *("svg", "g", "path", "rect", "line", "text", "tspan")
+        *("svg", "g", "path", "rect", "line", "text", "tspan"),
+        *("defs", "linearGradient", "stop"),  # the scale of colours
     }
     assert "mark-" in svg
     assert "NaN" not in svg
@@ -187,12 +204,15 @@ def test_a_page_runs_no_script_and_asks_for_nothing() -> None:
 
 
 def make(
-    epsilon: Any = 0.5, seed: int = 1, values: Any = (1.0, 2.0, 3.0, 4.0), **options: Any
+    epsilon: Any = 0.5,
+    seed: int = 1,
+    values: Any = (1.0, 2.0, 3.0, 4.0),
+    gamma: Any = None,
+    **options: Any,
 ) -> str:
     """A run with an episode for each value of `loss`; every second one succeeds."""
-    with track(
-        {"policy": {"epsilon": epsilon}}, seed=seed, blocked=("metadata",), **options
-    ) as run:
+    config = {"policy": {"epsilon": epsilon} | ({} if gamma is None else {"gamma": gamma})}
+    with track(config, seed=seed, blocked=("metadata",), **options) as run:
         for i, value in enumerate(values):
             end = "food" if i % 2 else "starved"
             more = {} if value is None else {"loss": value + seed / 10}
@@ -280,9 +300,9 @@ def test_a_long_run_is_thinned_and_says_so(store: Experiments) -> None:
 
 
 def test_a_million_episodes_are_a_few_hundred_points() -> None:
-    curve, wrong = drawing._curve([0.5] * 1_000_000, None)
+    curve, wrong = drawing_curves._curve([0.5] * 1_000_000, None)
     assert curve is not None
-    places, (ends,) = drawing._places([curve], 5_000, drawing.How())
+    places, (ends,) = drawing_curves._places([curve], 5_000, drawing.How())
     assert (len(places), wrong) == (200, 0)
     assert set(curve.at(ends, 5_000).tolist()) == {0.5}
 
@@ -303,6 +323,10 @@ def test_values_that_are_not_finite_are_counted_and_left_out(store: Experiments)
         ([1.0], {"metric": "nothing", "kind": "final"}, "has no nothing"),
         ([1.0], {"kind": "improvement"}, "one group to compare"),
         ([], {"kind": "endings"}, "does not say how its episodes ended"),
+        ([], {"kind": "cost"}, "has no final_success_rate"),
+        ([1.0], {"kind": "cost", "metric": "nothing"}, "has no nothing"),
+        ([1.0], {"kind": "heat"}, "a heat map takes two settings: no setting differs"),
+        ([1.0], {"kind": "heat", "metric": "nothing"}, "has no nothing"),
         ([1.0], {"tag": "other"}, "no matching experiments"),
         ([1.0], {"kind": "pie"}, "unknown kind 'pie'"),
         ([1.0], {"smooth": 0}, "expected a whole number from 1"),
@@ -325,8 +349,9 @@ def test_one_episode_and_equal_values_are_drawn(
 ) -> None:
     pytest.importorskip("vl_convert")
     for epsilon in (1, 2):
-        make(epsilon, values=values)
-    found = store.find().plot(kind=kind, by="policy.epsilon")
+        for gamma in (0, 1):
+            make(epsilon, values=values, gamma=gamma)
+    found = store.find().plot(kind=kind)
     assert "mark-" in found.svg()
     assert found.text(unicode=False).isascii()
 
@@ -386,6 +411,40 @@ def test_endings_add_up_to_one(sweep: Experiments) -> None:
     for bar in data(found, "bars"):
         shares[bar["g"]] = shares.get(bar["g"], 0) + bar["x"]
     assert shares == {"1": 1, "2": 1, "3": 1}
+
+
+def test_a_result_is_drawn_against_what_it_cost(store: Experiments) -> None:
+    for epsilon, steps in ((0.1, 4), (0.2, 400)):
+        for seed in (1, 2, 3):
+            make(epsilon, seed, [1.0] * steps)
+    found = store.find().plot("loss", kind="cost")
+    assert [row["x"] for row in data(found, "places")] == [80, 8_000]  # steps: 10 · seed an episode
+    assert len(data(found, "points")) == 6
+    assert found.rows[0][:4] == ["epsilon=0.1", "3", "80", "1.2"]
+    assert found.caption == (
+        "Dot: mean of 3 runs each, at its mean cost; line: 95% t-interval of the mean over runs;"
+        " small dots: single runs; costs on a logarithmic axis."
+    )
+    assert [row["x"] for row in data(store.find().plot("loss", kind="cost", x="episode"), "places")]
+
+
+def test_a_heat_map_has_a_cell_for_each_combination_that_ran(store: Experiments) -> None:
+    for epsilon, gamma in ((1, 1), (2, 1), (10, 1), (2, 3)):
+        for seed in (1, 2):
+            make(epsilon, seed, [float(epsilon)], gamma=gamma)
+    found = store.find().plot("loss", kind="heat")
+    assert found.titles[:2] == ["policy.gamma", "policy.epsilon"]
+    cells = {(row["x"], row["g"]): row["y"] for row in data(found, "cells")}
+    assert cells == {
+        ("1", "gamma=1"): 1.15,
+        ("2", "gamma=1"): 2.15,
+        ("10", "gamma=1"): 10.15,
+        ("2", "gamma=3"): 2.15,
+    }
+    columns = found.spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert columns == ["1", "2", "10"]  # by size, not as text
+    assert "mean of 2 runs each" in found.caption
+    assert "2 cells without a run left empty" in found.caption
 
 
 def test_a_notebook_gets_the_specification_and_the_picture(sweep: Experiments) -> None:

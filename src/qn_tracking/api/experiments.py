@@ -518,7 +518,7 @@ class Experiments:
         metric: str = "success",
         by: str = "config",
         kind: str = "curve",
-        x: str = "episode",
+        x: str | None = None,
         statistic: str = "mean",
         smooth: int | None = None,
         runs: bool = False,
@@ -529,12 +529,14 @@ class Experiments:
         """A picture of experiments: named ones, or the whole runs that the conditions find.
 
         `kind` is curve, final (a value for each run), profile (which share of the runs is above a
-        value), improvement (how often a run of one group is above one of another) or endings.
+        value), improvement (how often a run of one group is above one of another), cost (the metric
+        against the steps of a run, or what `x` says), heat (over the settings that differ, two or
+        more) or endings.
         `metric` is of the episodes for curves: success, reward, steps, a count, a metric, or a
         series of `log`; else one of whole runs, as in `compare`. `by` forms groups, as there.
-        Along `x`, which is episode, step or time, a line is the `statistic` (mean or iqm) over the
-        runs of a group, with its interval; a point is the mean of the last `smooth` episodes
-        (default: of success a tenth, else 1); `runs` adds single runs as thin lines.
+        Along `x`, which is episode (default), step or time, a line is the `statistic` (mean or iqm)
+        over the runs of a group, with its interval; a point is the mean of the last `smooth`
+        episodes (default: of success a tenth, else 1); `runs` adds single runs as thin lines.
         `phases` are drawn in place of the main phase, each apart, along the episodes of the main
         one; `main` is that one itself. Raises UsageError for nothing to draw.
         """
@@ -544,7 +546,7 @@ class Experiments:
             metric=metric,
             by=by,
             kind=kind,
-            x=x,
+            x=x or ("step" if kind == "cost" else "episode"),
             statistic=statistic,
             smooth=smooth,
             runs=runs,

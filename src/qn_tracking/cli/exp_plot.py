@@ -40,13 +40,14 @@ def arguments(parser: Parser, command: str) -> None:
     add(
         "--kind",
         default="curve",
-        choices=("curve", "final", "profile", "improvement", "endings"),
+        choices=("curve", "final", "profile", "improvement", "cost", "heat", "endings"),
         help="curve (default); final: a value for each run; profile: the share of runs above a"
-        " value; improvement: how often one group is above another; endings: how episodes ended",
+        " value; improvement: how often one group is above another; cost: the metric against what"
+        " runs cost (along --x, default steps); heat: over two or more settings that differ;"
+        " endings: how episodes ended",
     )
     add(
         "--x",
-        default="episode",
         choices=("episode", "step", "time"),
         help="the axis: episodes (default), steps so far or the step of a series, or seconds",
     )

@@ -7,61 +7,37 @@ are rounded and everything has one order: the same data gives the same bytes.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from math import isfinite
-from typing import Any
 
 from attrs import field, frozen
 
 from qn_tracking.errors import printable, short
+from qn_tracking.render.picture_parts import (
+    ALIKE,
+    DARK,
+    DASHES,
+    HEIGHT,
+    LIGHT,
+    ROW,
+    SHAPES,
+    WIDTH,
+    Number,
+    Spec,
+    Words,
+    axis_of,
+    colour_of,
+    cycle,
+    distinct,
+    framed,
+    layer,
+    names_axis,
+    number,
+)
 
-Spec = dict[str, Any]
-Number = float | None
+SPACE = 26
+"""Pixels of a cell that has space for its number."""
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-WIDTH, HEIGHT, ROW = 270, 170, 17
-"""Of the plotted area, in pixels: with axis and margins it is as wide as a column of a paper."""
-LABELS = 210
-"""Pixels of the longest name of a row."""
-LONGEST = 60
-"""Characters of a name in a picture."""
-ALIKE = 24
-"""More lines than this cannot be kept apart: they get one colour and no legend."""
-
-# Okabe and Ito's colours, without the yellow that disappears on white; the same hues for dark.
-LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B7280")
-DARK_COLOURS = ("#56B4E9", "#FF8A5B", "#1FC8A0", "#F0A6CF", "#E69F00", "#F0E442", "#A9B1BC")
-DASHES = ([1, 0], [5, 2], [2, 2], [7, 2, 2, 2])
-
-
-@frozen(kw_only=True)
-class Theme:
-    """The colours of a picture."""
-
-    paper: str
-    ink: str
-    pale: str
-    grid: str
-    colours: tuple[str, ...]
-
-
-LIGHT = Theme(paper="#ffffff", ink="#1f2328", pale="#59636e", grid="#d8dee4", colours=LIGHT_COLOURS)
-DARK = Theme(paper="#0d1117", ink="#e6edf3", pale="#9da7b3", grid="#30363d", colours=DARK_COLOURS)
-
-
-@frozen(kw_only=True)
-class Words:
-    """The texts of a picture; with `percent` its values are shares, from 0 to 1; of a profile,
-    with `percent_x`, the thresholds as well.
-    """
-
-    title: str
-    caption: str
-    x: str = ""
-    y: str = ""
-    percent: bool = False
-    percent_x: bool = False
+__all__ = ["Cell", "Line", "Number", "Place", "Row", "Spec", "Words"]
 
 
 @frozen(kw_only=True)
@@ -87,6 +63,27 @@ class Row:
     points: Sequence[float] = field(default=())
 
 
+@frozen(kw_only=True)
+class Place:
+    """A group as a point between two numbers, with the interval of the second, and single runs."""
+
+    name: str
+    x: float
+    y: float
+    low: Number = None
+    high: Number = None
+    points: Sequence[tuple[float, float]] = ()
+
+
+@frozen(kw_only=True)
+class Cell:
+    """A value at a place of two names."""
+
+    column: str
+    row: str
+    value: float
+
+
 def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: bool = False) -> Spec:
     """Lines with bands; with `steps` a value holds until the next one."""
     theme = DARK if dark else LIGHT
@@ -94,10 +91,10 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
     known = [v for line in found for v in (*line.y, *line.low, *line.high) if v is not None]
     known += [v for line in found for _, run in line.runs for v in run if v is not None]
     many = len(found) > ALIKE
-    colour = _colour(names, theme, legend=len(found) > 1 and not many)
+    colour = colour_of(names, theme, legend=len(found) > 1 and not many)
     shape = {"interpolate": "step-after"} if steps else {}
-    x = _axis("x", words.x, [v for line in found for v in line.x], share=words.percent_x)
-    y = _axis("y", words.y, known, share=words.percent)
+    x = axis_of("x", words.x, [v for line in found for v in line.x], share=words.percent_x)
+    y = axis_of("y", words.y, known, share=words.percent)
     encoding: Spec = {"x": x, "y": y, "color": {**colour, "legend": None}}
     layers: list[Spec] = []
     bands = [
@@ -108,7 +105,7 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
     if not many and any(row["low"] is not None for row in bands):
         area = {"type": "area", "opacity": 0.22 if len(found) < 6 else 0.12, **shape}
         edges = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
-        layers.append(_layer("bands", area, {**encoding, **edges}))
+        layers.append(layer("bands", area, {**encoding, **edges}))
     single = [
         {"g": name, "r": str(i), "x": number(a), "y": number(b)}
         for name, line in zip(names, found, strict=True)
@@ -117,15 +114,15 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
     ]
     if single:
         faint = {"type": "line", "opacity": 0.3, "strokeWidth": 0.6}
-        layers.append(_layer("runs", faint, {**encoding, "detail": {"field": "r"}}))
+        layers.append(layer("runs", faint, {**encoding, "detail": {"field": "r"}}))
     mark: Spec = {"type": "line", "strokeWidth": 1 if many else 1.6, **shape}
     mark["opacity"] = 0.35 if many else 1
     # A line of one point would be invisible.
     if any(sum(v is not None for v in line.y) < 3 for line in found):
         mark["point"] = {"size": 22, "filled": True}
-    dashes = {"scale": {"domain": names, "range": _cycle(DASHES, len(theme.colours), len(names))}}
+    dashes = {"scale": {"domain": names, "range": cycle(DASHES, len(theme.colours), len(names))}}
     dash = {"strokeDash": {"field": "g", "legend": colour["legend"], "sort": None, **dashes}}
-    layers.append(_layer("lines", mark, {**encoding, "color": colour, **({} if many else dash)}))
+    layers.append(layer("lines", mark, {**encoding, "color": colour, **({} if many else dash)}))
     data = {
         "bands": bands,
         "runs": single,
@@ -135,7 +132,7 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
             for a, b in zip(line.x, line.y, strict=True)
         ],
     }
-    return _picture(words, theme, layers, data, HEIGHT)
+    return framed(words, theme, layers, data, HEIGHT)
 
 
 def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Number = None) -> Spec:
@@ -145,8 +142,8 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
     known = [v for row in found for v in (row.value, row.low, row.high, *row.points)]
     known += [middle]
     values = [v for v in known if v is not None]
-    x = _axis("x", words.x, values, share=words.percent)
-    y = _names(names, grid=True)
+    x = axis_of("x", words.x, values, share=words.percent)
+    y = names_axis(names, grid=True)
     whole = [
         {"g": name, "x": number(row.value), "low": number(row.low), "high": number(row.high)}
         for name, row in zip(names, found, strict=True)
@@ -162,10 +159,10 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
         layers.append({"data": {"values": [{"x": middle}]}, "mark": rule, "encoding": {"x": x}})
     if points:
         tick = {"type": "tick", "color": theme.pale, "opacity": 0.55, "thickness": 1, "size": 10}
-        layers.append(_layer("points", tick, {"x": x, "y": y}))
+        layers.append(layer("points", tick, {"x": x, "y": y}))
     rule = {"type": "rule", "color": theme.colours[0], "strokeWidth": 2}
     interval = {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y}
-    layers.append(_layer("rows", rule, interval))
+    layers.append(layer("rows", rule, interval))
     dot: Spec = {
         "type": "point",
         "filled": True,
@@ -173,9 +170,9 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
         "color": theme.colours[0],
         "opacity": 1,
     }
-    layers.append(_layer("rows", dot, {"x": x, "y": y}))
+    layers.append(layer("rows", dot, {"x": x, "y": y}))
     data = {"rows": whole, "points": points}
-    return _picture(words, theme, layers, data, {"step": ROW}, names)
+    return framed(words, theme, layers, data, {"step": ROW}, names)
 
 
 def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: bool = False) -> Spec:
@@ -189,159 +186,109 @@ def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: boo
         for name, shares in zip(names, found.values(), strict=True)
         for place, kind in enumerate(kinds)
     ]
-    colour = _colour(list(shown.values()), theme, legend=True, symbol="square")
-    x = _axis("x", words.x, [], share=True)
+    colour = colour_of(list(shown.values()), theme, legend=True, symbol="square")
+    x = axis_of("x", words.x, [], share=True)
     x["axis"]["grid"] = False
     encoding = {
         "x": {**x, "stack": "zero"},
-        "y": _names(names, grid=False),
+        "y": names_axis(names, grid=False),
         "color": {**colour, "field": "k"},
         "order": {"field": "o", "type": "quantitative"},
     }
-    layers = [_layer("bars", {"type": "bar", "stroke": theme.paper, "strokeWidth": 1}, encoding)]
+    layers = [layer("bars", {"type": "bar", "stroke": theme.paper, "strokeWidth": 1}, encoding)]
     size = {"step": ROW + 4}
-    return _picture(words, theme, layers, {"bars": bars}, size, names)
+    return framed(words, theme, layers, {"bars": bars}, size, names)
 
 
-# -------------------------------------------------------------------------------------- its parts
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names on one line, cut where they are too long, no two the same."""
-    out: list[str] = []
-    taken: set[str] = set()
-    for name in names:
-        shown = unique = short(printable(name).strip() or "-", LONGEST)
-        count = 1
-        while unique in taken:
-            count += 1
-            unique = f"{shown} ({count})"
-        taken.add(unique)
-        out.append(unique)
-    return out
-
-
-def number(value: Number) -> Number:
-    """A number in six digits, so that no machine's last bit is in a picture."""
-    if value is None or not isfinite(value):
-        return None
-    rounded = float(f"{value:.6g}")
-    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
-
-
-def _layer(data: str, mark: Spec, encoding: Spec) -> Spec:
-    return {"data": {"name": data}, "mark": mark, "encoding": encoding}
-
-
-def _names(names: Sequence[str], *, grid: bool) -> Spec:
-    axis = {"title": None, "labelLimit": LABELS, "grid": grid}
-    scale = {"domain": list(names)}
-    return {"field": "g", "type": "nominal", "sort": None, "scale": scale, "axis": axis}
-
-
-def _beside(names: Sequence[str]) -> int:
-    """The width that long names leave beside them."""
-    return round(max(WIDTH / 2, WIDTH + 40 - _taken(names)))
-
-
-def _taken(names: Sequence[str]) -> float:
-    return min(LABELS, 5.2 * max(map(len, names)))
-
-
-def _cycle(values: Sequence[Any], each: int, count: int) -> list[Any]:
-    """Values of which each is repeated so often before the next one comes, over and over."""
-    return [values[i // each % len(values)] for i in range(count)]
-
-
-def _colour(names: Sequence[str], theme: Theme, *, legend: bool, symbol: str = "stroke") -> Spec:
-    many = len(names) > ALIKE
-    colours = [theme.pale] * len(names) if many else _cycle(theme.colours, 1, len(names))
-    longest = max(map(len, names), default=0)
-    columns = 1 if longest > 26 else 2 if longest > 14 else 3
-    return {
-        "field": "g",
-        "type": "nominal",
-        "sort": None,
-        "scale": {"domain": list(names), "range": colours},
-        "legend": {
-            "title": None,
-            "orient": "bottom",
-            "columns": columns,
-            "symbolType": symbol,
-            "labelLimit": 300 // columns,
-        }
-        if legend
-        else None,
+def scatter(found: Sequence[Place], words: Words, *, dark: bool = False, log: bool = False) -> Spec:
+    """A point for each group with its interval, small ones for its runs; `log` spreads `x`."""
+    theme = DARK if dark else LIGHT
+    names = distinct([one.name for one in found])
+    many = len(found) > ALIKE
+    colour = colour_of(names, theme, legend=len(found) > 1 and not many, symbol=None)
+    ys = [v for one in found for v in (one.y, one.low, one.high) if v is not None]
+    ys += [v for one in found for _, v in one.points]
+    x = axis_of("x", words.x, [v for one in found for v in (one.x, *(p for p, _ in one.points))])
+    if log:
+        x["scale"] |= {"type": "log"}
+    encoding: Spec = {
+        "x": x,
+        "y": axis_of("y", words.y, ys, share=words.percent),
+        "color": {**colour, "legend": None},
     }
+    places = [
+        {"g": name, "x": number(one.x), "y": number(one.y), "low": number(one.low),
+         "high": number(one.high)}
+        for name, one in zip(names, found, strict=True)
+    ]  # fmt: skip
+    points = [
+        {"g": name, "x": number(a), "y": number(b)}
+        for name, one in zip(names, found, strict=True)
+        for a, b in one.points
+    ]
+    layers = []
+    if points:
+        small = {"type": "point", "filled": True, "size": 12, "opacity": 0.45}
+        layers.append(layer("points", small, encoding))
+    edges = {"y": {**encoding["y"], "field": "low"}, "y2": {"field": "high"}}
+    layers.append(layer("places", {"type": "rule", "strokeWidth": 1.6}, {**encoding, **edges}))
+    dot = {"type": "point", "filled": True, "size": 55, "opacity": 1}
+    scale = {"domain": names, "range": cycle(SHAPES, len(theme.colours), len(names))}
+    shape = {"shape": {"field": "g", "legend": colour["legend"], "sort": None, "scale": scale}}
+    layers.append(layer("places", dot, {**encoding, "color": colour, **({} if many else shape)}))
+    made = framed(words, theme, layers, {"places": places, "points": points}, HEIGHT)
+    made["resolve"]["legend"]["shape"] = "independent"
+    return made
 
 
-def _axis(channel: str, title: str, values: Sequence[float], *, share: bool = False) -> Spec:
-    """A quantitative axis around all values, also where there is one, or all are the same."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    largest = max(-low, high)
-    if low == high:
-        margin = 1.0 if low == int(low) else abs(low) / 10
-        low, high = low - margin, high + margin
-    scale: Spec = {"domain": [0, 1] if share else [number(low), number(high)], "zero": False}
-    axis: Spec = {"title": short(printable(title), 50), "tickCount": 5}
-    if share:
-        axis["format"] = ".0%"
-    elif largest and not 1e-4 <= largest < 1e5:
-        axis["format"] = "~s" if 1e5 <= largest < 1e15 else ".3~e"
-    return {"field": channel, "type": "quantitative", "scale": scale, "axis": axis}
-
-
-def _picture(
+def cells(
+    found: Sequence[Cell],
+    columns: Sequence[str],
+    rows: Sequence[str],
     words: Words,
-    theme: Theme,
-    layers: list[Spec],
-    data: Mapping[str, Any],
-    height: Any,
-    names: Sequence[str] = (),
+    *,
+    dark: bool = False,
 ) -> Spec:
-    """A whole picture; beside long `names` there is less space, and more of an edge, since other
-    fonts are wider.
-    """
-    title, caption = printable(words.title), printable(words.caption)
-    left = 6 + round(_taken(names) / 8) if names else 6
-    axis = {
-        "labelColor": theme.ink,
-        "titleColor": theme.ink,
-        "titleFontWeight": "normal",
-        "gridColor": theme.grid,
-        "domainColor": theme.pale,
-        "tickColor": theme.pale,
-        "labelFontSize": 10,
-        "titleFontSize": 10,
-    }
-    return {
-        "$schema": SCHEMA,
-        "description": f"{title}. {caption}",
-        "title": {
-            "text": textwrap.wrap(title, 54) or [""],
-            "subtitle": textwrap.wrap(caption, 72) or [""],
-            "anchor": "start",
-            "frame": "bounds",
-        },
-        "background": theme.paper,
-        "width": _beside(names) if names else WIDTH,
-        "height": height,
-        "padding": {"left": left, "top": 6, "right": 8, "bottom": 6},
-        "datasets": {name: values for name, values in data.items() if values},
-        "layer": layers,
-        "resolve": {"legend": {"color": "independent", "strokeDash": "independent"}},
-        "config": {
-            "font": "Arial, sans-serif",
-            "axis": axis,
-            "legend": {"labelColor": theme.ink, "labelFontSize": 10, "symbolStrokeWidth": 2},
-            "title": {
-                "color": theme.ink,
-                "subtitleColor": theme.pale,
-                "fontSize": 12,
-                "subtitleFontSize": 9,
-                "subtitleLineHeight": 11,
-                "offset": 8,
-            },
-            "view": {"stroke": None},
+    """A heat map: a coloured cell for each value, with the number in it where there is space."""
+    theme = DARK if dark else LIGHT
+    across = dict(zip(columns, distinct(columns), strict=True))
+    down = dict(zip(rows, distinct(rows), strict=True))
+    shade = axis_of("y", words.y, [one.value for one in found], share=words.percent)
+    low, high = shade["scale"]["domain"]
+    data = [
+        {
+            "x": across[one.column],
+            "g": down[one.row],
+            "y": number(one.value),
+            "r": f"{one.value:.0%}" if words.percent else f"{one.value:.3g}",
+            "k": "dark" if (one.value - low) > 0.6 * (high - low) else "light",
+        }
+        for one in found
+    ]
+    y = {**names_axis([*down.values()], grid=False), "field": "g"}
+    x = {**names_axis([*across.values()], grid=False), "field": "x"}
+    x["axis"] |= {"title": short(printable(words.x), 50), "labelAngle": 0, "labelOverlap": True}
+    colour = {
+        "field": "y",
+        "type": "quantitative",
+        "scale": {"scheme": "viridis", "domain": [low, high]},
+        "legend": {
+            "title": shade["axis"]["title"],
+            "titleColor": theme.ink,
+            "titleFontWeight": "normal",
+            "orient": "bottom",
+            "gradientThickness": 8,
+            **({"format": ".0%"} if words.percent else {}),
         },
     }
+    layers = [
+        layer("cells", {"type": "rect", "stroke": theme.paper}, {"x": x, "y": y, "color": colour})
+    ]
+    step = max(9, WIDTH // len(columns))
+    if step >= SPACE:
+        ink = {"domain": ["light", "dark"], "range": ["#ffffff", "#000000"]}
+        shown = {"field": "k", "type": "nominal", "scale": ink, "legend": None}
+        text = {"text": {"field": "r"}, "x": x, "y": y, "color": shown}
+        layers.append(layer("cells", {"type": "text", "fontSize": 9}, text))
+    made = framed(words, theme, layers, {"cells": data}, {"step": ROW + 4}, [*down.values()])
+    return {**made, "width": {"step": min(step, 60)}}

@@ -1,0 +1,167 @@
+"""Pictures of a result against what it cost, and over the settings that were swept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qn_tracking.api.drawing_how import (
+    Group,
+    How,
+    X,
+    clipped,
+    interval_of,
+    known_metrics,
+    left_out_of,
+    metric_of,
+    of_runs,
+    range_of,
+    reasons,
+    sentence,
+    shown,
+    sizes_of,
+    title_of,
+    with_counts,
+)
+from qn_tracking.api.drawing_values import value_in
+from qn_tracking.api.picture import Picture
+from qn_tracking.errors import UsageError, printable
+from qn_tracking.inference import bands
+from qn_tracking.inference.sample import LARGEST, mean_sd
+from qn_tracking.render import picture
+from qn_tracking.render.picture import Cell, Place, Words
+from qn_tracking.render.text import counted
+from qn_tracking.studies.comparison import leaves
+
+COSTS = {"episode": "episodes of a run", "step": "steps of a run", "time": "seconds of a run"}
+CELLS = 40
+"""Columns, and rows, of a heat map."""
+WIDE = 20.0
+"""Costs that differ by more than this factor are spread by their logarithm."""
+
+
+def draw_cost(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+    """The metric against what the runs cost, along `x`: episodes, steps or seconds."""
+    metric, percent = metric_of(how)
+    found: list[tuple[str, list[tuple[float, float]]]] = []
+    for group in groups:
+        pairs = []
+        for doc in group.docs:
+            cost, value = _cost(doc, how.x), value_in(doc, how, left_out)
+            if cost is None or not cost > 0:
+                left_out.setdefault(doc["id"], f"does not say its {X[how.x]}")
+            elif value is not None:
+                pairs.append((cost, value))
+        if pairs:
+            found.append((group.name, pairs))
+    if not found:
+        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+    names = with_counts([(name, len(pairs)) for name, pairs in found])
+    places, table = [], []
+    for name, (_, pairs) in zip(names, found, strict=True):
+        one = bands.estimate([value for _, value in pairs], how.statistic)
+        cost, _ = mean_sd([cost for cost, _ in pairs])
+        low, high = clipped(one.low, percent), clipped(one.high, percent)
+        points = pairs if len(pairs) > 1 else ()
+        places.append(Place(name=name, x=cost, y=one.centre, low=low, high=high, points=points))
+        interval = range_of(one.low, one.high, percent)
+        table.append([name, str(one.n), f"{cost:,.4g}", shown(one.centre, percent), interval])
+    costs = [cost for _, pairs in found for cost, _ in pairs]
+    log = max(costs) > WIDE * min(costs)
+    sizes = [len(pairs) for _, pairs in found]
+    banded = any(one.low is not None for one in places)
+    caption = [
+        f"dot: {of_runs(sizes, how.statistic).lower()}, at its mean cost;"
+        f" {interval_of(sizes, how, banded, 'line')}",
+        "small dots: single runs" if max(sizes) > 1 else "",
+        "costs on a logarithmic axis" if log else "",
+        left_out_of(left_out),
+    ]
+    words = Words(
+        title=title_of(f"{metric} against cost", groups, how),
+        caption=sentence(caption),
+        x=COSTS[how.x],
+        y=metric,
+        percent=percent,
+    )
+    spec = picture.scatter(places, words, dark=how.dark, log=log)
+    titles = ["group", "runs", COSTS[how.x], how.statistic, "95% interval"]
+    return Picture(spec, titles, table, percent=percent, left_out=left_out)
+
+
+def _cost(doc: Any, x: str) -> float | None:
+    results = doc.get("results") or {}
+    value = {
+        "episode": results.get("episodes"),
+        "step": results.get("total_steps"),
+        "time": doc.get("wall_seconds"),
+    }[x]
+    return float(value) if isinstance(value, (int, float)) and value <= LARGEST else None
+
+
+def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+    """The mean of the metric over the settings in which the configurations differ.
+
+    The setting with the most values is the columns; the others together are the rows.
+    """
+    docs = [doc for group in groups for doc in group.docs]
+    metric, percent = metric_of(how)
+    kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
+    if not kept:
+        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+    settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc, _ in kept]
+    values: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(name for one in settings for name in one):
+        some = {repr(one.get(name)): one.get(name) for one in settings}
+        if len(some) > 1 and name.rpartition(".")[2] != "seed":
+            values[name] = sorted(some.values(), key=_order)
+    if len(values) < 2:
+        differ = f"one setting differs, {next(iter(values))}" if values else "no setting differs"
+        raise UsageError(f"a heat map takes two settings: {differ}", hint="--kind final draws it")
+    first = max(values, key=lambda name: len(values[name]))
+    others = [name for name in values if name != first]
+    found: dict[tuple[str, str], list[float]] = {}
+    ranks: dict[str, list[int]] = {}
+    for one, (_, value) in zip(settings, kept, strict=True):
+        parts = [f"{name.rpartition('.')[2]}={one.get(name)}" for name in others]
+        row = ", ".join(parts)
+        ranks[row] = [values[name].index(one.get(name)) for name in others]
+        found.setdefault((str(one.get(first)), row), []).append(value)
+    columns, rows = list(map(str, values[first])), sorted(ranks, key=lambda row: ranks[row])
+    if max(len(columns), len(rows)) > CELLS:
+        size = f"{len(columns)} columns and {len(rows)} rows"
+        hint = f"at most {CELLS} of each; --where takes some of the runs"
+        raise UsageError(f"a heat map of {size}", hint=hint)
+    cells, table = [], []
+    for row in rows:
+        for column in columns:
+            if some_values := found.get((column, row)):
+                mean = bands.estimate(some_values, how.statistic)
+                cells.append(Cell(column=column, row=row, value=mean.centre))
+                interval = range_of(mean.low, mean.high, percent)
+                table.append([row, column, str(mean.n), shown(mean.centre, percent), interval])
+    sizes = [len(some) for some in found.values()]
+    caption = [
+        f"cell: {bands.STATISTICS[how.statistic]} of {sizes_of(sizes)}"
+        " (its interval is in the table)",
+        f"{counted(len(columns) * len(rows) - len(found), 'cell')} without a run left empty"
+        if len(found) < len(columns) * len(rows)
+        else "",
+        left_out_of(left_out),
+    ]
+    words = Words(
+        title=f"{metric[:1].upper()}{metric[1:]} over the settings that differ",
+        caption=sentence(caption),
+        x=first,
+        y=metric,
+        percent=percent,
+    )
+    spec = picture.cells(cells, columns, rows, words, dark=how.dark)
+    titles = [", ".join(others), first, "runs", how.statistic, "95% interval"]
+    return Picture(spec, list(map(printable, titles)), table, percent=percent, left_out=left_out)
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    """Numbers by size, then what is not one."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (0, float(value), "") if number else (1, 0.0, str(value))

@@ -1,0 +1,203 @@
+"""The parts of a picture: its colours and texts, its axes and its frame, as plain data."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from attrs import frozen
+
+from qn_tracking.errors import printable, short
+
+Spec = dict[str, Any]
+Number = float | None
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+WIDTH, HEIGHT, ROW = 270, 170, 17
+"""Of the plotted area, in pixels: with axis and margins it is as wide as a column of a paper."""
+LABELS = 210
+"""Pixels of the longest name of a row."""
+LONGEST = 60
+"""Characters of a name in a picture."""
+ALIKE = 24
+"""More lines than this cannot be kept apart: they get one colour and no legend."""
+
+# Okabe and Ito's colours, without the yellow that disappears on white; the same hues for dark.
+LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B7280")
+DARK_COLOURS = ("#56B4E9", "#FF8A5B", "#1FC8A0", "#F0A6CF", "#E69F00", "#F0E442", "#A9B1BC")
+DASHES = ([1, 0], [5, 2], [2, 2], [7, 2, 2, 2])
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+
+
+@frozen(kw_only=True)
+class Theme:
+    """The colours of a picture."""
+
+    paper: str
+    ink: str
+    pale: str
+    grid: str
+    colours: tuple[str, ...]
+
+
+LIGHT = Theme(paper="#ffffff", ink="#1f2328", pale="#59636e", grid="#d8dee4", colours=LIGHT_COLOURS)
+DARK = Theme(paper="#0d1117", ink="#e6edf3", pale="#9da7b3", grid="#30363d", colours=DARK_COLOURS)
+
+
+@frozen(kw_only=True)
+class Words:
+    """The texts of a picture; with `percent` its values are shares, from 0 to 1; of a profile,
+    with `percent_x`, the thresholds as well.
+    """
+
+    title: str
+    caption: str
+    x: str = ""
+    y: str = ""
+    percent: bool = False
+    percent_x: bool = False
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names on one line, cut where they are too long, no two the same."""
+    out: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        shown = unique = short(printable(name).strip() or "-", LONGEST)
+        count = 1
+        while unique in taken:
+            count += 1
+            unique = f"{shown} ({count})"
+        taken.add(unique)
+        out.append(unique)
+    return out
+
+
+def number(value: Number) -> Number:
+    """A number in six digits, so that no machine's last bit is in a picture."""
+    if value is None or not isfinite(value):
+        return None
+    rounded = float(f"{value:.6g}")
+    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
+
+
+def layer(data: str, mark: Spec, encoding: Spec) -> Spec:
+    return {"data": {"name": data}, "mark": mark, "encoding": encoding}
+
+
+def names_axis(names: Sequence[str], *, grid: bool) -> Spec:
+    axis = {"title": None, "labelLimit": LABELS, "grid": grid}
+    scale = {"domain": list(names)}
+    return {"field": "g", "type": "nominal", "sort": None, "scale": scale, "axis": axis}
+
+
+def beside(names: Sequence[str]) -> int:
+    """The width that long names leave beside them."""
+    return round(max(WIDTH / 2, WIDTH + 40 - taken(names)))
+
+
+def taken(names: Sequence[str]) -> float:
+    return min(LABELS, 5.2 * max(map(len, names)))
+
+
+def cycle(values: Sequence[Any], each: int, count: int) -> list[Any]:
+    """Values of which each is repeated so often before the next one comes, over and over."""
+    return [values[i // each % len(values)] for i in range(count)]
+
+
+def colour_of(
+    names: Sequence[str], theme: Theme, *, legend: bool, symbol: str | None = "stroke"
+) -> Spec:
+    many = len(names) > ALIKE
+    colours = [theme.pale] * len(names) if many else cycle(theme.colours, 1, len(names))
+    longest = max(map(len, names), default=0)
+    columns = 1 if longest > 26 else 2 if longest > 14 else 3
+    return {
+        "field": "g",
+        "type": "nominal",
+        "sort": None,
+        "scale": {"domain": list(names), "range": colours},
+        "legend": {
+            "title": None,
+            "orient": "bottom",
+            "columns": columns,
+            **({"symbolType": symbol} if symbol else {}),
+            "labelLimit": 300 // columns,
+        }
+        if legend
+        else None,
+    }
+
+
+def axis_of(channel: str, title: str, values: Sequence[float], *, share: bool = False) -> Spec:
+    """A quantitative axis around all values, also where there is one, or all are the same."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    largest = max(-low, high)
+    if low == high:
+        margin = 1.0 if low == int(low) else abs(low) / 10
+        low, high = low - margin, high + margin
+    scale: Spec = {"domain": [0, 1] if share else [number(low), number(high)], "zero": False}
+    axis: Spec = {"title": short(printable(title), 50), "tickCount": 5}
+    if share:
+        axis["format"] = ".0%"
+    elif largest and not 1e-4 <= largest < 1e5:
+        axis["format"] = "~s" if 1e5 <= largest < 1e15 else ".3~e"
+    return {"field": channel, "type": "quantitative", "scale": scale, "axis": axis}
+
+
+def framed(
+    words: Words,
+    theme: Theme,
+    layers: list[Spec],
+    data: Mapping[str, Any],
+    height: Any,
+    names: Sequence[str] = (),
+) -> Spec:
+    """A whole picture; beside long `names` there is less space, and more of an edge, since other
+    fonts are wider.
+    """
+    title, caption = printable(words.title), printable(words.caption)
+    left = 6 + round(taken(names) / 8) if names else 6
+    axis = {
+        "labelColor": theme.ink,
+        "titleColor": theme.ink,
+        "titleFontWeight": "normal",
+        "gridColor": theme.grid,
+        "domainColor": theme.pale,
+        "tickColor": theme.pale,
+        "labelFontSize": 10,
+        "titleFontSize": 10,
+    }
+    return {
+        "$schema": SCHEMA,
+        "description": f"{title}. {caption}",
+        "title": {
+            "text": textwrap.wrap(title, 54) or [""],
+            "subtitle": textwrap.wrap(caption, 72) or [""],
+            "anchor": "start",
+            "frame": "bounds",
+        },
+        "background": theme.paper,
+        "width": beside(names) if names else WIDTH,
+        "height": height,
+        "padding": {"left": left, "top": 6, "right": 8, "bottom": 6},
+        "datasets": {name: values for name, values in data.items() if values},
+        "layer": layers,
+        "resolve": {"legend": {"color": "independent", "strokeDash": "independent"}},
+        "config": {
+            "font": "Arial, sans-serif",
+            "axis": axis,
+            "legend": {"labelColor": theme.ink, "labelFontSize": 10, "symbolStrokeWidth": 2},
+            "title": {
+                "color": theme.ink,
+                "subtitleColor": theme.pale,
+                "fontSize": 12,
+                "subtitleFontSize": 9,
+                "subtitleLineHeight": 11,
+                "offset": 8,
+            },
+            "view": {"stroke": None},
+        },
+    }
