@@ -17,6 +17,7 @@ import pytest
 from conftest import SMALL, Program, command, version_1
 from qn_tracking import Leaderboard, Study, config as configuration
 from qn_tracking.api.site import STAMPS, Site
+from qn_tracking.api.site_runs import named
 from qn_tracking.benchmark import protocol as rules, verifications
 from qn_tracking.benchmark.task import task_digest
 from qn_tracking.errors import UnsupportedError, UsageError, printable
@@ -25,6 +26,7 @@ from qn_tracking.records.submission import Contribution, Verification
 from qn_tracking.render import site as templates
 from qn_tracking.render.board import command as again
 from qn_tracking.render.figures import middle, working
+from qn_tracking.render.report import Code, Figure, Heading, Items, Table, Text
 
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
@@ -181,7 +183,11 @@ def test_a_page_runs_nothing_and_asks_for_nothing_but_its_own_files(
         assert policy == templates.POLICY
         root = os.path.relpath(folder, page.path.parent) + "/"
         root = "" if root == "./" else root
-        assert page.all("script") == [{"src": f"{root}site.js", "defer": None}]
+        run = [one for one in page.all("script") if one.get("type") != "application/json"]
+        names = [str(one["src"]).removeprefix(root) for one in run]
+        assert names[-2:] == ["vega.js", "site.js"]
+        assert all((folder / name).is_file() for name in names)
+        assert all(one.keys() == {"src", "defer"} for one in run)
         assert page.all("link") == [{"rel": "stylesheet", "href": f"{root}site.css"}]
         assert not {tag for tag, _ in page.elements} & {"img", "iframe", "style", "object", "base"}
         for tag, attributes in page.elements:
@@ -192,7 +198,10 @@ def test_a_page_runs_nothing_and_asks_for_nothing_but_its_own_files(
 def test_the_policy_has_no_exception() -> None:
     assert "unsafe" not in templates.POLICY
     assert templates.POLICY.startswith("default-src 'none'")
-    for data in templates.shared().values():
+    for name, (_, make) in templates.shared().items():
+        if name == "vega.js":  # of others, and held by the policy
+            continue
+        data = make()
         for word in (b"http:", b"https:", b"@import", b"url(", b"innerHTML", b"eval("):
             assert word not in data
 
@@ -211,32 +220,44 @@ def test_a_hostile_text_is_text_on_every_page_that_has_it(made: Path) -> None:
     assert "counts for nothing" in history
 
 
-@pytest.mark.parametrize("template", ["index", "entry", "compare"])
+@pytest.mark.parametrize(
+    "template", ["index", "entry", "compare", "ranking", "report", "experiments"]
+)
 def test_whatever_a_template_is_given_is_escaped_and_on_one_line(template: str) -> None:
     text = f"{HOSTILE}\u202e\n"
     rows: dict[str, Any] = {"titles": [text], "rows": [[text]]}
-    drawn = {"svg": "<svg></svg>", "description": text, "title": text, **rows}
+    spec = {"description": text, "datasets": {"lines": [{"g": printable(text)}]}}
+    drawn = {"spec": spec, "title": text, **rows}
     pair = dict.fromkeys(
         ("page", "brain", "id", "delta", "difference", "p", "improvement", "ranking", "sentence"),
         text,
     )
-    group = {"title": text, "titles": [text], "division": text, "compare": text}
-    row = {"page": text, "id": text, "verified": text, "cells": [(text, text)] * 3}
+    row = {"page": text, "id": text, "data": {"family": text}, "cells": [(text, text)] * 3}
+    group = dict.fromkeys(("title", "compare", "ranking", "more", "more_page"), text)
+    whole = {**group, "titles": [text], "head": 1, "rows": [row]}
     against = {"environment": text, "difference": text, "p": text, "sentence": text}
     category = {"environment": text, "family": text, "command": text}
+    blocks = [Heading(text), Text(text), Items([text]), Code(text), Table([text], [[text]])]
     values = {
         **dict.fromkeys(("root", "title", "place", "protocol", "counts", "intervals"), text),
         **dict.fromkeys(("compare", "limits", "notes", "command", "verification"), text),
-        "configuration": text,
+        **dict.fromkeys(("configuration", "page", "ranking"), text),
+        "nav": [(text, text)] * 2,
+        "scripts": [text],
         "choices": [(text, [text])],
         "against": [{**against, "sides": [{"page": text, "brain": text}, None]}],
-        "categories": [{**category, "groups": [{**group, "rows": [row]}]}],
+        "categories": [{**category, "groups": [whole]}],
+        "groups": [whole],
         **{name: [[text]] for name in ("tasks", "refused", "history")},
         **{name: [(text, text, text)] for name in ("figures", "costs", "about")},
         "findings": [text],
-        "pictures": [drawn],
-        "picture": drawn,
+        "pictures": {"one": drawn} if template == "report" else [drawn],
+        "blocks": named([*blocks, Figure("one", text)]),
+        "links": {text: text},
+        "difference": spec,
+        "overlay": spec,
         "runs": rows,
+        "curves": rows,
         "entry": {"brain": text},
         "pairs": [{**pair, "figures": [(text, text, None)], "settings": [[text]]}],
     }
@@ -272,9 +293,7 @@ def test_a_page_can_be_read_by_ear_and_by_keyboard(
         assert tags["caption"] == tags["table"]
         assert len(page.ids) == len({*page.ids})
         assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
-        for picture in page.all("svg"):
-            assert picture["role"] == "img"
-            assert picture["aria-label"]
+        assert all(picture["data-label"] for picture in page.all("figure"))
         for region in page.all("div"):
             if region.get("class") == "wide":
                 assert region["tabindex"] == "0"
@@ -316,7 +335,7 @@ def test_an_entry_shows_the_figures_of_the_leaderboard(board: dict[str, str]) ->
         again(entry.plain()),
     ):
         assert text in page.text
-    assert len(page.all("svg")) == 2
+    assert len(page.all("figure")) == 2
     seeds = [run.seed for run in Leaderboard().stored(entry.id).submission.runs]
     assert all(str(seed) in page.text for seed in seeds)
 
@@ -356,10 +375,10 @@ def contents() -> dict[str, bytes]:
 def test_nothing_is_drawn_again_if_nothing_has_changed(board: dict[str, str]) -> None:
     before = contents()
     site = build()
-    assert (site.pages, site.drawn, site.removed) == (7, 0, 0)
+    assert (site.pages, site.drawn, site.removed) == (9, 0, 0)
     assert contents() == before
     shutil.rmtree("site")
-    assert build().drawn == 7
+    assert build().drawn == 9
     assert contents() == before
 
 
@@ -399,7 +418,7 @@ def test_stamps_that_cannot_be_read_mean_that_all_is_drawn(
     board: dict[str, str], stamps: str
 ) -> None:
     Path("site", STAMPS).write_text(stamps)
-    assert build().drawn == 7
+    assert build().drawn == 9
 
 
 def test_no_file_outside_of_the_pages_is_removed(board: dict[str, str]) -> None:
@@ -427,10 +446,10 @@ def test_a_folder_of_other_files_is_left_alone(board: dict[str, str]) -> None:
 def test_the_command_says_what_it_did(board: dict[str, str], qn_bench_here: Program) -> None:
     done = qn_bench_here("site", "-o", "new")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("new: 7 pages, 7 drawn, 0 removed, ")
+    assert done.stdout.startswith("new: 9 pages, 9 drawn, 0 removed, ")
     done = qn_bench_here("site", "-o", "new", "--json")
     found = json.loads(done.stdout)
-    assert (found["pages"], found["drawn"]) == (7, 0)
+    assert (found["pages"], found["drawn"]) == (9, 0)
     refused, verification = sorted(found["left_out"])
     assert refused == "tiny/<script>.json"
     assert verification.startswith(f"verifications/{board['closed']}/")

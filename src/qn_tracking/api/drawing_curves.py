@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 POINTS = 200
 """Of a line: more cannot be seen at the width of a column."""
-SINGLE = 20_000
+SINGLE = 3_000
 """Points of all single runs together."""
 
 

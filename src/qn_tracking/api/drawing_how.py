@@ -99,11 +99,11 @@ def interval_of(sizes: Sequence[int], how: How, banded: bool, what: str) -> str:
     return f"{what}: {INTERVALS[how.statistic]} over runs{pointwise}"
 
 
-def left_out_of(left_out: dict[str, str]) -> str:
+def left_out_of(left_out: Mapping[str, str]) -> str:
     return f"left out: {reasons(left_out)}" if left_out else ""
 
 
-def reasons(left_out: dict[str, str]) -> str:
+def reasons(left_out: Mapping[str, str]) -> str:
     causes = Counter(left_out.values())
     return ", ".join(f"{counted(n, 'run')} ({cause})" for cause, n in causes.items()) or "none"
 

@@ -99,8 +99,23 @@ def draw_final(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> P
 
 
 def draw_profile(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+    """Which share of the runs of a group is above a value."""
     found = values_in(groups, how, left_out)
     metric, percent = metric_of(how)
+    title = title_of(f"performance profile of {metric}", groups, how)
+    return profile_of(found, metric, title, percent, dark=how.dark, left_out=left_out)
+
+
+def profile_of(
+    found: Sequence[tuple[str, list[float]]],
+    metric: str,
+    title: str,
+    percent: bool,
+    *,
+    dark: bool = False,
+    left_out: Mapping[str, str] | None = None,
+) -> Picture:
+    """The same of values by name."""
     names = with_counts([(name, len(values)) for name, values in found])
     known = sorted({value for _, values in found for value in values})
     if len(known) > POINTS:
@@ -120,12 +135,12 @@ def draw_profile(groups: Sequence[Group], how: How, left_out: dict[str, str]) ->
         curves.append((name, [one.share for one in bands.profile(values, even)]))
         table.append([name, str(len(values)), shown(median(values), percent)])
     words = Words(
-        title=title_of(f"performance profile of {metric}", groups, how),
+        title=title,
         caption=sentence(
             [
                 f"share of the runs that are above a value; {sizes_of([len(v) for _, v in found])}",
                 "band: Wilson's 95% interval over runs, pointwise",
-                left_out_of(left_out),
+                left_out_of(left_out or {}),
             ]
         ),
         x=metric,
@@ -133,9 +148,9 @@ def draw_profile(groups: Sequence[Group], how: How, left_out: dict[str, str]) ->
         percent=True,
         percent_x=percent,
     )
-    spec = picture.lines(lines, words, dark=how.dark, steps=True)
+    spec = picture.lines(lines, words, dark=dark, steps=True)
     titles = ["group", "runs", "median"]
-    return Picture(spec, titles, table, curves=curves, percent=True, left_out=left_out)
+    return Picture(spec, titles, table, curves=curves, percent=True, left_out=dict(left_out or {}))
 
 
 def draw_improvement(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.api.reruns import Each, Reruns
+    from qn_tracking.api.site import Site
     from qn_tracking.api.study import Study
     from qn_tracking.api.study_report import StudyReport
     from qn_tracking.inference.convergence import Convergence
@@ -589,6 +590,30 @@ class Experiments:
                 return StudyReport(self, study, metric=metric)
         chosen = self.choose(ids, **conditions)
         return report(self, chosen, metric=metric, by=by or "config")
+
+    def site(
+        self,
+        folder: str | os.PathLike[str],
+        ids: Ids = (),
+        *,
+        progress: Progress | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Site:
+        """Writes experiments (all, or those meant, with their studies) as a static site.
+
+        It has an index, a page for each study and one for each of the newest 1,000 runs. Called
+        again, it writes what has changed, and removes what is gone: that is quick. `progress` gets
+        the pages done and their number. Raises UsageError for a folder of other files,
+        UnsupportedError without the extra `site`, StorageError.
+        """
+        from qn_tracking.api import site_runs
+        from qn_tracking.api.site import build
+
+        stated = isinstance(ids, Selection) or bool(ids) or Filters(**conditions).stated()
+        chosen = self.choose(ids, **conditions) if stated else None
+        nav = [("Experiments", "index.html")]
+        pages = site_runs.pages(self, "index.html", chosen)
+        return build(os.fspath(folder), pages, nav, {}, progress)
 
     # -------------------------------------------------------------------------------------- moving
 

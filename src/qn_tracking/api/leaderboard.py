@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from qn_tracking.api.experiments import Experiments
     from qn_tracking.api.site import Site
     from qn_tracking.api.tasks import ConfigTask
     from qn_tracking.benchmark.checker import Checker
@@ -402,15 +403,24 @@ class Leaderboard:
         return regenerate(blocks, check=check)
 
     def site(
-        self, folder: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        experiments: Experiments | None = None,
+        runs: bool = True,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Site:
         """Writes the leaderboard as a static site into a folder: pages that need no server.
 
-        A page that is of the same as before is left as it is; one of an entry that is gone is
-        removed. `progress` gets the pages done and their number. Raises UsageError for a folder of
-        other files, UnsupportedError without the extra `site`, StorageError.
+        With `experiments` it has their pages as well, as `Experiments.site` makes them, or without
+        `runs` the pages of those studies that are committed in the repository. A page that is of
+        the same as before is left as it is; one of an entry that is gone is removed.
+        `progress` gets the pages done and their number. Raises UsageError for a folder of other
+        files, UnsupportedError without the extra `site`, StorageError.
         """
+        from qn_tracking.api import site_board, site_index
         from qn_tracking.api.site import build
+        from qn_tracking.api.site_pages import Source
 
         checker = self._checker()
         found = self._survey(checker=checker)
@@ -419,7 +429,18 @@ class Leaderboard:
             for name, places in ranking.boards(found.entries, found).items()
         ]
         found.cache.save()
-        return build(found, boards, checker, os.fspath(folder), progress)
+        left_out = site_index.left_out(found)
+        pages = [*site_board.pages(found, boards, Source(found, checker), left_out)]
+        nav = [("Leaderboard", "index.html")]
+        if experiments is not None:
+            from qn_tracking.api import site_runs
+
+            studies = None if runs else site_runs.committed(experiments)
+            if runs or studies:
+                nav.append(("Experiments" if runs else "Studies", "experiments.html"))
+                chosen: list[str] | None = None if runs else []
+                pages += site_runs.pages(experiments, "experiments.html", chosen, studies)
+        return build(os.fspath(folder), pages, nav, left_out, progress)
 
     # --------------------------------------------------------------------------------------- inside
 

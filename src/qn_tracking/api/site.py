@@ -1,38 +1,33 @@
-"""The leaderboard as a static site: `Leaderboard.site`, which writes what has changed."""
+"""A static site: pages in a folder, each written only if what it is made of has changed."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from qn_tracking import files as system
-from qn_tracking.api import site_compare, site_index, site_pages
-from qn_tracking.api.site_pages import Source
-from qn_tracking.benchmark import places, signature
 from qn_tracking.benchmark.cache import digest
 from qn_tracking.code import place_of, source_digest
-from qn_tracking.errors import QnError, UsageError
-from qn_tracking.render import draw, site as templates
+from qn_tracking.errors import UsageError
+from qn_tracking.render import site as templates
 from qn_tracking.store.write import make_folder, naming, published
 
-if TYPE_CHECKING:
-    from qn_tracking.api.leaderboard import Board
-    from qn_tracking.benchmark.checker import Checker
-    from qn_tracking.benchmark.entries import Entry
-    from qn_tracking.benchmark.survey import Survey
-
-    Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 STAMPS = ".site.json"
 """What each page was made of, in the folder of the site: pages of the same are left as they are."""
-_OURS = re.compile(r"(entries|compare)/[A-Za-z0-9][A-Za-z0-9._-]*\.html")
+_OURS = re.compile(
+    r"(index|experiments|all-runs)\.html|"
+    r"(entries|compare|rankings|runs|studies)/[A-Za-z0-9][A-Za-z0-9._-]*\.(html|js)"
+)
+SCRIPTS = ("vega.js", "site.js")
 
 
 @frozen(kw_only=True)
@@ -56,34 +51,49 @@ class Site:
         return {**{name: getattr(self, name) for name in names}, "left_out": dict(self.left_out)}
 
 
-@frozen
-class _Page:
-    """A file of the site: what it is made of, as JSON data, and how."""
+@frozen(kw_only=True)
+class Page:
+    """A file of the site: what it is made of, as JSON data, and how it is made.
+
+    `make` returns the values of a `template`, or without one the bytes. `scripts` come first.
+    """
 
     name: str
     inputs: Any
-    make: Callable[[], bytes]
+    make: Callable[[], Any]
+    template: str | None = None
+    scripts: Sequence[str] = field(default=())
+
+    def data(self, nav: Sequence[tuple[str, str]]) -> bytes:
+        """The bytes of the file."""
+        if self.template is None:
+            made: bytes = self.make()
+            return made
+        root = "../" * self.name.count("/")
+        return templates.render(
+            self.template, root=root, nav=nav, scripts=[*self.scripts, *SCRIPTS], **self.make()
+        ).encode()
 
 
 def build(
-    found: Survey,
-    boards: Sequence[Board],
-    checker: Checker,
     folder: str,
+    pages: Iterable[Page],
+    nav: Sequence[tuple[str, str]],
+    left_out: Mapping[str, str],
     progress: Progress | None = None,
 ) -> Site:
-    """Writes the site. Raises UnsupportedError without its libraries, UsageError, StorageError.
+    """Writes the pages of which something has changed, and removes those that are gone.
 
-    A folder with other files is refused, so that none of them is overwritten.
+    `nav` are the pages to which every page leads: their titles and names. Raises UsageError for a
+    folder with other files, so that none of them is overwritten; UnsupportedError without the
+    libraries of a site; StorageError.
     """
     templates.templates()
-    engine = [draw.VEGA_LITE, getattr(draw.engine(), "__version__", "")]
-    place = place_of("qn_tracking")
-    tool = [*engine, source_digest(place) if place else ""]
+    shared = [Page(name=n, inputs=of, make=make) for n, (of, make) in templates.shared().items()]
     before = _stamps(folder)
-    left_out = site_index.left_out(found)
-    source = Source(found, checker)
-    made = list(_pages(found, boards, source, left_out))
+    place = place_of("qn_tracking")
+    tool = [source_digest(place) if place else "", list(nav)]
+    made = [*shared, *pages]
     now: dict[str, list[str]] = {}
     drawn, size = 0, 0
     try:
@@ -91,14 +101,14 @@ def build(
             if progress:
                 progress(done, len(made))
             path = os.path.join(folder, *page.name.split("/"))
-            key = digest([tool, page.inputs])
+            key = digest([page.inputs, *(tool if page.template else ())])
             data = _read(path) if before.get(page.name, [""])[0] == key else None
             if data is None or before[page.name][1] != sha256(data).hexdigest():
-                data = page.make()
+                data = page.data(nav)
                 make_folder(os.path.dirname(path))
                 with published(path, replace=True) as stream:
                     stream.write(data)
-                drawn += page.name.endswith(".html")
+                drawn += page.template is not None
             now[page.name] = [key, sha256(data).hexdigest()]
             size += len(data)
     finally:
@@ -118,78 +128,12 @@ def build(
         progress(len(made), len(made))
     return Site(
         folder=folder,
-        pages=sum(page.name.endswith(".html") for page in made),
+        pages=sum(page.template is not None for page in made),
         drawn=drawn,
-        removed=len(gone),
+        removed=sum(name.endswith(".html") for name in gone),
         bytes=size,
         left_out=left_out,
     )
-
-
-def _pages(
-    found: Survey, boards: Sequence[Board], source: Source, left_out: Mapping[str, str]
-) -> Iterator[_Page]:
-    """Every file of the site, in order; nothing is drawn yet."""
-    names = _names(found.entries)
-    for name, data in templates.shared().items():
-        yield _Page(name, sha256(data).hexdigest(), lambda data=data: data)  # type: ignore[misc]
-    whole = [board.plain() for board in boards]
-    yield _Page(
-        "index.html",
-        [whole, dict(left_out), digest(repr(found.protocol))],
-        lambda: site_index.index(found, boards, names, left_out).encode(),
-    )
-    for board in boards:
-        for title, rows in site_index.rankings(board):
-            together = digest([row.plain() for row in rows])
-            drawing = site_compare.Ranking(board.name, title, rows, names, source)
-            for row in rows:
-                yield _entry(found, board, row, title, names, source, len(rows) > 1)
-            for row in rows if len(rows) > 1 else ():
-                yield _Page(
-                    f"compare/{names[row.entry.path]}.html",
-                    [title, row.entry.id, together],
-                    lambda row=row, of=drawing: of.page(row).encode(),  # type: ignore[misc]
-                )
-        for one in board.open:
-            title = "open division, not ranked"
-            yield _entry(found, board, one, title, names, source, False)
-
-
-def _entry(
-    found: Survey,
-    board: Board,
-    place: Any,
-    title: str,
-    names: Mapping[str, str],
-    source: Source,
-    compared: bool,
-) -> _Page:
-    entry: Entry = place.entry
-    beside = [
-        *places.verification_names(found.folder, entry.id),
-        signature.path(found.folder, entry.id),
-    ]
-    unsound = {problem.file: problem.cause for problem in found.problems}
-    contents = [[os.path.basename(name), _digest(name), unsound.get(name)] for name in beside]
-
-    def make() -> bytes:
-        return site_pages.entry(found, board, place, title, names, source, compared).encode()
-
-    inputs = [board.name, title, place.plain(), contents, compared]
-    return _Page(f"entries/{names[entry.path]}.html", inputs, make)
-
-
-def _names(entries: Sequence[Entry]) -> dict[str, str]:
-    """The name of the page of each entry, by the path of its file."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for entry in sorted(entries, key=lambda entry: entry.path):
-        clash = entry.id.lower() in taken
-        name = f"{entry.id[:100]}.{entry.sha256[:16]}" if clash else entry.id
-        taken.add(name.lower())
-        names[entry.path] = name
-    return names
 
 
 def _stamps(folder: str) -> dict[str, list[str]]:
@@ -221,10 +165,3 @@ def _read(path: str) -> bytes | None:
         return system.load(path)[0]
     except FileNotFoundError:
         return None
-
-
-def _digest(path: str) -> str | None:
-    with suppress(QnError):
-        data = _read(path)
-        return None if data is None else sha256(data).hexdigest()
-    return "not readable"

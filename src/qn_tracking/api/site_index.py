@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.api.site_pages import difference, p_value
+from qn_tracking.api.site_pages import bounds, difference, p_value
 from qn_tracking.benchmark.entries import Row
-from qn_tracking.benchmark.metrics import PRIMARY
+from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.versus import compare_entries
-from qn_tracking.render import board as words, site as templates
+from qn_tracking.render import board as words, picture
 from qn_tracking.render.figures import middle, working
+from qn_tracking.render.picture import Spec, Words
 from qn_tracking.render.text import counted
 
 if TYPE_CHECKING:
@@ -46,13 +49,20 @@ def rankings(board: Board) -> Iterator[tuple[str, Sequence[Row]]]:
         yield title, [row for row in board.archive if row.entry.protocol == version]
 
 
+def ranking_name(category: str, title: str) -> str:
+    """What the page of a ranking is called: no two the same, and a name of a file only."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", f"{category} {title}").strip("-")
+    return f"{plain[:80]}-{sha256(f'{category} {title}'.encode()).hexdigest()[:8]}"
+
+
 def index(
     found: Survey,
     boards: Sequence[Board],
     names: Mapping[str, str],
     refused: Mapping[str, str],
-) -> str:
+) -> dict[str, Any]:
     """The page of all entries."""
+    against = list(_against(found, boards, names))
     shown = [board.name.partition("/") for board in boards]
     protocol = found.protocol
     tasks = [
@@ -60,23 +70,22 @@ def index(
         for name, one in sorted(protocol.tasks.items())
     ]
     divisions = ["closed", "open", "archive"] if tasks else ["all", "archive"]
-    return templates.render(
-        "index.html",
-        root="",
-        title="Leaderboard",
-        protocol=found.version,
-        counts=counted(len(found.entries), "valid submission"),
-        intervals=words.intervals(protocol.inference),
-        choices=[
+    return {
+        "title": "Leaderboard",
+        "protocol": found.version,
+        "counts": counted(len(found.entries), "valid submission"),
+        "intervals": words.intervals(protocol.inference),
+        "choices": [
             ("environment", list(dict.fromkeys(one for one, _, _ in shown))),
             ("family", list(dict.fromkeys(one for _, _, one in shown))),
             ("division", divisions),
         ],
-        against=list(_against(found, boards, names)),
-        categories=[_category(board, names) for board in boards],
-        tasks=tasks,
-        refused=list(refused.items()),
-    )
+        "against": against,
+        "difference": _differences(against),
+        "categories": [_category(board, names) for board in boards],
+        "tasks": tasks,
+        "refused": list(refused.items()),
+    }
 
 
 def _against(
@@ -92,7 +101,8 @@ def _against(
             {"brain": one[0].entry.brain, "page": names[one[0].entry.path]} if one else None
             for one in both
         ]
-        out = {"environment": environment, "sides": sides, "difference": "–", "p": "–"}
+        out: dict[str, Any] = {"environment": environment, "sides": sides}
+        out |= {"difference": "–", "p": "–", "interval": None}
         out["sentence"] = "no conclusion: a family has no ranked entry"
         if all(both):
             picked = (len(both[0]), len(both[1]))
@@ -100,17 +110,35 @@ def _against(
             pair = compare_entries(first, second, found.protocol, families=True, picked=picked)
             out |= {
                 "difference": difference(pair),
+                "interval": bounds(pair),
                 "p": p_value(pair.verdict.p),
                 "sentence": pair.sentence,
             }
         yield out
 
 
+def _differences(against: Sequence[Mapping[str, Any]]) -> Spec | None:
+    """Quantum minus classical in each environment that has both, with its interval."""
+    rows = []
+    for one in against:
+        if one["interval"] is not None:
+            value, low, high = one["interval"]
+            rows.append(picture.Row(name=one["environment"], value=value, low=low, high=high))
+    if not rows:
+        return None
+    title = f"Quantum minus classical: {METRICS[PRIMARY].title}"
+    caption = "The first of each family. Dot: the difference; line: its 95% interval."
+    text = Words(title=title, caption=caption, x="difference (1 is 100 points)")
+    return picture.rows(rows, text, middle=0)
+
+
 def _category(board: Board, names: Mapping[str, str]) -> dict[str, Any]:
     environment, _, family = board.name.partition("/")
-    groups = [_group(title, rows, names) for title, rows in rankings(board)]
+    groups = [_group(board.name, title, rows, names) for title, rows in rankings(board)]
     if board.open:
-        groups.insert(1 if board.rows else 0, _group("open division", board.open, names))
+        groups.insert(
+            1 if board.rows else 0, _group(board.name, "open division", board.open, names)
+        )
     return {
         "environment": environment,
         "family": family,
@@ -120,21 +148,25 @@ def _category(board: Board, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _group(
-    title: str, rows: Sequence[Row] | Sequence[Listed], names: Mapping[str, str]
+    category: str, title: str, rows: Sequence[Row] | Sequence[Listed], names: Mapping[str, str]
 ) -> dict[str, Any]:
     """A table of one category: a ranking, or the open division, which is listed only."""
     division = title.partition(",")[0].removesuffix(" division").removesuffix(" entries")
     ranked = isinstance(rows[0], Row)
+    environment, _, family = category.partition("/")
+    data = {"environment": environment, "family": family, "division": division}
     return {
         "title": title if ranked else f"{title}, not ranked",
         "division": division,
         "titles": ["rank" if ranked else "differs", *TITLES],
         "compare": names[rows[0].entry.path] if ranked and len(rows) > 1 else None,
+        "ranking": ranking_name(category, title),
+        "head": 1,
         "rows": [
             {
                 "page": names[row.entry.path],
                 "id": row.entry.id,
-                "verified": "yes" if row.entry.verified else "no",
+                "data": {**data, "verified": "yes" if row.entry.verified else "no"},
                 "cells": _cells(row),
             }
             for row in rows

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from qn_tracking.api.picture import Picture
 from qn_tracking.benchmark import files, places, reports, verifications
 from qn_tracking.benchmark.entries import Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.errors import QnError
-from qn_tracking.render import board as words, picture, site as templates
-from qn_tracking.render.draw import svg
+from qn_tracking.render import board as words, picture
 from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.picture import Spec, Words
 from qn_tracking.render.text import duration
@@ -36,6 +36,7 @@ class Source:
         self.found = found
         self.checker = checker
         self._settings: dict[str, dict[str, Any]] = {}
+        self._pictures: dict[str, Picture] = {}
 
     def stored(self, entry: Entry) -> Stored:
         """The submission of an entry. Raises StorageError."""
@@ -49,15 +50,42 @@ class Source:
             self.stored(entry)
         return self._settings[entry.path]
 
+    def curve(self, entry: Entry) -> tuple[list[Spec], list[Spec]]:
+        """The learning curve of an entry: its points, and the band around them."""
+        data = self._drawn(entry).spec["datasets"]
+        return data.get("lines", []), data.get("bands", [])
+
+    def learning(self, entry: Entry) -> list[list[str]]:
+        """The same as a table: name, runs, episode, mean, interval."""
+        return self._drawn(entry).rows
+
+    def _drawn(self, entry: Entry) -> Picture:
+        if entry.path not in self._pictures:
+            learned(entry, self.stored(entry), self)
+        return self._pictures[entry.path]
+
+    def keep(self, entry: Entry, picture: Picture) -> None:
+        """Keeps the curve of an entry for the page of its ranking, without its single runs."""
+        spec = {**picture.spec, "datasets": {**picture.spec["datasets"], "runs": []}}
+        self._pictures[entry.path] = Picture(spec, picture.titles, picture.rows)
+
+
+def bounds(pair: EntryComparison) -> tuple[float, float | None, float | None]:
+    """The difference and the ends of its interval, where there is one."""
+    found = pair.comparison
+    interval = found.guarded or found.welch
+    if interval is None:
+        return found.delta, None, None
+    return found.delta, interval.low, interval.high
+
 
 def difference(pair: EntryComparison) -> str:
     """The difference with its interval, in points of a percentage where the metric is a rate."""
-    found = pair.comparison
-    interval = found.guarded or found.welch
+    delta, low, high = bounds(pair)
     scale, unit = (100, " points") if METRICS[pair.metric].format == "percent" else (1, "")
-    text = f"{scale * found.delta:+.3g}"
-    if interval is not None:
-        text += f" [{scale * interval.low:+.3g}, {scale * interval.high:+.3g}]"
+    text = f"{scale * delta:+.3g}"
+    if low is not None and high is not None:
+        text += f" [{scale * low:+.3g}, {scale * high:+.3g}]"
     return text + unit
 
 
@@ -74,7 +102,7 @@ def entry(
     names: Mapping[str, str],
     source: Source,
     compared: bool,
-) -> str:
+) -> dict[str, Any]:
     """The page of an entry."""
     one = place.entry
     stored = source.stored(one)
@@ -92,25 +120,23 @@ def entry(
     environment, _, family = board.name.partition("/")
     share = one.aggregates.get("threshold_share")
     name = names[one.path]
-    return templates.render(
-        "entry.html",
-        root="../",
-        title=f"{one.brain}: {environment}, {family}",
-        place=f"{one.id}: {rank}{title}",
-        compare=name if compared else None,
-        figures=_figures(one),
-        limits=limits(share["runs"]) if share else None,
-        pictures=_pictures(one, stored),
-        runs=_runs(one, stored),
-        costs=_costs(one),
-        about=_about(place, details.signature),
-        notes=one.contribution["notes"],
-        command=words.command(one.plain()),
-        configuration=stored.submission.text,
-        verification=details.verification,
-        history=list(_history(found, one)),
-        findings=[f"{f.level}: {f.field or f.rule}: {f.message}" for f in details.findings],
-    )
+    return {
+        "title": f"{one.brain}: {environment}, {family}",
+        "place": f"{one.id}: {rank}{title}",
+        "compare": name if compared else None,
+        "figures": _figures(one),
+        "limits": limits(share["runs"]) if share else None,
+        "pictures": _pictures(one, stored, source),
+        "runs": _runs(one, stored),
+        "costs": _costs(one),
+        "about": _about(place, details.signature),
+        "notes": one.contribution["notes"],
+        "command": words.command(one.plain()),
+        "configuration": stored.submission.text,
+        "verification": details.verification,
+        "history": list(_history(found, one)),
+        "findings": [f"{f.level}: {f.field or f.rule}: {f.message}" for f in details.findings],
+    }
 
 
 def _facts(rows: Mapping[str, object]) -> list[Fact]:
@@ -198,14 +224,21 @@ def _runs(one: Entry, stored: Stored) -> dict[str, Any]:
     return {"titles": ["run", "seed", *(metric.title for metric in shown), "CPU"], "rows": rows}
 
 
-def _pictures(one: Entry, stored: Stored) -> list[dict[str, Any]]:
-    """The learning curve with its band, and what each run came to in the end."""
+def learned(one: Entry, stored: Stored, source: Source) -> Picture:
+    """The learning curve of an entry with its band and single runs."""
     from qn_tracking.api import drawing
 
     episodes = [run.episodes.success for run in stored.submission.runs]
-    curve = drawing.from_values({one.brain: episodes}, drawing.How(runs=True))
-    known = [any(flag is not None for flag in run) for run in episodes]
-    pictures = [drawn(curve.spec, "Learning curve", curve.titles, curve.rows)] if any(known) else []
+    found = drawing.from_values({one.brain: episodes}, drawing.How(runs=True))
+    source.keep(one, found)
+    return found
+
+
+def _pictures(one: Entry, stored: Stored, source: Source) -> list[dict[str, Any]]:
+    """The learning curve, and what each run came to in the end."""
+    curve = learned(one, stored, source)
+    known = any(flag is not None for run in stored.submission.runs for flag in run.episodes.success)
+    pictures = [drawn(curve.spec, "Learning curve", curve.titles, curve.rows)] if known else []
     return [*pictures, drawn(dots({"all": one}), "", [], [])]
 
 
@@ -241,9 +274,8 @@ def _row(
 def drawn(
     spec: Spec, title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
-    """A picture with its description and its table, for a template."""
-    about = {"svg": svg(spec), "description": spec["description"]}
-    return {**about, "title": title, "titles": titles, "rows": rows}
+    """A picture and its table, for a template."""
+    return {"spec": spec, "title": title, "titles": titles, "rows": rows}
 
 
 def _history(survey: Survey, one: Entry) -> Iterator[list[str]]:

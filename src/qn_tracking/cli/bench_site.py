@@ -1,4 +1,4 @@
-"""`qn-bench site`: the leaderboard as pages for a browser."""
+"""`qn-bench site`: the leaderboard, and experiments, as pages for a browser."""
 
 from __future__ import annotations
 
@@ -16,16 +16,26 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="the folder of the site"
     )
+    parser.add_argument(
+        "--experiments",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="also the local studies and runs (of DIR; default: the project's experiments)",
+    )
 
 
 def run(args: Namespace) -> int:
     """Writes the site."""
+    from qn_tracking.api.experiments import Experiments
     from qn_tracking.render.progress import Display, bar
     from qn_tracking.render.text import counted
 
     with Display(silent=args.json, delay=0.5) as display:
         site = Leaderboard(args.benchmarks_dir, warn=warn).site(
             args.output,
+            experiments=Experiments(args.experiments or None, warn=warn),
+            runs=args.experiments is not None,
             progress=lambda done, total: display(f"pages {bar(done, total)} {done} of {total}"),
         )
     if args.json:

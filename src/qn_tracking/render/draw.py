@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +31,14 @@ def svg(spec: dict[str, Any]) -> str:
     """The picture as SVG. Raises UnsupportedError without the engine."""
     drawn: str = engine().vegalite_to_svg(spec, vl_version=VEGA_LITE, allowed_base_urls=[])
     return drawn
+
+
+@cache
+def bundle() -> bytes:
+    """The script that draws specifications in a browser, without evaluating any text as code."""
+    # Its newest Vega-Lite: the one that is of its version of Vega, and says nothing on the console.
+    script: str = engine().javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.encode()
 
 
 def draw(

@@ -1,5 +1,5 @@
 "use strict";
-// Without this file every page is complete: it adds sorting and a filter.
+// Without scripts a page has all its text and tables: they add pictures, sorting and a filter.
 
 function value(row, column) {
   const cell = row.cells[column];
@@ -46,7 +46,7 @@ function filter(form) {
         const text = row.textContent.toLowerCase();
         const fits = words.every((word) => text.includes(word)) &&
           chosen.every((one) => row.dataset[one.name] === one.value) &&
-          (!form.elements.verified.checked || row.dataset.verified === "yes");
+          (!form.elements.verified?.checked || row.dataset.verified === "yes");
         row.hidden = !fits;
         some += fits;
         total += 1;
@@ -54,11 +54,51 @@ function filter(form) {
       group.hidden = some === 0;
       shown += some;
     }
-    const asked = words.length || chosen.length || form.elements.verified.checked;
+    const asked = words.length || chosen.length || form.elements.verified?.checked;
     section.hidden = Boolean(asked) && !section.querySelector(".group:not([hidden])");
   }
-  document.getElementById("shown").textContent = `${shown} of ${total} entries`;
+  document.getElementById("shown").textContent = `${shown} of ${total} ${form.dataset.what}`;
 }
+
+// Texts of a specification are data, and expressions are interpreted, never compiled.
+async function draw(figure, spec) {
+  const options = { ast: true, renderer: "none", actions: false, defaultStyle: false,
+    tooltip: false };
+  delete spec.$schema;
+  const made = await vegaEmbed(document.createElement("div"), spec, options);
+  const text = await made.view.toSVG();
+  made.finalize();
+  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", figure.dataset.label);
+  svg.setAttribute("class", "light");
+  figure.append(document.importNode(svg, true));
+  figure.classList.add("drawn");
+}
+
+function overlay(figure) {
+  const spec = JSON.parse(document.getElementById("overlay").textContent);
+  const lines = [], bands = [];
+  for (const [name, key] of [["this entry", "one"], ["the other", "other"]]) {
+    const curve = curves[figure.dataset[key]];
+    curve.x.forEach((x, i) => {
+      lines.push({ g: name, x, y: curve.y[i] });
+      if (curve.low.length) bands.push({ g: name, x, low: curve.low[i], high: curve.high[i] });
+    });
+  }
+  spec.datasets = { ...spec.datasets, lines, bands };
+  return draw(figure, spec);
+}
+
+const pictures = new IntersectionObserver((found) => {
+  for (const { isIntersecting, target } of found) {
+    if (!isIntersecting) continue;
+    pictures.unobserve(target);
+    if (target.matches(".overlay")) overlay(target);
+    else draw(target, JSON.parse(target.querySelector("script").textContent));
+  }
+}, { rootMargin: "600px" });
+document.querySelectorAll("figure.picture, figure.overlay").forEach((one) => pictures.observe(one));
 
 document.querySelectorAll("table.sortable").forEach(sortable);
 const form = document.getElementById("filter");
