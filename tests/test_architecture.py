@@ -77,7 +77,7 @@ LAYERS = (
     ("tracking.recorder",),
     ("tracking.callback", "benchmark"),
     ("builtin", "nematode"),
-    ("tracking.manager", "reproduce"),
+    ("tracking.manager", "reproduce", "nematode_view"),
     ("tracking.runner", "tracking.forkserver"),
     ("studies.remote", "studies.plan", "reproduce.rerun", "reproduce.verification"),
     ("studies.declare", "studies.execute"),

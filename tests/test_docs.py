@@ -311,6 +311,14 @@ def test_the_learning_curves_are_those_of_the_submissions() -> None:
         assert f"docs/{path.name}" in README
 
 
+def test_the_worm_is_that_of_its_actions() -> None:
+    replay = script("replay")
+    assert replay.main(["--check"]) == 0
+    assert f'src="docs/{replay.PICTURE.name}"' in README
+    assert f"qn-run {replay.CONFIG} --seed {replay.SEED} --track" in block(README, "run")
+    assert f"qn-exp replay @1 --episode {replay.EPISODE}" in README
+
+
 def _values(text: str) -> tuple[list[str], list[float]]:
     """The text without its numbers, and the numbers."""
     number = r"-?\d[\d,]*(?:\.\d+)?"

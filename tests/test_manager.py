@@ -276,7 +276,7 @@ def test_where_plugins_are_switched(project: Path, qn_run: Program) -> None:
     assert {row["name"]: row["on"] for row in rows} == {
         "metadata": True, "json_storage": True, "progress": False, "nematode": True,
         "mysink:Sink": True,
-        "benchmark_validation": True,
+        "benchmark_validation": True, "view.static": True, "view.dynamic": True,
     }  # fmt: skip
 
 

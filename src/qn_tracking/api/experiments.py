@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.gathered import Gathered
     from qn_tracking.api.picture import Picture
     from qn_tracking.api.ranking import Ranking
+    from qn_tracking.api.replay import Replay
     from qn_tracking.api.report import RunReport
     from qn_tracking.api.reports import Best, Diff, RunComparison
     from qn_tracking.api.reruns import Each, Reruns
@@ -945,6 +946,18 @@ class Experiments:
         from qn_tracking.api.reruns import rerun_all
 
         return rerun_all(self, what, each, **options)
+
+    def replay(self, id: str, episode: int | None = None) -> Replay:
+        """Runs an episode of a run again (default: its last), with those before it, and shows it.
+
+        The present code runs in this process, and nothing is stored. `frames` of what is returned
+        are its steps as plain data, `save` writes an animation, `outcome` says whether the episodes
+        are those of the record. Raises UsageError for an unknown id or episode, UnsupportedError
+        for what cannot be run or shown here, StorageError for what cannot be read.
+        """
+        from qn_tracking.api.replay import replay
+
+        return replay(self, self.id(id), episode, self._progress("running episodes"))
 
 
 def _silent(what: str) -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "restore": ("exp_care", "take experiments out of the trash"),
     "gc": ("exp_care", "clear the trash, and artifacts that nothing refers to"),
     "rerun": ("exp_rerun", "run an experiment again and compare the results"),
+    "replay": ("exp_replay", "run an episode again, and show it"),
     "recover": ("exp_care", "make a record of a run that died"),
     "fsck": ("exp_care", "check every file of the experiments"),
 }

@@ -7,8 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.output import print_error, print_plain, print_table, warn
-from qn_tracking.errors import printable, short
+from qn_tracking.cli.output import (
+    difference_text,
+    exact_text,
+    print_error,
+    print_plain,
+    print_table,
+    warn,
+)
+from qn_tracking.errors import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -16,7 +23,6 @@ if TYPE_CHECKING:
 
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.cli.command import Parser
-    from qn_tracking.records.divergence import Divergence
     from qn_tracking.reproduce.rerun import Plan, Rerun
 
 EPILOG = """By default the installed code runs the recorded configuration. --at-commit runs the code
@@ -115,7 +121,9 @@ def _all(experiments: Experiments, args: Namespace) -> int:
         if isinstance(found, QnError):
             print_error(found)
         elif not args.json:
-            first = "" if found.first_difference is None else _difference(found.first_difference)
+            first = (
+                "" if found.first_difference is None else difference_text(found.first_difference)
+            )
             print(f"{id}: {found.outcome}{first and ', first at '}{first}", flush=True)
 
     found = experiments.rerun_all(
@@ -206,33 +214,12 @@ def print_outcome(found: Rerun) -> None:
     else:
         print("different" if found.first_difference else "different: the digests are not the same")
     if found.first_difference is not None:
-        print(f"first at {_difference(found.first_difference)}")
+        print(f"first at {difference_text(found.first_difference)}")
     elif found.outcome != "identical":
         print("the episodes of the original are not here, so the first difference is not known")
     if found.outcome != "identical":
         _print_explanations(found)
     print(f"saved {printable(found.path)}")
-
-
-def _difference(first: Divergence) -> str:
-    if first.field == "episode":
-        which = "original" if first.present[0] else "re-run"
-        return f"episode {first.episode}, which only the {which} has"
-    sides = [
-        _shown(value) if there else "absent"
-        for value, there in zip((first.first, first.second), first.present, strict=True)
-    ]
-    return f"episode {first.episode}: {printable(first.field)}: {sides[0]}, now {sides[1]}"
-
-
-def _shown(value: Any) -> str:
-    from qn_tracking.records.codec import canonical
-    from qn_tracking.studies.comparison import ABSENT
-
-    if value is None or value is ABSENT:
-        return "none" if value is None else "absent"
-    text = value if isinstance(value, str) else canonical(value).decode()
-    return printable(short(text, 64))
 
 
 def _print_explanations(found: Rerun) -> None:
@@ -241,7 +228,7 @@ def _print_explanations(found: Rerun) -> None:
     rows = [
         [
             printable(row.field if name == "code" else f"{name}: {row.field}"),
-            *map(_shown, row.values),
+            *map(exact_text, row.values),
         ]
         for name, differences in found.differences.items()
         for row in differences

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.benchmark.reports import Submitted
+    from qn_tracking.records.divergence import Divergence
     from qn_tracking.records.submission import Finding
     from qn_tracking.render.table import Column
     from qn_tracking.store.arrival import Arrived, Refused
@@ -214,6 +215,33 @@ def _sparkline(curve: str, of: str | None) -> str:
         return ""
     low, high = (0.0, 1.0) if of == "success_rate" else (None, None)
     return sparkline(means(values, SPARK), low, high, unicode=unicode_out())
+
+
+# --------------------------------------------------------------------------------- two runs
+
+
+def difference_text(first: Divergence) -> str:
+    """Where a run differs from the original, in one line."""
+    if first.field == "episode":
+        which = "original" if first.present[0] else "re-run"
+        return f"episode {first.episode}, which only the {which} has"
+    sides = [
+        exact_text(value) if there else "absent"
+        for value, there in zip((first.first, first.second), first.present, strict=True)
+    ]
+    return f"episode {first.episode}: {printable(first.field)}: {sides[0]}, now {sides[1]}"
+
+
+def exact_text(value: object) -> str:
+    """A value as it is stored, with every digit, in short."""
+    from qn_tracking.errors import short
+    from qn_tracking.records.codec import canonical
+    from qn_tracking.studies.comparison import ABSENT
+
+    if value is None or value is ABSENT:
+        return "none" if value is None else "absent"
+    text = value if isinstance(value, str) else canonical(value).decode()
+    return printable(short(text, 64))
 
 
 # ---------------------------------------------------------------------------------------- arrivals

@@ -41,6 +41,7 @@ from qn_tracking.reproduce.worktree import worktree
 from qn_tracking.store import documents, paths, read
 from qn_tracking.studies import comparison
 from qn_tracking.tracking.hookspecs import hookimpl
+from qn_tracking.tracking.installed import TRACKER, requests
 
 if TYPE_CHECKING:
     from pluggy import PluginManager
@@ -142,7 +143,7 @@ def rerun(
     here = code is None and packages is None
     if dry_run:
         if here:
-            _make_simulation(original)
+            simulation_of(original)
         return Rerun(outcome="planned", plan=plan, digests=original.digests)
     if left_out:
         warn(f"without {', '.join(left_out)}: a re-run turns on no plugin of the configuration")
@@ -174,8 +175,6 @@ def _left_out(config: Config, without: Sequence[str]) -> list[str]:
     Raises UnsupportedError for one of a folder: it may be what makes the simulation, and it is
     never loaded.
     """
-    from qn_tracking.tracking.manager import TRACKER, requests
-
     names = list(requests(config.settings.get("plugins"), config.label))
     for name in names:
         if ":" in name and name not in without:
@@ -190,12 +189,14 @@ def _left_out(config: Config, without: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------ running
 
 
-def _make_simulation(original: Original) -> tuple[PluginManager, Simulation]:
+def simulation_of(
+    original: Original, sinks: Sequence[str] = TRACKER
+) -> tuple[PluginManager, Simulation]:
     """The simulation, by the present code. Raises UnsupportedError if that cannot run it."""
-    from qn_tracking.tracking.manager import TRACKER, make_manager, make_simulation
+    from qn_tracking.tracking.manager import make_manager, make_simulation
 
     try:
-        manager = make_manager(TRACKER, config=original.config)
+        manager = make_manager(sinks, config=original.config)
         simulation = make_simulation(original.config, manager)
     except (ConfigError, PluginError) as error:
         raise UnsupportedError(
@@ -244,7 +245,7 @@ def _run_here(
     from qn_tracking.tracking.recorder import Recorder
     from qn_tracking.tracking.runner import run_simulation
 
-    manager, simulation = _make_simulation(original)
+    manager, simulation = simulation_of(original)
     if progress is not None:
         manager.register(_Counter(progress, original.planned), name="progress")
     recorder = Recorder(

@@ -2,8 +2,8 @@
 
 Two kinds of plugin. *Sinks* implement the hooks of a run and are on only when they are named.
 *Providers* implement the others, are found by the name of their entry point (`brain.lstm`,
-`environment.office`, `executor.dask`, `command.mlflow`) and are imported only when that name is
-asked for.
+`environment.office`, `view.office`, `executor.dask`, `command.mlflow`) and are imported only when
+that name is asked for.
 
 A plugin takes those arguments of a hook that it wants, by name.
 """
@@ -58,6 +58,30 @@ class Commands(Protocol):
         `name` is that of the entry point, `push` for `command.push`, or two words that begin with
         it, `push one`; `help` is a phrase without a capital. `run` returns the exit code, from 0 to
         255; None is 0.
+        """
+
+
+class View(Protocol):
+    """Shows episodes of a simulation: what `make_view` returns."""
+
+    def watch(self) -> list[dict[str, Any]]:
+        """From now on, this list holds the frames of the episode that was begun last.
+
+        A frame is plain data; the first one is the state before the first step, and each step adds
+        one.
+        """
+
+    def text(
+        self, frame: Mapping[str, Any], *, columns: int, lines: int, unicode: bool, colour: bool
+    ) -> str:
+        """A frame for a terminal of that size, in ASCII unless it may be `unicode`."""
+
+    def draw(
+        self, frames: Sequence[Mapping[str, Any]], format: str, *, speed: float, caption: str
+    ) -> bytes:
+        """An animation of `speed` steps a second, as `svg` or `gif`.
+
+        Raises UnsupportedError for a format that it cannot draw.
         """
 
 
@@ -174,6 +198,15 @@ def make_executor(spec: str, jobs: int | None) -> Executor | None:
     """
 
 
+@hookspec(firstresult=True)
+def make_view(simulation: Simulation) -> View | None:
+    """`qn-exp replay` shows an episode of a simulation; None if this one is not yours.
+
+    The plugin `view.NAME` is asked, where NAME is the environment of the simulation's `subject`.
+    What it does must not change what the simulation yields.
+    """
+
+
 @hookspec
 def register_commands(commands: Commands) -> None:
     """A program got a command that it does not know, or completes one: add your commands.
@@ -210,6 +243,7 @@ MAKE_HOOKS = (
     "make_environment",
     "make_brain",
     "make_executor",
+    "make_view",
     "categorize",
     "task",
     "register_commands",

@@ -29,6 +29,8 @@ BUILTIN = {
     "progress": "qn_tracking.builtin.progress:Progress",
     "benchmark_validation": "qn_tracking.builtin.benchmark_validation:BenchmarkValidation",
     "nematode": "qn_tracking.nematode.plugin:Nematode",
+    "view.static": "qn_tracking.nematode_view.plugin:NematodeViews",
+    "view.dynamic": "qn_tracking.nematode_view.plugin:NematodeViews",
 }
 """The only list of the built-in plugins. They are loaded as installed ones are."""
 TRACKER = ("metadata", "json_storage")

@@ -21,6 +21,7 @@ from qn_tracking.errors import (
     PluginError,
     PluginSetupError,
     QnError,
+    UnsupportedError,
     describe,
     did_you_mean,
 )
@@ -45,6 +46,7 @@ from qn_tracking.tracking.recorder import Recorder
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from qn_tracking.tracking.hookspecs import View
     from qn_tracking.tracking.installed import Named, Requests
 
 
@@ -172,6 +174,21 @@ def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -
     if made is None:
         raise PluginSetupError("made no executor", file=f"plugin {key}", hint=f"asked for {spec}")
     return made  # type: ignore[no-any-return]
+
+
+def make_view(simulation: Simulation) -> tuple[View, str]:
+    """What shows the episodes of a simulation, and the plugin `view.ENVIRONMENT` that made it.
+
+    Raises UnsupportedError if there is none, and PluginError naming a plugin that raised something
+    of its own.
+    """
+    key = f"view.{simulation.subject.environment}"
+    entry = entry_points().get(key)
+    made = None if entry is None else _called(entry, "make_view", simulation=simulation)
+    if made is None:
+        hint = f"a plugin {key} could show it"
+        raise UnsupportedError("no plugin shows this simulation", file=key, hint=hint)
+    return made, key
 
 
 def register_commands(entry: EntryPoint, commands: hookspecs.Commands) -> None:
