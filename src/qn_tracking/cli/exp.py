@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": ("exp_compare", "show what differs, and what may be concluded"),
     "plot": ("exp_plot", "draw learning curves and other pictures of runs"),
     "report": ("exp_report", "write everything about some runs into one file"),
+    "ui": ("exp_ui", "show experiments and the leaderboard in a browser, on this machine"),
     "diff": ("exp_compare", "compare two configurations line by line"),
     "best": ("exp_best", "rank groups of runs by the mean of a metric"),
     "gather": ("exp_gather", "gather runs that were done before into a study"),

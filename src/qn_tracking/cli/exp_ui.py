@@ -1,0 +1,91 @@
+"""`qn-exp ui`: experiments and the leaderboard in a browser, on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from qn_tracking.cli import signals
+from qn_tracking.cli.options import up_to
+from qn_tracking.cli.output import print_plain, warn
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from qn_tracking.cli.command import Parser
+
+PORT = 8642
+EPILOG = f"""The pages are those of qn-bench site. They are brought up to date when one is opened
+or loaded again. Nothing can be changed through them. Only this machine can reach them, and only
+with the secret in the address, which is a new one each time. Ctrl-C ends it.
+
+examples:
+  qn-exp ui                                     opens the browser
+  qn-exp ui --no-browser --port 0               prints the address only, with any free port
+  qn-exp ui -o pages                            keeps the pages: the next start is quick
+  ssh -L {PORT}:127.0.0.1:{PORT} HOST               before the address is opened on another machine
+"""
+
+
+def arguments(parser: Parser, command: str) -> None:
+    """The options of `ui`."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    about = f"the port of 127.0.0.1, 0 for any that is free (default: {PORT})"
+    add("--port", type=up_to(65535), default=PORT, metavar="N", help=about)
+    add("--no-browser", action="store_true", help="print the address and open no browser")
+    about = "the folder of the submissions (default: benchmarks)"
+    add("--benchmarks-dir", metavar="DIR", default="benchmarks", help=about)
+    add("-o", "--output", metavar="DIR", help="keep the pages here (default: a temporary folder)")
+
+
+def run(args: Namespace) -> int:
+    """Serves until a signal comes."""
+    from contextlib import ExitStack
+
+    from qn_tracking.api.leaderboard import Leaderboard
+    from qn_tracking.api.serving import SiteServer
+    from qn_tracking.render.progress import Display, bar
+    from qn_tracking.reproduce.scratch import private_folder
+
+    serving = False
+    with signals.handled_by(signals.interrupt) as received, ExitStack() as stack:
+        try:
+            folder = args.output or os.path.join(stack.enter_context(private_folder()), "site")
+
+            def build(progress: Callable[[int, int], None] | None = None) -> None:
+                # A new one each time: what is here may have changed.
+                board = Leaderboard(args.benchmarks_dir, warn=warn if progress else _ignore)
+                board.site(folder, progress=progress)
+
+            server = SiteServer(folder, port=args.port, refresh=build, warn=warn)
+            stack.callback(server.server_close)
+            with Display(silent=args.json, delay=0.5) as display:
+                build(lambda done, total: display(f"pages {bar(done, total)} {done} of {total}"))
+            if args.json:
+                print_plain({"url": server.url})
+            else:
+                print(f"{server.url}\nCtrl-C ends it")
+            sys.stdout.flush()
+            if not args.no_browser:
+                _open(server.url)
+            serving = True
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0 if serving else 128 + (received[0] if received else signal.SIGINT)
+    return 0
+
+
+def _ignore(text: str) -> None:
+    """What was said once is not repeated at every page."""
+
+
+def _open(url: str) -> None:
+    """Opens a browser, if there is a screen: one for terminals would take this one."""
+    if sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        import webbrowser
+
+        webbrowser.open(url)
