@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from conftest import BIN, Program
+from qn_tracking import track
 from qn_tracking.errors import StorageError, UnsupportedError
 
 pytest.importorskip("jinja2")
@@ -336,8 +338,44 @@ def test_the_command_serves_until_it_is_interrupted(project: Path) -> None:
         connection = HTTPConnection(str(address.hostname), address.port or 0, timeout=60)
         secret = address.query.removeprefix("token=")
         name = f"qn-ui-{address.port}"
-        connection.request("GET", "/index.html", headers={"Cookie": f"{name}={secret}"})
-        assert b"0 valid submissions" in connection.getresponse().read()
+        for path, content in (("/", b"no experiment yet"), ("/index.html", b"0 valid submissions")):
+            connection.request("GET", path, headers={"Cookie": f"{name}={secret}"})
+            assert content in connection.getresponse().read()
         connection.close()
         assert list(place.iterdir())
     assert not list(place.iterdir())
+
+
+@pytest.mark.slow
+def test_a_browser_sees_a_run_once_the_page_is_loaded_again(project: Path) -> None:
+    driver = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium")
+    said: list[str] = []
+    asked: list[str] = []
+    with started() as (url, _), driver.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        page.wait_for_url("**/experiments.html")
+        assert page.evaluate("document.cookie") == ""
+        with track({"a": 1}, seed=1) as run:
+            run.episode(success=True, steps=3)
+        assert run.id not in page.inner_text("main")
+        page.reload()
+        assert run.id in page.inner_text("main")
+        page.click(f"text={run.id}")
+        page.wait_for_url(f"**/runs/{run.id}.html")
+        assert run.id in page.inner_text("h1")
+        address = page.url
+        assert said == []
+        stranger = browser.new_context().new_page()
+        stranger.goto(address)
+        assert stranger.inner_text("body").startswith("403 Forbidden")
+        browser.close()
+    assert {urlsplit(one).netloc for one in asked} == {urlsplit(url).netloc}
+    assert [one for one in asked if "token=" in one] == [url]

@@ -46,6 +46,7 @@ def run(args: Namespace) -> int:
     """Serves until a signal comes."""
     from contextlib import ExitStack
 
+    from qn_tracking.api.experiments import Experiments
     from qn_tracking.api.leaderboard import Leaderboard
     from qn_tracking.api.serving import SiteServer
     from qn_tracking.render.progress import Display, bar
@@ -58,10 +59,14 @@ def run(args: Namespace) -> int:
 
             def build(progress: Callable[[int, int], None] | None = None) -> None:
                 # A new one each time: what is here may have changed.
-                board = Leaderboard(args.benchmarks_dir, warn=warn if progress else _ignore)
-                board.site(folder, progress=progress)
+                say = warn if progress else _ignore
+                store = Experiments(args.experiments_dir, warn=say)
+                board = Leaderboard(args.benchmarks_dir, warn=say)
+                board.site(folder, experiments=store, progress=progress)
 
-            server = SiteServer(folder, port=args.port, refresh=build, warn=warn)
+            server = SiteServer(
+                folder, port=args.port, refresh=build, warn=warn, start="experiments.html"
+            )
             stack.callback(server.server_close)
             with Display(silent=args.json, delay=0.5) as display:
                 build(lambda done, total: display(f"pages {bar(done, total)} {done} of {total}"))
