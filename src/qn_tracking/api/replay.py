@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
@@ -43,7 +43,8 @@ class Replay:
     A frame is plain data, as the plugin that shows it makes it: of the built-in simulation where
     everything is, before the first step and after each. `outcome` is about all the episodes that
     were run: `same outcome` if only floating point differs, `not compared` if those of the record
-    are not here. `first_difference` is None if nothing differs.
+    are not here. `first_difference` is None if nothing differs. A notebook shows the animation by
+    itself.
     """
 
     id: str
@@ -53,6 +54,13 @@ class Replay:
     frames: Sequence[dict[str, Any]]
     view: View
     plugin: str
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows."""
+        with suppress(UnsupportedError):
+            found = self.view.draw(self.frames, "svg", speed=SPEED, caption=self.caption)
+            return found.decode()
+        return None
 
     @property
     def caption(self) -> str:

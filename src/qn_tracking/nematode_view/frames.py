@@ -25,7 +25,9 @@ MOST = 3_000_000
 WHOLE = 60
 """A grid of at most this many cells a side is drawn as a whole."""
 SIDE = 480
-"""About how many pixels wide and high a picture is."""
+"""How many pixels wide or high a picture is at least."""
+CLEAR = 8
+"""Pixels: in smaller cells nothing could be seen."""
 TARGET, BODY, HEAD = 0.26, 0.27, 0.36
 """The radius of each, in sides of a cell."""
 MARGIN = 4
@@ -101,7 +103,16 @@ class Part:
     @property
     def cell(self) -> int:
         """The side of a cell, in pixels."""
-        return max(SIDE // max(self.wide, self.high), 2)
+        return max(-(-SIDE // max(self.wide, self.high)), 2)
+
+    @property
+    def lines(self) -> int:
+        """How many cells are between two lines: small ones have only a border."""
+        return 1 if self.cell >= CLEAR else max(self.wide, self.high)
+
+    def radius(self, share: float) -> float:
+        """That share of a cell, in pixels, but large enough to be seen."""
+        return max(share * self.cell, share * CLEAR)
 
     def place(self, cell: Sequence[int]) -> tuple[float, float]:
         """The middle of a cell in the picture, whose y is down, in pixels."""

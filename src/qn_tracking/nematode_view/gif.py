@@ -32,9 +32,9 @@ def gif(frames: Sequence[Mapping[str, Any]], speed: float, caption: str) -> byte
     empty = Image.new("P", (max(wide, SIDE), high + CAPTION), PAPER)
     empty.putpalette(bytes.fromhex("".join(COLOURS)))
     draw = ImageDraw.Draw(empty)
-    for x in range(0, wide, cell):
+    for x in (*range(0, wide, part.lines * cell), wide - 1):
         draw.line((x, 0, x, high - 1), LINES)
-    for y in range(0, high, cell):
+    for y in (*range(0, high, part.lines * cell), high - 1):
         draw.line((0, y, wide - 1, y), LINES)
     words = printable(caption).encode("ascii", "replace").decode()
     draw.text((2, high + 2), words, INK)
@@ -61,13 +61,13 @@ def _put(draw: Any, frame: Mapping[str, Any], part: Part) -> None:
 
     def spot(at: Sequence[int], radius: float, colour: int) -> None:
         x, y = part.place(at)
-        r = radius * part.cell
+        r = part.radius(radius)
         draw.ellipse((x - r, y - r, x + r, y + r), colour)
 
     for target in frame["targets"]:
         spot(target, TARGET, ORANGE)
     worm = [frame["head"], *frame["body"]]
-    draw.line([part.place(at) for at in worm], GREEN, max(round(2 * BODY * part.cell), 1))
+    draw.line([part.place(at) for at in worm], GREEN, round(2 * part.radius(BODY)))
     for at in worm[1:]:
         spot(at, BODY, GREEN)
     spot(frame["head"], HEAD, DARK)

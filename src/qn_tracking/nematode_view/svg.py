@@ -39,8 +39,8 @@ def svg(frames: Sequence[Mapping[str, Any]], speed: float, caption: str) -> str:
     wide, high = part.wide * part.cell, part.high * part.cell
     worms = [" ".join(_point(part, cell) for cell in (f["head"], *f["body"])) for f in held]
     heads = [_point(part, frame["head"]).split(",") for frame in held]
-    head = f'<circle class="head" r="{_number(HEAD * part.cell)}" cx="{{}}" cy="{{}}">'
-    body = f'<polyline class="body" stroke-width="{_number(2 * BODY * part.cell)}" points='
+    head = f'<circle class="head" r="{_number(part.radius(HEAD))}" cx="{{}}" cy="{{}}">'
+    body = f'<polyline class="body" stroke-width="{_number(2 * part.radius(BODY))}" points='
     moving = [
         f'{body}"{worms[0]}">',
         _animate("points", worms, timing) + "</polyline>",
@@ -97,7 +97,7 @@ def _targets(part: Part, frames: Sequence[Mapping[str, Any]], timing: str) -> li
 
 def _target(part: Part, cell: Sequence[int]) -> str:
     x, y = _point(part, cell).split(",")
-    return f'<circle class="target" r="{_number(TARGET * part.cell)}" cx="{x}" cy="{y}">'
+    return f'<circle class="target" r="{_number(part.radius(TARGET))}" cx="{x}" cy="{y}">'
 
 
 def _animate(attribute: str, values: Sequence[str], timing: str) -> str:
@@ -114,5 +114,6 @@ def _number(value: float, digits: int = 3) -> str:
 
 def _lines(part: Part) -> str:
     wide, high = part.wide * part.cell, part.high * part.cell
-    across = "".join(f"M{x * part.cell} 0v{high}" for x in range(part.wide + 1))
-    return across + "".join(f"M0 {y * part.cell}h{wide}" for y in range(part.high + 1))
+    step = part.lines * part.cell
+    across = "".join(f"M{x} 0v{high}" for x in (*range(0, wide, step), wide))
+    return across + "".join(f"M0 {y}h{wide}" for y in (*range(0, high, step), high))
