@@ -90,7 +90,11 @@ def test_a_step_moves_the_worm_by_the_rules(project: Path, config: str) -> None:
 
 
 def test_the_last_episode_is_shown_if_none_is_named(project: Path) -> None:
-    assert seen(recorded("static")).episode.index == EPISODES - 1
+    id = recorded("static")
+    done: list[tuple[int, int]] = []
+    store = Experiments("experiments", progress=lambda what: lambda *now: done.append(now))
+    assert store.replay(id).episode.index == EPISODES - 1
+    assert done[-EPISODES:] == [(n, EPISODES) for n in range(1, EPISODES + 1)]
 
 
 def test_evaluations_in_between_are_not_needed(project: Path) -> None:

@@ -115,6 +115,16 @@ def test_the_secret_of_the_address_becomes_a_cookie(served: Served) -> None:
     assert (answer.status, text) == (200, "<p>first</p>")
 
 
+def test_what_a_browser_is_started_with_can_be_used_once(served: Served) -> None:
+    """Other users of the machine see it in the list of processes."""
+    addresses = [urlsplit(served.server.url_for_once()).query for _ in range(2)]
+    assert served.server.secret not in "".join(addresses)
+    for query in addresses:
+        answer, _ = served.ask(f"/?{query}", headers={"Cookie": ""})
+        assert str(answer.getheader("Set-Cookie")).startswith(served.cookie)
+        assert served.ask(f"/?{query}", headers={"Cookie": ""})[0].status == 403
+
+
 @pytest.mark.parametrize("path", ["/", "/index.html", "/site.css", "/nothing.html", "/?token="])
 @pytest.mark.parametrize("cookie", ["", "{name}=", "{name}=wrong", "other={secret}", "{secret}"])
 def test_without_the_secret_nothing_is_shown(served: Served, path: str, cookie: str) -> None:
@@ -320,7 +330,11 @@ def started(*args: str, **env: str) -> Iterator[tuple[str, Any]]:
         env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
     ) as process:
         assert process.stdout
-        printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if line == "}\n":
+                break
         try:
             yield json.loads(printed)["url"], process
         finally:

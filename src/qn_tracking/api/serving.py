@@ -68,6 +68,7 @@ class SiteServer(ThreadingHTTPServer):
         self._refresh, self._warn = refresh, warn
         self._lock, self._began = Lock(), 0.0
         self.secret = secrets.token_urlsafe(32)
+        self._tickets: set[str] = set()
         try:
             super().__init__((ADDRESS, port), _Request)
         except OSError as error:
@@ -83,7 +84,31 @@ class SiteServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address to open, with the secret."""
-        return f"http://{ADDRESS}:{self.server_port}/?token={self.secret}"
+        return self._address(self.secret)
+
+    def url_for_once(self) -> str:
+        """An address that can be opened once.
+
+        With this a browser is started: other users see the arguments of a program.
+        """
+        ticket = secrets.token_urlsafe(32)
+        self._tickets.add(ticket)
+        return self._address(ticket)
+
+    def _address(self, token: str) -> str:
+        return f"http://{ADDRESS}:{self.server_port}/?token={token}"
+
+    def lets_in(self, token: str) -> bool:
+        """Whether this is the secret, or a ticket that was not used; it is used now."""
+        try:
+            self._tickets.remove(token)
+        except KeyError:
+            return self.is_secret(token)
+        return True
+
+    def is_secret(self, text: str) -> bool:
+        """Whether this is the secret; it takes as long for any text."""
+        return secrets.compare_digest(text.encode(errors="replace"), self.secret.encode())
 
     @property
     def cookie(self) -> str:
@@ -134,7 +159,7 @@ class _Request(BaseHTTPRequestHandler):
         if path == "/":
             path = f"/{self.server.start}"
         found = _PATH.fullmatch(path)
-        if self._is(parse_qs(query).get("token", [""])[0]):
+        if self.server.lets_in(parse_qs(query).get("token", [""])[0]):
             if found is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
@@ -145,7 +170,7 @@ class _Request(BaseHTTPRequestHandler):
                 ENTER.format(path).encode(),
                 {"Set-Cookie": f"{cookie}; Path=/; HttpOnly; SameSite=Strict"},
             )
-        elif not any(map(self._is, self._cookies())):
+        elif not any(map(self.server.is_secret, self._cookies())):
             self.send_error(HTTPStatus.FORBIDDEN, "open the address that qn-exp ui has printed")
         else:
             data = None if found is None else self._file(path, found[1])
@@ -170,9 +195,6 @@ class _Request(BaseHTTPRequestHandler):
     def _refused(self) -> None:
         if self._is_asked_here():
             self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
-
-    def _is(self, secret: str) -> bool:
-        return secrets.compare_digest(secret.encode(errors="replace"), self.server.secret.encode())
 
     def _cookies(self) -> list[str]:
         texts = ";".join(self.headers.get_all("Cookie", [])).split(";")

@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
                 print(f"{server.url}\nCtrl-C ends it")
             sys.stdout.flush()
             if not args.no_browser:
-                _open(server.url)
+                _open(server.url_for_once())
             serving = True
             server.serve_forever()
         except KeyboardInterrupt:
