@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from browsing import SCREENS, browser as browser, looked_at, quiet_page
 from conftest import SMALL, Program, command, version_1
 from qn_tracking import Leaderboard, Study, config as configuration
 from qn_tracking.api.site import STAMPS, Site
@@ -478,62 +479,47 @@ def test_without_its_library_there_is_a_hint(
 # ----------------------------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    """Chromium of the distribution, driven by Playwright."""
-    driver = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no Chromium")
-    with driver.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize(("width", "colours"), SCREENS)
 def test_a_browser_sorts_filters_and_follows_links(
     made: Path, browser: Any, width: int, colours: str
 ) -> None:
-    screen = {"width": width, "height": 900}
-    context = browser.new_context(viewport=screen, color_scheme=colours, offline=True)
-    page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto((made / "site/index.html").as_uri())
     ids = json.loads((made / "ids.json").read_text())
+    with quiet_page(browser, width, colours) as page:
+        looked_at(page, made / "site/index.html", width, colours)
 
-    def visible() -> list[str]:
-        rows = page.query_selector_all("table.sortable tbody tr")
-        return [row.inner_text() for row in rows if row.is_visible()]
+        def visible() -> list[str]:
+            rows = page.query_selector_all("table.sortable tbody tr")
+            return [row.inner_text() for row in rows if row.is_visible()]
 
-    assert len(visible()) == 4
-    heads = "table.sortable >> nth=0 >> thead th >> nth={} >> button"
-    for column, direction in ((3, "ascending"), (3, "descending"), (1, "ascending")):
-        page.locator(heads.format(column)).press("Enter")  # by keyboard
-        (sorted_by,) = page.query_selector_all("th[aria-sort]")
-        assert sorted_by.get_attribute("aria-sort") == direction
-    page.fill("input[type=search]", ids["open"])
-    assert len(visible()) == 1
-    assert page.inner_text("#shown") == "1 of 4 entries"
-    page.fill("input[type=search]", "")
-    page.select_option("select[name=division]", "closed")
-    assert len(visible()) == 2
-    page.check("input[name=verified]")
-    assert visible() == []
-    page.uncheck("input[name=verified]")
-    for link in ("tbody th a", "text=Compare with the others", "section a"):
-        with page.expect_navigation(wait_until="load"):
-            page.locator(f"{link} >> visible=true").first.click()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[colours]
-    assert page.url.startswith((made / "site/entries").as_uri())
-    assert said == []
-    assert {urlsplit(url).scheme for url in asked} == {"file"}
-    context.close()
+        assert len(visible()) == 4
+        heads = "table.sortable >> nth=0 >> thead th >> nth={} >> button"
+        for column, direction in ((3, "ascending"), (3, "descending"), (1, "ascending")):
+            page.locator(heads.format(column)).press("Enter")  # by keyboard
+            (sorted_by,) = page.query_selector_all("th[aria-sort]")
+            assert sorted_by.get_attribute("aria-sort") == direction
+        page.fill("input[type=search]", ids["open"])
+        assert len(visible()) == 1
+        assert page.inner_text("#shown") == "1 of 4 entries"
+        page.fill("input[type=search]", "")
+        page.select_option("select[name=division]", "closed")
+        assert len(visible()) == 2
+        page.check("input[name=verified]")
+        assert visible() == []
+        page.uncheck("input[name=verified]")
+        for link in ("tbody th a", "text=Compare with the others", "section a"):
+            with page.expect_navigation(wait_until="load"):
+                page.locator(f"{link} >> visible=true").first.click()
+        assert page.url.startswith((made / "site/entries").as_uri())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "colours"), SCREENS)
+def test_a_browser_draws_every_kind_of_page(
+    made: Path, browser: Any, width: int, colours: str
+) -> None:
+    id = json.loads((made / "ids.json").read_text())["closed"]
+    (ranking,) = (made / "site/rankings").glob("*closed*.html")
+    with quiet_page(browser, width, colours) as page:
+        for name in (f"entries/{id}.html", f"compare/{id}.html", f"rankings/{ranking.name}"):
+            looked_at(page, made / "site" / name, width, colours)

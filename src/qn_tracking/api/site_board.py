@@ -36,9 +36,10 @@ def pages(
     )
     for board in boards:
         for title, rows in site_index.rankings(board):
-            yield from Ranking(board.name, title, rows, names, source).pages()
+            # The entries first: the ranking shows what was read and estimated for them.
             for row in rows:
                 yield _entry(found, board, row, title, names, source, len(rows) > 1)
+            yield from Ranking(board.name, title, rows, names, source).pages()
         for one in board.open:
             title = "open division, not ranked"
             yield _entry(found, board, one, title, names, source, False)

@@ -60,7 +60,7 @@ def pages(
 def committed(store: Experiments) -> list[Study | Gathered]:
     """The studies that the repository has, so that a site of it shows what is public anyway."""
     try:
-        found = Repository(store.folder).git("ls-files", "-z", "--", "studies")
+        found = Repository(os.path.abspath(store.folder)).git("ls-files", "-z", "--", "studies")
     except (GitError, OSError):
         return []
     ids = {name.split("/")[1] for name in found.split("\0") if name.count("/") == 2}
