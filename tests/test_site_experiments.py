@@ -144,13 +144,15 @@ def test_many_runs_have_a_list_and_the_newest_a_page(
     for name, value in (("PAGES", 2), ("FIRST", 3), ("LISTED", 5)):
         monkeypatch.setattr(site_runs, name, value)
     build()
+    assert build().drawn == 0
     assert len(list(Path("site/runs").iterdir())) == 2
-    first, listed = Page(Path("site/index.html")), Page(Path("site/all-runs.html"))
+    first, listed = Page(Path("site/index.html")), Page(Path("site/all-runs-1.html"))
     assert "The newest 2 runs have a page." in first.text
-    assert "all-runs.html" in first.links
+    assert "all-runs-1.html" in first.links
     rows = [len([r for r in page.all("tr") if "data-status" in r]) for page in (first, listed)]
     assert rows == [3, 5]
-    assert "3 older runs are not listed" in listed.text
+    assert "all-runs-2.html" in listed.links
+    assert len(Page(Path("site/all-runs-2.html")).all("tr")) == 1 + 3
 
 
 def test_a_running_run_is_drawn_again_when_it_goes_on(store: Experiments) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from qn_tracking import files as system
 from qn_tracking.benchmark.cache import digest
@@ -24,10 +24,11 @@ Progress = Callable[[int, int], None]
 STAMPS = ".site.json"
 """What each page was made of, in the folder of the site: pages of the same are left as they are."""
 _OURS = re.compile(
-    r"(index|experiments|all-runs)\.html|"
+    r"(index|experiments|all-runs-\d+)\.html|"
     r"(entries|compare|rankings|runs|studies)/[A-Za-z0-9][A-Za-z0-9._-]*\.(html|js)"
 )
 SCRIPTS = ("vega.js", "site.js")
+"""Of a page with pictures."""
 
 
 @frozen(kw_only=True)
@@ -55,14 +56,14 @@ class Site:
 class Page:
     """A file of the site: what it is made of, as JSON data, and how it is made.
 
-    `make` returns the values of a `template`, or without one the bytes. `scripts` come first.
+    `make` returns the values of a `template`, or without one the bytes.
     """
 
     name: str
     inputs: Any
     make: Callable[[], Any]
     template: str | None = None
-    scripts: Sequence[str] = field(default=())
+    scripts: Sequence[str] = SCRIPTS
 
     def data(self, nav: Sequence[tuple[str, str]]) -> bytes:
         """The bytes of the file."""
@@ -71,7 +72,7 @@ class Page:
             return made
         root = "../" * self.name.count("/")
         return templates.render(
-            self.template, root=root, nav=nav, scripts=[*self.scripts, *SCRIPTS], **self.make()
+            self.template, root=root, nav=nav, scripts=self.scripts, **self.make()
         ).encode()
 
 

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api.drawing_values import profile_of
-from qn_tracking.api.site import Page
+from qn_tracking.api.site import SCRIPTS, Page
 from qn_tracking.api.site_index import ranking_name
 from qn_tracking.api.site_pages import Source, difference, dots, drawn, p_value
 from qn_tracking.benchmark.cache import digest
@@ -57,7 +57,7 @@ class Ranking:
                 inputs=[row.entry.id, together],
                 make=partial(self._page, row),
                 template="compare.html",
-                scripts=[f"rankings/{self._name}.js"],
+                scripts=[f"rankings/{self._name}.js", *SCRIPTS],
             )
 
     def _page(self, row: Row) -> dict[str, Any]:

@@ -157,7 +157,8 @@ def _configuration(doc: Doc) -> Iterator[Block]:
 
 def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]:
     """What differs from the run before: settings, code and packages, and the text line by line."""
-    from qn_tracking.api.reports import RunComparison
+    from qn_tracking.api.reports import Diff, RunComparison
+    from qn_tracking.store.documents import attached_text
 
     yield Heading("What had changed since the run before")
     if before is None:
@@ -166,7 +167,8 @@ def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]
     try:
         docs = [store.document(one) for one in (before, id)]
         found = RunComparison(store, docs).differences
-        lines = store.diff(before, id).lines
+        texts = [attached_text(store.folder, doc, "config.yml") for doc in docs]
+        lines = [] if None in texts else Diff(docs, texts, False).lines
     except QnError as error:
         yield Text(f"Compared with nothing: {error.cause}.")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api.fold import study_of
@@ -28,9 +29,9 @@ PAGES = 1_000
 """The newest runs have a page of their own."""
 FIRST = 200
 """The newest runs are on the first page."""
-LISTED = 10_000
-"""So many are on the page of all runs."""
-ALL = "all-runs.html"
+LISTED = 2_000
+"""Of more runs than are on the first page, all are on pages of so many: a browser sorts these."""
+ALL = "all-runs-{}.html"
 TITLES = (
     *("run", "study", "started (UTC)", "status", "environment", "brain", "configuration", "seed"),
     *("episodes", "success", "final", "reward", "time", "tags"),
@@ -101,30 +102,42 @@ def _pages(
         study.id: [repr(study.record), study.labels, [_state(every.get(id)) for id in ids]]
         for study, ids in studies
     }
-    listed = [index, *([ALL] if len(rows) > FIRST else [])]
-    for name in listed:
-        some = rows[: FIRST if name == index else LISTED]
+    parts = {index: rows[:FIRST]}
+    if len(rows) > FIRST:
+        starts = range(0, len(rows), LISTED)
+        parts |= {ALL.format(n): rows[i : i + LISTED] for n, i in enumerate(starts, 1)}
+    for number, (name, some) in enumerate(parts.items()):
+        following = ALL.format(number + 1)
         yield Page(
             name=name,
-            inputs=[states, len(rows), [_state(row) for row in some], drawn],
-            make=lambda name=name, some=some: _index(  # type: ignore[misc]
-                name == index, rows, some, studies, names, links
+            inputs=[
+                [states, len(rows)] if name == index else following in parts,
+                [[_state(row), row["id"] in links] for row in some],
+            ],
+            make=partial(
+                _index, number, rows, some, studies, names, links,
+                following if following in parts else None,
             ),
             template="experiments.html",
-        )
+            scripts=["site.js"],
+        )  # fmt: skip
     for study, ids in studies:
         yield Page(
             name=f"studies/{study.id}.html",
             inputs=[states[study.id], [id for id in ids if id in links]],
-            make=lambda study=study: _study(store, study, links),  # type: ignore[misc]
+            make=partial(_study, store, study, links),
             template="report.html",
         )
     earlier = _before(rows, every)
     for id in drawn:
+        before = earlier[id]
         yield Page(
             name=f"runs/{id}.html",
-            inputs=[_state(every[id]), _journal(store, every[id]), _state(every.get(earlier[id]))],
-            make=lambda id=id: _run(store, id, earlier[id], links, names),  # type: ignore[misc]
+            inputs=[
+                *(_state(every[id]), _journal(store, every[id]), _state(every.get(before))),
+                *(before in links, study_of(id) in names),
+            ],
+            make=partial(_run, store, id, before, links, names),
             template="report.html",
         )
 
@@ -162,13 +175,16 @@ def _before(rows: Sequence[Row], every: Mapping[str, Row]) -> dict[str, str]:
 
 
 def _index(
-    first: bool,
+    number: int,
     rows: Sequence[Row],
     some: Sequence[Row],
     studies: Sequence[tuple[Study | Gathered, list[str]]],
     names: Mapping[str, str],
     links: Mapping[str, str],
+    following: str | None,
 ) -> dict[str, Any]:
+    """A page of runs; the first one, 0, has the studies and the newest runs."""
+    first = number == 0
     groups: list[dict[str, Any]] = []
     if studies and first:
         groups.append(
@@ -181,20 +197,16 @@ def _index(
             }
         )
     if some:
-        more = None
-        if first and len(rows) > len(some):
-            more = f"All {len(rows):,} runs"
-        elif len(rows) > len(some):
-            more = f"{len(rows) - len(some):,} older runs are not listed: qn-exp list has them."
+        text = f"All {len(rows):,} runs" if first else "Older runs"
         groups.append(
             {
-                "title": "Runs" if len(some) == len(rows) else f"The newest {len(some):,} runs",
+                "title": f"The newest {len(some):,} runs" if first and following else "Runs",
                 "titles": TITLES,
                 "head": 0,
                 "lines": True,
                 "rows": [_run_row(row, names, links) for row in some],
-                "more": more,
-                "more_page": ALL if first else None,
+                "more": text if following else None,
+                "more_page": following,
             }
         )
     counts = f"{counted(len(studies), 'study').replace('studys', 'studies')} and"
@@ -206,7 +218,7 @@ def _index(
         for name in ("status", "environment", "brain")
     }
     return {
-        "title": "Experiments" if first else "All runs",
+        "title": "Experiments" if first else f"All runs, page {number}",
         "counts": counts,
         "choices": [(name, found) for name, found in options.items() if len(found) > 1],
         "groups": groups,
