@@ -305,10 +305,18 @@ def test_the_picture_is_that_of_its_text() -> None:
 
 def test_the_learning_curves_are_those_of_the_submissions() -> None:
     curves = script("curves")
-    assert curves.main(["--check"]) == 0
-    for path in curves.FILES.values():
-        assert xml.etree.ElementTree.parse(path).getroot().tag.endswith("svg")
-        assert f"docs/{path.name}" in README
+    assert curves.main(["--check", "curves"]) == 0
+    pages = README + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    for name in curves.PICTURES:
+        for dark in (False, True):
+            path = curves.file(name, dark)
+            assert xml.etree.ElementTree.parse(path).getroot().tag.endswith("svg")
+            assert path.name in pages
+
+
+@pytest.mark.slow
+def test_every_picture_is_that_of_the_submissions_and_of_the_study() -> None:
+    assert script("curves").main(["--check"]) == 0
 
 
 def test_the_worm_is_that_of_its_actions() -> None:

@@ -242,7 +242,7 @@ def _pictures(one: Entry, stored: Stored, source: Source) -> list[dict[str, Any]
     return [*pictures, drawn(dots({"all": one}), "", [], [])]
 
 
-def dots(entries: Mapping[str, Entry]) -> Spec:
+def dots(entries: Mapping[str, Entry], *, title: str | None = None, dark: bool = False) -> Spec:
     """Runs as ticks; of one entry its mean and IQM with their intervals, of several the IQM."""
     alone = next(iter(entries.values())) if len(entries) == 1 else None
     rows = []
@@ -256,10 +256,9 @@ def dots(entries: Mapping[str, Entry]) -> Spec:
     if alone:
         caption = f"{len(alone.values[PRIMARY])} runs. Dot: the estimate; line: 95% interval over"
         caption += " runs, where there is one; ticks: single runs."
-    title = METRICS[PRIMARY].title
-    return picture.rows(
-        rows, Words(title=title.capitalize(), caption=caption, x=title, percent=True)
-    )
+    metric = METRICS[PRIMARY].title
+    text = Words(title=title or metric.capitalize(), caption=caption, x=metric, percent=True)
+    return picture.rows(rows, text, dark=dark)
 
 
 def _row(
