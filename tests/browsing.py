@@ -63,7 +63,7 @@ def looked_at(page: Any, path: Path, width: int, colours: str) -> None:
     kept = os.environ.get("QN_SCREENSHOTS")
     if kept:
         page.evaluate("window.scrollTo(0, 0)")
-        name = f"{path.parent.name}-{path.stem}"[:80]
+        name = "-".join(path.with_suffix("").parts[-3:])[:80]
         page.screenshot(path=f"{kept}/{name}-{width}-{colours}.png", full_page=True)
     options = {"resultTypes": ["violations"], "preload": False}  # it would fetch the style
     found = Axe().run(page, options=options).response["violations"]

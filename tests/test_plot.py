@@ -342,6 +342,14 @@ def test_what_cannot_be_drawn_is_a_sentence(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["final", "profile", "improvement", "cost", "heat"])
+def test_a_metric_that_is_not_finite_is_a_sentence(store: Experiments, kind: str) -> None:
+    for epsilon in (1, 2):
+        make(epsilon, values=[float("nan")])
+    with pytest.raises(UsageError, match=r"no run to draw: 2 runs \(.*loss"):
+        store.plot(metric="loss", kind=kind, seed=1)
+
+
 @pytest.mark.parametrize("kind", drawing.KINDS)
 @pytest.mark.parametrize("values", [[1.0], [1.0] * 30], ids=["one", "equal"])
 def test_one_episode_and_equal_values_are_drawn(

@@ -122,13 +122,15 @@ def _differences(against: Sequence[Mapping[str, Any]]) -> Spec | None:
     rows = []
     for one in against:
         if one["interval"] is not None:
-            value, low, high = one["interval"]
-            rows.append(picture.Row(name=one["environment"], value=value, low=low, high=high))
+            value, *ends = one["interval"]
+            low, high = (None if end is None else 100 * end for end in ends)
+            name = one["environment"]
+            rows.append(picture.Row(name=name, value=100 * value, low=low, high=high))
     if not rows:
         return None
     title = f"Quantum minus classical: {METRICS[PRIMARY].title}"
     caption = "The first of each family. Dot: the difference; line: its 95% interval."
-    text = Words(title=title, caption=caption, x="difference (1 is 100 points)")
+    text = Words(title=title, caption=caption, x="difference in points")
     return picture.rows(rows, text, middle=0)
 
 

@@ -97,7 +97,10 @@ def _pages(
 ) -> Iterator[Page]:
     drawn = [row["id"] for row in rows[:PAGES]]
     links = {id: f"runs/{id}.html" for id in drawn}
-    names = {study.id: study.name or study.id for study, _ in studies}
+    inside: dict[str, dict[str, str]] = {}
+    for study, ids in studies:
+        for id in ids:
+            inside.setdefault(id, {})[study.id] = study.name or study.id
     states = {
         study.id: [repr(study.record), study.labels, [_state(every.get(id)) for id in ids]]
         for study, ids in studies
@@ -112,10 +115,10 @@ def _pages(
             name=name,
             inputs=[
                 [states, len(rows)] if name == index else following in parts,
-                [[_state(row), row["id"] in links] for row in some],
+                [[_state(row), row["id"] in links, inside.get(row["id"])] for row in some],
             ],
             make=partial(
-                _index, number, rows, some, studies, names, links,
+                _index, number, rows, some, studies, inside, links,
                 following if following in parts else None,
             ),
             template="experiments.html",
@@ -135,9 +138,9 @@ def _pages(
             name=f"runs/{id}.html",
             inputs=[
                 *(_state(every[id]), _journal(store, every[id]), _state(every.get(before))),
-                *(before in links, study_of(id) in names),
+                *(before in links, inside.get(id)),
             ],
-            make=partial(_run, store, id, before, links, names),
+            make=partial(_run, store, id, before, links, inside.get(id, {})),
             template="report.html",
         )
 
@@ -179,7 +182,7 @@ def _index(
     rows: Sequence[Row],
     some: Sequence[Row],
     studies: Sequence[tuple[Study | Gathered, list[str]]],
-    names: Mapping[str, str],
+    inside: Mapping[str, Mapping[str, str]],
     links: Mapping[str, str],
     following: str | None,
 ) -> dict[str, Any]:
@@ -204,7 +207,7 @@ def _index(
                 "titles": TITLES,
                 "head": 0,
                 "lines": True,
-                "rows": [_run_row(row, names, links) for row in some],
+                "rows": [_run_row(row, inside.get(row["id"], {}), links) for row in some],
                 "more": text if following else None,
                 "more_page": following,
             }
@@ -240,13 +243,12 @@ def _study_row(study: Study | Gathered) -> dict[str, Any]:
     return {"page": f"studies/{study.id}", "id": "", "data": {}, "cells": shown}
 
 
-def _run_row(row: Row, names: Mapping[str, str], links: Mapping[str, str]) -> dict[str, Any]:
-    study = study_of(row["id"]) or ""
+def _run_row(row: Row, studies: Mapping[str, str], links: Mapping[str, str]) -> dict[str, Any]:
     tags = json.loads(row["tags"]) if row["tags"] else {}
     wall = row["wall_seconds"]
     cells: list[tuple[str, object]] = [
         (row["id"], row["id"]),
-        _same(names.get(study, "")),
+        _same(", ".join(studies.values())),
         ((row["started"] or "")[:16].replace("T", " "), row["started"] or ""),
         *(_same(text_of(row[n])) for n in ("status", "environment", "brain", "config", "seed")),
         _number(row["episodes"], ","),
@@ -295,19 +297,17 @@ def _run(
     id: str,
     before: str,
     links: Mapping[str, str],
-    names: Mapping[str, str],
+    studies: Mapping[str, str],
 ) -> dict[str, Any]:
-    study = study_of(id)
     inside = {one: f"../{links[one]}" for one in (before,) if one in links}
     try:
         page = RunPage(store, id, before or None)
     except StorageError as error:
         return {"title": f"Run {id}", "place": id, **_unreadable(error)}
     blocks = list(page.blocks)
-    if study is not None and study in names:
-        name = names[study]
-        inside[name] = f"../studies/{study}.html"
-        blocks.insert(1, Table(["study"], [[name]]))
+    if studies:
+        inside |= {name: f"../studies/{study}.html" for study, name in studies.items()}
+        blocks.insert(1, Table(["study"], [[name] for name in studies.values()]))
     pictures = {name: {"spec": spec} for name, spec in page.pictures.items()}
     return {
         "title": page.title,
