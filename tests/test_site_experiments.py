@@ -91,6 +91,8 @@ def test_the_page_of_a_study_is_its_report(store: Experiments) -> None:
     for sentence in study.compare().sentences:
         assert sentence in page.text
     assert len(page.all("figure")) == len(report.pictures)
+    for picture in report.pictures.values():
+        assert all(cell in page.text for row in picture.rows for cell in row)
     assert {f"../runs/{id}.html" for id in ids()["runs"]} <= {*page.links}
 
 

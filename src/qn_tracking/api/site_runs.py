@@ -13,7 +13,7 @@ from qn_tracking.api.report import text_of
 from qn_tracking.api.site import Page
 from qn_tracking.api.site_run import RunPage
 from qn_tracking.errors import QnError, StorageError
-from qn_tracking.render.report import Block, Table, Text
+from qn_tracking.render.report import Block, Figure, Table, Text
 from qn_tracking.render.text import counted, duration
 from qn_tracking.repository import GitError, Repository
 from qn_tracking.store.transfer import journal
@@ -283,10 +283,16 @@ def _study(store: Experiments, study: Study | Gathered, links: Mapping[str, str]
     except StorageError as error:
         return {**shown, **_unreadable(error)}
     inside = {id: f"../{page}" for id, page in links.items()}
+    blocks: list[Block] = []
+    for block in made.blocks:
+        blocks.append(block)
+        if isinstance(block, Figure):
+            drawn = made.pictures[block.name]
+            blocks.append(Table(drawn.titles, drawn.rows))
     return {
         **shown,
         "title": made.title,
-        "blocks": named(made.blocks),
+        "blocks": named(blocks),
         "pictures": made.pictures,
         "links": inside,
     }
