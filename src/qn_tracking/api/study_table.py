@@ -139,7 +139,6 @@ def remarks(table: StudyTable) -> Iterator[str]:
         window = f" ({table.chosen} of a run, chosen)"
     less = ", less is better" if table.lower_is_better else ""
     interval = "95% interval by Gaffke's bound" if table.metric in RATES else "95% t-interval"
-    interval = "95% interval by Gaffke's bound" if table.metric in RATES else "95% t-interval"
     yield f"{table.metric}{window}: mean over runs, {interval}{less}"
     levels = {row.name: row.levels for row in table.rows if row.levels is not None}
     if any(one.level is not None for one in levels.values()):

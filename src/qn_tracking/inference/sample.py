@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import frexp, fsum, ldexp, sqrt
 from numbers import Real
+from typing import Any
 
 LARGEST = 1e300
 """Beyond it the difference of two numbers begins to overflow."""
@@ -12,6 +14,8 @@ LARGEST = 1e300
 
 def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
     """The values as Python floats. ValueError: none, NaN, infinite, beyond 1e300, no number."""
+    if type(values) is tuple and _all_good(values):
+        return values
     out: list[float] = []
     for value in values:
         if not isinstance(value, Real) or not abs(value) <= LARGEST:
@@ -20,6 +24,14 @@ def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
     if not out:
         raise ValueError(f"{name}: expected at least one number")
     return tuple(out)
+
+
+def _all_good(values: tuple[Any, ...]) -> bool:
+    """Whether they are finite Python floats; quickly, as each of many pairs asks it."""
+    if set(map(type, values)) != {float} or not -LARGEST <= min(values) <= max(values) <= LARGEST:
+        return False
+    total = sum(values)
+    return bool(total == total)  # with a NaN it is none, which min and max may miss
 
 
 def checked_flags(success: Iterable[bool]) -> tuple[int, ...]:
@@ -39,6 +51,11 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float]:
 
     Equal values have exactly their mean and a deviation of exactly 0.
     """
+    return _moments(values) if type(values) is tuple else _moments.__wrapped__(values)
+
+
+@lru_cache(maxsize=1024)  # each arm meets each other one
+def _moments(values: Sequence[float]) -> tuple[float, float]:
     least, most = min(values), max(values)
     if least == most:
         return values[0], 0.0

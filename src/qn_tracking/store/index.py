@@ -251,7 +251,7 @@ class Index:
 
     def results(self, prefix: str) -> Iterator[dict[str, Any]]:
         """The results of the experiments whose names begin so, with `id`, `status` and `seed`."""
-        import json
+        import orjson  # of 10,000 runs json takes three times as long
 
         rows = self.db.execute(
             "SELECT r.id, r.status, r.seed, r.wall_seconds, r.curve, s.doc, m.doc"
@@ -260,9 +260,9 @@ class Index:
             (prefix, prefix + "\U0010ffff"),
         )
         for id, status, seed, wall_seconds, curve, doc, metrics in rows:
-            results = json.loads(doc) or {}
-            results["metrics"] = json.loads(metrics) or {}
-            results["curve"] = json.loads(curve) if curve else []
+            results = orjson.loads(doc) or {}
+            results["metrics"] = orjson.loads(metrics) or {}
+            results["curve"] = orjson.loads(curve) if curve else []
             about = {"id": id, "status": status, "seed": seed, "wall_seconds": wall_seconds}
             yield {**about, "results": results}
 

@@ -204,9 +204,13 @@ def table(sides: Sequence[Side], metric: str, *, lower: bool | None = None) -> S
 
 def metric_of(sides: Sequence[Side], declared: str) -> str:
     """The metric that was declared; where no run has it, the reward."""
-    docs = [doc for side in sides for doc in side.docs if doc.get("status") in WHOLE]
-    found = {name for doc in docs for name in values_of(doc)}
-    return "reward" if declared not in found and "reward" in found else declared
+    docs = (doc for side in sides for doc in side.docs if doc.get("status") in WHOLE)
+    rewarded = False
+    for found in map(values_of, docs):
+        if declared in found:
+            return declared
+        rewarded = rewarded or "reward" in found
+    return "reward" if rewarded else declared
 
 
 def _row(side: Side, metric: str) -> ArmRow:

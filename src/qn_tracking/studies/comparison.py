@@ -295,7 +295,7 @@ def values_of(doc: Doc) -> dict[str, float]:
 
 
 def _number(value: Any) -> bool:
-    return value in NOT_FINITE or type(value) in (int, float)
+    return type(value) in (int, float) or value in NOT_FINITE
 
 
 def metrics(docs: Sequence[Doc]) -> tuple[Metric, ...]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 Warn = Callable[[str], None]
+SHOWN_ARMS = 12
+"""Of more arms than this the line of progress names none."""
 
 
 @frozen(kw_only=True)
@@ -64,7 +66,7 @@ class StudyProgress:
     arms: tuple[ArmProgress, ...] = ()
 
     def __str__(self) -> str:
-        """One line: `runs 3/10  episodes 1500/5000  success 61%  2m05s left`, then the arms."""
+        """One line: `runs 3/10  episodes 1500/5000  success 61%  2m05s left`, then a few arms."""
         from qn_tracking.render.progress import time_left
 
         of_all = "" if self.total is None else f"/{self.total}"
@@ -76,7 +78,7 @@ class StudyProgress:
         if self.total is None and self.since:
             to_do = self.runs - self.finished + self.since
             parts.append(time_left(self.seconds, self.since, to_do) or "")
-        if len(self.arms) > 1:
+        if 1 < len(self.arms) <= SHOWN_ARMS:
             parts.append("| " + ", ".join(map(str, self.arms)))
         return "  ".join(parts)
 
@@ -153,26 +155,21 @@ def execute(
 def summarize(experiments: str, states: Sequence[RunState]) -> StudySummary:
     """The summary of the runs in these states. Raises StorageError for a record that is damaged."""
     counts: dict[str, int] = {}
-    for state in states:
-        counts[state.status] = counts.get(state.status, 0) + 1
-    done = [
-        read.experiment(paths.record(experiments, state.id))
-        for state in states
-        if state.status == "completed"
-    ]
-    rates = (one.results.final_success_rate for one in done)
+    rates: list[float] = []
     uses: dict[str, float] = {}
-    for use in chain.from_iterable(one.plugins for one in done):
-        uses[use.name] = uses.get(use.name, 0.0) + use.seconds
-    shares = slow(
-        (PluginUse(name=name, seconds=spent) for name, spent in uses.items()),
-        sum(one.wall_seconds or 0.0 for one in done),
-    )
-    return StudySummary(
-        counts=dict(sorted(counts.items())),
-        final=tuple(rate for rate in rates if rate is not None),
-        slow=tuple(shares),
-    )
+    seconds = 0.0
+    for state in states:  # one after the other: a study may have more records than fit in memory
+        counts[state.status] = counts.get(state.status, 0) + 1
+        if state.status != "completed":
+            continue
+        one = read.experiment(paths.record(experiments, state.id))
+        rate = one.results.final_success_rate
+        rates += [] if rate is None else [rate]
+        seconds += one.wall_seconds or 0.0
+        for use in one.plugins:
+            uses[use.name] = uses.get(use.name, 0.0) + use.seconds
+    shares = slow((PluginUse(name=name, seconds=spent) for name, spent in uses.items()), seconds)
+    return StudySummary(counts=dict(sorted(counts.items())), final=tuple(rates), slow=tuple(shares))
 
 
 @contextmanager
