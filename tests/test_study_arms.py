@@ -26,7 +26,7 @@ SHORT = "learning_rate"
 def finish(study: Study, episodes: Callable[[str, Random], Mapping[str, Any]], *, skip: set[int] = frozenset()) -> None:  # type: ignore[assignment]  # fmt: skip
     """Records every run of a study, each episode as the function says, from the name of the arm."""
     record = study.record
-    for index in set(range(record.runs)) - skip:
+    for index in set(range(record.every_run)) - skip:
         arm, seed = record.arm_of(index), record.seed_of(index)
         chance = Random(f"{arm.name} {seed}")
         recorder = Recorder(

@@ -144,7 +144,7 @@ class Arms:
             question=self.question,
             arms=len(table.rows),
             finished=sum(row.finished for row in table.rows),
-            runs=sum(row.declared for row in table.rows),
+            runs=sum(row.declared - row.counts.get("pruned", 0) for row in table.rows),
             metric=table.metric,
             verdict=self.concluded(table).summary,
             tags=self.tags,

@@ -22,6 +22,7 @@ from qn_tracking.api.arms import Arms
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor
     from typing import Any, Self
 
     from qn_tracking.benchmark.division import Division
@@ -259,6 +260,7 @@ class Study(Arms):
         return (
             f"{record.name} ({self.id})" if record.name else self.id,
             f"{counted(len(record.arms), 'arm')} x {counted(len(record.seeds), 'seed')}",
+            *([f"{counted(len(record.added), 'arm')} added later"] if record.added else []),
             *([f"{counted(record.episodes, 'episode')} each"] if record.episodes else []),
             *dict.fromkeys(a.subject.environment for a in record.arms if a.subject.environment),
         )
@@ -373,14 +375,15 @@ class Study(Arms):
         """
         from statistics import median
 
-        left = [0] * len(self.arms)
+        arms = self.record.every_arm
+        left = [0] * len(arms)
         for state in self.runs():
-            left[state.index % len(left)] += state.status != "completed"
+            left[self.record.place_of(state.index)] += state.status not in ("completed", "pruned")
         if self.record.script is not None:
             taken = [one.wall_seconds for one in self.results() if one.wall_seconds]
             seconds = [median(taken)] * len(left) if taken else []
         else:
-            past = [self._seconds_of(arm) for arm in self.arms]
+            past = [self._seconds_of(arm) for arm in arms]
             seconds = [one for one in past if one is not None]
         if len(seconds) < len(left):
             return None
@@ -449,11 +452,13 @@ class Study(Arms):
         machine. `started` is called once the study is written, `progress` and `stop` several times
         a second, all from this thread; once `stop` returns True, runs end after their episode.
         `warn` gets one line of text, and prints it on standard error by default. A run that fails
-        does not raise: see the states that are returned. Raises UnsupportedError if another process
+        does not raise: see the states that are returned. Arms that are added meanwhile run as well,
+        after the others. Raises UnsupportedError if another process
         runs the study or if its configuration held secrets, PluginError if the executor cannot be
         made.
         """
         from qn_tracking.errors import UsageError
+        from qn_tracking.store import studies
         from qn_tracking.studies.execute import execute, opened
         from qn_tracking.tracking.recorder import warn_on_stderr
 
@@ -463,37 +468,34 @@ class Study(Arms):
         for text in self.warnings:
             warn(text)
         progress, stop = progress or (lambda _: None), stop or (lambda: False)
-        if self.record.script is not None:
+        script = self.record.script is not None
+        if script and executor not in (None, "local"):
+            raise UsageError("executor: a script runs on this machine only")
+
+        def run_all(pool: Executor | None) -> StudyOutcome:
+            how: dict[str, Any] = {
+                "jobs": jobs, "progress": progress, "stop": stop, "warn": warn
+            }  # fmt: skip
+            if not script:
+                return execute(self.record, self._planned(), pool, **how)
             from qn_tracking.studies.processes import execute_script
 
-            if executor not in (None, "local"):
-                raise UsageError("executor: a script runs on this machine only")
-            self.save()
-            if started is not None:
-                started()
-            return execute_script(
-                self.record,
-                self.experiments_dir,
-                jobs=jobs,
-                progress=progress,
-                stop=stop,
-                warn=warn,
-            )
-        plans = self._planned()
+            return execute_script(self.record, self.experiments_dir, **how)
+
+        self._planned()
         # Before the study is written: the executor may not be available.
         with opened(executor, jobs, self.record.blocked, warn) as pool:
             self.save()
             if started is not None:
                 started()
-            return execute(
-                self.record,
-                plans,
-                pool,
-                jobs=jobs,
-                progress=progress,
-                stop=stop,
-                warn=warn,
-            )
+            while True:
+                known = len(self.record.added)
+                outcome = run_all(pool)
+                now = studies.load(self.experiments_dir, self.id)
+                if outcome.stopped or len(now.added) == known:
+                    return outcome
+                if len(now.added) > len(self.record.added):  # another process has added them
+                    self.record, self._plans = now, None
 
     def extend(self, *, n_seeds: int | None = None, seeds: Sequence[int] | None = None) -> None:
         """Adds seeds for all arms, or `n_seeds` further ones that derive as the first did.
@@ -513,12 +515,63 @@ class Study(Arms):
         if seeds is None:
             if record.seed is None:
                 raise UsageError("its seeds were chosen: choose more", field="n_seeds")
-            digest = studies.seeds_digest([arm.config for arm in record.arms])
+            arms = [arm.config for arm in record.arms]
+            digest = record.task or studies.seeds_digest(arms)
             first, more = len(record.seeds), n_seeds or 0
             seeds = [ids.run_seed(digest, record.seed, first + place) for place in range(more)]
         self.save()
         created = ids.utc(time.time())
         self.record = studies.extend(self.experiments_dir, record, tuple(seeds), created)
+
+    def add(self, values: Mapping[str, Any], *, name: str | None = None) -> str:
+        """Adds an arm with all seeds, for instance one that an optimiser proposes; returns its
+        name. `run` runs it, also a `run` of another process that is not over yet.
+
+        `values` are of dotted fields, as `sweep` has them; the rest is as in the first arm; of a
+        script they are of all its fields. What was added after results could be seen was chosen by
+        them: the arm is in the table, but no verdict of the study is of it. Raises ConfigError for
+        an arm that cannot be made, UsageError for one that is there already, or for a study that
+        is to be submitted.
+        """
+        import time
+
+        from qn_tracking import ids
+        from qn_tracking.errors import UsageError
+        from qn_tracking.store import studies
+
+        record = self.record
+        if record.contribution is not None:
+            raise UsageError("a submission is made of one configuration", field="arm")
+        plans = list(self._planned())
+        if record.script is not None:
+            from qn_tracking.studies.scripts import added_arm as of_script
+
+            arm = of_script(record, values, name)
+        else:
+            from qn_tracking.studies.declare import added_arm
+
+            arm, plan = added_arm(plans[0], values, name)
+            plans.append(plan)
+        self.save()
+        self.record = studies.add(self.experiments_dir, record, arm, ids.utc(time.time()))
+        self._plans = plans
+        return arm.name
+
+    def prune(self, arm: str, reason: str | None = None) -> None:
+        """Ends an arm that was added: its runs stop after their episode, and no other one begins.
+
+        Its status in `runs` is `pruned` then, but for the runs that are completed. May be called
+        while it runs, from `progress` of `run` or from another process. Raises UsageError for an
+        arm that was declared, as all of its runs count.
+        """
+        import time
+
+        from qn_tracking import ids
+        from qn_tracking.redact import redact_text
+        from qn_tracking.store import studies
+
+        why = None if reason is None else redact_text(reason)
+        studies.prune(self.experiments_dir, self.record, arm, why, ids.utc(time.time()))
 
     @property
     def looks(self) -> int:
@@ -560,29 +613,43 @@ class Study(Arms):
     @property
     def arm_names(self) -> Sequence[str]:
         """The names of the arms, as they were declared."""
-        return [arm.name for arm in self.record.arms]
+        return [arm.name for arm in self.record.every_arm]
 
     def _declared_tags(self) -> Mapping[str, str]:
         return self.record.tags
 
     def run_ids(self) -> list[str]:
         """The ids of the latest attempts at the runs that were begun."""
-        return [state.id for state in self.runs() if state.status != "missing"]
+        from qn_tracking.store import studies
+
+        return [
+            one.id
+            for one in self.runs()
+            if one.status != "missing"
+            and (one.status != "pruned" or studies.begun(self.experiments_dir, one.id))
+        ]
 
     def sides(self) -> list[Side]:
         """The runs of each arm: the latest attempt at every run that was begun."""
         from qn_tracking.store import index, studies
         from qn_tracking.studies.arms import Side
 
-        folder, prefix, arms = self.experiments_dir, f"{self.id}.s", self.record.arms
+        folder, prefix, arms = self.experiments_dir, f"{self.id}.s", self.record.every_arm
         found = index.consult(folder, lambda index: list(index.results(prefix)))
         members: list[list[dict[str, Any]]] = [[] for _ in arms]
         for doc in studies.latest(self.record, found):
-            members[doc["index"] % len(arms)].append(doc)
-        seeds = len(self.record.seeds)
+            members[self.record.place_of(doc["index"])].append(doc)
+        seeds, declared = len(self.record.seeds), len(self.record.arms)
+        over = studies.pruned(folder, self.record) if self.record.added else ()
         return [
-            Side(name=arm.name, docs=tuple(docs), declared=seeds)
-            for arm, docs in zip(arms, members, strict=True)
+            Side(
+                name=arm.name,
+                docs=tuple(docs),
+                declared=seeds,
+                added=place >= declared,
+                pruned=place in over,
+            )
+            for place, (arm, docs) in enumerate(zip(arms, members, strict=True))
         ]
 
     def effects(self, table: StudyTable | None = None) -> tuple[Effect, ...]:
@@ -605,7 +672,8 @@ class Study(Arms):
                     for name, some in values.items()
                 }
         found = self.table(episodes=False) if table is None else table
-        rows = sorted(found.rows, key=lambda row: found.order.index(row.name))
+        declared = [row for row in found.rows if not row.added]
+        rows = sorted(declared, key=lambda row: found.order.index(row.name))
         return main_effects(rows, values, found.metric)
 
     def summary(self) -> StudySummary:

@@ -145,6 +145,7 @@ def _declared(study: Study) -> list[Block]:
         "test": test,
         "compared": study.baseline and f"each arm with {study.baseline}",
         "extended": extended,
+        "added later": ", ".join(arm.name for arm in record.added),
         "digest": record.digest,
         "tags": " ".join(f"{key}={value}" for key, value in study.tags.items()),
     }
@@ -158,7 +159,7 @@ def _declared(study: Study) -> list[Block]:
     if record.script is not None:
         out += [Text("Each run is this command:"), Code(shlex.join(record.script))]
     arms = []
-    for arm in record.arms:
+    for arm in record.every_arm:
         config = arm.config
         label = "" if record.script is not None else str(config.label)
         settings = config.overrides if record.script is None else leaves(config.data)

@@ -56,7 +56,7 @@ def columns_of(
         others.append("success_rate")
 
     def named(row: ArmRow) -> str:
-        return row.name + (" *" if row.name == baseline else "")
+        return row.name + (" *" if row.name == baseline else " +" if row.added else "")
 
     def runs(row: ArmRow) -> str:
         return f"{row.finished}" + (f"/{row.declared}" if row.finished < row.declared else "")

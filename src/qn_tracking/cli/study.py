@@ -142,7 +142,7 @@ def _finish(args: Namespace, study: Study, outcome: StudyOutcome, received: list
     if received:
         _say(args, f"go on with: qn-run --resume {study.id}")
         return 128 + received[0]
-    lost = study.record.runs - outcome.finished
+    lost = sum(state.status not in ("completed", "pruned") for state in outcome.runs)
     if lost:
         if submits:
             cause = f"{lost} of {study.record.runs} runs are not finished"

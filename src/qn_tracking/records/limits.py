@@ -35,6 +35,8 @@ COMPLETED, FAILED, INTERRUPTED, CRASHED, IMPORTED = (
     "imported",
 )
 RUNNING, UNKNOWN = "running", "unknown"
+PRUNED = "pruned"
+"""What a study says of the runs that an arm would have had if it had not been pruned."""
 RECORDED = (COMPLETED, FAILED, INTERRUPTED, CRASHED, IMPORTED)
 """Statuses of a record."""
 STATUSES = (COMPLETED, FAILED, INTERRUPTED, CRASHED, RUNNING, UNKNOWN, IMPORTED)

@@ -12,7 +12,14 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from qn_tracking.records.model import Config, Digests, FrozenDict, Measure, Subject, freeze
-from qn_tracking.records.schema import EXTENSION, STUDY, SUBMISSION, VERIFICATION
+from qn_tracking.records.schema import (
+    ADDITION,
+    EXTENSION,
+    PRUNING,
+    STUDY,
+    SUBMISSION,
+    VERIFICATION,
+)
 
 
 @frozen(kw_only=True)
@@ -52,6 +59,7 @@ class Study:
     other, in the order of the arms.
 
     `extended` is how often seeds were added later: those, too, are in `seeds` then, at the end.
+    `added` are arms that were not declared: their runs are numbered from `runs` on, arm by arm.
     `script` is the command of a study of a script (see `studies.scripts`), and `folder` where it
     runs, relative to the folder of experiments; a script decides itself how many `episodes` it
     runs.
@@ -80,14 +88,33 @@ class Study:
     command: tuple[str, ...] = ()
     contribution: Contribution | None = None
     extended: int = field(default=0, metadata={"stored": False})
+    added: tuple[Arm, ...] = field(default=(), metadata={"stored": False})
+
+    @property
+    def every_arm(self) -> tuple[Arm, ...]:
+        """The arms that were declared, then those that were added."""
+        return self.arms + self.added
+
+    @property
+    def every_run(self) -> int:
+        """How many runs there are with those of the arms that were added."""
+        return self.runs + len(self.added) * len(self.seeds)
+
+    def place_of(self, index: int) -> int:
+        """The place of the arm of a run in `every_arm`."""
+        if index < self.runs:
+            return index % len(self.arms)
+        return len(self.arms) + (index - self.runs) // len(self.seeds)
 
     def arm_of(self, index: int) -> Arm:
         """The arm of a run."""
-        return self.arms[index % len(self.arms)]
+        return self.every_arm[self.place_of(index)]
 
     def seed_of(self, index: int) -> int:
         """The seed of a run."""
-        return self.seeds[index // len(self.arms)]
+        if index < self.runs:
+            return self.seeds[index // len(self.arms)]
+        return self.seeds[(index - self.runs) % len(self.seeds)]
 
 
 @frozen(kw_only=True)
@@ -98,6 +125,28 @@ class Extension:
     study: str
     created: str
     seeds: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class Addition:
+    """An arm that was added to a study later, with all its seeds; its first run has the index."""
+
+    schema: int = ADDITION.version
+    study: str
+    created: str
+    first: int
+    arm: Arm
+
+
+@frozen(kw_only=True)
+class Pruning:
+    """That no further run of an added arm is wanted, and why."""
+
+    schema: int = PRUNING.version
+    study: str
+    created: str
+    arm: str
+    reason: str | None = None
 
 
 @frozen(kw_only=True)

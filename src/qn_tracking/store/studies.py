@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from os.path import dirname, lexists
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
 from qn_tracking import files
-from qn_tracking.errors import StorageError, UnsupportedError, UsageError, short
+from qn_tracking.errors import StorageError, UnsupportedError, UsageError, did_you_mean, short
 from qn_tracking.ids import is_id, run_seed
 from qn_tracking.records.codec import canonical, digest, document, plain, structure
+from qn_tracking.records.limits import COMPLETED, PRUNED, RUNNING
 from qn_tracking.records.model import MAX_INT, Config
-from qn_tracking.records.schema import EXTENSION, STUDY
-from qn_tracking.records.submission import Extension, Study
+from qn_tracking.records.schema import ADDITION, EXTENSION, STUDY, Schema
+from qn_tracking.records.submission import Addition, Arm, Extension, Pruning, Study
 from qn_tracking.store import documents, paths, read
 from qn_tracking.store.study_files import (
     BEFORE as BEFORE,
@@ -30,6 +32,7 @@ from qn_tracking.store.study_files import (
 )
 from qn_tracking.store.write import make_folder, naming, publish
 
+T = TypeVar("T")
 MOST = 999
 """Seeds of a study."""
 MOST_RUNS = 100_000
@@ -41,7 +44,8 @@ LONGEST = 64
 class RunState:
     """What is left of the latest attempt at a run.
 
-    `status` is that of its record, else `running`, `crashed` or `unknown`, or `missing`.
+    `status` is that of its record, else `running`, `crashed` or `unknown`, or `missing`; `pruned`
+    of what is not completed of an arm that was pruned.
     """
 
     index: int
@@ -85,27 +89,103 @@ def load(experiments: str, id: str) -> Study:
     study = structure(doc, Study, file=name, error=StorageError)
     for field, cause in _wrong(study, id):
         raise StorageError(cause, file=name, field=field)
-    return _extended(study, dirname(name))
+    return _with_arms(_extended(study, dirname(name)), dirname(name))
+
+
+def _later(study: Study, place: str, kind: Schema, record: type[T]) -> Iterator[tuple[str, T]]:
+    """The files `KIND-1.json`, … of what was added to a study, with their names. Raises
+    StorageError.
+    """
+    for number in count(1):
+        name = f"{place}/{kind.kind}-{number}.json"
+        try:
+            data, _ = read.load(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        doc = kind.current(read.parse(data, name), name)
+        added: Any = structure(doc, record, file=name, error=StorageError)
+        if added.study != study.id:
+            raise StorageError(f"is of {added.study!r}", file=name, field="study")
+        yield name, added
 
 
 def _extended(study: Study, folder: str) -> Study:
     """The study with the seeds that were added later. Raises StorageError as `load` does."""
-    number = 1
-    while True:
-        name = f"{folder}/extension-{number}.json"
-        try:
-            data, _ = read.load(name)
-        except (FileNotFoundError, NotADirectoryError):
-            return study
-        doc = EXTENSION.current(read.parse(data, name), name)
-        added = structure(doc, Extension, file=name, error=StorageError)
-        if added.study != study.id:
-            raise StorageError(f"is of {added.study!r}", file=name, field="study")
+    for name, added in _later(study, folder, EXTENSION, Extension):
         seeds = (*study.seeds, *added.seeds)
         if (cause := "none" if not added.seeds else wrong_seeds(seeds)) is not None:
             raise StorageError(cause, file=name, field="seeds")
         runs = len(seeds) * len(study.arms)
-        study, number = evolve(study, seeds=seeds, runs=runs, extended=number), number + 1
+        study = evolve(study, seeds=seeds, runs=runs, extended=study.extended + 1)
+    return study
+
+
+def _with_arms(study: Study, folder: str) -> Study:
+    """The study with the arms that were added later. Raises StorageError as `load` does."""
+    for name, found in _later(study, folder, ADDITION, Addition):
+        if found.first != study.every_run:
+            cause = f"expected {study.every_run}: seeds were added after this arm"
+            raise StorageError(cause, file=name, field="first")
+        if (unlike := _unlike(study, found.arm)) is not None:
+            raise StorageError(unlike, file=name, field="arm")
+        study = evolve(study, added=(*study.added, found.arm))
+    return study
+
+
+def _unlike(study: Study, arm: Arm) -> str | None:
+    """Why an arm cannot be one more of a study; None if it can."""
+    for other in study.every_arm:
+        if arm.config.digest == other.config.digest:
+            return f"{arm.name!r} and {other.name!r} differ in nothing: one configuration"
+        if arm.name == other.name:
+            return f"there is one called {arm.name!r}"
+    return None
+
+
+def add(experiments: str, study: Study, arm: Arm, created: str) -> Study:
+    """Adds an arm; durable on return. Raises UsageError for one that cannot be."""
+    if (cause := _unlike(study, arm)) is not None:
+        raise UsageError(cause, field="arm")
+    if study.every_run + len(study.seeds) > MOST_RUNS:
+        raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="arm")
+    place = _place(experiments, study)
+    record = Addition(study=study.id, created=created, first=study.every_run, arm=arm)
+    publish(f"{place}/addition-{len(study.added) + 1}.json", document(record))
+    return evolve(study, added=(*study.added, arm))
+
+
+def prune(experiments: str, study: Study, arm: str, reason: str | None, created: str) -> None:
+    """Ends an arm that was added; durable on return. Raises UsageError for any other arm."""
+    names = [one.name for one in study.added]
+    if arm not in names:
+        declared = arm in [one.name for one in study.arms]
+        hint = "all runs of a declared arm count" if declared else did_you_mean(arm, names)
+        raise UsageError(f"{short(arm)!r} is no arm that was added", field="arm", hint=hint)
+    record = Pruning(study=study.id, created=created, arm=arm, reason=reason)
+    name = pruning(experiments, study, len(study.arms) + names.index(arm))
+    assert name is not None
+    if not lexists(name):
+        publish(name, document(record))
+
+
+def pruning(experiments: str, study: Study, place: int) -> str | None:
+    """The file that says that the arm of this place was pruned; None for one that cannot be."""
+    number = place - len(study.arms) + 1
+    return f"{_place(experiments, study)}/pruning-{number}.json" if number > 0 else None
+
+
+def pruned(experiments: str, study: Study) -> frozenset[int]:
+    """The places of the arms that were pruned, now."""
+    names = {place: pruning(experiments, study, place) for place in range(len(study.every_arm))}
+    return frozenset(place for place, name in names.items() if name and lexists(name))
+
+
+def _place(experiments: str, study: Study) -> str:
+    """The folder for what is added. Raises UnsupportedError for a study without one."""
+    place = dirname(path(experiments, study.id))
+    if not lexists(f"{place}/study.json"):
+        raise UnsupportedError("is of a former version: nothing can be added", file=study.id)
+    return place
 
 
 def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -> Study:
@@ -115,9 +195,9 @@ def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -
         raise UsageError(cause, field="seeds")
     if len(both) * len(study.arms) > MOST_RUNS:
         raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="seeds")
-    place = dirname(path(experiments, study.id))
-    if not lexists(f"{place}/study.json"):
-        raise UnsupportedError("is of a former version and cannot be extended", file=study.id)
+    if study.added:
+        raise UsageError("arms were added to it", field="seeds", hint="declare a new study")
+    place = _place(experiments, study)
     record = Extension(study=study.id, created=created, seeds=tuple(seeds))
     publish(f"{place}/extension-{study.extended + 1}.json", document(record))
     runs = len(both) * len(study.arms)
@@ -199,7 +279,7 @@ def check_name(experiments: str, name: str) -> None:
     if other is not None:
         hint = f"qn-run --resume {name} goes on with it"
         raise UsageError(f"{name} is taken by the study {other}", field="name", hint=hint)
-    if lexists(path(experiments, name)) or _begun(experiments, name):
+    if lexists(path(experiments, name)) or begun(experiments, name):
         raise UsageError(f"{name} is the id of something else", field="name")
 
 
@@ -257,14 +337,18 @@ def locked(experiments: str, id: str) -> Iterator[None]:
 
 
 def states(experiments: str, study: Study) -> tuple[RunState, ...]:
-    """The latest attempt at every run that was declared."""
+    """The latest attempt at every run that was declared, or added."""
     found = []
-    for index in range(study.runs):
+    over = pruned(experiments, study) if study.added else ()
+    for index in range(study.every_run):
         attempt = 0
-        while _begun(experiments, run_id(study.id, index, attempt + 1)):
+        while begun(experiments, run_id(study.id, index, attempt + 1)):
             attempt += 1
         id = run_id(study.id, index, attempt)
-        found.append(RunState(index=index, attempt=attempt, id=id, status=status(experiments, id)))
+        now = status(experiments, id)
+        if study.place_of(index) in over and now not in (COMPLETED, RUNNING):
+            now = PRUNED
+        found.append(RunState(index=index, attempt=attempt, id=id, status=now))
     return tuple(found)
 
 
@@ -273,7 +357,7 @@ def latest(study: Study, found: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     kept: dict[int, tuple[int, dict[str, Any]]] = {}
     for doc in found:
         number, _, attempt = doc["id"].removeprefix(f"{study.id}.s").partition(".r")
-        if not (number.isdigit() and (attempt or "0").isdigit()) or int(number) >= study.runs:
+        if not (number.isdigit() and (attempt or "0").isdigit()) or int(number) >= study.every_run:
             continue
         index, again = int(number), int(attempt or 0)
         if index not in kept or kept[index][0] < again:
@@ -281,7 +365,8 @@ def latest(study: Study, found: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     return [kept[index][1] for index in sorted(kept)]
 
 
-def _begun(experiments: str, id: str) -> bool:
+def begun(experiments: str, id: str) -> bool:
+    """Whether there is anything of a run."""
     return lexists(paths.record(experiments, id)) or lexists(paths.run_folder(experiments, id))
 
 

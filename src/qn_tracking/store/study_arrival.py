@@ -12,13 +12,13 @@ from qn_tracking.files import load
 from qn_tracking.store import gathered, labels, read, studies, study_files
 from qn_tracking.store.write import make_folder, naming, publish, sync_folder
 
-_EXTENSION = re.compile(r"extension-[1-9][0-9]{0,5}\.json")
+_LATER = re.compile(r"(extension|addition|pruning)-[1-9][0-9]{0,5}\.json")
 _DESIGNS = ("study.json", "gathered.json")
 
 
 def is_file(name: str) -> bool:
     """Whether a file of a study may be called so."""
-    return name in (*_DESIGNS, "labels.json") or _EXTENSION.fullmatch(name) is not None
+    return name in (*_DESIGNS, "labels.json") or _LATER.fullmatch(name) is not None
 
 
 def is_study(names: list[str]) -> bool:
@@ -60,15 +60,18 @@ def check(
     try:
         if sum(name in contents for name in _DESIGNS) != 1:
             raise StorageError(f"expected one of {', '.join(_DESIGNS)}")
-        extensions = len([name for name in contents if _EXTENSION.fullmatch(name)])
+        later = [found[1] for name in contents if (found := _LATER.fullmatch(name))]
         labels.read(stage, id, folder=place)
         if "gathered.json" in contents:
-            called, extended = gathered.load(stage, id).name, 0
+            called, extended, added = gathered.load(stage, id).name, 0, 0
         else:
             study = studies.load(stage, id)
-            called, extended, script = study.name, study.extended, study.script or ()
-        if extended != extensions:
+            called, script = study.name, study.script or ()
+            extended, added = study.extended, len(study.added)
+        if extended != later.count("extension"):
             raise StorageError("an extension is missing before another one")
+        if added != later.count("addition"):
+            raise StorageError("an added arm is missing before another one")
     except (StorageError, UsageError) as error:
         name = os.path.basename(error.file or "")
         file = join(source, name) if name in contents else source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from os.path import join, lexists
+from os.path import dirname, join, lexists
 
 from qn_tracking import files
 from qn_tracking.errors import StorageError, UsageError
@@ -15,6 +15,7 @@ from qn_tracking.store import read
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 BEFORE = "campaigns"
 """The folder of studies that were declared before schema 2."""
@@ -82,8 +83,22 @@ def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
             doc = read.parse(data, id)
             doc = doc if name.endswith("gathered.json") else STUDY.current(doc, name)
             called, runs = doc.get("name"), doc.get("runs")
-            return called if type(called) is str else None, runs if type(runs) is int else 0
+            runs = _with_later(dirname(name), doc) if type(runs) is int else 0
+            return called if type(called) is str else None, runs
     return None
+
+
+def _with_later(place: str, doc: dict[str, Any]) -> int:
+    """The runs of a study with those that were added later. Raises StorageError."""
+    seeds, arms, runs = len(doc.get("seeds") or ()), len(doc.get("arms") or ()), int(doc["runs"])
+    later = [name for name in os.listdir(place) if name.startswith(("extension-", "addition-"))]
+    for name in sorted(later, reverse=True):  # extensions first: no seed is added after an arm
+        if name.startswith("addition-"):
+            runs += seeds
+        else:
+            more = len(read.parse(read.load(join(place, name))[0], name).get("seeds") or ())
+            seeds, runs = seeds + more, runs + more * arms
+    return runs
 
 
 def ids(experiments: str) -> list[str]:

@@ -20,7 +20,7 @@ from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.planning import runs_to_decide
 from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.sample import LARGEST, mean_sd
-from qn_tracking.records.limits import WHOLE
+from qn_tracking.records.limits import PRUNED, WHOLE
 from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
 from qn_tracking.studies.levels import Levels, levels
 from qn_tracking.studies.sentences import verdict
@@ -32,12 +32,15 @@ Doc = Mapping[str, Any]
 class Side:
     """The runs of an arm, or of a group: as plain data, and how many were `declared`.
 
-    A run whose episodes were read has their values as `columns`.
+    An arm that was `added` later may have been `pruned`. A run whose episodes were read has their
+    values as `columns`.
     """
 
     name: str
     docs: tuple[Doc, ...]
     declared: int
+    added: bool = False
+    pruned: bool = False
 
 
 @frozen(kw_only=True)
@@ -65,6 +68,7 @@ class ArmRow:
     curve_of: str | None
     reached: int | None = None
     levels: Levels | None = None
+    added: bool = False
 
     @property
     def finished(self) -> int:
@@ -219,6 +223,9 @@ def _row(side: Side, metric: str) -> ArmRow:
         counts[doc["status"]] = counts.get(doc["status"], 0) + 1
     if len(side.docs) < side.declared:
         counts["missing"] = side.declared - len(side.docs)
+    if side.pruned:
+        whole = {status: n for status, n in counts.items() if status in WHOLE}
+        counts = {**whole, PRUNED: side.declared - sum(whole.values())}
     done = [doc for doc in side.docs if doc["status"] in WHOLE]
     found = [values_of(doc) for doc in done]
     columns: dict[str, list[float]] = {}
@@ -247,6 +254,7 @@ def _row(side: Side, metric: str) -> ArmRow:
         endings=_endings(done),
         curve=_mean_curve([curve for curve in curves if curve]),
         reached=_reached(done),
+        added=side.added,
         levels=levels([doc["columns"] for doc in done if "columns" in doc], metric),
         curve_of=next((doc["results"].get("curve_of") for doc in done if doc.get("results")), None),
     )
@@ -304,10 +312,12 @@ def compare(
     """The comparisons with a baseline, or of all pairs, by the test that was declared.
 
     Without one, or for a metric that it does not fit, the test follows from the number of runs.
+    Arms that were added after results could be seen are in no comparison.
     `declared` is the metric that was declared, if one was; `looks` more than 1 if runs were added.
     """
     order = {name: place for place, name in enumerate(rows.order)}
-    arms = sorted((row for row in rows.rows if row.values), key=lambda row: order[row.name])
+    asked = [row for row in rows.rows if row.values and not row.added]
+    arms = sorted(asked, key=lambda row: order[row.name])
     names = tuple(row.name for row in arms)
     notes = tuple(_notes(rows, declared, looks))
     nothing = StudyComparison(metric=rows.metric, arms=names, contest=None, needed=(), notes=notes)
@@ -386,10 +396,16 @@ def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
     for status, number in chain.from_iterable(row.counts.items() for row in rows.rows):
         counts[status] = counts.get(status, 0) + number
     finished = sum(counts.pop(status, 0) for status in WHOLE)
-    runs = sum(row.declared for row in rows.rows)
+    runs = sum(row.declared for row in rows.rows) - counts.pop(PRUNED, 0)
     if finished < runs:
         some = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
         notes.append(f"{finished} of {runs} runs are finished ({some}): this is so far only")
+    if added := [row.name for row in rows.rows if row.added]:
+        cause = "added after results could be seen, and so in no comparison"
+        notes.append(f"{cause}: {', '.join(added)}; a new study with other seeds can compare them")
+    if pruned := [row for row in rows.rows if PRUNED in row.counts]:
+        some = ", ".join(f"{row.name} ({row.finished} of {row.declared} runs)" for row in pruned)
+        notes.append(f"pruned: {some}")
     without = [row.name for row in rows.rows if not row.values]
     if without and finished:
         notes.append(f"no finished run has {rows.metric}: {', '.join(without)}")

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 
@@ -46,6 +46,7 @@ from qn_tracking.store.studies import (
 )
 from qn_tracking.studies.comparison import PRIMARY, RATES
 from qn_tracking.studies.plan import EPISODES, Plan, Requests, plan_of, seed_or_new
+from qn_tracking.studies.sweep import one_choice
 from qn_tracking.tracking.emit import storage_of
 from qn_tracking.tracking.evaluation import evaluating
 from qn_tracking.tracking.manager import choose, project
@@ -315,7 +316,26 @@ def plans_again(
     dry_run: bool = False,
 ) -> list[Plan]:
     """The plans of the arms of a study that was declared before; see `_plan_again`."""
-    return [_plan_again(study, arm, experiments, given, asked, dry_run) for arm in study.arms]
+    every = study.every_arm
+    return [_plan_again(study, arm, experiments, given, asked, dry_run) for arm in every]
+
+
+def added_arm(plan: Plan, values: Mapping[str, Any], name: str | None) -> tuple[Arm, Plan]:
+    """The configuration of a plan with other values of fields, as an arm. Raises ConfigError."""
+    choice = one_choice(plan.config.label, values)
+    config = configuration.from_text(
+        plan.config.text, plan.config.label, {**plan.config.overrides, **choice.values}
+    )
+    config = evolve(
+        evaluating(config, plan.config.settings), sha256=plan.config.sha256, path=plan.config.path
+    )
+    try:
+        made = plan_of(config, plan.requests, plan.blocked, plan.experiments_dir)
+    except ConfigError as error:
+        if (field := configuration.meant(plan.config.data, choice.overrides, error)) is not None:
+            error.hint = f"did you mean {field}?"
+        raise
+    return _arm(made, storable(name or choice.name)), made
 
 
 def _plan_again(

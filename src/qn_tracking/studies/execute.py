@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from qn_tracking.errors import PluginError, describe
+from qn_tracking.records.limits import PRUNED
 from qn_tracking.records.model import Membership, PluginUse, RunInfo
 from qn_tracking.records.submission import Study
 from qn_tracking.store import paths, read, studies
@@ -140,7 +141,7 @@ def execute(
             stopped = stopped or stop()
             return stopped
 
-        tick([0] * (2 * study.runs))
+        tick([0] * (2 * study.every_run))
         outcomes = _run(study, plans, tasks, executor, jobs, tick, warn)
         stopped = stopped or stop()
     _report(outcomes, [text for plan in plans for text in plan.warnings], warn)
@@ -208,27 +209,35 @@ def progress_of(
     study: Study, before: Sequence[int], done: Sequence[int], seconds: float, since: int = 0
 ) -> StudyProgress:
     """How far it is: the runs that are finished, episodes and successes of each run in `done`."""
-    count, planned = len(study.arms), study.episodes
+    count, planned, first = len(study.arms), study.episodes, study.runs
     episodes, successes = done[::2], done[1::2]
-    finished = [0] * count
+    finished = [0] * len(study.every_arm)
     for index in before:
-        finished[index % count] += 1
+        finished[study.place_of(index)] += 1
+
+    def own(values: Sequence[int], place: int) -> Sequence[int]:
+        """Those of the runs of an arm."""
+        if place < count:
+            return values[place:first:count]
+        start = first + (place - count) * len(study.seeds)
+        return values[start : start + len(study.seeds)]
+
     arms = tuple(
         ArmProgress(
             name=arm.name,
             finished=finished[i]
-            + (0 if planned is None else sum(n >= planned for n in episodes[i::count])),
-            episodes=sum(episodes[i::count]),
-            successes=sum(successes[i::count]),
+            + (0 if planned is None else sum(n >= planned for n in own(episodes, i))),
+            episodes=sum(own(episodes, i)),
+            successes=sum(own(successes, i)),
         )
-        for i, arm in enumerate(study.arms)
+        for i, arm in enumerate(study.every_arm)
     )
     return StudyProgress(
         study=study.id,
-        runs=study.runs,
+        runs=study.every_run,
         finished=sum(arm.finished for arm in arms),
         episodes=sum(arm.episodes for arm in arms),
-        total=None if planned is None else (study.runs - len(before)) * planned,
+        total=None if planned is None else (study.every_run - len(before)) * planned,
         successes=sum(arm.successes for arm in arms),
         seconds=seconds,
         since=since,
@@ -243,7 +252,8 @@ def _tasks(
     tasks = []
     assert study.episodes is not None  # only a script decides by itself
     for index, attempt in unfinished(states, plans[0].experiments_dir, warn):
-        plan = plans[index % len(plans)]
+        place = study.place_of(index)
+        plan = plans[place]
         tasks.append(
             runner.Task(
                 id=studies.run_id(study.id, index, attempt),
@@ -257,6 +267,7 @@ def _tasks(
                 notes=study.notes,
                 command=study.command,
                 membership=Membership(id=study.id, index=index, attempt=attempt),
+                pruning=studies.pruning(plan.experiments_dir, study, place),
             )
         )
     return tasks
@@ -270,7 +281,7 @@ def unfinished(
     Not those that another process runs now.
     """
     for state in states:
-        if state.status == "completed":
+        if state.status in ("completed", PRUNED):
             continue
         if state.status == "running":
             warn(f"run {state.index} is being run by another process")
@@ -298,7 +309,7 @@ def _run(
 
     def here(task: runner.Task) -> Mapping[str, Any]:
         """Read once for all arms of one folder and of the same packages."""
-        plan = plans[task.membership.index % len(plans)]
+        plan = plans[study.place_of(task.membership.index)]
         key = (plan.config.path, plan.simulation.subject.packages)
         if key not in snapshots:
             snapshots[key] = _snapshot(study, plan)
@@ -311,7 +322,7 @@ def _run(
             tasks,
             executor,
             jobs,
-            runs=study.runs,
+            runs=study.every_run,
             here=here,
             tick=tick,
             warn=warn,
@@ -321,7 +332,7 @@ def _run(
     return runner.run_tasks(
         [evolve(task, snapshot=here(task), jobs=jobs) for task in tasks],
         jobs,
-        runs=study.runs,
+        runs=study.every_run,
         tick=tick,
         retry=partial(_again, plans[0].experiments_dir, warn),
     )

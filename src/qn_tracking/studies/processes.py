@@ -95,8 +95,11 @@ def execute_script(
         before = [state.index for state in states if state.status == "completed"]
         try:
             while running or (waiting and not stopped):
+                over = studies.pruned(experiments, study)
                 while waiting and not stopped and len(running) < (jobs or 1):
                     index, attempt = waiting.pop(0)
+                    if study.place_of(index) in over:
+                        continue
                     one = _start(study, experiments, folder, index, attempt, warn)
                     if one is not None:
                         running.append(one)
@@ -105,11 +108,11 @@ def execute_script(
                     ended.append(one)
                     _finish(one, experiments, warn)
                 stopped = stopped or stop()
-                counts = [0] * (2 * study.runs)
+                counts = [0] * (2 * study.every_run)
                 for one in (*running, *ended):
                     one.look()
                     counts[2 * one.index : 2 * one.index + 2] = one.episodes, one.successes
-                    if stopped:
+                    if stopped or study.place_of(one.index) in over:
                         one.signal(signal.SIGINT)
                 done = [*before, *(one.index for one in ended if one.completed)]
                 seconds = time.perf_counter() - began

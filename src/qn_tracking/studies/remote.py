@@ -307,6 +307,8 @@ def run_tasks(
     while waiting or running or arrived:
         while waiting and (jobs is None or len(running) < jobs):
             task = waiting.pop(0)
+            if task.pruned():
+                continue
             try:
                 running[_submitted(executor, task, running)] = task
             except (Exception, SystemExit) as error:

@@ -22,7 +22,7 @@ from qn_tracking.records.model import Config, Subject
 from qn_tracking.records.submission import Arm, Study
 from qn_tracking.redact import redact_arguments, redact_config
 from qn_tracking.studies.declare import declared
-from qn_tracking.studies.sweep import Factors, choices, parse, text_of
+from qn_tracking.studies.sweep import Factors, choices, one_choice, parse, text_of
 
 SEED = "seed"
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -112,6 +112,16 @@ def arm_of(command: Sequence[str], arm: ScriptArm) -> Arm:
     data = {"command": list(command), "values": dict(arm.values)}
     config = redact_config(configuration.from_mapping(data))
     return Arm(name=arm.name, config=config, text=config.text, subject=Subject())
+
+
+def added_arm(study: Study, values: Mapping[str, Any], name: str | None) -> Arm:
+    """One more arm of a study of a script. Raises UsageError for values of other fields."""
+    command, known = study.script or (), values_of(study.arms[0].config)
+    if values.keys() != known.keys():
+        hint = f"the arms of this study have: {', '.join(known) or 'no fields'}"
+        raise UsageError(f"values of {', '.join(values) or 'no field'}", field="arm", hint=hint)
+    choice = one_choice(label_of(command), values)
+    return arm_of(command, ScriptArm(name=storable(name or choice.name), values=choice.values))
 
 
 def values_of(config: Config) -> Mapping[str, Any]:

@@ -79,6 +79,13 @@ def choices(labels: Sequence[str], factors: Factors, *, paired: bool = False) ->
     return found
 
 
+def one_choice(label: str, values: Mapping[str, Any]) -> Choice:
+    """The arm of one value for each field. Raises UsageError as `choices`, and for no field."""
+    if not values:
+        raise UsageError("expected a value of a field at least", field="values")
+    return choices([label], {field: [value] for field, value in values.items()})[0]
+
+
 def _where(field: str) -> str:
     return f"--sweep {short(field)}"
 

@@ -19,6 +19,7 @@ from attrs import frozen
 from qn_tracking.errors import QnError, describe
 from qn_tracking.importing import safe_path, unsafe_again
 from qn_tracking.records.codec import scalar
+from qn_tracking.records.limits import INTERRUPTED, PRUNED
 from qn_tracking.records.model import (
     MAX_INT,
     Config,
@@ -166,7 +167,7 @@ def _watchdog(recorder: Recorder) -> Iterator[None]:
 
 @frozen(kw_only=True)
 class Task:
-    """A run as a worker gets it."""
+    """A run as a worker gets it. It is not wanted any more once there is the file `pruning`."""
 
     id: str
     config: Config
@@ -181,11 +182,16 @@ class Task:
     membership: Membership
     snapshot: Mapping[str, Any] | None = None
     jobs: int | None = None
+    pruning: str | None = None
+
+    def pruned(self) -> bool:
+        """Whether no further episode of it is wanted."""
+        return self.pruning is not None and os.path.lexists(self.pruning)
 
 
 @frozen(kw_only=True)
 class Outcome:
-    """What became of a run: the `status` of its record, or `failed` with an error.
+    """What became of a run: the `status` of its record, `failed` with an error, or `pruned`.
 
     `exit_code` is that of a program that ended by this error.
     """
@@ -309,6 +315,8 @@ def run_task(task: Task) -> Outcome:
 
     if _Worker.must_stop():
         return outcome("missing")
+    if task.pruned():
+        return outcome(PRUNED)
     _Worker.busy = True
     try:
         # The study draws one bar for all runs.
@@ -325,7 +333,7 @@ def run_task(task: Task) -> Outcome:
             recorder,
             episodes=task.episodes,
             seed=task.seed,
-            stop=_Worker.must_stop,
+            stop=lambda: _Worker.must_stop() or task.pruned(),
         )
     except QnError as error:
         return outcome("failed", str(error), error.exit_code)
@@ -333,7 +341,8 @@ def run_task(task: Task) -> Outcome:
         return outcome("failed", f"{type(error).__name__}: {error}")
     finally:
         _Worker.busy = False
-    return outcome(experiment.status)
+    pruned = experiment.status == INTERRUPTED and task.pruned()
+    return outcome(PRUNED if pruned else experiment.status)
 
 
 def run_tasks(
