@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 from qn_tracking.errors import StorageError
 from qn_tracking.records.limits import MAX_BYTES
@@ -131,6 +132,21 @@ def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
             raise
         return False
     return True
+
+
+def lock_soon(fd: int, seconds: float = 1.0) -> bool:
+    """Locks an open file, as `lock`, waiting for those who only look whether it is locked.
+
+    Raises BlockingIOError if another process holds it for longer, and OSError.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return lock(fd, wait=False)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def fill_standard_descriptors() -> None:

@@ -76,6 +76,9 @@ class JsonStorage:
         self._record = paths.record(root, run.id)
         self._folder = paths.run_folder(root, run.id)
         _prepare(root, dirname(self._folder))
+        if run.lives:
+            self._go_on(run)
+            return
         with naming(self._folder):
             os.mkdir(self._folder)  # reserves the id
         try:
@@ -98,6 +101,28 @@ class JsonStorage:
 
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+
+    def _go_on(self, run: RunInfo) -> None:
+        """Opens the files of a run that is resumed, and moves the record of its last life away."""
+        from qn_tracking.store import artifacts, lives
+
+        self._journal = Journal(join(self._folder, "episodes.jsonl"), more=True)
+        try:
+            if not self._journal.locked:
+                self._warn(_NO_LOCKS)
+            lives.begin(run, locks=self._journal.locked)
+            names = (phases.NAME, series.NAME, artifacts.JOURNAL)
+            places = [join(self._folder, name) for name in names]
+            self._phases, self._series, self._artifacts = (
+                Lines(path, more=True) if os.path.lexists(path) else None for path in places
+            )
+            for file in self._files:
+                file.cut()
+        except BaseException:
+            for file in self._files:
+                file.close()
+            raise
+        self._count = run.lives[-1].episodes
 
     @hookimpl(tryfirst=True)
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
@@ -234,7 +259,10 @@ class JsonStorage:
         with naming(self._folder):
             for attachment in experiment.attachments:
                 path = join(self._folder, attachment.name)
-                if attachment.name != "config.yml" or not os.path.exists(path):
+                if experiment.lives and attachment.name != "config.yml":
+                    with published(path, replace=True) as stream:  # over that of an earlier life
+                        stream.write(attachment.data)
+                elif attachment.name != "config.yml" or not os.path.exists(path):
                     create(path, attachment.data)
                 sync_file(path)
             with suppress(FileNotFoundError):  # beside a record it is not needed

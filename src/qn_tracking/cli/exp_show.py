@@ -213,7 +213,22 @@ def _run(doc: dict[str, Any], host: str | None) -> Pairs:
         ("command", " ".join(doc.get("command") or []) or None),
         ("host", host),
         ("hint", f"qn-exp recover {doc['id']}" if crashed else None),
+        *_lives(doc),
     ]
+
+
+def _lives(doc: dict[str, Any]) -> Pairs:
+    """A line for each earlier life of a run that was resumed, and the gap after it."""
+    from qn_tracking.ids import microseconds
+    from qn_tracking.render.text import counted, duration
+
+    lines: Pairs = []
+    for number, one in enumerate(doc.get("lives") or [], 1):
+        gap = max(0, microseconds(one["resumed"]) - microseconds(one["ended"])) / 1_000_000
+        episodes = counted(one["episodes"], "episode")
+        said = f"{one['status']} after {episodes}, {one['ended']}; resumed {duration(gap)} later"
+        lines.append((f"life {number}", said))
+    return lines
 
 
 def _results(results: dict[str, Any]) -> Pairs:

@@ -102,8 +102,27 @@ class Membership:
 
 
 @frozen(kw_only=True)
+class Life:
+    """A time during which a run ran, before it was interrupted and resumed.
+
+    `sha256` is of its record, which is in `lives/` of the folder of the run. `seconds` and
+    `episodes` are those of the run up to its end, `ended`; the next life began at `resumed`.
+    """
+
+    status: str
+    ended: str
+    resumed: str
+    seconds: float
+    episodes: int
+    sha256: str
+
+
+@frozen(kw_only=True)
 class RunInfo:
-    """A run that is about to start. Configuration and command line contain no secrets."""
+    """A run that is about to start. Configuration and command line contain no secrets.
+
+    `lives` are the earlier ones of a run that is resumed: its episodes go on counting.
+    """
 
     id: str
     started: str
@@ -115,6 +134,7 @@ class RunInfo:
     notes: str | None = None
     command: tuple[str, ...] = ()
     study: Membership | None = None
+    lives: tuple[Life, ...] = field(default=(), metadata={"stored": "if any"})
     experiments_dir: str | None = field(default=None, metadata={"stored": False})
 
 
@@ -365,7 +385,8 @@ class Experiment:
     `phases` has those of every other one, by name. `cost` is what the simulation has counted of the
     run: `parameters` that its brain learns, `circuits` executed, their `shots`, `qubits`, `depth`;
     what it does not count is absent. `recount` is set if an interrupt came while an episode was
-    being counted: a sink that stores all episodes must count them again.
+    being counted: a sink that stores all episodes must count them again. `lives` are those before
+    the last, of a run that was resumed; facts, warnings and failures are those of the last.
     """
 
     schema: int = RECORD.version
@@ -391,6 +412,7 @@ class Experiment:
     config: Config
     command: tuple[str, ...] = ()
     study: Membership | None = None
+    lives: tuple[Life, ...] = field(default=(), metadata={"stored": "if any"})
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()

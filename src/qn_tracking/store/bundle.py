@@ -20,10 +20,10 @@ from typing import IO, Any
 from qn_tracking.errors import StorageError
 from qn_tracking.files import inside, kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
-from qn_tracking.records.limits import MAX_BYTES
-from qn_tracking.store import artifacts, labels, paths, study_arrival
+from qn_tracking.records.limits import CRASHED, INTERRUPTED, MAX_BYTES
+from qn_tracking.store import artifacts, labels, paths, read, study_arrival
 from qn_tracking.store.read import parse
-from qn_tracking.store.write import naming
+from qn_tracking.store.write import create, naming
 
 VERSION = 1
 COMMENT = b"qn-tracking bundle "
@@ -35,7 +35,7 @@ CHUNK = 1 << 20
 FILES = frozenset(
     (
         *("run.json", "config.yml", "episodes.jsonl", "phases.jsonl", "series.jsonl"),
-        *("artifacts.jsonl", "labels.json", "output.txt"),
+        *("artifacts.jsonl", "labels.json", "output.txt", paths.BUNDLED),
     )
 )
 """What the folder of a run holds, beside what its record names."""
@@ -134,7 +134,13 @@ def files(folder: str, record: bytes, warn: Callable[[str], None]) -> list[str]:
     except OSError as error:
         raise os_error(folder, error) from None
     out, names = [], _names(record)
+    place = os.path.join(folder, paths.LIVES)
     for entry in entries:
+        if entry.name == paths.LIVES and entry.is_dir(follow_symlinks=False):
+            with naming(place):
+                held = sorted(one.name for one in os.scandir(place) if one.is_file())
+            out += [name for one in held if _is_of_a_life(name := f"{paths.LIVES}/{one}")]
+            continue
         if entry.name in names and entry.is_file(follow_symlinks=False):
             out.append(entry.name)
         elif not (entry.name.endswith(".tmp") and entry.name.startswith(".")):
@@ -153,6 +159,23 @@ def _names(record: bytes) -> frozenset[str]:
     texts = [one.get("name") for one in named if type(one) is dict] if type(named) is list else []
     good = (name for name in texts if type(name) is str and is_id(name))
     return FILES.union(name for name in good if os.path.splitext(name)[1].lower() not in _READ)
+
+
+def _is_of_a_life(name: str) -> bool:
+    """Whether it is the name of the record of an earlier life, or of a text of it."""
+    top, _, file = name.partition("/")
+    number, _, rest = file.partition(".")
+    good = number.isdigit() and is_id(file) and os.path.splitext(rest)[1].lower() not in _READ
+    return top == paths.LIVES and good
+
+
+def mark(experiments: str, id: str) -> None:
+    """Marks a run that others are about to get: it is not resumed here, since it would be another
+    run than theirs.
+    """
+    with suppress(OSError, StorageError):  # of a folder that is read only
+        if read.document(paths.record(experiments, id)).get("status") in (INTERRUPTED, CRASHED):
+            create(os.path.join(paths.run_folder(experiments, id), paths.BUNDLED), b"")
 
 
 def _fit(parts: list[str]) -> bool:
@@ -290,7 +313,7 @@ class Bundle:
         """Writes the files of a run into an empty folder. Raises StorageError."""
         names, strays = _names(self.record(id)), dict[str, None]()
         for name, info in self.members[id][1].items():
-            if name in names:
+            if name in names or _is_of_a_life(name):
                 place(folder, name, self._parts(info))
             else:
                 strays[f"runs/{id}/{name.partition('/')[0]}"] = None
@@ -320,6 +343,8 @@ def place(folder: str, name: str, parts: Iterable[bytes]) -> None:
     """Writes a new file below a folder, durably. Raises StorageError."""
     path = os.path.join(folder, name)
     with naming(path):
+        if "/" in name:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(path, flags, 0o666), "wb") as stream:
             for part in parts:

@@ -24,6 +24,7 @@ from qn_tracking.store import (
     artifacts,
     gathered,
     labels,
+    lives,
     paths,
     phases,
     read,
@@ -146,6 +147,8 @@ def _record(experiments: str, name: str, count: _Count) -> Iterator[Finding]:
     if not isdir(folder):
         return  # it came by git, without its texts
     yield from _attachments(folder, experiment)
+    if lexists(join(folder, "run.json")):
+        yield from (_fault(file, cause) for file, cause in lives.faults(folder, experiment))
     yield from _journal(path, join(folder, "episodes.jsonl"), experiment, count)
 
 

@@ -11,13 +11,15 @@ import os
 import weakref
 from contextlib import suppress
 from functools import partial
+from os.path import basename, dirname
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import orjson
 
-from qn_tracking.files import lock, os_error
+from qn_tracking.errors import UsageError
+from qn_tracking.files import lock, lock_soon, open_file, os_error
 from qn_tracking.records.codec import document, plain
 from qn_tracking.records.model import Episode, Logged, RunInfo
 from qn_tracking.records.schema import RUN
@@ -63,15 +65,34 @@ def logged_line(metrics: Logged) -> bytes:
 
 
 class Lines:
-    """A new file to which whole lines are added, each by one write."""
+    """A file to which whole lines are added, each by one write: a new one, or with `more` one that
+    is there, of which `cut` has to take what a kill has torn.
+    """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, more: bool = False) -> None:
         self.path = path
         with naming(path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(path, flags, 0o666)
-        self._size = 0
+            flags = os.O_RDWR | os.O_APPEND
+            if more:
+                self._fd = open_file(path, flags)
+            else:
+                flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._fd = os.open(path, flags, 0o666)
+            self._size = os.fstat(self._fd).st_size
         self._synced = monotonic()
+
+    def cut(self) -> None:
+        """Removes what follows the last newline. Raises StorageError."""
+        with naming(self.path):
+            end, at = self._size, -1
+            while end and at < 0:
+                begin = max(0, end - _CHUNK)
+                at = os.pread(self._fd, end - begin, begin).rfind(b"\n")
+                end = begin
+            whole = end + at + 1
+            if whole != self._size:
+                os.ftruncate(self._fd, whole)
+            self._size = whole
 
     def commit(self, data: bytes) -> None:
         """Adds a line. Raises StorageError; what did not fit is cut off again."""
@@ -134,11 +155,17 @@ class Lines:
 class Journal(Lines):
     """The journal of a running run; its lock shows that the writer is alive, if it is `locked`."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        # No other process writes here; a listing that checks the lock holds it for an instant.
-        with naming(path):
-            self.locked = lock(self._fd)
+    def __init__(self, path: str, *, more: bool = False) -> None:
+        super().__init__(path, more=more)
+        try:
+            # No other process writes to a new one; a listing that looks holds it for an instant.
+            self.locked = lock_soon(self._fd) if more else lock(self._fd)
+        except BlockingIOError:
+            self.close()
+            raise UsageError("is still running", file=basename(dirname(path))) from None
+        except OSError as error:
+            self.close()
+            raise os_error(path, error) from None
         # A forked copy shares the lock: it lets go, or a crash of this process would go unseen.
         os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 

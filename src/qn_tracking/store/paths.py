@@ -13,6 +13,11 @@ from qn_tracking.ids import check_id
 LABELS = "labels"
 """The folder of tags and notes that were added later; git carries it."""
 
+LIVES = "lives"
+"""In the folder of a run that was resumed: the records of its earlier lives."""
+BUNDLED = "bundled"
+"""In the folder of a run that others may have: it is over as it is."""
+
 IGNORED = "".join(
     f"{line}\n"
     for line in (

@@ -90,10 +90,10 @@ def _locked(journal: str, id: str) -> int:
         with naming(journal):
             raise error
     try:
-        files.lock(fd, wait=False)
+        files.lock_soon(fd)
     except OSError:
         os.close(fd)
-        raise UsageError("is in use", file=id, hint="by its run, or by another qn-exp") from None
+        raise UsageError("is in use", file=id, hint="by its run, or by another process") from None
     return fd
 
 
@@ -211,10 +211,14 @@ def _sealed(
 ) -> Experiment:
     results = tally.results()
     steps = steps_in(results, of_phases)
+    begun, before = run.started, 0.0
+    if run.lives:
+        begun, before = run.lives[-1].resumed, run.lives[-1].seconds
+        last = max(last, before)
     try:
-        ended = utc(microseconds(run.started) / 1_000_000 + last)
+        ended = utc(microseconds(begun) / 1_000_000 + last - before)
     except (ValueError, OverflowError):
-        ended = run.started
+        ended = begun
     return Experiment(
         id=run.id,
         status=CRASHED,
@@ -234,6 +238,7 @@ def _sealed(
         config=run.config,
         command=run.command,
         study=run.study,
+        lives=run.lives,
         warnings=tuple(warnings),
         attachments=tuple(attachments),
         facts=freeze(facts) if facts else EMPTY,

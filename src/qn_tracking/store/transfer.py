@@ -147,7 +147,13 @@ def _bundler(
         warn(f"{id} is left out: it has no record yet")
     if not sealed:
         raise UsageError("no matching experiment has a record")
-    return lambda stream: bundle.write(stream, experiments, sealed, warn, studies)
+
+    def write(stream: IO[bytes]) -> int:
+        for id in sealed:
+            bundle.mark(experiments, id)
+        return bundle.write(stream, experiments, sealed, warn, studies)
+
+    return write
 
 
 def about(doc: dict[str, Any]) -> dict[str, Any]:

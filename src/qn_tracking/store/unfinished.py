@@ -100,6 +100,7 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
         "config": about.get("config") or {},
         "command": about.get("command") or [],
         "study": about.get("study"),
+        **({"lives": about["lives"]} if about.get("lives") else {}),
         "facts": {},
     }
     return Unfinished(status, doc, signature, final, problem)

@@ -135,7 +135,9 @@ class Recorder:
     `Config`. As a context manager it starts on entry and ends on exit: `completed`, `interrupted`
     (KeyboardInterrupt, SystemExit with 128 + a signal, a cancelled task, a closed generator), else
     `failed`. A loop that cannot be indented calls `start()` and `end()` itself. `name_slow`: a
-    plugin that took much of the run is named at its end. `runs` is the former name of `episodes`.
+    plugin that took much of the run is named at its end. `resume` is the id of a run that was
+    interrupted or has crashed, which goes on: config, seed and so on must be those that it has.
+    `runs` is the former name of `episodes`.
 
     Raises ConfigError for the configuration, and from `start` what a plugin raised there.
     """
@@ -153,6 +155,7 @@ class Recorder:
         experiments_dir: str | os.PathLike[str] | None = None,
         command: Sequence[str] | None = None,
         id: str | None = None,
+        resume: str | None = None,
         study: Membership | None = None,
         origin: Origin | None = None,
         clock: Clock = time,
@@ -196,6 +199,8 @@ class Recorder:
             # Absolute now: the host may change its directory before the end.
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
+        if resume is not None and (id is not None or study is not None):
+            raise UsageError("resume: this run has an id", hint="a study runs it, or id= is given")
         self._origin = origin
         self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
@@ -226,6 +231,22 @@ class Recorder:
         self._current: Episode | Batch | None = None
         self._recount = False
         self._last_words: tuple[str, BaseException | ErrorInfo | None] | None = None
+        self._ran, self._had = 0.0, 0
+        if resume is not None:
+            self._take_up(resume)
+
+    def _take_up(self, id: str) -> None:
+        """Becomes the run of this id, with all that it has so far."""
+        if storage_of(self._manager) is None or self.run.experiments_dir is None:
+            raise UsageError("resume needs json_storage and a folder of experiments")
+        from qn_tracking.records import series
+        from qn_tracking.store import lives
+
+        past = lives.load(self.run.experiments_dir, id, self.run, self.warn)
+        self.run, self._tally, self._count = past.run, past.tally, past.tally.count
+        self._phases, self._artifacts = past.phases, list(past.artifacts)
+        self._series, self._log_step, self._logged = past.series, past.step, series.logged
+        self._ran, self._had = past.seconds, len(self._artifacts)
 
     @property
     def id(self) -> str:
@@ -236,6 +257,11 @@ class Recorder:
     def seed(self) -> int | None:
         """The seed of the run; in a script that a study runs, the study's."""
         return self.run.seed
+
+    @property
+    def done(self) -> int:
+        """How many episodes of the main phase there are, those of earlier lives among them."""
+        return self._count
 
     @property
     def started(self) -> bool:
@@ -304,7 +330,7 @@ class Recorder:
                 "this manager is still at another run", hint="make a manager for each run"
             )
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
-        self._began, self._since = self._now(), perf_counter()
+        self._began, self._since = self._now() - self._ran, perf_counter()
         fill_standard_descriptors()
         self._warn_of_some(self.run.config.differences, "values that PyYAML reads otherwise")
         self._warn_of_some(said_of(self.run.config), "fields that are taken for secrets")
@@ -320,7 +346,7 @@ class Recorder:
             self._call_run_end(self._seal("failed", error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
-        for artifact in self._artifacts:
+        for artifact in self._artifacts[self._had :]:
             self._emitter.artifact_added(self.run, artifact)
         if at_exit:
             import atexit
@@ -785,7 +811,7 @@ class Recorder:
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             into = os.path.join(folder, os.path.basename(found.name or found.sha256))
         output = artifacts.fetch(root, found, os.fsdecode(into))
-        if not self.forked:
+        if not self.forked and id != self.id:  # of an earlier life of its own it is no source
             self._add_artifact(evolve(found, source=id))
         return output
 
@@ -936,6 +962,7 @@ class Recorder:
             config=run.config,
             command=run.command,
             study=run.study,
+            lives=run.lives,
             error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(

@@ -94,7 +94,7 @@ class Mlflow:
         from qn_tracking_mlflow.server import Server
 
         run, server = self._run, Server(self._uri)
-        there = server.find(run.id) if again else None
+        there = server.find(run.id) if again or run.lives else None
         self._delivery = Delivery(server, run, there, self._name or "", run.experiments_dir)
         return self._delivery
 

@@ -1,0 +1,390 @@
+"""A run that was interrupted, or has crashed, goes on under its id."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import command, wait_until
+from qn_tracking import Experiment, Experiments, Recorder, track
+from qn_tracking.errors import QnError, StorageError, UsageError
+from qn_tracking.store import lives
+from qn_tracking.tracking.emit import storage_of
+from test_docs import DOCS, block
+
+LOOPS = (DOCS / "loops.md").read_text(encoding="utf-8")
+
+FOLDER = Path("experiments")
+
+
+def quiet(text: str) -> None:
+    """Takes a warning and says nothing."""
+
+
+def new(**options: Any) -> Recorder:
+    return track({"a": 1}, seed=1, episodes=10, warn=quiet, **options)
+
+
+def begin(**options: Any) -> Recorder:
+    return new(**options).start()
+
+
+def go(run: Recorder, to: int) -> None:
+    """The loop of a script: the same episode at the same number, whatever came before."""
+    for i in range(run.done, to):
+        run.log({"loss": 1 / (i + 1)})
+        run.episode(success=i > 1, steps=i, reward=i * 1.1, loss=0.1 * i)
+        if i % 2:
+            run.episode(success=True, phase="evaluation")
+
+
+def interrupted(to: int = 4, **options: Any) -> str:
+    run = begin(**options)
+    go(run, to)
+    run.end("interrupted")
+    return run.id
+
+
+def killed(to: int = 4, **options: Any) -> str:
+    """What a kill leaves of a run: the same folder, no record, and no lock."""
+    run = begin(**options)
+    go(run, to)
+    die(run)
+    return run.id
+
+
+def die(run: Recorder) -> None:
+    """Ends a run as a kill does: its files are closed, and nothing else happens."""
+    storage = storage_of(run._manager)
+    for file in storage._files:
+        file.close()
+
+
+def finished(id: str) -> Experiment:
+    run = begin(resume=id)
+    go(run, 10)
+    run.end()
+    return Experiments(FOLDER).get(id)
+
+
+def faults() -> list[str]:
+    return [str(one) for one in Experiments(FOLDER).check().findings]
+
+
+def same(one: Experiment, other: Experiment) -> bool:
+    """Whether two runs have the same episodes and series, to the last bit."""
+    names = ("results", "digests", "phases", "series")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("end", "counts", "status"),
+    [(interrupted, (0, 1, 4), "interrupted"), (killed, (1, 4, 9), "crashed")],
+)
+def test_a_run_goes_on_as_if_it_had_never_ended(
+    project: Path, end: Callable[[int], str], counts: Sequence[int], status: str
+) -> None:
+    whole = begin()
+    go(whole, 10)
+    whole.end()
+    assert whole.experiment is not None
+    for count in counts:
+        id = end(count)
+        record = finished(id)
+        assert (record.id, record.status) == (id, "completed")
+        assert same(record, whole.experiment)
+        (life,) = record.lives
+        assert (life.episodes, life.status) == (count, status)
+        assert record.started <= life.ended <= life.resumed <= record.ended
+        assert life.seconds <= (record.wall_seconds or 0)
+    assert faults() == []
+    points = Experiments(FOLDER).series(id).columns()
+    assert points["step"] == list(range(10))
+    assert points["at"] == sorted(points["at"])
+
+
+def test_every_life_keeps_its_record_and_its_texts(project: Path) -> None:
+    id = interrupted(2)
+    first = (FOLDER / f"{id}.json").read_bytes()
+    packages = (FOLDER / "runs" / id / "packages.txt").read_bytes()
+    run = begin(resume="@1")
+    assert (run.id, run.seed, run.done) == (id, 1, 2)
+    assert not (FOLDER / f"{id}.json").exists()
+    assert Experiments(FOLDER).document(id)["status"] == "running"
+    go(run, 3)
+    run.end("interrupted")
+    record = finished(id)
+    assert [life.episodes for life in record.lives] == [2, 3]
+    place = FOLDER / "runs" / id / "lives"
+    assert (place / "1.json").read_bytes() == first
+    assert (place / "1.packages.txt").read_bytes() == packages
+    assert json.loads((place / "2.json").read_bytes())["results"]["episodes"] == 3
+    shown = command("qn-exp", "show", id).stdout
+    assert re.search(r"life 1 +interrupted after 2 episodes, .*; resumed \S+ later", shown)
+    assert "life 2" in shown
+    (place / "1.json").write_bytes(first + b" ")
+    assert faults() == [f"{place}/1.json: is not what the record names by digest"]
+
+
+def test_artifacts_of_earlier_lives_are_still_there(project: Path) -> None:
+    Path("weights.pt").write_bytes(b"0.1")
+    run = begin()
+    run.log_artifact("weights.pt")
+    go(run, 3)
+    run.end("interrupted")
+    again = begin(resume=run.id)
+    assert Path(again.use_artifact(run.id, "weights.pt")).read_bytes() == b"0.1"
+    Path("weights.pt").write_bytes(b"0.2")
+    again.log_artifact("weights.pt")
+    again.end()
+    record = Experiments(FOLDER).get(run.id)
+    assert [(one.name, one.source) for one in record.artifacts] == [("weights.pt", None)] * 2
+    assert Path(track({}).start().use_artifact(run.id, "weights.pt")).read_bytes() == b"0.2"
+
+
+def test_a_line_that_a_kill_has_torn_is_cut_off(project: Path) -> None:
+    id = killed(4)
+    for name in ("episodes.jsonl", "phases.jsonl", "series.jsonl"):
+        with open(FOLDER / "runs" / id / name, "ab") as file:
+            file.write(b'{"half')
+    record = finished(id)
+    assert record.results.episodes == 10
+    assert faults() == []
+
+
+def test_only_one_of_two_goes_on(project: Path) -> None:
+    id = interrupted()
+    first, second, third = (new(resume=id) for _ in range(3))
+    with first, pytest.raises(UsageError, match="is still running"):
+        second.start()
+    with pytest.raises(UsageError, match="another process has gone on with it"):
+        third.start()
+    assert Experiments(FOLDER).get(id).status == "completed"
+    assert faults() == []
+
+
+def test_a_run_that_is_alive_is_not_resumed(project: Path) -> None:
+    with new() as run:
+        go(run, 2)
+        with pytest.raises(UsageError, match=f"{run.id}: is still running") as caught:
+            begin(resume=run.id)
+        assert caught.value.exit_code == 2
+    assert run.experiment is not None
+    assert run.experiment.status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": 2}, "seed: the run has 1, and not 2"),
+        ({"episodes": 20}, "episodes: the run has 10, and not 20"),
+        ({"notes": "new"}, "notes: the run has None, and not 'new'"),
+        ({"tags": {"lr": "2"}}, "tags.lr: the run has '1', and not '2'"),
+        ({"config": {"a": 2}}, "config.a: the run has 1, and not 2"),
+        ({"config": {"a": 1, "b": None}}, None),
+        ({"config": {"a": 1, "resume": "ID"}}, None),
+        ({"id": "another"}, "resume: this run has an id"),
+        ({"plugins": (), "blocked": ["json_storage"]}, "resume needs json_storage"),
+    ],
+)
+def test_what_goes_on_must_be_what_began(
+    project: Path, options: dict[str, Any], said: str | None
+) -> None:
+    id = interrupted(tags={"lr": "1"})
+    config = options.pop("config", {"a": 1})
+    config = {key: id if value == "ID" else value for key, value in config.items()}
+    before = (FOLDER / f"{id}.json").read_bytes()
+    if said is None:
+        run = track(config, resume=id, warn=quiet, **options)
+        assert (run.seed, run.run.episodes, run.run.tags) == (1, 10, {"lr": "1"})
+        assert run.run.config.data == {"a": 1}
+        return
+    with pytest.raises(UsageError, match=re.escape(said)):
+        track(config, resume=id, warn=quiet, **options)
+    assert (FOLDER / f"{id}.json").read_bytes() == before
+
+
+def test_a_run_that_is_whole_or_not_our_own_is_not_resumed(project: Path) -> None:
+    with new() as whole:
+        go(whole, 10)
+    with pytest.raises(UsageError, match="is completed: only a run that was interrupted"):
+        begin(resume=whole.id)
+    with suppress(RuntimeError), new() as failed:
+        raise RuntimeError("boom")
+    with pytest.raises(UsageError, match="is failed"):
+        begin(resume=failed.id)
+    with pytest.raises(UsageError, match="no "):
+        begin(resume="20200101T000000Z-00000000")
+    with pytest.raises(UsageError, match="is not an id"):
+        begin(resume="../up")
+    id = interrupted()
+    assert command("qn-exp", "export", id, "--format", "bundle", "-o", "b.zip").returncode == 0
+    with pytest.raises(UsageError, match="is in a bundle"):
+        begin(resume=id)
+    shutil.rmtree(FOLDER)
+    assert command("qn-exp", "import", "b.zip").returncode == 0
+    with pytest.raises(UsageError, match="is in a bundle"):
+        begin(resume=id)
+
+
+def test_a_run_that_came_by_git_has_no_episodes_here(project: Path) -> None:
+    id = interrupted()
+    shutil.rmtree(FOLDER / "runs")
+    with pytest.raises(StorageError, match=r"episodes.jsonl: is not here \(git does not carry it"):
+        begin(resume=id)
+
+
+def test_episodes_that_are_not_those_of_the_record_are_refused(project: Path) -> None:
+    id = interrupted()
+    journal = FOLDER / "runs" / id / "episodes.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(StorageError, match="its episodes are not those that its record says"):
+        begin(resume=id)
+
+
+def test_earlier_lives_travel_in_a_bundle(project: Path) -> None:
+    id = interrupted()
+    finished(id)
+    kept = {path.name: path.read_bytes() for path in (FOLDER / "runs" / id / "lives").iterdir()}
+    done = command("qn-exp", "export", id, "--format", "bundle", "-o", "b.zip")
+    assert (done.returncode, done.stderr) == (0, "")
+    shutil.rmtree(FOLDER)
+    assert command("qn-exp", "import", "b.zip").returncode == 0
+    there = {path.name: path.read_bytes() for path in (FOLDER / "runs" / id / "lives").iterdir()}
+    assert there == kept
+    assert faults() == []
+
+
+@contextmanager
+def dying(module: Any, name: str, number: int, error: type[BaseException]) -> Iterator[list[int]]:
+    """Within it, the n-th call of a function fails instead."""
+    called, real = [0], getattr(module, name)
+
+    def fake(*args: Any, **how: Any) -> Any:
+        called[0] += 1
+        if called[0] == number:
+            raise error(28, os.strerror(28)) if error is OSError else error
+        return real(*args, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, fake)
+        yield called
+
+
+@pytest.mark.parametrize("name", ["link", "rename", "replace", "fsync"])
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_wherever_the_beginning_of_a_life_fails_the_run_can_go_on(
+    project: Path, name: str, error: type[BaseException]
+) -> None:
+    """A full disk is an OSError; what a kill leaves is shown by an exception that nothing undoes
+    but the closing of files.
+    """
+    number = struck = 0
+    while True:
+        number += 1
+        id = interrupted(3)
+        with dying(lives.os, name, number, error) as called:  # type: ignore[attr-defined]
+            run = new(resume=id)
+            try:
+                run.start()
+            except (QnError, SystemExit):
+                struck += 1
+            else:
+                die(run)
+        if called[0] < number:
+            break
+        rows = {row["id"]: row["status"] for row in Experiments(FOLDER).find().rows()}
+        assert rows[id] in ("interrupted", "crashed"), (name, number)
+        assert finished(id).results.episodes == 10
+        assert all("tmp" in text for text in faults()), (name, number)
+    assert struck > 0
+
+
+def test_the_example_of_the_documents(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(block(LOOPS, "tested: resume.py"), {})
+    assert capsys.readouterr().out == "10\n"
+
+
+# ------------------------------------------------------------------------------- real processes
+
+SCRIPT = """
+import os, sys, time
+from qn_tracking import track
+resume = sys.argv[1] if len(sys.argv) > 1 else None
+with track({"a": 1, "resume": resume}, seed=1, episodes=400, resume=resume) as run:
+    for i in range(run.done, 400):
+        while i == 300 and not os.path.exists("go"):
+            time.sleep(0.01)
+        run.log({"loss": 1 / (i + 1)})
+        run.episode(success=i > 1, steps=i, reward=i * 1.1)
+        if i % 10 == 0:
+            run.episode(success=True, phase="evaluation")
+        time.sleep(0.001)
+"""
+
+
+def started(*args: str) -> subprocess.Popen[str]:
+    """The loop in a process of its own, which ends once there is a file `go`."""
+    Path("loop.py").write_text(SCRIPT)
+    null = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "loop.py", *args], stderr=null, text=True)
+
+
+def status(id: str) -> str:
+    return str(Experiments(FOLDER).document(id)["status"])
+
+
+@pytest.fixture(name="dead")
+def _dead(project: Path) -> str:
+    """A run whose process was killed."""
+    process = started()
+    wait_until(lambda: list(FOLDER.glob("runs/*/series.jsonl")), process)
+    process.kill()
+    process.wait()
+    return next(FOLDER.glob("runs/*")).name
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_and_go_on(dead: str) -> None:
+    for wait in (0.2, 0.35, 0.5, 0.65, 0.8, 0.25, 0.4, 0.3):  # it takes as long to begin
+        process = started(dead)
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+        assert status(dead) in ("crashed", "interrupted")
+    process = started(dead)
+    wait_until(lambda: status(dead) == "running", process)
+    refused = subprocess.run(
+        [sys.executable, "loop.py", dead], capture_output=True, text=True, check=False
+    )
+    assert f"{dead}: is still running" in refused.stderr
+    Path("go").touch()
+    assert process.wait() == 0
+    assert started().wait() == 0
+    record = Experiments(FOLDER).get(dead)
+    (whole,) = (id for id in Experiments(FOLDER).find().ids if id != dead)
+    assert record.status == "completed"
+    assert 1 <= len(record.lives) <= 9
+    assert same(record, Experiments(FOLDER).get(whole))
+    assert faults() == []
+
+
+@pytest.mark.slow
+def test_of_two_processes_at_once_one_goes_on(dead: str) -> None:
+    Path("go").touch()
+    both = [started(dead) for _ in range(3)]
+    assert sorted(one.wait() for one in both) == [0, 1, 1]
+    record = Experiments(FOLDER).get(dead)
+    assert (record.status, len(record.lives)) == ("completed", 1)
+    assert faults() == []
