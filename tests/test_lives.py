@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import orjson
 import pytest
 
-from conftest import command, wait_until
+from conftest import BIN, Program, command, wait_until
 from qn_tracking import Experiment, Experiments, Recorder, track
+from qn_tracking.api.run import Run
 from qn_tracking.errors import QnError, StorageError, UsageError
 from qn_tracking.store import lives
 from qn_tracking.tracking.emit import storage_of
+from qn_tracking.tracking.installed import TRACKER
 from test_docs import DOCS, block
 
 LOOPS = (DOCS / "loops.md").read_text(encoding="utf-8")
@@ -311,6 +315,77 @@ def test_wherever_the_beginning_of_a_life_fails_the_run_can_go_on(
     assert struck > 0
 
 
+# --------------------------------------------------------------------- runs of a configuration
+
+EVALUATED = ("--evaluate-every", "4", "--evaluate-episodes", "3")
+
+
+def cut_short(after: int, *options: str) -> str:
+    """A run of the built-in simulation of 12 episodes that was stopped after so many of all."""
+    run = Run("small.yml", episodes=12, seed=5, plugins=TRACKER, **_evaluation(options))
+    left = iter(range(after - 1))
+    return run.execute(stop=lambda: next(left, None) is None, warn=quiet).id
+
+
+def _evaluation(options: Sequence[str]) -> dict[str, Any]:
+    return {"evaluate_every": 4, "evaluate_episodes": 3} if options else {}
+
+
+@pytest.mark.parametrize("options", [(), EVALUATED])
+def test_a_run_of_a_configuration_goes_on_to_the_same_end(
+    qn_run: Program, options: tuple[str, ...]
+) -> None:
+    done = qn_run("small.yml", "--episodes", "12", "--seed", "5", "--track-experiment", *options)
+    assert done.returncode == 0
+    store = Experiments(FOLDER)
+    whole = store.get("@1")
+    for after in (1, 4, 6):  # the sixth is one of the first evaluation
+        id = cut_short(after, *options)
+        assert store.get(id).status == "interrupted"
+        again = command("qn-run", "--resume", id, process=False)
+        assert again.returncode == 0, again.stderr
+        assert "what it has is run again first, and compared" in again.stderr
+        record = store.get(id)
+        assert (record.status, len(record.lives)) == ("completed", 1)
+        assert same(record, whole)
+        assert (record.cost, record.config) == (whole.cost, whole.config)
+    assert faults() == []
+
+
+def test_what_runs_otherwise_now_is_left_as_it_is(project: Path) -> None:
+    id = cut_short(5)
+    journal = FOLDER / "runs" / id / "episodes.jsonl"
+    lines = [json.loads(line) for line in journal.read_bytes().splitlines()]
+    lines[3]["steps"] += 1  # as another version of the simulation would have run it
+    for one in lines:
+        del one["crc"]
+    data = [orjson.dumps(one)[:-1] for one in lines]
+    journal.write_bytes(b"".join(b'%b,"crc":"%08x"}\n' % (one, crc32(one)) for one in data))
+    (FOLDER / f"{id}.json").unlink()
+    done = command("qn-run", "--resume", id, process=False)
+    steps = lines[3]["steps"]
+    assert done.returncode == 4
+    said = f"error: {id}: episode 3: steps: recorded {steps}, but run again it is {steps - 1} (by"
+    assert said in done.stderr
+    assert Experiments(FOLDER).get(id).status == "crashed"
+
+
+def test_options_of_a_study_and_runs_of_scripts_are_refused(project: Path) -> None:
+    id = cut_short(2)
+    for option in (("--jobs", "2"), ("--contributor", "A")):
+        done = command("qn-run", "--resume", id, *option, process=False)
+        assert (done.returncode, "error: " + option[0] in done.stderr) == (2, True)
+    loop = interrupted()
+    done = command("qn-run", "--resume", loop, process=False)
+    assert done.returncode == 4
+    assert f"error: {loop}: was recorded by a script" in done.stderr
+    with new() as alive:
+        done = command("qn-run", "--resume", alive.id, process=False)
+        assert (done.returncode, "is still running" in done.stderr) == (2, True)
+    dry = command("qn-run", "--resume", id, "--dry-run", process=False)
+    assert (dry.returncode, Experiments(FOLDER).get(id).status) == (0, "interrupted")
+
+
 def test_the_example_of_the_documents(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(block(LOOPS, "tested: resume.py"), {})
     assert capsys.readouterr().out == "10\n"
@@ -377,6 +452,22 @@ def test_kill_9_at_any_moment_and_go_on(dead: str) -> None:
     assert record.status == "completed"
     assert 1 <= len(record.lives) <= 9
     assert same(record, Experiments(FOLDER).get(whole))
+    assert faults() == []
+
+
+@pytest.mark.slow
+def test_a_simulation_that_was_killed_goes_on(qn_run: Program) -> None:
+    arguments = ["small.yml", "--episodes", "300", "--seed", "5", "--track-experiment", "--quiet"]
+    assert qn_run(*arguments).returncode == 0
+    whole = Experiments(FOLDER).get("@1")
+    process = subprocess.Popen([str(BIN / "qn-run"), *arguments])
+    wait_until(lambda: len(list(FOLDER.glob("runs/*/episodes.jsonl"))) == 2, process)
+    process.kill()
+    process.wait()
+    (id,) = (path.name for path in FOLDER.glob("runs/*") if path.name != whole.id)
+    done = qn_run("--resume", id)
+    assert done.returncode == 0, done.stderr
+    assert same(Experiments(FOLDER).get(id), whole)
     assert faults() == []
 
 

@@ -37,6 +37,7 @@ ONE = f"{' '.join(TRACKED)} --quiet > /dev/null"
 CRASHED = f"{ONE}; rm experiments/*.json"
 LISTED = f"{ONE}; {EXP} list > /dev/null"
 ID = "@1"
+RESUME = [RUN, "--resume", ID, "--quiet"]
 
 # By these our own files are written. The index, which is a cache, has calls of its own; it is swept
 # whole with `list`, and its files are too many to be swept again with every command.
@@ -53,6 +54,7 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
         ["sh", "-c", f'exec {EXP} restore "$(cat id)"'],
     ),
     "recover": (CRASHED, [EXP, "recover", "--all"]),
+    "resume": (CRASHED, RESUME),
     "export": (LISTED, [EXP, "export", "--format", "csv", "-o", "out.csv", ID]),
     "bundle": (LISTED, [EXP, "export", "--format", "bundle", "-o", "out.zip", ID]),
     "import": (
@@ -108,6 +110,10 @@ def problems(name: str) -> list[str]:
             wrong.append(f"list: {listed.returncode} {listed.stderr[-200:]}")
         else:
             wrong += _nowhere(name, json.loads(listed.stdout), experiments)
+    if name == "resume":
+        again = subprocess.run(RESUME, capture_output=True, text=True)
+        if again.returncode and "is completed" not in again.stderr:
+            wrong.append(f"resume: {again.returncode} {again.stderr[-200:]}")
     return wrong
 
 
@@ -122,7 +128,7 @@ def _nowhere(name: str, listed: object, experiments: Path) -> list[str]:
     records = list(experiments.glob("*.json"))
     trash = list(experiments.glob(".trash/**/*.json"))
     journals = list(experiments.rglob("episodes.jsonl"))
-    if not (records or trash or (name == "recover" and journals)):
+    if not (records or trash or (name in ("recover", "resume") and journals)):
         return ["the experiment is nowhere"]
     return [] if journals else ["the episodes are nowhere"]
 

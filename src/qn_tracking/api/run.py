@@ -64,6 +64,55 @@ class Run:
         self.experiment: Experiment | None = None
         """The record, once the run has ended."""
         self._recorder: Any = None
+        self._resume: str | None = None
+
+    @classmethod
+    def load(
+        cls,
+        id: str,
+        *,
+        plugins: Sequence[str] = (),
+        experiments_dir: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
+    ) -> Run:
+        """A run that was interrupted or has crashed, to go on with.
+
+        Its episodes are run again first, and compared: a simulation does not keep its state.
+        `plugins` are turned on beside those of its configuration; of the current folder they must
+        be named if the record is not below it. Raises UsageError for a run that cannot go on, or is
+        still running, UnsupportedError for one that a script has recorded, and StorageError.
+        """
+        from qn_tracking.errors import UsageError
+        from qn_tracking.project import experiments_dir as of_project
+        from qn_tracking.reproduce.original import load_original
+        from qn_tracking.store import lives, paths
+        from qn_tracking.store.reference import resolve
+        from qn_tracking.tracking.installed import TRACKER, requests
+        from qn_tracking.tracking.manager import check_asked
+        from qn_tracking.tracking.recorder import warn_on_stderr
+
+        folder = os.fspath(experiments_dir or of_project() or "experiments")
+        id = resolve(folder, id)
+        lives.check(folder, id)
+        original = load_original(folder, id, warn_on_stderr, least=0)
+        names = requests(original.config.settings.get("plugins"), original.config.label)
+        record = os.path.abspath(paths.record(folder, id))
+        check_asked({name: record for name in names if ":" in name and name not in plugins})
+        run = cls(
+            original.config,
+            episodes=original.document["episodes"],
+            seed=original.seed,
+            plugins=[*TRACKER, *plugins],
+            experiments_dir=folder,
+            dry_run=dry_run,
+        )
+        subject = run.plan.simulation.subject
+        for field in ("environment", "brain"):
+            if original.document["subject"].get(field) != getattr(subject, field):
+                cause = "its configuration makes another one here"
+                raise UsageError(cause, file=id, field=f"subject.{field}")
+        run._resume = id
+        return run
 
     @property
     def about(self) -> dict[str, Any]:
@@ -132,6 +181,7 @@ class Run:
             tags=self.tags,
             notes=self.notes,
             experiments_dir=self.plan.experiments_dir,
+            resume=self._resume,
             warn=warn or warn_on_stderr,
         )
         try:

@@ -48,6 +48,7 @@ EXAMPLES = """examples:
     --seed {seed}                               a script of your own, which calls track()
   qn-run study.yml                              a study from a file: its options below `study:`
   qn-run --resume lr                            the runs that a study still lacks
+  qn-run --resume @1                            the latest run, which was interrupted
   qn-run --extend lr --seeds 21-40              more seeds for all its arms
   qn-run my.yml --save-benchmark --contributor Ada --benchmark-notes "baseline"
   qn-run my.yml --dry-run                       check everything, run nothing; of the code in this
@@ -177,7 +178,10 @@ def parser() -> Parser:
     )
     runs.add_argument("--executor", metavar="SPEC", help=about)
     runs.add_argument(
-        "--resume", metavar="ID", help="execute the runs that a study, by id or name, still lacks"
+        "--resume",
+        metavar="ID",
+        help="execute the runs that a study, by id or name, still lacks; or go on with a run that"
+        " was interrupted or has crashed, once its episodes, run again, are the same",
     )
     runs.add_argument(
         "--extend",
@@ -283,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = "qn-run --list-configs lists some; --help explains the options"
         raise UsageError("no configuration given", hint=hint)
     try:
-        if _many(args):
+        if _many(args) and not _is_run(args):
             from qn_tracking.cli.study import main as run_study
 
             return run_study(args)
@@ -298,6 +302,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _many(args: Namespace) -> bool:
     return bool(args.n_seeds or args.seeds or args.save_benchmark or args.resume is not None)
+
+
+def _is_run(args: Namespace) -> bool:
+    """Whether it is a run that is to be resumed. Raises UsageError for options of a study."""
+    if args.resume is None:
+        return False
+    from qn_tracking.cli.options import experiments
+
+    try:
+        store = experiments(args)
+        if store.study(args.resume) is not None or not store.id(args.resume):
+            return False
+    except QnError:  # the study says what is wrong
+        return False
+    for name in ("jobs", "executor", *SUBMITTED):
+        if getattr(args, name) not in (None, False, BENCHMARKS):
+            cause = f"--{name.replace('_', '-')} needs a study"
+            raise UsageError(cause, hint=f"{args.resume} is a run")
+    return True
 
 
 def _check_extension(args: Namespace) -> None:
@@ -348,7 +371,7 @@ def _check_study(args: Namespace) -> None:
 def _check_together(args: Namespace) -> None:
     """Raises UsageError for an option that would have no effect, or contradicts another."""
     if args.resume == "":
-        raise UsageError("--resume: expected the id of a study")
+        raise UsageError("--resume: expected the id of a study or a run")
     if args.extend is not None:
         _check_extension(args)
         return
@@ -383,20 +406,30 @@ def _run(args: Namespace) -> int:
     from qn_tracking.cli.run_print import dry_run, summary
     from qn_tracking.tracking.recorder import warn_on_stderr
 
-    run = Run(
-        args.config[0],
-        episodes=args.episodes,
-        seed=args.seed,
-        overrides=args.overrides,
-        plugins=args.plugins,
-        blocked=args.no_plugin,
-        tags=args.tags,
-        notes=args.notes,
-        experiments_dir=args.experiments_dir,
-        dry_run=args.dry_run,
-        evaluate_every=args.evaluate_every,
-        evaluate_episodes=args.evaluate_episodes,
-    )
+    if args.resume is not None:
+        run = Run.load(
+            args.resume,
+            plugins=args.plugins,
+            experiments_dir=args.experiments_dir,
+            dry_run=args.dry_run,
+        )
+        if not args.quiet and not args.dry_run:
+            print("what it has is run again first, and compared", file=sys.stderr)
+    else:
+        run = Run(
+            args.config[0],
+            episodes=args.episodes,
+            seed=args.seed,
+            overrides=args.overrides,
+            plugins=args.plugins,
+            blocked=args.no_plugin,
+            tags=args.tags,
+            notes=args.notes,
+            experiments_dir=args.experiments_dir,
+            dry_run=args.dry_run,
+            evaluate_every=args.evaluate_every,
+            evaluate_episodes=args.evaluate_episodes,
+        )
     if args.dry_run:
         return dry_run(run.about, args.json)
     bar = Progress()

@@ -69,8 +69,8 @@ def command_of(doc: Document) -> str:
     return short(" ".join(map(str, doc.get("command") or ())), 80)
 
 
-def load_original(experiments: str, id: str, warn: Warn) -> Original:
-    """Reads what a re-run needs.
+def load_original(experiments: str, id: str, warn: Warn, *, least: int = 1) -> Original:
+    """Reads what a re-run needs, of a run with so many episodes at `least`.
 
     Raises UnsupportedError for an experiment that cannot be run again, StorageError for one that
     cannot be read or contradicts itself.
@@ -98,7 +98,7 @@ def load_original(experiments: str, id: str, warn: Warn) -> Original:
         count = len(episodes)
     if digests is None or type(count) is not int:
         raise UnsupportedError("no digests were recorded", file=id, field="digests")
-    if count < 1:
+    if count < least:
         raise UnsupportedError("has no episodes to compare", file=id)
     planned = doc.get("episodes")
     if status != "completed" or type(planned) is not int or planned < 1:

@@ -61,10 +61,9 @@ def load(experiments: str, text: str, asked: RunInfo, say: Say) -> Past:
     may still be running, and StorageError if its files are not here or contradict its record.
     """
     id = resolve(experiments, text)
+    check(experiments, id)
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     if not lexists(record):
-        hint = f"if it is not: qn-exp recover {id} --force"
-        unfinished.check_over(experiments, id, force=False, hint=hint)
         recover(experiments, id)
     data, _ = read.load(record)
     experiment = read.experiment(record)
@@ -107,6 +106,16 @@ def load(experiments: str, text: str, asked: RunInfo, say: Say) -> Past:
         artifacts=experiment.artifacts,
         seconds=seconds,
     )
+
+
+def check(experiments: str, id: str) -> None:
+    """Raises UsageError for a run that cannot go on, or may still be running, and StorageError."""
+    record = paths.record(experiments, id)
+    if lexists(record):
+        _check(read.experiment(record), paths.run_folder(experiments, id))
+    else:
+        hint = f"if it is not: qn-exp recover {id} --force"
+        unfinished.check_over(experiments, id, force=False, hint=hint)
 
 
 def _run(experiment: Experiment, asked: RunInfo, folder: str, life: Life) -> RunInfo:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
-from qn_tracking.errors import QnError, describe
+from qn_tracking.errors import QnError, UnsupportedError, describe, short
 from qn_tracking.importing import safe_path, unsafe_again
 from qn_tracking.records.codec import scalar
 from qn_tracking.records.limits import INTERRUPTED, PRUNED
@@ -24,6 +24,7 @@ from qn_tracking.records.model import (
     MAX_INT,
     Config,
     Episode,
+    EpisodeFields,
     Evaluated,
     Experiment,
     Membership,
@@ -76,44 +77,108 @@ def run_simulation(
     If the configuration has settings of an `evaluation`, episodes of that phase come in between.
     What the simulation raises passes, after the record of what there was is sealed. Raises the
     failure of a plugin at the start or at the end.
+
+    A simulation does not keep its state: of a run that is resumed, the episodes that it has are run
+    again before it starts, and compared. Raises UnsupportedError if one differs.
     """
     for text in simulation.warnings:
         recorder.warn(text)
-    with _watchdog(recorder), recorder:
-        try:
-            produced = simulation.episodes(episodes, seed)
-            every, count = evaluation_of(recorder.run.config)
-            done = 0
-            for episode in produced:
-                own = episode.get("phase") is None
-                done += own
-                if done > episodes:
-                    raise RuntimeError(f"the simulation went on after {episodes} episodes")
-                recorder.episode(**episode)
-                last = done == episodes
-                if every and own and done % every == 0:
-                    shown = cast("Evaluated", simulation).evaluate(count)
-                    for n, one in enumerate(shown, 1):
-                        one["phase"] = EVALUATION
-                        recorder.episode(**one)
-                        last = done == episodes and n == count
-                        if not last and stop():
-                            break
-                if not last and stop():
-                    recorder.end("interrupted")
-                    break
-            else:
-                if done < episodes:
-                    raise RuntimeError(f"the simulation ended after {done} of {episodes} episodes")
-            recorder.cost = _counted(simulation, recorder)
-            close = getattr(produced, "close", None)
-            if close is not None:
-                close()
-        except SystemExit as error:  # it is no simulation's to end the program
-            raise RuntimeError(f"sys.exit({error.code!r}) in the simulation") from error
+    produced = _produced(simulation, episodes, seed, *evaluation_of(recorder.run.config))
+    if recorder.run.lives:
+        with _no_exit():
+            _repeat(produced, recorder, stop)
+    with _watchdog(recorder), recorder, _no_exit():
+        for episode, last in produced:
+            recorder.episode(**episode)
+            if not last and stop():
+                recorder.end("interrupted")
+                break
+        recorder.cost = _counted(simulation, recorder)
+        produced.close()
     if recorder.experiment is None:  # a forked copy of the simulation has come back
         raise SystemExit(0)
     return recorder.experiment
+
+
+def _produced(
+    simulation: Simulation, episodes: int, seed: int, every: int, count: int
+) -> Generator[tuple[EpisodeFields, bool]]:
+    """Each episode of a run, those of its evaluations among them, and whether it is the last."""
+    produced, done = simulation.episodes(episodes, seed), 0
+    try:
+        for episode in produced:
+            own = episode.get("phase") is None
+            done += own
+            if done > episodes:
+                raise RuntimeError(f"the simulation went on after {episodes} episodes")
+            evaluates = bool(every) and own and done % every == 0
+            yield episode, done == episodes and not evaluates
+            shown = cast("Evaluated", simulation).evaluate(count) if evaluates else ()
+            for n, one in enumerate(shown, 1):
+                one["phase"] = EVALUATION
+                yield one, done == episodes and n == count
+        if done < episodes:
+            raise RuntimeError(f"the simulation ended after {done} of {episodes} episodes")
+    finally:
+        close = getattr(produced, "close", None)
+        if close is not None:
+            close()
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """It is no simulation's to end the program."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"sys.exit({error.code!r}) in the simulation") from error
+
+
+class _Latest:
+    """The episode that was recorded last."""
+
+    episode: Episode
+
+    @hookimpl
+    def episode_end(self, episode: Episode) -> None:
+        self.episode = episode
+
+
+def _repeat(
+    produced: Iterator[tuple[EpisodeFields, bool]], recorder: Recorder, stop: Callable[[], bool]
+) -> None:
+    """Runs again what a run has, which is left as it is. Raises UnsupportedError if it differs."""
+    from qn_tracking.store import lives, paths
+
+    run, manager, latest = recorder.run, make_manager(), _Latest()
+    assert run.experiments_dir is not None
+    manager.register(latest, name="latest")
+    scratch = Recorder(
+        run.config, manager=manager, seed=run.seed, warn=lambda text: None, name_slow=False
+    )
+    with scratch:
+        for before in lives.episodes(paths.run_folder(run.experiments_dir, run.id)):
+            fields, _ = next(produced, (EpisodeFields(), True))
+            scratch.episode(**fields)
+            if latest.episode.exact != before.exact:
+                raise _other(run.id, before, latest.episode)
+            if stop():
+                raise KeyboardInterrupt
+
+
+def _other(id: str, before: Episode, now: Episode) -> UnsupportedError:
+    from qn_tracking.records.divergence import first_difference
+
+    found = first_difference([before], [now])
+    field, was, became = "phase", before.phase, now.phase
+    if found is not None:
+        field, was, became = found.field, found.first, found.second
+    return UnsupportedError(
+        f"recorded {short(repr(was), 40)}, but run again it is {short(repr(became), 40)}",
+        file=id,
+        field=f"episode {before.index}: {field}",
+        hint="by another code, or another machine: it cannot go on here",
+    )
 
 
 def cost_of(simulation: Simulation) -> Mapping[str, int]:
