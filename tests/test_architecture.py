@@ -46,7 +46,7 @@ LAYERS = (
         "redact",
         "render",
     ),
-    ("options",),
+    ("options", "devices"),
     (
         "capture",
         "config",

@@ -14,9 +14,10 @@ from contextlib import suppress
 from os.path import isdir, join, realpath, relpath
 from typing import TYPE_CHECKING, Any
 
+from qn_tracking import devices
 from qn_tracking.code import is_installed, source_digest
-from qn_tracking.machine import distributions_of, package_facts, system_facts
-from qn_tracking.redact import redact_text, strip_url
+from qn_tracking.machine import distributions_of, job_facts, package_facts, system_facts
+from qn_tracking.redact import redact_text, redact_value, strip_url
 from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, Status, escaped
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 FOLDER = ".capture"
 """In the folder of a run that is not over: what was known at its start, and what git printed."""
 KEYS = ("git", "code", "packages", "system", "warnings")
+IF_ANY = ("job", "gpus")
+"""Facts that are there only where there is a scheduler, a CI, or a GPU."""
 TEXTS = {"git": ("patch", "uncommitted.patch"), "packages": ("list", "packages.txt")}
 """The texts among the facts that become files: field, and name of the file, by key."""
 MAX_PATCH = 8 << 20
 MAX_UNTRACKED = 200
 _KNOWN = "known.json"
+_GPUS = "gpus"
 _NO_GIT = "the program is not installed; commit and changes are not recorded"
 
 
@@ -70,6 +74,8 @@ class Capture:
             known["code"] = self._attempt(lambda: self._code(sources, path))
             known["packages"] = self._attempt(lambda: package_facts(path))
             known["system"] = self._attempt(system_facts)
+            known["job"] = self._attempt(lambda: redact_value(job_facts(os.environ)))
+            known["gpus"] = self._attempt(self._gpus)
             if self._folder is not None:
                 _write(join(self._folder, _KNOWN), known)
         except OSError as error:  # of the folder
@@ -77,6 +83,24 @@ class Capture:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The facts that there are going to be."""
+        known = {"job": bool(self._known["job"]), "gpus": self._known["gpus"] != []}
+        return (*KEYS, *(key for key in IF_ANY if known[key]))
+
+    def _gpus(self) -> list[dict[str, Any]] | None:
+        """The GPUs, if they are known by now; None while their program runs."""
+        known = devices.known()
+        if known is not None:
+            return known
+        command = devices.start(devices.FACTS, self._out(_GPUS))
+        if command is None:
+            return []
+        self._commands[_GPUS] = command
+        self._end = max(self._end, time.monotonic() + devices.SECONDS)
+        return None
 
     def _attempt(self, read: Callable[[], Any]) -> Any:
         try:
@@ -175,14 +199,14 @@ class Capture:
         }
 
     def _start(self, name: str, repository: Repository, *arguments: str) -> None:
-        out = None
-        if self._folder is not None:
-            out = os.open(
-                join(self._folder, name),
-                os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o600,
-            )
-        self._commands[name] = repository.start(*arguments, out=out)
+        self._commands[name] = repository.start(*arguments, out=self._out(name))
+
+    def _out(self, name: str) -> int | None:
+        """The file that a command prints to; None for one without a name."""
+        if self._folder is None:
+            return None
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(join(self._folder, name), flags, 0o600)
 
     def _read(self, name: str) -> bytes:
         command = self._commands.pop(name, None)
@@ -277,8 +301,23 @@ def _assembled(known: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[s
         "code": code and [_code_fact(one, git, status, tracked, read) for one in code],
         "packages": known.get("packages"),
         "system": known.get("system"),
+        **_if_any(known, read, warnings),
         "warnings": warnings,
     }
+
+
+def _if_any(
+    known: Mapping[str, Any], read: Callable[[str], bytes], warnings: list[str]
+) -> dict[str, Any]:
+    found = {key: known.get(key) for key in IF_ANY}
+    if found["gpus"] is None and "gpus" in known:
+        try:
+            found["gpus"] = devices.facts(read(_GPUS))
+        except TimeoutError:
+            warnings.append(f"{devices.PROGRAM} took longer than {devices.SECONDS:g} s")
+        except (GitError, OSError):  # there is a program, and no driver
+            devices.facts(b"")
+    return {key: value for key, value in found.items() if value}
 
 
 def _git_facts(

@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from hashlib import sha256
 
+from qn_tracking.errors import storable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,6 +83,63 @@ def _text(folder: str, name: str) -> str:
             return stream.read(1 << 20).decode("utf-8", "replace").replace("\r\n", "\n")
     except OSError:
         return ""
+
+
+_JOBS = {
+    "slurm": {
+        "id": "SLURM_JOB_ID",
+        "name": "SLURM_JOB_NAME",
+        "array_id": "SLURM_ARRAY_JOB_ID",
+        "array_index": "SLURM_ARRAY_TASK_ID",
+        "restarts": "SLURM_RESTART_COUNT",
+        "rank": "SLURM_PROCID",
+        "partition": "SLURM_JOB_PARTITION",
+        "cluster": "SLURM_CLUSTER_NAME",
+    },
+    "kubernetes": {
+        "server": "KUBERNETES_SERVICE_HOST",
+        "pod": "HOSTNAME",
+        "index": "JOB_COMPLETION_INDEX",
+    },
+    "github": {
+        "id": "GITHUB_RUN_ID",
+        "attempt": "GITHUB_RUN_ATTEMPT",
+        "workflow": "GITHUB_WORKFLOW",
+        "job": "GITHUB_JOB",
+        "repository": "GITHUB_REPOSITORY",
+        "server": "GITHUB_SERVER_URL",
+    },
+    "gitlab": {"url": "CI_JOB_URL", "id": "CI_JOB_ID", "job": "CI_JOB_NAME"},
+    "jenkins": {"url": "BUILD_URL", "id": "BUILD_ID", "job": "JOB_NAME"},
+    "buildkite": {
+        "url": "BUILDKITE_BUILD_URL",
+        "job": "BUILDKITE_JOB_ID",
+        "retries": "BUILDKITE_RETRY_COUNT",
+    },
+    "circleci": {"url": "CIRCLE_BUILD_URL", "job": "CIRCLE_JOB"},
+    "cuda": {"visible": "CUDA_VISIBLE_DEVICES"},
+}
+"""What schedulers and CI set: names of facts by those of variables. The first shows that it did."""
+_LONGEST = 300
+
+
+def job_facts(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What a scheduler or a CI says of the job in the environment, by the name of that.
+
+    Of all other variables nothing is read.
+    """
+    found = {}
+    for name, fields in _JOBS.items():
+        if not environ.get(next(iter(fields.values()))):
+            continue
+        values = {key: environ.get(variable) for key, variable in fields.items()}
+        found[name] = {key: storable(value[:_LONGEST]) for key, value in values.items() if value}
+    found.get("kubernetes", {}).pop("server", None)
+    github = found.get("github", {})
+    if github.keys() >= {"server", "repository"}:
+        server, place = github.pop("server"), github["repository"]
+        github["url"] = f"{server}/{place}/actions/runs/{github['id']}"
+    return found
 
 
 @cache

@@ -63,22 +63,27 @@ def _settings(values: dict[str, str]) -> dict[str, str]:
 
 
 class Command:
-    """A git command that runs beside this program; what it prints goes into a file.
+    """A command, by default of git, that runs beside this program; what it prints is in a file.
 
     It is in a process group of its own: a Ctrl-C is for this program, which then stops it.
     """
 
     def __init__(
-        self, arguments: Sequence[str], env: Mapping[str, str], out: int | None = None
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        out: int | None = None,
+        program: str = "git",
     ) -> None:
         """Starts it; `out` is the file, one without a name by default. Raises OSError."""
         self._out = nameless() if out is None else out
         self._err = self._pid = -1
+        self._program = program
         try:
             self._err = nameless()
             self._pid = os.posix_spawnp(
-                "git",
-                ["git", *arguments],
+                program,
+                [program, *arguments],
                 env,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, self._out, 1),
@@ -105,7 +110,7 @@ class Command:
             else:
                 failed = code not in codes
             if failed:
-                raise GitError(said[0] if said else f"git exited {code}")
+                raise GitError(said[0] if said else f"{self._program} exited {code}")
             return _content(self._out)
         finally:
             self.stop()

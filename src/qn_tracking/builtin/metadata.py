@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from qn_tracking.capture import KEYS, TEXTS, Capture
+from qn_tracking.capture import TEXTS, Capture
 from qn_tracking.files import current_folder
 from qn_tracking.records.codec import digest
 from qn_tracking.records.model import Attachment, RunInfo
@@ -58,7 +58,7 @@ class Metadata:
             self._record = paths.record(run.experiments_dir, run.id)
             folder = paths.run_folder(run.experiments_dir, run.id)
         self._capture = _capture(run, folder if folder and os.path.isdir(folder) else None)
-        return {key: _Part(self._capture, key) for key in KEYS}
+        return {key: _Part(self._capture, key) for key in self._capture.keys}
 
     @hookimpl
     def run_facts(self, run: RunInfo) -> Mapping[str, Any]:
@@ -89,7 +89,7 @@ class Metadata:
 def take_snapshot(run: RunInfo, timeout: float) -> dict[str, Any]:
     """Git, code, packages and system as they are now, for all runs of a study."""
     capture = _capture(run, None)
-    return {key: _Part(capture, key).result(timeout) for key in KEYS}
+    return {key: _Part(capture, key).result(timeout) for key in capture.keys}
 
 
 def _capture(run: RunInfo, run_folder: str | None) -> Capture:
@@ -124,7 +124,7 @@ class _Part:
         self._capture, self._key = capture, key
 
     def result(self, timeout: float | None = None) -> Any:
-        found = self._capture.result(timeout)[self._key]
+        found = self._capture.result(timeout).get(self._key)
         if self._key in TEXTS and found:
             field, name = TEXTS[self._key]
             text = found.get(field)

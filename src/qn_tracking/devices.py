@@ -1,0 +1,76 @@
+"""GPUs: what `nvidia-smi`, a part of the driver, says of them; nothing where there is none.
+
+It may take a second, so it runs beside this program, once for each process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache
+
+from qn_tracking.repository import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+PROGRAM = "nvidia-smi"
+FACTS = ("name", "driver_version", "memory.total")
+USE = ("index", "utilization.gpu", "memory.used")
+SECONDS = 5.0
+_MIB = 1 << 20
+_found: dict[str, list[dict[str, Any]]] = {}
+
+
+def start(fields: Sequence[str], out: int | None = None) -> Command | None:
+    """The program that asks for these fields, started; None where it is not installed."""
+    path = _program(os.environ.get("PATH", os.defpath))
+    if path is None:
+        return None
+    arguments = [f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        return Command(arguments, os.environ, out, path)
+    except OSError:
+        return None
+
+
+@cache
+def _program(path: str) -> str | None:
+    return shutil.which(PROGRAM, path=path)
+
+
+def known() -> list[dict[str, Any]] | None:
+    """The facts, if they were found out in this process before; none where there is no program."""
+    path = _program(os.environ.get("PATH", os.defpath))
+    return [] if path is None else _found.get(path)
+
+
+def facts(said: bytes) -> list[dict[str, Any]]:
+    """Name, driver and memory in bytes of each GPU, from what the program has printed."""
+    out = []
+    for row in rows(said, len(FACTS)):
+        memory = int(row[2]) * _MIB if row[2].isdigit() else None
+        out.append({"name": row[0], "driver": row[1], "memory_bytes": memory})
+    path = _program(os.environ.get("PATH", os.defpath))
+    if path is not None:
+        _found[path] = out
+    return out
+
+
+def use(said: bytes) -> dict[str, float]:
+    """Shares in use of computation (percent) and memory (bytes), as values of series."""
+    out = {}
+    for index, busy, memory in rows(said, len(USE)):
+        for name, text, unit in (("percent", busy, 1), ("memory_bytes", memory, _MIB)):
+            if text.isdigit():  # else it says that it does not know
+                out[f"gpu{index}/{name}"] = float(int(text) * unit)
+    return out
+
+
+def rows(said: bytes, count: int) -> list[list[str]]:
+    """The lines with so many values."""
+    lines = said.decode("utf-8", "replace").splitlines()
+    split = [[value.strip() for value in line.split(",")] for line in lines]
+    return [row for row in split if len(row) == count]
