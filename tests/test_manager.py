@@ -275,7 +275,7 @@ def test_where_plugins_are_switched(project: Path, qn_run: Program) -> None:
     rows = json.loads(qn_run("--list-plugins", "c.yml", "--json").stdout)
     assert {row["name"]: row["on"] for row in rows} == {
         "metadata": True, "json_storage": True, "progress": False, "nematode": True,
-        "mysink:Sink": True,
+        "mysink:Sink": True, "resources": False,
         "benchmark_validation": True, "view.static": True, "view.dynamic": True,
     }  # fmt: skip
 

@@ -20,6 +20,8 @@ PROGRAM = "nvidia-smi"
 FACTS = ("name", "driver_version", "memory.total")
 USE = ("index", "utilization.gpu", "memory.used")
 SECONDS = 5.0
+"""How long the facts of a run wait for it; a sample waits `SOON`."""
+SOON = 2.0
 _MIB = 1 << 20
 _found: dict[str, list[dict[str, Any]]] = {}
 

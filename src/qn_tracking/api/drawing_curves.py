@@ -28,6 +28,7 @@ from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UsageError
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST
+from qn_tracking.records.facts import sampled
 from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Words
 from qn_tracking.render.text import counted
@@ -49,9 +50,9 @@ SINGLE = 3_000
 
 
 def logged(doc: Mapping[str, Any], name: str) -> bool:
-    """Whether it is a series of `log`, and no metric of the episodes."""
+    """Whether it is a series of `log`, or of resources, and no metric of the episodes."""
     metrics = (doc.get("results") or {}).get("metrics") or {}
-    return name in (doc.get("series") or {}) and name not in metrics
+    return name in {**(doc.get("series") or {}), **sampled(doc)} and name not in metrics
 
 
 @frozen(kw_only=True)

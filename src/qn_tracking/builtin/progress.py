@@ -25,7 +25,8 @@ class Progress:
         self._recent: deque[Episode] = deque(maxlen=WINDOW)
 
     @hookimpl
-    def run_start(self) -> None:
+    def run_start(self, run: RunInfo) -> None:
+        self._done = run.lives[-1].episodes if run.lives else 0
         self._display.restart()
 
     @hookimpl

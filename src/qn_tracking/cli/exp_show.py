@@ -18,11 +18,12 @@ from qn_tracking.cli.output import (
 )
 from qn_tracking.cli.study_print import add_options, options_given, print_study
 from qn_tracking.errors import MALFORMED, StorageError, UsageError, printable, short
+from qn_tracking.records import facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from qn_tracking.api.experiments import Experiments
@@ -168,14 +169,16 @@ def _sections(
     yield "run", _run(doc, host)
     origin = doc.get("origin")
     if origin:
-        facts = {k: v for k, v in origin.items() if k not in ("original", "notes")}
-        yield "origin", [*_shown(facts), *(("note", text) for text in origin["notes"])]
+        about = {k: v for k, v in origin.items() if k not in ("original", "notes")}
+        yield "origin", [*_shown(about), *(("note", text) for text in origin["notes"])]
     if doc.get("error"):
         yield "error", [(doc["error"]["type"], short(doc["error"]["message"], LONGEST))]
     yield "results", [*_results(doc.get("results") or {}), ("curve", learned)]
     for name, one in (doc.get("phases") or {}).items():
         yield f"phase: {name}", [*_results(one["results"]), *_curve(one["results"])]
     yield "series", _series(doc.get("series") or {})
+    sampled = facts.sampled(doc)
+    yield "resources", _series(sampled)
     added = doc["labels"]
     yield "tags", list({**(doc.get("tags") or {}), **added["tags"]}.items())
     notes: Pairs = [("at the start", doc["notes"])] if doc.get("notes") else []
@@ -190,8 +193,10 @@ def _sections(
             *_shown(config.get("data") or {}),
         ],
     )
-    for plugin, facts in (doc.get("facts") or {}).items():
-        yield f"facts: {plugin}", _shown(facts)
+    for plugin, said in (doc.get("facts") or {}).items():
+        if sampled and plugin == "resources":
+            said = {name: value for name, value in said.items() if name != "series"}
+        yield f"facts: {plugin}", _shown(said)
     yield "files", _files(doc)
 
 
@@ -263,7 +268,7 @@ def _results(results: dict[str, Any]) -> Pairs:
     return lines
 
 
-def _series(series: dict[str, Any]) -> Pairs:
+def _series(series: Mapping[str, Any]) -> Pairs:
     """A line for each series: its last value, its range, its steps, and its curve."""
     from qn_tracking.render.text import means, sparkline
 

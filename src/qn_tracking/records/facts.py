@@ -26,6 +26,11 @@ def section(doc: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return mapping(metadata(doc).get(name))
 
 
+def sampled(doc: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The summaries of what the plugin `resources` has sampled, by name; empty without."""
+    return mapping(mapping(mapping(doc.get("facts")).get("resources")).get("series"))
+
+
 def mapping(value: object) -> Mapping[str, Any]:
     """The value if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else NOTHING

@@ -35,6 +35,7 @@ CHUNK = 1 << 20
 FILES = frozenset(
     (
         *("run.json", "config.yml", "episodes.jsonl", "phases.jsonl", "series.jsonl"),
+        "resources.jsonl",
         *("artifacts.jsonl", "labels.json", "output.txt", paths.BUNDLED),
     )
 )

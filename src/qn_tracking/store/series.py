@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from qn_tracking.records.model import Digests, Logged, SeriesSummary
 
 NAME = "series.jsonl"
+RESOURCES = "resources.jsonl"
+"""What the plugin `resources` has sampled; no digest covers it."""
 
 
-def calls(run_folder: str) -> Iterator[Logged]:
-    """Every call of `log`, in order; none where nothing was logged.
+def calls(run_folder: str, name: str = NAME) -> Iterator[Logged]:
+    """Every call of `log` in a file, in order; none where nothing was logged.
 
     A last line without its end was not committed. Raises StorageError naming the first bad line.
     """
@@ -27,10 +29,11 @@ def calls(run_folder: str) -> Iterator[Logged]:
 
     from qn_tracking.records.model import Logged
 
-    for number, line in enumerate(_lines(run_folder), 1):
+    path = join(run_folder, name)
+    for number, line in enumerate(_lines(path), 1):
         body, mark, crc = line.rpartition(b',"crc":"')
         if not mark or crc[8:] != b'"}\n' or crc[:8] != b"%08x" % crc32(body):
-            raise _bad(run_folder, number, "checksum does not match")
+            raise _bad(path, number, "checksum does not match")
         exact, _, at = body.rpartition(b',"at":')
         try:
             doc = _parsed(exact + b"}")
@@ -42,7 +45,7 @@ def calls(run_folder: str) -> Iterator[Logged]:
                 exact=exact + b"}",
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _bad(run_folder, number, f"not a call of log: {error}") from None
+            raise _bad(path, number, f"not a call of log: {error}") from None
 
 
 def summarised(run_folder: str, digests: Digests) -> tuple[Digests, Mapping[str, SeriesSummary]]:
@@ -62,18 +65,12 @@ def summarised(run_folder: str, digests: Digests) -> tuple[Digests, Mapping[str,
 
 
 def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]:
-    """The columns step, episode, at (seconds), name and value of every point, in order.
+    """The columns step, episode, at (seconds), name and value of every point, in order; those of
+    resources come last.
 
     A million points take about a second. Raises StorageError; what was changed is found by `fsck`.
     """
-    try:
-        with open(open_file(join(run_folder, NAME)), "rb") as stream:
-            data = stream.read()
-    except FileNotFoundError:
-        data = b""
-    except OSError as error:
-        raise os_error(join(run_folder, NAME), error) from None
-    data = data[: data.rfind(b"\n") + 1]
+    data = b"".join(_whole(join(run_folder, name)) for name in (NAME, RESOURCES))
     try:
         docs = _parsed(b"[%b]" % data.replace(b"\n", b",")[:-1])
         every = [
@@ -90,20 +87,33 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
             "value": [as_number(value) for _, _, value in every],
         }
     except (ValueError, TypeError, KeyError, AttributeError):
-        for _ in calls(run_folder):  # names the line
-            pass
+        for file in (NAME, RESOURCES):
+            for _ in calls(run_folder, file):  # names the line
+                pass
         raise StorageError("cannot be read", file=join(run_folder, NAME)) from None
 
 
-def _lines(run_folder: str) -> Iterator[bytes]:
+def _whole(path: str) -> bytes:
+    """The committed lines of a file; none where there is none."""
     try:
-        with open(open_file(join(run_folder, NAME)), "rb") as stream:
+        with open(open_file(path), "rb") as stream:
+            data = stream.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise os_error(path, error) from None
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    try:
+        with open(open_file(path), "rb") as stream:
             while (line := stream.readline(MAX_BYTES))[-1:] == b"\n":
                 yield line
     except FileNotFoundError:
         return
     except OSError as error:
-        raise os_error(join(run_folder, NAME), error) from None
+        raise os_error(path, error) from None
 
 
 def _parsed(data: bytes) -> Any:
@@ -112,5 +122,5 @@ def _parsed(data: bytes) -> Any:
     return orjson.loads(data)
 
 
-def _bad(run_folder: str, number: int, cause: str) -> StorageError:
-    return StorageError(cause, file=join(run_folder, NAME), field=f"line {number}")
+def _bad(path: str, number: int, cause: str) -> StorageError:
+    return StorageError(cause, file=path, field=f"line {number}")

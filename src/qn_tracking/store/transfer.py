@@ -11,6 +11,7 @@ from typing import IO, Any
 from attrs import frozen
 
 from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.records import facts
 from qn_tracking.records.model import Episode
 from qn_tracking.store import bundle, documents, export, paths, phases, series
 from qn_tracking.store.read import Lines
@@ -109,7 +110,9 @@ def _writer(
                 for episode in of_phases(experiments, id, counts):
                     yield make(fields, episode)
     elif rows == "series":
-        logged = {doc["id"]: about(doc) for doc in whole(ids) if doc.get("series")}
+        logged = {
+            doc["id"]: about(doc) for doc in whole(ids) if doc.get("series") or facts.sampled(doc)
+        }
         if not logged:
             raise UsageError("no series: nothing was logged", hint="run.log({name: value})")
 

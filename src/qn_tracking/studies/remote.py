@@ -34,6 +34,8 @@ from qn_tracking.tracking.runner import (
 )
 
 METADATA = "metadata"
+NOT_HERE = ("progress", "resources")
+"""Sinks that are left out: the study draws one bar for all runs, and this machine runs none."""
 EPISODE = (
     *("success", "termination", "steps", "reward"),
     *("seed", "counts", "metrics", "timing", "phase"),
@@ -191,8 +193,7 @@ def record_run(task: Task, run: RemoteRun, here: Mapping[str, Any], jobs: int | 
             f"the worker runs other code of {other} (install the same there, and restart it)",
         )
     snapshot = {**here, **{k: v for k, v in run.facts.items() if k != "resources"}}
-    # The study draws one bar for all runs.
-    plugins = {name: given for name, given in task.plugins.items() if name != "progress"}
+    plugins = {name: given for name, given in task.plugins.items() if name not in NOT_HERE}
     clock = _MeasuredClock(run)
     try:
         # Those that make simulations were needed there.

@@ -27,6 +27,7 @@ BUILTIN = {
     "metadata": "qn_tracking.builtin.metadata:Metadata",
     "json_storage": "qn_tracking.builtin.json_storage:JsonStorage",
     "progress": "qn_tracking.builtin.progress:Progress",
+    "resources": "qn_tracking.builtin.resources:Resources",
     "benchmark_validation": "qn_tracking.builtin.benchmark_validation:BenchmarkValidation",
     "nematode": "qn_tracking.nematode.plugin:Nematode",
     "view.static": "qn_tracking.nematode_view.plugin:NematodeViews",

@@ -90,7 +90,7 @@ NO_SUBJECT = Subject()
 RESERVED = frozenset(
     (
         *("run.json", "episodes.jsonl", "phases.jsonl", "series.jsonl", "facts.json"),
-        *("artifacts.jsonl", "labels.json", "output.txt"),
+        *("artifacts.jsonl", "labels.json", "output.txt", "resources.jsonl", "bundled"),
     )
 )
 """Files of a run's folder that no attachment may be called after."""
