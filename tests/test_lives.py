@@ -125,7 +125,7 @@ def test_every_life_keeps_its_record_and_its_texts(project: Path) -> None:
     run = begin(resume="@1")
     assert (run.id, run.seed, run.done) == (id, 1, 2)
     assert not (FOLDER / f"{id}.json").exists()
-    assert Experiments(FOLDER).document(id)["status"] == "running"
+    assert Experiments(FOLDER).find(status="running").ids == [id]
     go(run, 3)
     run.end("interrupted")
     record = finished(id)
@@ -139,6 +139,14 @@ def test_every_life_keeps_its_record_and_its_texts(project: Path) -> None:
     assert "life 2" in shown
     (place / "1.json").write_bytes(first + b" ")
     assert faults() == [f"{place}/1.json: is not what the record names by digest"]
+
+
+def test_a_list_knows_at_once_that_a_crashed_run_goes_on(project: Path) -> None:
+    id, store = killed(), Experiments(FOLDER)
+    assert store.find(status="crashed").ids == [id]
+    with new(resume=id):
+        assert store.find(status="running").ids == [id]
+    assert store.find(status="completed").ids == [id]
 
 
 def test_artifacts_of_earlier_lives_are_still_there(project: Path) -> None:
@@ -286,7 +294,9 @@ def dying(module: Any, name: str, number: int, error: type[BaseException]) -> It
         yield called
 
 
-@pytest.mark.parametrize("name", ["link", "rename", "replace", "fsync"])
+@pytest.mark.parametrize(
+    "name", ["link", "rename", "replace", pytest.param("fsync", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("error", [OSError, SystemExit])
 def test_wherever_the_beginning_of_a_life_fails_the_run_can_go_on(
     project: Path, name: str, error: type[BaseException]

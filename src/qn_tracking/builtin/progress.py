@@ -21,12 +21,12 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._display = Display(stream, delay=REDRAW_SECONDS)
-        self._done = 0
+        self._done = self._before = 0
         self._recent: deque[Episode] = deque(maxlen=WINDOW)
 
     @hookimpl
     def run_start(self, run: RunInfo) -> None:
-        self._done = run.lives[-1].episodes if run.lives else 0
+        self._done = self._before = run.lives[-1].episodes if run.lives else 0
         self._display.restart()
 
     @hookimpl
@@ -55,7 +55,8 @@ class Progress:
         rewards = [e.reward for e in self._recent if e.reward is not None]
         if rewards:
             parts.append(f"reward {sum(rewards) / len(rewards):.2f}")
-        if episodes and (left := time_left(elapsed, self._done, episodes)):
+        now, total = self._done - self._before, (episodes or 0) - self._before
+        if episodes and (left := time_left(elapsed, now, total)):
             parts.append(left)
         return "  ".join(parts)
 

@@ -229,6 +229,8 @@ def begin(run: RunInfo, *, locks: bool) -> None:
         os.rename(record, moved)
         for changed in (place, run.experiments_dir):
             sync_folder(changed)
+    with suppress(OSError):
+        os.utime(join(folder, "episodes.jsonl"))  # by which the index sees that it goes on
 
 
 def _also(path: str, kept: str) -> None:

@@ -68,6 +68,7 @@ class Sync:
                 gone, recorded = False, None
                 if changed:
                     gone, recorded = self._check_all(fresh, progress)
+                    self._check_crashed()
                 if gone or fresh or meta.get("runs") != runs:
                     self._check_runs(fresh, recorded)
                 self._remember("folder", None if folder_young else folder)
@@ -172,6 +173,17 @@ class Sync:
         for name in sorted(names):
             if (name not in known or fresh) and is_id(name):
                 self._survey(name, known.get(name), None)
+
+    def _check_crashed(self) -> None:
+        """Finds runs that had crashed and go on: the record that such a run gets has come and gone,
+        and its journal is younger.
+        """
+        from qn_tracking.records.limits import CRASHED as STATUS
+        from qn_tracking.store.unfinished import signature
+
+        for n, name, _, stamp in list(self._entries("WHERE kind = 2")):
+            if stamp != signature(self.experiments, name, STATUS):
+                self._survey(name, n, None)
 
     def _check_active(self) -> None:
         """Updates the status of runs that were running or unknown."""
