@@ -159,6 +159,21 @@ def test_another_record_of_the_same_id_is_refused(
     assert query(EVERYTHING) == before
 
 
+def test_the_record_of_a_run_that_is_resumed_replaces_the_one_before(
+    project: Path, qn_exp: Program, query: Query
+) -> None:
+    options: dict[str, Any] = {"seed": 1, "plugins": ["postgres"]}
+    with track({"a": 1}, **options) as run:
+        run.episode(reward=1.0)
+        run.end("interrupted")
+    with track({"a": 1}, resume=run.id, **options) as again:
+        again.episode(reward=2.0)
+    kept = _record().read_bytes()
+    assert [bytes(row[0]) for row in query("SELECT document FROM experiments")] == [kept]
+    assert query("SELECT id, episodes FROM overview") == [(run.id, 2)]
+    assert qn_exp("postgres", "push", "--all").stdout == "1 there already\n"
+
+
 def test_a_run_whose_id_is_taken_says_so_at_its_end(project: Path, query: Query) -> None:
     options: dict[str, Any] = {"seed": 1, "plugins": ["postgres"], "id": "20260101T000000Z-0a"}
     with track({"a": 1}, experiments_dir="first", **options) as run:

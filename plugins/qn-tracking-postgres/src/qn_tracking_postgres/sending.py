@@ -86,7 +86,8 @@ def _compare(connection: Connection[Any], id: str, episodes: Sequence[Episode]) 
 def send_sealed(connection: Connection[Any], sealed: Sealed) -> bool:
     """Insert a record and its files; return False if the server had it already.
 
-    Raises RefusedError if the server has another record with this id.
+    The record of a run that was resumed replaces that of an earlier life. Raises RefusedError if
+    the server has another record with this id.
     """
     id = sealed.run.id
     send_run(connection, sealed.run)
@@ -95,7 +96,9 @@ def send_sealed(connection: Connection[Any], sealed: Sealed) -> bool:
         " VALUES (%s, %b, %s::jsonb, %s, %s) ON CONFLICT (id) DO NOTHING",
         (id, sealed.document, as_jsonb(sealed.document), sealed.run.started, sealed.ended),
     ).rowcount
-    if not new:
+    if not new and _replace(connection, id, sealed):
+        new = 1
+    elif not new:
         _compare_record(connection, id, sealed.document)
     for name, data in sealed.files.items():
         connection.execute(
@@ -104,6 +107,23 @@ def send_sealed(connection: Connection[Any], sealed: Sealed) -> bool:
             (id, name, data),
         )
     return new == 1
+
+
+def _replace(connection: Connection[Any], id: str, sealed: Sealed) -> bool:
+    """Replace the record of an earlier life, and its files; return False if it is none."""
+    lives = read.parse(sealed.document, id).get("lives") or []
+    row = connection.execute(
+        "SELECT document FROM experiments WHERE id = %s FOR UPDATE", (id,)
+    ).fetchone()
+    there = None if row is None else sha256(bytes(row[0])).hexdigest()
+    if there not in [life.get("sha256") for life in lives]:
+        return False
+    connection.execute(
+        "UPDATE experiments SET document = %b, record = %s::jsonb, ended = %s WHERE id = %s",
+        (sealed.document, as_jsonb(sealed.document), sealed.ended, id),
+    )
+    connection.execute("DELETE FROM files WHERE id = %s", (id,))
+    return True
 
 
 def _compare_record(connection: Connection[Any], id: str, document: bytes) -> None:
