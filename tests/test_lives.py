@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -149,6 +150,18 @@ def test_a_list_knows_at_once_that_a_crashed_run_goes_on(project: Path) -> None:
     assert store.find(status="completed").ids == [id]
 
 
+def test_a_second_life_that_is_killed_is_recovered_with_the_first(project: Path) -> None:
+    id = interrupted(2)
+    killed(5, resume=id)
+    assert "life 1" in command("qn-exp", "show", id).stdout
+    assert command("qn-exp", "recover", id).returncode == 0
+    record = Experiments(FOLDER).get(id)
+    assert (record.status, record.results.episodes, len(record.lives)) == ("crashed", 5, 1)
+    assert record.lives[0].resumed <= record.ended
+    assert record.lives[0].seconds <= (record.wall_seconds or 0)
+    assert faults() == []
+
+
 def test_artifacts_of_earlier_lives_are_still_there(project: Path) -> None:
     Path("weights.pt").write_bytes(b"0.1")
     run = begin()
@@ -194,6 +207,34 @@ def test_a_run_that_is_alive_is_not_resumed(project: Path) -> None:
         assert caught.value.exit_code == 2
     assert run.experiment is not None
     assert run.experiment.status == "completed"
+
+
+def test_a_run_of_another_host_is_resumed_once_it_is_said_to_be_dead(project: Path) -> None:
+    id = killed()
+    about = FOLDER / "runs" / id / "run.json"
+    about.write_text(about.read_text().replace(os.uname().nodename, "another"))
+    said = f"was started on another and may be running there (if it is not: qn-exp recover {id} --f"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        new(resume=id)
+    assert command("qn-exp", "recover", id, "--force").returncode == 0
+    assert finished(id).status == "completed"
+    assert json.loads(about.read_text())["host"] == os.uname().nodename
+
+
+def test_without_locks_one_of_two_goes_on_as_well(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    id = interrupted()
+    monkeypatch.setattr("fcntl.flock", refuse)
+    first, second = (new(resume=id) for _ in range(2))
+    with first:
+        with pytest.raises(UsageError, match="another process has gone on with it"):
+            second.start()
+        assert Experiments(FOLDER).document(id)["status"] == "unknown"
+    assert len(Experiments(FOLDER).get(id).lives) == 1
 
 
 @pytest.mark.parametrize(
