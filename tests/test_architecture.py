@@ -35,7 +35,7 @@ LAYERS = (
         "machine",
         "repository",
     ),
-    ("records.model", "inference"),
+    ("program", "records.model", "inference"),
     (
         "records.submission",
         "records.gathered",

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -607,3 +608,77 @@ def test_where_no_file_can_be_made_the_run_goes_on(
     found, warnings = facts()
     assert found is None
     assert any(text.startswith("git: ") for text in warnings)
+
+
+# -------------------------------------------------------------------------- a program of its own
+
+PROGRAM = """\
+import sys
+sys.argv = sys.argv[:1]  # as Hydra does
+import mine.net, tracked
+from qn_tracking import track
+for seed in (1, 2):
+    with track({}, seed=seed) as run:
+        run.episode(success=True)
+"""
+
+
+def test_how_a_script_was_started_and_its_code_that_git_lacks(repository: Path, git: Git) -> None:
+    (repository / "scripts").mkdir()
+    (repository / "scripts/train.py").write_text(PROGRAM)
+    (repository / "scripts/tracked.py").write_text("")
+    (repository / "lib/mine").mkdir(parents=True)
+    (repository / "lib/mine/__init__.py").write_text("")
+    (repository / "lib/mine/net.py").write_text("token = 'hf_" + "a1B2" * 8 + "'\nlast = 1")
+    git("add", "scripts/tracked.py")
+    git("commit", "-qm", "second")
+    place = os.pathsep.join([str(repository / "lib"), *filter(None, sys.path)])
+    command = [sys.executable, "-O", "../scripts/train.py", "--name", "x", "--password", "hunter2"]
+    env = {**os.environ, "PYTHONPATH": place}
+    subprocess.run(command, check=True, cwd=repository / "lib", env=env, capture_output=True)
+    found = Experiments(repository / "lib" / "experiments")
+    docs = sorted((found.get(id) for id in found.find().ids), key=lambda one: one.seed or 0)
+    scripts = [one.facts["metadata"]["script"] for one in docs]
+    assert [one["run"] for one in scripts] == [0, 1]
+    first = {**scripts[0]}
+    assert first.pop("added")["file"] == "untracked.patch"
+    assert first == {
+        "kind": "script",
+        "name": "scripts/train.py",
+        "options": ("-O",),
+        "arguments": ("--name", "x", "--password", "[redacted]"),
+        "folder": "lib",
+        "path": ("scripts", "lib"),
+        "redacted": True,
+        "run": 0,
+    }
+    patch = repository / "lib/experiments/runs" / docs[0].id / "untracked.patch"
+    (repository / "there").mkdir()
+    for name in ("scripts/train.py", "lib/mine/net.py", "lib/mine/__init__.py"):
+        (repository / name).unlink()
+    git("apply", str(patch))
+    assert (repository / "scripts/train.py").read_text() == PROGRAM
+    kept = (repository / "lib/mine/net.py").read_text()
+    assert "hf_" not in kept
+    assert kept.endswith("\nlast = 1")
+    assert (repository / "lib/mine/__init__.py").read_text() == ""
+    assert found.get(docs[0].id).warnings == ()
+
+
+def test_the_cells_of_a_notebook_are_kept_without_secrets(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = ["", "%load_ext x\nx = 1", "", "password = 'hunter2-hunter2'"]
+    history = SimpleNamespace(input_hist_raw=entered)
+    shell = SimpleNamespace(history_manager=history, kernel=None)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    with track({}, seed=1) as recorder:
+        recorder.episode(success=True)
+        entered.append("run.episode(success=True)")
+    text = (project / f"experiments/runs/{recorder.id}/cells.py").read_text()
+    assert text.startswith("# %% [1]\n%load_ext x\nx = 1\n\n# %% [3]\npassword = ")
+    assert text.endswith("# %% [4]\nrun.episode(success=True)\n")
+    assert "hunter2" not in text
+    assert recorder.experiment is not None
+    assert recorder.experiment.facts["metadata"]["script"]["kind"] == "notebook"
+    assert recorder.experiment.facts["metadata"]["cells"]["redacted"] is True

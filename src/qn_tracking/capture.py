@@ -14,10 +14,10 @@ from contextlib import suppress
 from os.path import isdir, join, realpath, relpath
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking import devices
+from qn_tracking import devices, program
 from qn_tracking.code import is_installed, source_digest
 from qn_tracking.machine import distributions_of, job_facts, package_facts, system_facts
-from qn_tracking.redact import redact_text, redact_value, strip_url
+from qn_tracking.redact import redact_arguments, redact_text, redact_value, strip_url
 from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, Status, escaped
 
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ FOLDER = ".capture"
 KEYS = ("git", "code", "packages", "system", "warnings")
 IF_ANY = ("job", "gpus")
 """Facts that are there only where there is a scheduler, a CI, or a GPU."""
-TEXTS = {"git": ("patch", "uncommitted.patch"), "packages": ("list", "packages.txt")}
+SCRIPT, CELLS = "script", "cells"
+"""Keys of a program of its own: how it was started, and the cells of a notebook."""
+TEXTS = {
+    "git": ("patch", "uncommitted.patch"),
+    "packages": ("list", "packages.txt"),
+    SCRIPT: ("added", "untracked.patch"),
+    CELLS: ("text", "cells.py"),
+}
 """The texts among the facts that become files: field, and name of the file, by key."""
 MAX_PATCH = 8 << 20
 MAX_UNTRACKED = 200
@@ -50,6 +57,7 @@ class Capture:
         here: str | None = None,
         own: str | None = None,
         run_folder: str | None = None,
+        script: bool = False,
     ) -> None:
         """Starts reading. Raises nothing that is an error: what cannot be read is a warning.
 
@@ -57,7 +65,8 @@ class Capture:
         packages are; `place` is the folder of the configuration with the name `config`, and
         `here` the one whose repository counts if that is in none; `own` is the folder of the
         experiments, which never counts as a change. With `run_folder`, what is read is there, too,
-        for the case that this process is killed.
+        for the case that this process is killed. With `script`, the program is a run's own, and how
+        it was started is read.
         """
         self._commands: dict[str, Command] = {}
         self._end = 0.0
@@ -66,11 +75,15 @@ class Capture:
         known: dict[str, Any] = {"warnings": []}
         self._known = known
         self._top: str | None = None
+        self._cells = program.cells if script else lambda: None
         try:
             _check_memory(known["warnings"].append)
             if self._folder is not None:
                 os.mkdir(self._folder, 0o700)  # the changes in it may hold secrets
             known["git"] = self._attempt(lambda: self._git(place, config, here, own, sources))
+            if script:
+                known[SCRIPT] = self._attempt(lambda: self._script(here or place, own))
+                known[CELLS] = self._attempt(self._cells)
             known["code"] = self._attempt(lambda: self._code(sources, path))
             known["packages"] = self._attempt(lambda: package_facts(path))
             known["system"] = self._attempt(system_facts)
@@ -143,7 +156,8 @@ class Capture:
             return known
         self._end = repository.end
         repository.folder = self._top = top = repository.top
-        inside = [".", *_excluded(top, own)]
+        self._repository = repository
+        inside = [".", *excluded(top, own)]
         self._start("status", repository, *repository.status(*inside))
         try:
             self._start("diff", repository, *repository.diff(*inside))
@@ -159,6 +173,19 @@ class Capture:
             listed = ("--literal-pathspecs", "ls-files", "-z", "--", *names)
             self._start("tracked", repository, *listed)
         return known
+
+    def _script(self, here: str, own: str | None) -> dict[str, Any]:
+        """How the program was started, and its files of code as they are now."""
+        base = self._top or here
+        found = program.started(base, here)
+        if self._top is None and own is not None:
+            found["folder"] = relpath(realpath(here), realpath(own))
+        files = program.sources(base)
+        if self._top is not None and files:
+            repository = self._repository
+            listed = ("--literal-pathspecs", "ls-files", "-z", "--", *files)
+            self._start("sources", repository, *listed)
+        return {**found, "base": base, "files": files}
 
     def _code(
         self, sources: Sequence[tuple[str, str]], path: Sequence[str]
@@ -222,9 +249,16 @@ class Capture:
         if self._answer is None:
             if timeout is not None:
                 self._end = min(self._end, time.monotonic() + timeout)
+            self._known[CELLS] = self._attempt(self._cells) or self._known.get(CELLS)
             self._answer = _assembled(self._known, self._read)
             self.stop()
         return self._answer
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of what is read."""
+        own = (key for key in (SCRIPT, CELLS) if self._known.get(key) is not None)
+        return (*KEYS, *own)
 
     def stop(self) -> None:
         """Ends what still runs; there are no facts then, if they were not requested before."""
@@ -296,12 +330,20 @@ def _assembled(known: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[s
         status = attempt("dirty", "status", Status)
         if git.get("config") or any("inside" in one for one in code or ()):
             tracked = attempt("config", "tracked", _names)
+    script, cells = known.get(SCRIPT), known.get(CELLS)
+    more: dict[str, Any] = {}
+    if script is not None:
+        more[SCRIPT] = _script_facts(script, git, attempt, warnings)
+    if cells is not None:
+        clean = redact_text(cells)
+        more[CELLS] = {"redacted": clean != cells, "text": _characters(clean)}
     return {
         "git": git and _git_facts(git, status, tracked, attempt, warnings),
         "code": code and [_code_fact(one, git, status, tracked, read) for one in code],
         "packages": known.get("packages"),
         "system": known.get("system"),
         **_if_any(known, read, warnings),
+        **more,
         "warnings": warnings,
     }
 
@@ -367,8 +409,38 @@ def _patch(facts: dict[str, Any], patch: bytes | None, warnings: list[str]) -> N
         text = patch.decode("utf-8", "surrogateescape")
         clean = redact_text(text)
         facts["patch_redacted"] = clean != text
-        # Bytes as characters: JSON holds no others, and a patch need not be UTF-8.
-        facts["patch"] = clean.encode("utf-8", "surrogateescape").decode("latin-1")
+        facts["patch"] = _characters(clean)
+
+
+def _characters(text: str) -> str:
+    """Bytes as characters: JSON holds no others, and a patch need not be UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _script_facts(
+    known: Mapping[str, Any],
+    git: Mapping[str, Any] | None,
+    attempt: Callable[[str, str, Callable[[bytes], Any]], Any],
+    warnings: list[str],
+) -> dict[str, Any]:
+    """How the program was started; `added` is its code that git does not have, as a patch."""
+    facts = {key: value for key, value in known.items() if key not in ("base", "files")}
+    facts["arguments"] = list(redact_arguments(["", *known["arguments"]])[1:])
+    files, tracked = known["files"], []
+    if git is not None and git["top"] is not None and files:
+        tracked = attempt("sources", "sources", _names)
+        if tracked is None:
+            return facts
+    new = [name for name in files if escaped(name) not in tracked]
+    text, left_out = program.added(known["base"], {name: files[name] for name in new})
+    for name, cause in left_out.items():
+        warnings.append(f"{escaped(name)}: {cause}, and git does not have it: it is not kept")
+    if len(text) > MAX_PATCH:
+        warnings.append(f"untracked code of {len(text):,} bytes is not kept")
+    elif text:
+        clean = redact_text(text)
+        facts |= {"redacted": clean != text, "added": _characters(clean)}
+    return facts
 
 
 def _code_fact(
@@ -448,7 +520,7 @@ def _in_checkout(place: str) -> bool:
     return False
 
 
-def _excluded(top: str, own: str | None) -> list[str]:
+def excluded(top: str, own: str | None) -> list[str]:
     """The path specifications that leave out the program's own output."""
     if own is None:
         return []

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qn_tracking.inference.convergence import Convergence
     from qn_tracking.records.model import Artifact, Episode, Experiment
     from qn_tracking.reproduce.rerun import Rerun
+    from qn_tracking.reproduce.sources import SourceDiff
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.check import Report
     from qn_tracking.store.filters import Conditions
@@ -452,6 +453,18 @@ class Experiments:
         if not resolved:
             texts = [documents.attached_text(self.folder, doc, "config.yml") for doc in docs]
         return Diff(docs, texts, resolved)
+
+    def diff_code(self, first: str, second: str) -> SourceDiff:
+        """The source of the second run beside that of the first: commits, changes, submodules.
+
+        Raises UnsupportedError, which names what is missing, if a commit is not here.
+        """
+        from qn_tracking.reproduce.sources import source_diff
+        from qn_tracking.store import documents
+
+        ids = [self.id(first), self.id(second)]
+        docs = [documents.load(self.folder, id, self.warn) for id in ids]
+        return source_diff(self.folder, docs)
 
     def rank(
         self,

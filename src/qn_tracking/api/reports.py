@@ -17,7 +17,8 @@ class RunComparison:
     """Single runs side by side. Whatever their episodes are, they support no conclusion.
 
     `identical` and `same_outcome` are lists of places of runs that share a digest; `differences`
-    has every field that may explain a difference, by what it is about.
+    has every field that may explain a difference, by what it is about. `changed` says in a line
+    each what differs in run, config, code, packages and machine.
     """
 
     def __init__(self, store: Experiments, docs: Sequence[dict[str, Any]]) -> None:
@@ -33,11 +34,27 @@ class RunComparison:
         same = comparison.alike(docs, "outcome")
         self.same_outcome = [places for places in same if places not in self.identical]
         self.conclusion = comparison.conclusion(docs)
+        code = _source(store, docs) if comparison.code_differs(self.differences) else None
+        self.changed = comparison.what_changed(self.differences, code)
 
     @property
     def ids(self) -> list[str]:
         """The ids of the runs, in order."""
         return [doc["id"] for doc in self.runs]
+
+
+def _source(store: Experiments, docs: Sequence[dict[str, Any]]) -> str | None:
+    """How the source of two runs differs, as far as it is here; None if nothing is known."""
+    from qn_tracking.errors import MALFORMED, QnError
+    from qn_tracking.reproduce.sources import source_diff
+
+    if len(docs) != 2:
+        return None
+    try:
+        found = source_diff(store.folder, docs, lines=False)
+    except (QnError, *MALFORMED):
+        return None
+    return "; ".join([found.summary, *(["not all of it is here"] if found.missing else [])])
 
 
 class Diff:

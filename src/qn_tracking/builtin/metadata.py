@@ -107,6 +107,7 @@ def _capture(run: RunInfo, run_folder: str | None) -> Capture:
         here=current_folder(),
         own=run.experiments_dir,
         run_folder=run_folder,
+        script=not run.subject.packages,
     )
 
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "plot": ("exp_plot", "draw learning curves and other pictures of runs"),
     "report": ("exp_report", "write everything about some runs into one file"),
     "ui": ("exp_ui", "show experiments and the leaderboard in a browser, on this machine"),
-    "diff": ("exp_compare", "compare two configurations line by line"),
+    "diff": ("exp_compare", "compare two configurations, or the code of two runs, line by line"),
     "best": ("exp_best", "rank groups of runs by the mean of a metric"),
     "gather": ("exp_gather", "gather runs that were done before into a study"),
     "check": ("exp_check", "check whether the arms of a study are where they are expected"),

@@ -71,6 +71,12 @@ def arguments(parser: Parser, command: str) -> None:
         help="compare what ran, with overrides applied, instead of the files",
     )
     parser.add_argument(
+        "--code",
+        action="store_true",
+        help="compare the source that ran: commits, uncommitted changes, submodules",
+    )
+    parser.add_argument("--stat", action="store_true", help="with --code: the files, no lines")
+    parser.add_argument(
         "--exit-code",
         action="store_true",
         help="exit with 1 if they differ (default: 0, like git diff)",
@@ -121,6 +127,7 @@ def _runs(args: Namespace, found: RunComparison) -> None:
                 "identical": [[ids[i] for i in places] for places in found.identical],
                 "same_outcome": [[ids[i] for i in places] for places in found.same_outcome],
                 "packages_by": found.packages_by,
+                "changed": found.changed,
                 "differences": _plain_sections(found.differences, args.all),
                 "metrics": [metric.plain() for metric in found.metrics],
                 "better": None,
@@ -129,6 +136,11 @@ def _runs(args: Namespace, found: RunComparison) -> None:
         )
         return
     _heading([about(doc) for doc in found.runs])
+    if found.changed:
+        print("\nwhat changed")
+        for name, text in found.changed.items():
+            print(f"  {name:<9} {printable(text)}")
+        print()
     for places in found.identical:
         digest = found.runs[places[0]]["digests"]["exact"]
         print(f"{letters(places)} are identical, every number of every episode: {digest[:12]}")
@@ -381,6 +393,12 @@ def _plain_sections(sections: Sections, everything: bool) -> dict[str, list[dict
 
 
 def _diff(args: Namespace) -> int:
+    if args.stat and not args.code:
+        raise UsageError("--stat needs --code")
+    if args.code:
+        if args.resolved:
+            raise UsageError("--code and --resolved together")
+        return _diff_code(args)
     found = experiments(args).diff(args.first, args.second, resolved=args.resolved)
     code = int(not found.same and args.exit_code)
     if not args.resolved:
@@ -409,6 +427,31 @@ def _diff(args: Namespace) -> int:
     elif found.kind == "text" and found.overrides[0] != found.overrides[1]:
         _remark("the overrides, which are not in the text, differ, too: --resolved shows what ran")
     return code
+
+
+def _diff_code(args: Namespace) -> int:
+    found = experiments(args).diff_code(args.first, args.second)
+    for text in found.missing:
+        warn(text)
+    if args.json:
+        from qn_tracking.records.codec import plain
+
+        about = {**plain(found), "same": found.same, "summary": found.summary}
+        about["diff"] = about.pop("lines")
+        print_plain(about)
+    elif args.stat:
+        for one in found.files:
+            lines = "" if one.added is None else f"  +{one.added} -{one.removed}"
+            print(f"{printable(one.path)}{lines}")
+    else:
+        for line in found.lines:
+            print(printable(line))
+    if not args.json:
+        for line in found.log:
+            _remark(printable(line))
+        more = sum(found.ahead) - len(found.log)
+        _remark(f"{found.summary}" + (f"; {more} more commits" if more > 0 else ""))
+    return int(not found.same and args.exit_code)
 
 
 def _remark(text: str) -> None:

@@ -64,7 +64,10 @@ def recorded_code(original: Original) -> RecordedCode:
             "they were not kept",
             file=id,
         )
-    repository = _repository(original, packages, commit)
+    repository = repository_with(commit, packages, original.experiments)
+    if repository is None:
+        hint = "run this inside of its repository, and fetch it first"
+        raise UnsupportedError(f"commit {commit[:12]} does not exist here", file=id, hint=hint)
     suspect = None
     if patch is not None:
         suspect = "the recorded patch is code that no commit has"
@@ -129,16 +132,13 @@ def _patch(original: Original, git: Git) -> bytes:
     return data
 
 
-def _repository(original: Original, packages: Sequence[str], commit: str) -> str:
-    """The repository that has the commit: around the present code, or around the folder here."""
+def repository_with(commit: str, packages: Sequence[str], experiments: str) -> str | None:
+    """The repository that has a commit: around the code of these packages, the current folder or
+    the experiments; None if none of them has.
+    """
     sources = [source_of(package) for package in packages]
     folders = [dirname(place) for place in sources if place and not is_installed(place)]
-    places = (work_tree(place) for place in (*folders, current_folder(), original.experiments))
-    for repository in dict.fromkeys(filter(None, places)):
-        if has_commit(repository, commit):
-            return repository
-    raise UnsupportedError(
-        f"commit {commit[:12]} does not exist here",
-        file=original.id,
-        hint="run this inside of its repository, and fetch it first",
+    places = (work_tree(place) for place in (*folders, current_folder(), experiments))
+    return next(
+        (one for one in dict.fromkeys(filter(None, places)) if has_commit(one, commit)), None
     )

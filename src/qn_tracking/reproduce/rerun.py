@@ -52,8 +52,6 @@ ENVIRONMENTS = ("present", "recorded")
 Outcome = Literal["identical", "same outcome", "different", "planned"]
 NO_GIT = ("git: no repository", "git: the program is not installed")
 """How warnings begin of a run that has no repository."""
-EXPLAINING = ("commit", "dirty", "digest", "version", "distribution", "git.patch.sha256")
-"""The facts about code that may explain another result, by the end of their names."""
 
 
 def ignore(text: str) -> None:
@@ -461,7 +459,7 @@ def _differences(
     sections = comparison.sections(
         docs, [documents.packages(experiments, doc, warn) for doc in docs]
     )
-    code = [row for row in sections["code"] if row.field.endswith(EXPLAINING)]
+    code = [row for row in sections["code"] if row.field.endswith(comparison.EXPLAINING)]
     return {
         "code": tuple(row for row in code if not row.same),
         "packages": tuple(row for row in sections["packages"] if not row.same),

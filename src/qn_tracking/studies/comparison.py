@@ -7,10 +7,11 @@ faster than NumPy is imported.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from math import isfinite
 
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import UsageError, short
 from qn_tracking.inference import proportion
 from qn_tracking.records.facts import METADATA, metadata, section
 from qn_tracking.records.limits import NOT_FINITE, not_finite
@@ -173,12 +174,56 @@ _FILE = "(file sha256)"
 def _code(doc: Doc) -> dict[str, Any]:
     git = section(doc, "git")
     out = leaves({"git": git}) if git else {}
+    for holder, field in (("script", "added"), ("cells", "text")):
+        kept = section(doc, holder).get(field)
+        if isinstance(kept, Mapping):
+            out[f"{holder}.{field}.sha256"] = kept.get("sha256")
     for package in metadata(doc).get("code") or ():
         if isinstance(package, Mapping):
             name = str(package.get("name"))
             rest = {key: value for key, value in package.items() if key != "name"}
             out.update(leaves(rest, name))
     return out
+
+
+EXPLAINING = ("commit", "dirty", "digest", "version", "distribution", ".sha256")
+"""The facts about code that may explain another result, by the end of their names."""
+PARTS = {"run": "run", "configuration": "config", "packages": "packages", "system": "machine"}
+
+
+def code_differs(sections: Mapping[str, Sequence[Difference]]) -> bool:
+    """Whether a fact about the code differs that may explain another result."""
+    return any(not row.same and row.field.endswith(EXPLAINING) for row in sections["code"])
+
+
+def what_changed(
+    sections: Mapping[str, Sequence[Difference]], code: str | None = None
+) -> dict[str, str]:
+    """What differs in a line each for run, config, code, packages and machine, where it does.
+
+    `code` is what is known of the source; without it, the facts that differ are named.
+    """
+    found = {title: _in_short(sections[name], 3) for name, title in PARTS.items()}
+    rows = [row for row in sections["code"] if row.field.endswith(EXPLAINING)]
+    found["code"] = code or _in_short(rows, 3, values=False)
+    order = ("run", "config", "code", "packages", "machine")
+    return {title: found[title] for title in order if found[title]}
+
+
+def _in_short(rows: Sequence[Difference], most: int, *, values: bool = True) -> str:
+    differing = [row for row in rows if not row.same]
+    shown = [
+        f"{row.field} {' -> '.join(map(_value, row.values))}" if values else row.field
+        for row in differing[:most]
+    ]
+    more = len(differing) - most
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _value(value: Any) -> str:
+    if value is ABSENT or value is None:
+        return "none"
+    return short(value if isinstance(value, str) and value else json.dumps(value), 24)
 
 
 def _facts(doc: Doc) -> dict[str, Any]:
