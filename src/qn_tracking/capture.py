@@ -178,6 +178,7 @@ class Capture:
         """How the program was started, and its files of code as they are now."""
         base = self._top or here
         found = program.started(base, here)
+        found["in_repository"] = self._top is not None
         if self._top is None and own is not None:
             found["folder"] = relpath(realpath(here), realpath(own))
         files = program.sources(base)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _RUNS = count()
+NUMERIC = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+    *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *("PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG"),
+)
+"""Variables on which the last bit of a sum may depend, or the order of a set."""
 MAX_SOURCES, MAX_SOURCE = 500, 1 << 20
 """So many files of code, at most, are looked at; so many bytes of each."""
 
@@ -28,7 +34,8 @@ def started(base: str, folder: str) -> dict[str, Any]:
     `kind` is `script`, `module`, `notebook`, `interactive`, or `text` for `python -c` and what
     comes by standard input. `name` is the file, or the module. `options` are those of Python,
     `arguments` those of the program, `folder` is where it runs and `path` where it imports from.
-    `run` counts the calls: a program may have several runs.
+    `run` counts the calls: a program may have several runs. `environment` are variables that
+    change numbers, where they are set.
     """
     main = sys.modules.get("__main__")
     file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
@@ -51,6 +58,7 @@ def started(base: str, folder: str) -> dict[str, Any]:
         "arguments": arguments,
         "folder": _inside(base, folder) or ".",
         "path": import_path(base),
+        "environment": {key: os.environ[key] for key in NUMERIC if key in os.environ},
         "run": next(_RUNS),
     }
 

@@ -167,6 +167,7 @@ def print_plan(plan: Plan, json: bool) -> None:
         **about,
         "commit": plan.commit or "the present code",
         "patch": "the recorded one" if plan.patch else None,
+        "command": plan.command,
         "packages": f"{plan.packages} recorded" if plan.packages else "the installed ones",
     }
     sys.stdout.write("ok, nothing was run\n" + rows(shown.items()))

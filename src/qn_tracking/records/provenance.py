@@ -84,6 +84,28 @@ class Resources:
 
 
 @frozen(kw_only=True)
+class Script:
+    """How the program of a run of its own was started; see `program.started`.
+
+    Paths are relative to the repository, or, where it was in none, to `folder`, which is then
+    relative to the folder of experiments. `added` describes the attachment with its code that git
+    did not have, and `redacted` is whether secrets were taken out of that.
+    """
+
+    kind: str | None = None
+    name: str | None = None
+    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    folder: str = "."
+    path: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = EMPTY
+    in_repository: bool = False
+    run: int = 0
+    added: Mapping[str, Any] | None = None
+    redacted: bool = False
+
+
+@frozen(kw_only=True)
 class Provenance:
     """All of it; `facts` is the mapping that it was read from, with what else that holds."""
 
@@ -92,6 +114,7 @@ class Provenance:
     packages: Packages = Packages()
     system: System = System()
     resources: Resources = Resources()
+    script: Script = Script()
     facts: Mapping[str, Any] = EMPTY
 
 
@@ -114,6 +137,7 @@ def provenance(run: Experiment | Mapping[str, Any]) -> Provenance:
         packages=_read(Packages, facts.get("packages")),
         system=_read(System, facts.get("system")),
         resources=_read(Resources, facts.get("resources")),
+        script=_read(Script, facts.get("script")),
         facts=facts,
     )
 
@@ -124,7 +148,7 @@ def _read(cls: type[T], section: Any, **given: Any) -> T:
     for field in fields(known):
         value = section.get(field.name)
         if field.name not in given and value is not None and _fits(value, str(field.type)):
-            given[field.name] = value
+            given[field.name] = tuple(value) if type(value) is list else value
     return cls(**given)
 
 
@@ -133,5 +157,7 @@ def _fits(value: Any, type_: str) -> bool:
         return type(value) is bool or value == "unknown"
     if type_.startswith("Mapping"):
         return isinstance(value, Mapping)
+    if type_.startswith("tuple"):
+        return isinstance(value, (list, tuple)) and all(type(one) is str for one in value)
     names = type_.removesuffix(" | None").split(" | ")
     return type(value).__name__ in (names if names != ["float"] else ["float", "int"])

@@ -5,7 +5,8 @@ It is a file by itself, run by the Python of the sandbox, which may not have thi
     python -I -S -B inside.py ABOUT COMMAND …
 
 ABOUT is JSON: `uid` to become or None, `limits` by the names of `resource`, the `folder` to hand
-out, and at most how many `files`. Its standard output gets a line of JSON for each file, with
+out, and at most how many `files`; `copy` is None or a tree, where to copy it, and where to start in
+the copy. Its standard output gets a line of JSON for each file, with
 `name` and `size`, and then the content; a link has no size.
 """
 
@@ -41,9 +42,12 @@ def main() -> int:
         try:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
+            if about["copy"] is not None:
+                _copy(*about["copy"])
             os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606
         except OSError as error:
-            os.write(2, f"error: {sys.argv[2]}: {error.strerror}\n".encode())
+            cause = error.strerror or "the code cannot be copied"
+            os.write(2, f"error: {sys.argv[2]}: {cause}\n".encode())
         finally:
             os._exit(127)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -57,6 +61,14 @@ def main() -> int:
                 left -= 1
                 _hand_out(path, os.path.relpath(path, about["folder"]), stream)
     return 128 - code if code < 0 else code
+
+
+def _copy(tree: str, place: str, start: str) -> None:
+    """Copies the code, so that a program that writes beside it finds what it expects."""
+    import shutil
+
+    shutil.copytree(tree, place, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    os.chdir(start)
 
 
 def _hide() -> None:

@@ -13,9 +13,10 @@ from qn_tracking import config as configuration
 from qn_tracking.errors import ConfigError, StorageError, UnsupportedError, short
 from qn_tracking.records import codec
 from qn_tracking.records.model import Config, Digests, Episode
-from qn_tracking.records.provenance import Provenance, provenance
+from qn_tracking.records.provenance import Provenance, Script, provenance
 from qn_tracking.records.stats import Tally
 from qn_tracking.redact import MARK
+from qn_tracking.reproduce.script import check_script
 from qn_tracking.store import documents, paths, read
 from qn_tracking.tracking.evaluation import evaluating
 
@@ -28,14 +29,15 @@ class Original:
     """A run that has ended, and its results.
 
     `planned` is how many episodes to run, `count` how many there were. `sha256` is of the record,
-    None for a run without one. `episodes` is None if they are not here.
+    None for a run without one. `episodes` is None if they are not here. A run of a `script` is
+    repeated by that, and not by its configuration, which is None then; it may have no seed.
     """
 
     experiments: str
     document: Document
     sha256: str | None
-    config: Config
-    seed: int
+    config: Config | None
+    seed: int | None
     planned: int
     count: int
     digests: Digests
@@ -47,9 +49,19 @@ class Original:
         return str(self.document["id"])
 
     @property
+    def script(self) -> Script | None:
+        """How a script was started; None for a run of a simulation."""
+        return None if self.packages else self.origin.script
+
+    @property
+    def early(self) -> bool:
+        """Whether it ended before it was over."""
+        return self.document.get("status") != "completed"
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """The import names of the packages of the simulation."""
-        return tuple(self.document["subject"]["packages"])
+        return tuple((self.document.get("subject") or {}).get("packages") or ())
 
     @property
     def origin(self) -> Provenance:
@@ -83,15 +95,15 @@ def load_original(experiments: str, id: str, warn: Warn, *, least: int = 1) -> O
     if status in ("running", "unknown"):
         hint = f"qn-exp {'tail' if status == 'running' else 'recover --force'} {id}"
         raise UnsupportedError("may still be running", file=id, hint=hint)
+    script = not (doc.get("subject") or {}).get("packages")
+    if script:
+        check_script(id, provenance(doc).script, command_of(doc))
     seed = doc.get("seed")
     if type(seed) is not int or seed < 0:
-        raise UnsupportedError("no seed was recorded", file=id, field="seed")
-    if not (doc.get("subject") or {}).get("packages"):
-        raise UnsupportedError(
-            "was recorded by a script, which the record does not contain",
-            file=id,
-            hint=f"run the script again: {command_of(doc)}",
-        )
+        if not script:
+            raise UnsupportedError("no seed was recorded", file=id, field="seed")
+        warn(f"{id}: no seed was recorded: what is random will differ")
+        seed = None
     episodes, digests = _episodes(experiments, doc, warn)
     count = (doc.get("results") or {}).get("episodes")
     if episodes is not None:
@@ -107,7 +119,7 @@ def load_original(experiments: str, id: str, warn: Warn, *, least: int = 1) -> O
         experiments=experiments,
         document=doc,
         sha256=_sha256(paths.record(experiments, id)),
-        config=_config(experiments, doc),
+        config=None if script else _config(experiments, doc),
         seed=seed,
         planned=planned,
         count=count,

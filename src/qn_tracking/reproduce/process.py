@@ -84,8 +84,11 @@ def supervise(
     stdout: IO[bytes] | None = None,
     keep: Sequence[int] = (),
     usage: Usage | None = None,
+    cwd: str | None = None,
 ) -> tuple[int, str]:
     """Runs a program in a folder; returns its exit code and the end of its standard error.
+
+    It starts in `cwd` if that is another folder.
 
     The program and all that it has started are killed when the call ends, for whatever reason.
     It inherits the descriptors that are to be kept. Raises UnsupportedError if it cannot be
@@ -95,7 +98,7 @@ def supervise(
         try:
             child = subprocess.Popen(
                 list(command),
-                cwd=folder,
+                cwd=cwd or folder,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if stdout is None else stdout,

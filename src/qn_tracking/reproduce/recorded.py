@@ -42,7 +42,7 @@ class RecordedPackages:
 def recorded_code(original: Original) -> RecordedCode:
     """The commit and the patch of a run. Raises UnsupportedError if they are not available."""
     origin, id = original.origin, original.id
-    names = [*original.packages, *(one.name for one in origin.code)]
+    names = [*original.packages, *(one.name for one in origin.code if one.name != "__main__")]
     packages = tuple(dict.fromkeys(("qn_tracking", *packages_of(names))))
     commits = {check_commit(one.commit) for one in origin.code if one.commit}
     around = origin.git.commit
@@ -64,6 +64,9 @@ def recorded_code(original: Original) -> RecordedCode:
             "they were not kept",
             file=id,
         )
+    untracked = _untracked(original)
+    if untracked is not None:
+        patch = (patch or b"") + untracked
     repository = repository_with(commit, packages, original.experiments)
     if repository is None:
         hint = "run this inside of its repository, and fetch it first"
@@ -108,6 +111,22 @@ def check_source(original: Original, roots: Sequence[str], commit: str, warn: Wa
                 )
         elif one.digest and source_digest(place) != one.digest:
             warn(f"the source of {one.name} is not what ran: git did not have all of it")
+
+
+def _untracked(original: Original) -> bytes | None:
+    """The code of a script that git did not have, as a patch. Raises UnsupportedError if it is not
+    available.
+    """
+    script = original.origin.script
+    if script.added is None:
+        return None
+    if script.redacted:
+        raise UnsupportedError("secrets were taken out of its untracked code", file=original.id)
+    data = original.attachment("untracked.patch")
+    if data is None:
+        hint = "git carries records, bundles carry all"
+        raise UnsupportedError("is not here", file=original.id, field="untracked.patch", hint=hint)
+    return data
 
 
 def _patch(original: Original, git: Git) -> bytes:

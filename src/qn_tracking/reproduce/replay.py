@@ -14,6 +14,7 @@ from qn_tracking import config as configuration
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records import codec
 from qn_tracking.records.model import Config, Digests, Episode, Experiment
+from qn_tracking.records.provenance import provenance
 from qn_tracking.records.stats import Tally
 from qn_tracking.reproduce.process import minimal_environment, supervise
 from qn_tracking.reproduce.sandbox import require, run, sandboxed
@@ -79,7 +80,7 @@ def replay_config(
     else:
         env = {**minimal_environment(), "LANG": "C.UTF-8"}
         code, output = supervise(command, folder, env, cancelled)
-    return _load(join(folder, "experiments"), code, output, sandbox)
+    return load_replay(join(folder, "experiments"), code, output, sandbox)
 
 
 def _resolved(config: Config) -> bytes:
@@ -94,17 +95,28 @@ def _resolved(config: Config) -> bytes:
     return raw.encode()
 
 
-def _load(experiments: str, code: int, output: str, isolated: bool) -> Replay:
-    """Reads what a run has left; its code may be a stranger's, so no link is followed."""
+def load_replay(
+    experiments: str, code: int, output: str, isolated: bool, number: int | None = None
+) -> Replay:
+    """Reads what a run has left; its code may be a stranger's, so no link is followed.
+
+    Of a script that has several runs it is the one with this `number`. Raises UnsupportedError if
+    there is none.
+    """
     for folder, folders, files in os.walk(dirname(experiments)):
         for name in (*folders, *files):
             if os.path.islink(join(folder, name)):
                 raise UnsupportedError(f"the run has left a link, {name!r}")
     names = os.listdir(experiments) if isdir(experiments) else []
     records = [name for name in names if name.endswith(".json")]
+    if number is not None:
+        records = [name for name in records if _number(join(experiments, name)) == number]
+        records = sorted(records)[:1]  # a program that it has started may have runs as well
     if len(records) != 1:
         lines = [line for line in output.splitlines() if line.strip()]
         cause = lines[-1].strip().removeprefix("error: ") if lines else f"exit code {code}"
+        if code == 0 and number is not None:
+            cause = "the script has left no record of such a run"
         raise UnsupportedError(f"the run failed: {cause[:400]}")
     path = join(experiments, records[0])
     experiment = read.experiment(path)
@@ -119,3 +131,8 @@ def _load(experiments: str, code: int, output: str, isolated: bool) -> Replay:
         digests=tally.digests(),
         isolated=isolated,
     )
+
+
+def _number(record: str) -> int:
+    """Which of the runs of its process a record is."""
+    return provenance(read.document(record)).script.run

@@ -24,6 +24,7 @@ from qn_tracking.records import codec
 from qn_tracking.records.divergence import Divergence, first_difference
 from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
 from qn_tracking.records.rounding import close
+from qn_tracking.records.stats import Tally
 from qn_tracking.reproduce.environment import environment
 from qn_tracking.reproduce.original import Original, Warn, command_of, load_original
 from qn_tracking.reproduce.recorded import (
@@ -37,6 +38,7 @@ from qn_tracking.reproduce.replay import Replay, replay_config
 from qn_tracking.reproduce.roots import present_roots, source_roots
 from qn_tracking.reproduce.sandbox import require
 from qn_tracking.reproduce.scratch import private_folder
+from qn_tracking.reproduce.script import Comparing, present_code, replay_script, words
 from qn_tracking.reproduce.worktree import worktree
 from qn_tracking.store import documents, paths, read
 from qn_tracking.studies import comparison
@@ -66,18 +68,20 @@ class Plan:
     episodes are run, `episodes` how many the original has, and `compared_by` is `episode`, or
     `digest` if its episodes are not here. `commit` is None for the present code, `patch` is whether
     uncommitted changes are applied to it, `packages` how many recorded packages are installed.
+    `command` is the program that is started, of a script.
     """
 
     origin: str
     config: str
     digest: str | None
-    seed: int
+    seed: int | None
     planned: int
     episodes: int
     compared_by: Literal["episode", "digest"]
     commit: str | None
     patch: bool
     packages: int | None
+    command: str | None = None
 
 
 @frozen(kw_only=True)
@@ -131,14 +135,17 @@ def rerun(
     if env not in ENVIRONMENTS:
         raise UsageError(f"env {env!r}: expected one of {', '.join(ENVIRONMENTS)}")
     original = load_original(experiments, id, warn)
-    left_out = _left_out(original.config, without)
+    script = original.script
+    left_out = [] if original.config is None else _left_out(original.config, without)
     code = recorded_code(original) if at_commit else None
     packages = recorded_packages(original) if env == "recorded" else None
     if code is not None and code.suspect and not trust:
         raise UnsupportedError(code.suspect, file=id, hint="--trust runs it in a sandbox")
     isolated = code is not None and code.suspect is not None and not no_sandbox
     plan = _plan(original, code, packages)
-    here = code is None and packages is None
+    here = code is None and packages is None and script is None
+    if script is not None and code is None:
+        present_code(script, experiments)
     if dry_run:
         if here:
             simulation_of(original)
@@ -148,15 +155,15 @@ def rerun(
     if here:
         experiment = _run_here(original, warn, progress)
     else:
-        experiment = _run_in_process(original, code, packages, isolated, warn, inform)
+        experiment = _run_in_process(original, code, packages, isolated, warn, inform, progress)
     return _compare(original, experiment, plan, warn)
 
 
 def _plan(original: Original, code: RecordedCode | None, packages: RecordedPackages | None) -> Plan:
     return Plan(
         origin=original.id,
-        config=original.config.label,
-        digest=original.config.digest,
+        config=(original.document.get("config") or {}).get("label") or "config",
+        digest=comparison.config_digest(original.document),
         seed=original.seed,
         planned=original.planned,
         episodes=original.count,
@@ -164,6 +171,7 @@ def _plan(original: Original, code: RecordedCode | None, packages: RecordedPacka
         commit=code.commit if code else None,
         patch=bool(code and code.patch),
         packages=len(packages.text.splitlines()) if packages else None,
+        command=None if original.script is None else words(original.script),
     )
 
 
@@ -193,6 +201,7 @@ def simulation_of(
     """The simulation, by the present code. Raises UnsupportedError if that cannot run it."""
     from qn_tracking.tracking.manager import make_manager, make_simulation
 
+    assert original.config is not None
     try:
         manager = make_manager(sinks, config=original.config)
         simulation = make_simulation(original.config, manager)
@@ -244,6 +253,8 @@ def _run_here(
     from qn_tracking.tracking.runner import run_simulation
 
     manager, simulation = simulation_of(original)
+    assert original.config is not None
+    assert original.seed is not None
     if progress is not None:
         manager.register(_Counter(progress, original.planned), name="progress")
     recorder = Recorder(
@@ -277,9 +288,10 @@ def _run_in_process(
     isolated: bool,
     warn: Warn,
     inform: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
 ) -> Experiment:
-    """Runs the recorded code, the recorded packages, or both, in another process."""
-    notes = []
+    """Runs a script, the recorded code, or with the recorded packages, in another process."""
+    notes, script = [], original.script
     with ExitStack() as stack:
         place = stack.enter_context(private_folder())
         tree: str | None = None
@@ -289,9 +301,11 @@ def _run_in_process(
                 notes.append("with the recorded patch")
             tree = stack.enter_context(worktree(code.repository, code.commit, code.patch))
             roots = source_roots(tree, code.packages)
-            check_source(original, roots, code.commit, warn)
+            if script is None:
+                check_source(original, roots, code.commit, warn)
         else:
             notes.append("in the present code")
+        if code is None or script is not None:
             roots = present_roots(packages_of(["qn_tracking", *original.packages]), place)
         python = sys.executable
         if packages is not None:
@@ -305,22 +319,60 @@ def _run_in_process(
             )
         if isolated:
             require()
-        inform(f"running {original.planned} episodes {', '.join(notes)}")
-        replay = replay_config(
-            python,
-            roots,
-            original.config,
-            seed=original.seed,
-            episodes=original.planned,
-            place=place,
-            sandbox=isolated,
-        )
-        _check_subject(original, replay.experiment.subject)
+        what = f"{original.planned} episodes" if script is None else words(script)
+        inform(f"running {what} {', '.join(notes)}")
+        if script is None:
+            assert original.config is not None
+            assert original.seed is not None
+            replay = replay_config(
+                python,
+                roots,
+                original.config,
+                seed=original.seed,
+                episodes=original.planned,
+                place=place,
+                sandbox=isolated,
+            )
+            _check_subject(original, replay.experiment.subject)
+        else:
+            replay = replay_script(
+                python,
+                script,
+                tree or present_code(script, original.experiments),
+                roots=roots,
+                seed=original.seed,
+                place=place,
+                own=code is None,
+                isolated=isolated,
+                watch=_comparing(original, inform, progress),
+            )
+            _check_seed(original, replay.experiment, warn)
         if code is not None and code.suspect is not None:
             notes.append("isolated" if replay.isolated else "no isolation")
             if not replay.isolated:
                 warn("no isolation: the code can do all that you can")
         return _store(original, replay, tree, code, _origin(original, notes), warn)
+
+
+def _comparing(
+    original: Original,
+    inform: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> Comparing:
+    """Says at once where a re-run of a script begins to differ."""
+
+    def differs(first: Divergence) -> None:
+        inform(f"differs since episode {first.episode}: {first.field}")
+
+    return Comparing(original.episodes or (), differs, progress)
+
+
+def _check_seed(original: Original, again: Experiment, warn: Warn) -> None:
+    """Warns of a script that chose another seed: it takes it neither from its arguments nor from
+    `run.seed`.
+    """
+    if again.seed != original.seed:
+        warn(f"the script has seed {again.seed} now, recorded is {original.seed}: it draws its own")
 
 
 # ------------------------------------------------------------------------------------------ storing
@@ -344,23 +396,29 @@ def _store(
     from qn_tracking.store import arrival
     from qn_tracking.store.write import naming
 
-    ran, config = replay.experiment, redact_config(original.config)
-    texts = {"config.yml": config.text.encode()}
-    if code is not None and code.patch is not None:
-        texts["uncommitted.patch"] = code.patch
+    ran = replay.experiment
+    texts: dict[str, bytes] = {}
+    same: dict[str, Any] = {}
+    if original.config is not None:
+        config = redact_config(original.config)
+        texts["config.yml"] = config.text.encode()
+        same = {"config": config, "command": redact_arguments(sys.argv)}
+    for name in ("uncommitted.patch", "untracked.patch") if code is not None else ():
+        data = original.attachment(name)
+        if data is not None:
+            texts[name] = data
     new = [
         Attachment(name=name, size=len(data), sha256=codec.digest(data))
         for name, data in texts.items()
     ]
     experiment = evolve(
         ran,
-        config=config,
-        command=redact_arguments(sys.argv),
+        **same,
         attachments=(*new, *(one for one in ran.attachments if one.name not in texts)),
         origin=origin,
         # That its temporary folder is in no repository, and a sandbox has no git, says nothing.
         warnings=tuple(text for text in ran.warnings if not text.startswith(NO_GIT)),
-        facts=ran.facts if tree is None else _with_git(ran, tree, texts),
+        facts=ran.facts if tree is None else _with_git(original, ran, tree, texts),
     )
     names = ("id", "started", "config", "subject", "seed", "episodes", "command")
     about = RunInfo(**{name: getattr(experiment, name) for name in names})
@@ -378,8 +436,10 @@ def _store(
     return experiment
 
 
-def _with_git(ran: Experiment, tree: str, texts: Mapping[str, bytes]) -> Mapping[str, Any]:
-    """The facts of a run, with those of git that the worktree has."""
+def _with_git(
+    original: Original, ran: Experiment, tree: str, texts: Mapping[str, bytes]
+) -> Mapping[str, Any]:
+    """The facts of a run, with those of git that the worktree has, and of how it was started."""
     from qn_tracking.capture import git_facts
     from qn_tracking.records.facts import METADATA
     from qn_tracking.records.provenance import facts_of
@@ -391,7 +451,10 @@ def _with_git(ran: Experiment, tree: str, texts: Mapping[str, bytes]) -> Mapping
         if name in texts:
             size, sha256 = len(texts[name]), codec.digest(texts[name])
             git["patch"] = {"file": name, "size": size, "sha256": sha256}
-    return {**ran.facts, METADATA: {**facts_of(ran), "git": git}}
+    facts = {**facts_of(ran), "git": git}
+    if original.script is not None:
+        facts["script"] = original.origin.facts.get("script")
+    return {**ran.facts, METADATA: facts}
 
 
 def _replace(path: str, data: bytes) -> None:
@@ -408,6 +471,13 @@ def _replace(path: str, data: bytes) -> None:
 def _compare(original: Original, experiment: Experiment, plan: Plan, warn: Warn) -> Rerun:
     journal = join(paths.run_folder(original.experiments, experiment.id), "episodes.jsonl")
     episodes = tuple(read.Lines(journal))
+    if original.script is not None and original.early and len(episodes) > original.count:
+        # A script goes on after the episode at which the original ended.
+        episodes = episodes[: original.count]
+        tally = Tally()
+        for episode in episodes:
+            tally.add(episode)
+        experiment = evolve(experiment, digests=tally.digests(), phases={})
     outcome = _outcome(original, experiment, episodes)
     divergence = None
     if outcome != "identical" and original.episodes is not None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from os.path import basename, dirname, isdir, isfile, islink, join
@@ -31,6 +31,8 @@ PACKAGE = "bubblewrap"
 _FIRST_USER, _USERS = 61184, 4096
 _SHARED_MEMORY = _TEMPORARY = 256 << 20
 _INSIDE = "/inside.py"
+COPY = "/tmp/code"  # noqa: S108
+"""Where a copy of the code is that may be written to."""
 
 
 @frozen(kw_only=True)
@@ -175,10 +177,20 @@ def _resolved(place: str, links: dict[str, str]) -> str:
     return found
 
 
-def run(box: Sandbox, command: Sequence[str], folder: str, **options: object) -> tuple[int, str]:
+def run(
+    box: Sandbox,
+    command: Sequence[str],
+    folder: str,
+    *,
+    variables: Mapping[str, str] | None = None,
+    copied: tuple[str, str] | None = None,
+    **options: object,
+) -> tuple[int, str]:
     """Runs a program in a sandbox; returns its exit code and the end of its standard error.
 
-    The files that it has left in the folder are there afterwards. `options` are those of
+    The files that it has left in the folder are there afterwards. `variables` are added to its
+    environment. With `copied`, a tree and a folder in it, it starts in that folder of a copy of the
+    tree, at `COPY`, which it may write to and which is gone afterwards. `options` are those of
     `supervise`. Raises UnsupportedError if it cannot be started or used more than it may.
     """
     limits = box.limits
@@ -186,6 +198,7 @@ def run(box: Sandbox, command: Sequence[str], folder: str, **options: object) ->
         "uid": box.user,
         "folder": folder,
         "files": limits.files + 1,
+        "copy": None if copied is None else [copied[0], COPY, join(COPY, copied[1])],
         "limits": {
             # What a process reserves is more than it uses.
             "RLIMIT_AS": 2 * limits.memory,
@@ -201,6 +214,7 @@ def run(box: Sandbox, command: Sequence[str], folder: str, **options: object) ->
     before = set(os.listdir(folder))
     first = [command[0], "-I", "-S", "-B", _INSIDE, json.dumps(about)]
     env = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
+    env |= variables or {}
     usage = Usage(memory=limits.memory, seconds=float(limits.seconds))
     with _filter() as filtered, tempfile.TemporaryFile() as handed:
         whole = [*box.command, "--seccomp", str(filtered), "--", *first, *command]

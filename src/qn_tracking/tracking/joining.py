@@ -1,8 +1,10 @@
-"""How `track()` in a script knows that a study runs it: by a variable of the environment.
+"""How `track()` in a script knows that a study runs it, or a re-run: by a variable of the
+environment.
 
 The study starts `python train.py …`; `track()` there joins the study: it takes the id, the seed and
 the folder that were declared. Only the first `track()` of the process does, and no process that it
-starts.
+starts. In a re-run every `track()` stores its run where that is looked for, those of other
+processes as well.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from qn_tracking.errors import UsageError
 from qn_tracking.records.model import Membership
 
 VARIABLE = "QN_STUDY_RUN"
+AGAIN = "QN_RERUN"
 
 
 @frozen(kw_only=True)
@@ -62,6 +65,31 @@ class Joining:
             "tags": {**self.tags, **(given.get("tags") or {})},
             "notes": self.notes if given.get("notes") is None else given["notes"],
         }
+
+
+@frozen(kw_only=True)
+class Rerunning:
+    """What a script is given by a re-run: the recorded seed, and where its runs are stored."""
+
+    seed: int | None
+    experiments_dir: str
+
+    def variable(self) -> str:
+        """The text of the variable."""
+        return json.dumps({"seed": self.seed, "experiments_dir": self.experiments_dir})
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a recorder, from those that the script gives: its own seed stays."""
+        return {**given, "seed": self.seed if given.get("seed") is None else given["seed"]}
+
+
+def rerunning() -> Rerunning | None:
+    """What this process was given by a re-run; None without one. Raises UsageError."""
+    text = os.environ.get(AGAIN)
+    try:
+        return None if text is None else Rerunning(**json.loads(text))
+    except (ValueError, TypeError):
+        raise UsageError(f"{AGAIN}: is not what a re-run sets", hint="unset it") from None
 
 
 def joining() -> Joining | None:

@@ -40,7 +40,7 @@ from qn_tracking.tracking.installed import (
     named,
     requests as requests,
 )
-from qn_tracking.tracking.joining import VARIABLE, joining
+from qn_tracking.tracking.joining import VARIABLE, Rerunning, joining, rerunning
 from qn_tracking.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -242,9 +242,9 @@ def track(
     `Subject`. `plugins` are names, or a mapping of names to options, which replace those of the
     configuration. `options` are those of `Recorder`: `seed`, `episodes`, `notes` and so on. In a
     script that a study runs (`qn-run … -- python …`) the run joins the study, and has its seed:
-    `run.seed`. Raises UsageError for what contradicts, TypeError for an unknown keyword, and
-    PluginSetupError for `module:attribute` that a file outside of the current folder names, and
-    neither `plugins` nor `blocked` do.
+    `run.seed`; so has one that `qn-exp rerun` runs again. Raises UsageError for what contradicts,
+    TypeError for an unknown keyword, and PluginSetupError for `module:attribute` that a file
+    outside of the current folder names, and neither `plugins` nor `blocked` do.
     """
     identity.check_keywords(Recorder.__init__, options, inspect.signature(track).parameters)
     options["tags"] = identity.tags_of(tags, name=name, group=group)
@@ -255,9 +255,11 @@ def track(
     settings = project()
     check_asked({k: v for k, v in unasked(config, settings, plugins).items() if k not in blocked})
     wanted = choose(config, settings, named(plugins, *TRACKER))
-    given = joining() if VARIABLE in os.environ else None
+    given = joining() if VARIABLE in os.environ else rerunning()
     if given is not None:
         options, experiments_dir = given.options(options), given.experiments_dir
+    if isinstance(given, Rerunning):  # as of every re-run: no other plugin gets it
+        wanted = {name: wanted[name] for name in TRACKER}
     return Recorder(
         config,
         manager=make_manager(wanted, blocked=blocked),
