@@ -161,6 +161,20 @@ def of_host(source: Any, overrides: Any = ()) -> Config:
     return evolve(config, differences=tuple(builder.differences))
 
 
+def declaring(config: Config, task: Mapping[str, Any]) -> Config:
+    """The configuration with a section `task`. Raises UsageError if it cannot be declared."""
+    if "task" in config.data:
+        raise UsageError("task: the configuration has such a field already")
+    if not isinstance(task.get("environment"), str) or not task["environment"]:
+        hint = 'environment="FrozenLake-v1"'
+        raise UsageError("task: needs an environment, the name of what is solved", hint=hint)
+    checked = plain_options({"task": dict(task)}, config.label)
+    changes = {**config.overrides, **checked}
+    data, settings = {**config.data, **checked}, config.settings
+    digest = digest_of(data, settings)
+    return evolve(config, data=data, digest=digest, overrides=changes)
+
+
 def digest_of(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """The digest of what runs: the data, and the simulation where it is named.
 

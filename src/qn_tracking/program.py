@@ -47,10 +47,10 @@ def started(base: str, folder: str) -> dict[str, Any]:
         typed = hasattr(sys, "ps1") or (sys.flags.interactive and sys.argv[:1] != ["-c"])
         kind = "interactive" if typed else "text"
     elif spec is not None:
-        kind, name = "module", spec.name.removesuffix(".__main__")
+        kind, name = "module", spec.name
     else:
         name = _inside(base, file) or basename(file)
-    options, arguments = _words(name if kind == "module" else file or "")
+    options, arguments = _words(name.removesuffix(".__main__") if kind == "module" else file or "")
     return {
         "kind": kind,
         "name": name,

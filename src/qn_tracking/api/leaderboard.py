@@ -329,6 +329,19 @@ class Leaderboard:
         files.save(self.folder, submission)
         return evolve(made, saved=True)
 
+    def missing(
+        self, ids: str | Iterable[str] | Study, *, experiments: str | None = None
+    ) -> tuple[str, ...]:
+        """What a study, or experiments, lack for a submission; they need not be over.
+
+        Raises UsageError for an unknown experiment, StorageError for what cannot be read.
+        """
+        from qn_tracking.benchmark.submit import missing
+        from qn_tracking.project import experiments_dir
+
+        source = experiments or experiments_dir() or "experiments"
+        return missing(source, ids, self._checker().book.now, validators)
+
     def sign(self, target: str, key: str) -> Signed:
         """Signs a submission, or the file of a verification, with an SSH key.
 

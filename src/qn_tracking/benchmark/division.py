@@ -107,4 +107,6 @@ def undeclared(submission: Submission, protocol: Protocol) -> list[int]:
     origins: Iterable[str] = [] if submission.config.digest is None else [submission.config.digest]
     if protocol.seeds == "task" and submission.task is not None:
         origins = [task_digest(submission.task), *origins]
+    if submission.program is not None and submission.program.seeds is not None:
+        origins = [submission.program.seeds]
     return min((strange(submission, digest) for digest in origins), key=len, default=[])

@@ -78,7 +78,7 @@ def _when(record: Verification, submission: Submission) -> Iterator[Problem]:
 
 def _code(record: Verification, submission: Submission) -> Iterator[Problem]:
     ran = {str(one.get("name")): one.get("digest") for one in record.code}
-    if tuple(ran) != submission.subject.packages or len(ran) < len(record.code):
+    if tuple(ran) != submission.ran or len(ran) < len(record.code):
         yield "is not the code of the subject of the submission", "code"
     for i, (name, digest) in enumerate(ran.items()):
         if not (type(digest) is str and _HASH.fullmatch(digest)):

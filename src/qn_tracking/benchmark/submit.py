@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from attrs import fields
 
-from qn_tracking import config as configuration, ids as identity
+from qn_tracking import capture, config as configuration, ids as identity
 from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.benchmark.category import categorize
+from qn_tracking.benchmark.program import obstacles, program_of
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.benchmark.task import task_of
 from qn_tracking.benchmark.validation import MakeManager
 from qn_tracking.errors import QnError, StorageError, UsageError
+from qn_tracking.records.facts import METADATA
+from qn_tracking.records.limits import RUNNING
 from qn_tracking.records.model import Episode, Experiment
-from qn_tracking.records.provenance import provenance
+from qn_tracking.records.provenance import Provenance, provenance
 from qn_tracking.records.submission import (
     Contribution,
+    Program,
     Run,
     Source,
     Study,
     StudyResult,
     Submission,
 )
-from qn_tracking.store import paths, read, studies
+from qn_tracking.store import documents, paths, read, studies
 
 FINISHED = "completed"
 
@@ -65,6 +71,10 @@ def assembled(
         raise QnError(f"no submission can be made of these runs: {error}") from None
     origin = provenance(first)
     manager = make_manager(config)
+    program = None if first.subject.packages else _program(loaded, study)
+    if program is not None and study is not None and study.seed is None:
+        study = None  # its seeds were chosen: its runs are submitted as any others
+    code = tuple(origin.facts.get("code") or ())
     return Submission(
         id=identity.new_id(),
         protocol=protocol.version,
@@ -77,13 +87,96 @@ def assembled(
         episodes=len(loaded[0][1]),
         study=None if study is None else _study_result(study, statuses),
         source=Source(**{a.name: getattr(origin.git, a.name) for a in fields(Source)}),
-        code=tuple(origin.facts.get("code") or ()),
+        code=code if program is None else tuple({**one, "name": program.module} for one in code),
         packages=origin.packages.sha256,
         system=origin.facts.get("system") or {},
         task=task_of(config, manager) if protocol.tasks else None,
+        program=program,
         aggregates=aggregates,
         runs=runs,
     )
+
+
+def missing(
+    experiments: str,
+    ids: str | Iterable[str] | Study,
+    protocol: Protocol,
+    make_manager: MakeManager,
+) -> tuple[str, ...]:
+    """What runs lack for a submission, all of it; they need not be over.
+
+    Raises UsageError for an unknown run, StorageError for what cannot be read.
+    """
+    study, names = _study(experiments, ids)
+    planned = study.runs if study is not None else len(names)
+    if study is not None:
+        names = [state.id for state in studies.states(experiments, study)]
+        names = [name for name in names if documents.status(experiments, name) is not None]
+    for name in names:
+        if documents.status(experiments, identity.check_id(name)) is None:
+            raise UsageError(f"no experiment {name}", hint=f"looked in {experiments}")
+    docs = list(documents.load_all(experiments, names, named=True, warn=lambda text: None))
+    if not docs:
+        return ("no run has begun",)
+    found: list[str] = []
+    for doc in docs:
+        if doc.get("status") not in (FINISHED, RUNNING):
+            found.append(f"{doc['id']}: is {doc.get('status')}")
+        if type(doc.get("seed")) is not int:
+            found.append(f"{doc['id']}: has no seed: track(…, seed=…)")
+        if not (doc.get("subject") or {}).get("packages"):
+            found += [f"{doc['id']}: {cause}" for cause in obstacles(_origin(experiments, doc))]
+    first = docs[0]
+    others = [doc["id"] for doc in docs if _digest(doc) != _digest(first)]
+    found += [f"{other}: has another configuration than {first['id']}" for other in others]
+    if planned < protocol.minimum_runs:
+        found.append(f"runs: {planned}, at least {protocol.minimum_runs} are needed")
+    episodes = first.get("episodes") or (first.get("results") or {}).get("episodes") or 0
+    if episodes < protocol.minimum_episodes:
+        found.append(f"episodes: {episodes}, at least {protocol.minimum_episodes} are needed")
+    try:
+        data = first.get("config") or {}
+        config = configuration.from_mapping({**(data.get("data") or {}), **_named(data)})
+        categorize(config, protocol, make_manager(config))
+    except QnError as error:
+        found.append(error.cause + (f" ({error.hint})" if error.hint else ""))
+    return tuple(found)
+
+
+def _origin(experiments: str, doc: Mapping[str, Any]) -> Provenance:
+    """Where a run came from; of one that still runs, what was known at its start."""
+    if doc.get("status") == RUNNING:
+        with suppress(OSError, ValueError):
+            facts = capture.left(paths.run_folder(experiments, doc["id"]))
+            script = facts.get(capture.SCRIPT)
+            if script and "added" in script:
+                script["added"] = {}  # a file of the record, when there is one
+            return provenance({"facts": {METADATA: facts}})
+    return provenance(doc)
+
+
+def _digest(doc: Mapping[str, Any]) -> Any:
+    return (doc.get("config") or {}).get("digest")
+
+
+def _named(data: Mapping[str, Any]) -> dict[str, Any]:
+    simulation = (data.get("settings") or {}).get("simulation")
+    return {} if simulation is None else {"simulation": simulation}
+
+
+def _program(loaded: Sequence[tuple[Experiment, list[Episode]]], study: Study | None) -> Program:
+    """The program of the runs of a script. Raises UsageError if others could not run it."""
+    origins = [provenance(experiment) for experiment, _ in loaded]
+    for (experiment, _), origin in zip(loaded, origins, strict=True):
+        if causes := obstacles(origin):
+            hint = "submit --dry-run says all that is missing"
+            raise UsageError(causes[0], file=experiment.id, hint=hint)
+        if origin.git.commit != origins[0].git.commit:
+            raise UsageError(f"{experiment.id} ran another commit than {loaded[0][0].id}")
+    seeds = [experiment.seed or 0 for experiment, _ in loaded]
+    derived = study is not None and study.seed is not None
+    digest = studies.seeds_digest([arm.config for arm in study.arms]) if study and derived else None
+    return program_of([origin.script for origin in origins], seeds, digest)
 
 
 def _study(experiments: str, ids: str | Iterable[str] | Study) -> tuple[Study | None, list[str]]:

@@ -13,12 +13,14 @@ from qn_tracking.tracking.installed import SIMULATION
 if TYPE_CHECKING:
     import pluggy
 
+TASK, SCRIPT = "task", "script"
 REWARD = "reward"
 """The section of a configuration with its training reward, which is free unless the task has it."""
 
 
 def task_of(config: Config, manager: pluggy.PluginManager) -> dict[str, Any] | None:
-    """The task as JSON data, nested like the configuration; None if no provider names one.
+    """The task as JSON data, nested like the configuration; None if no provider names one, and no
+    script has declared one.
 
     A simulation other than the built-in one is part of it. Raises what the provider raises as
     ConfigError, and PluginError for a provider that fails or returns anything but plain data.
@@ -30,7 +32,7 @@ def task_of(config: Config, manager: pluggy.PluginManager) -> dict[str, Any] | N
     except (Exception, SystemExit) as error:
         raise PluginError(describe(error), file=config.label, field="task") from error
     if found is None:
-        return None
+        return declared(config)
     if not isinstance(found, Mapping):
         cause = f"expected a mapping, got {type(found).__name__}"
         raise PluginError(cause, file=config.label, field="task")
@@ -40,6 +42,19 @@ def task_of(config: Config, manager: pluggy.PluginManager) -> dict[str, Any] | N
     except (TypeError, ValueError) as error:
         raise PluginError(str(error), file=config.label, field="task") from None
     return task if simulation == SIMULATION else {"simulation": simulation, **task}
+
+
+def declared(config: Config) -> dict[str, Any] | None:
+    """The task that a script has declared: the section `task` of its configuration.
+
+    It is marked as what a script says, so that it is never the task of a simulation.
+    """
+    found = config.data.get(TASK)
+    named = isinstance(found, Mapping) and type(found.get("environment")) is str
+    if not named or "simulation" in config.settings:
+        return None
+    task: dict[str, Any] = normal(plain(found))
+    return {**task, "simulation": SCRIPT}
 
 
 def training_reward(data: Mapping[str, Any], task: Mapping[str, Any] | None) -> Any:

@@ -14,7 +14,7 @@ from qn_tracking import config as configuration
 from qn_tracking.benchmark import places
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import Rulebook
-from qn_tracking.benchmark.task import differences, task_of
+from qn_tracking.benchmark.task import SCRIPT, differences, task_of
 from qn_tracking.errors import QnError, describe
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Config, Subject
@@ -62,7 +62,7 @@ def validate(
     except QnError as error:
         made = [_error("configuration", str(error), "text")]
         manager = make_manager(configuration.from_mapping({}))  # of the validators alone
-    absent = _absent(submission)
+    absent = [] if submission.program else _absent(submission)
     if absent and {finding.rule for finding in made} & {"configuration", "category"}:
         # The package that knows it is named but not installed: it cannot be called wrong here.
         made = [_error(INSTALLED, f"needs {', '.join(absent)}, not installed here", "code")]
@@ -113,6 +113,7 @@ def _made(
     except QnError as error:
         found.append(_error("category", error.cause, "category"))
     found += _task(submission, config, protocol, manager)
+    found += _program(submission)
     return found + _subject(submission, config, manager)
 
 
@@ -138,6 +139,21 @@ def _task(
         if other
         else []
     )
+
+
+def _program(submission: Submission) -> list[Finding]:
+    """Whether a declared task is that of a script which others can run from its commit."""
+    program, source = submission.program, submission.source
+    is_script = (submission.task or {}).get("simulation") == SCRIPT
+    if program is None or not is_script:
+        cause = "is missing: what starts the runs" if is_script else "is for a declared task only"
+        return [_error("program", cause, "program")] if is_script or program else []
+    found = []
+    if source.commit is None or source.dirty is not False:
+        found.append(_error("program", "not all that ran is in the commit", "source"))
+    if tuple(code.get("name") for code in submission.code) != submission.ran:
+        found.append(_error("program", "is not the code that ran", "code"))
+    return found
 
 
 def _subject(

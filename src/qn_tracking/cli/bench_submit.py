@@ -13,10 +13,13 @@ from qn_tracking.cli.output import (
     print_submitted,
     warn,
 )
+from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from qn_tracking.api.experiments import Experiments
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
@@ -29,13 +32,18 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     parser.add_argument(
         "ids", nargs="+", metavar="ID", help="a study, or experiments of one configuration"
     )
-    parser.add_argument("--contributor", required=True, metavar="NAME", help="who submits")
+    parser.add_argument("--contributor", metavar="NAME", help="who submits")
     parser.add_argument("--github", metavar="ACCOUNT", help="the GitHub account of the contributor")
     parser.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
     parser.add_argument(
         "--experiments-dir",
         metavar="DIR",
         help="the folder of the records (default: that of the project, or experiments)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what is missing for a submission, also of runs that have just begun",
     )
     parser.add_argument(
         "--yes", action="store_true", help="save the submission despite warnings, without asking"
@@ -49,8 +57,13 @@ def run(args: Namespace) -> int:
 
 def _submit(args: Namespace) -> int:
     """Makes, checks and saves a submission; 1 if it is not valid, and nothing is written."""
+    from qn_tracking.errors import UsageError
     from qn_tracking.records.submission import Contribution
 
+    if args.dry_run:
+        return _missing(args)
+    if args.contributor is None:
+        raise UsageError("submit needs --contributor NAME")
     made = Leaderboard(args.benchmarks_dir, warn=warn).submit(
         args.ids,
         Contribution(contributor=args.contributor, github=args.github, notes=args.benchmark_notes),
@@ -58,6 +71,25 @@ def _submit(args: Namespace) -> int:
         confirm=partial(confirm_submission, ask=not args.yes, silent=args.json),
     )
     return print_submitted(made, as_json=args.json)
+
+
+def _missing(args: Namespace) -> int:
+    """Prints what is missing; 1 if anything is."""
+    board = Leaderboard(args.benchmarks_dir, warn=warn)
+    store = experiments(args)
+    found = board.missing([_id(store, id) for id in args.ids], experiments=store.folder)
+    if args.json:
+        print_json({"missing": list(found)})
+    else:
+        for text in found:
+            print(printable(text))
+        print("nothing was saved" if found else "nothing is missing; nothing was saved")
+    return int(bool(found))
+
+
+def _id(store: Experiments, text: str) -> str:
+    """An id as it is given to `submit`, or the whole one of its beginning, or of @1."""
+    return text if store.study(text) is not None else store.id(text)
 
 
 def _validate(args: Namespace) -> int:

@@ -269,12 +269,38 @@ class Source:
 
 
 @frozen(kw_only=True)
+class Program:
+    """What starts the runs of a script again, in the repository of its commit.
+
+    `arguments` hold `{seed}` where the seed is; without it the script has it from `run.seed`.
+    `folder` and `path` are where it is started and what it imports from, `run` is which of the runs
+    of its process counts. `seeds` is the digest that the seeds derive from, None for chosen ones.
+    """
+
+    kind: Literal["script", "module"]
+    name: str
+    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    folder: str = "."
+    path: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(factory=FrozenDict, converter=freeze)
+    run: int = 0
+    seeds: str | None = None
+
+    @property
+    def module(self) -> str:
+        """The import name of its file, from the top of the repository."""
+        return self.name.removesuffix(".py").replace("/", ".")
+
+
+@frozen(kw_only=True)
 class Submission:
     """A submission.
 
     `aggregates` holds its claims by name: an `Estimate` of each metric, as JSON data, and totals.
     They are checked against its runs, and never shown. `task` is what its provider says is to be
-    solved, nested like the configuration; it is derived again at every check.
+    solved, nested like the configuration; it is derived again at every check. `program` is there
+    for the runs of a script only.
     """
 
     schema: int = SUBMISSION.version
@@ -295,8 +321,14 @@ class Submission:
     task: Mapping[str, Any] | None = field(
         default=None, converter=freeze, metadata={"stored": "if any"}
     )
+    program: Program | None = field(default=None, metadata={"stored": "if any"})
     aggregates: Mapping[str, Any] = field(converter=freeze)
     runs: tuple[Run, ...]
+
+    @property
+    def ran(self) -> tuple[str, ...]:
+        """The import names of the packages that must run, or of the file of a script."""
+        return self.subject.packages if self.program is None else (self.program.module,)
 
 
 @frozen(kw_only=True)

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Literal
 from attrs import evolve, field, frozen
 
 from qn_tracking import config as configuration
+from qn_tracking.benchmark.program import script_of
 from qn_tracking.benchmark.verify import Rerun
 from qn_tracking.code import installed_digests, packages_of
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.machine import package_facts, system_facts
 from qn_tracking.records.model import Config
 from qn_tracking.records.provenance import provenance
-from qn_tracking.records.submission import Submission
+from qn_tracking.records.submission import Program, Submission
 from qn_tracking.reproduce import sandbox
-from qn_tracking.reproduce.replay import replay_config
+from qn_tracking.reproduce.replay import Replay, replay_config
 from qn_tracking.reproduce.roots import present_roots, source_roots
 from qn_tracking.reproduce.scratch import private_folder
+from qn_tracking.reproduce.script import replay_script
 from qn_tracking.reproduce.worktree import worktree
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Execution:
     roots: Sequence[str]
     place: str
     digests: Mapping[str, str | None]
+    program: Program | None = None
     which: Which
     isolation: str
     cancelled: threading.Event = field(factory=threading.Event)
@@ -58,22 +61,17 @@ class Execution:
         """The run of a seed. Raises UnsupportedError if the run fails or is cancelled, or if
         it was not the code that it must be.
         """
-        replay = replay_config(
-            sys.executable,
-            self.roots,
-            self.config,
-            seed=seed,
-            episodes=self.episodes,
-            place=self.place,
-            sandbox=self.isolation == SANDBOX,
-            cancelled=self.cancelled.is_set,
-        )
+        replay = self._replay(seed)
         experiment = replay.experiment
         if experiment.status != "completed" or not replay.episodes:
             error = experiment.error
             cause = f": {error.type}: {error.message}" if error else ""
             raise UnsupportedError(f"the run of seed {seed} {experiment.status}{cause}")
-        ran = {one.name: one.digest for one in provenance(experiment).code}
+        if experiment.seed != seed:
+            cause = f"has seed {experiment.seed}: the script takes it from nowhere that is known"
+            raise UnsupportedError(f"the run of seed {seed} {cause}")
+        own = {} if self.program is None else {"__main__": self.program.module}
+        ran = {own.get(one.name, one.name): one.digest for one in provenance(experiment).code}
         # Also a package that the submission does not name must not have run.
         for package in sorted({*ran, *self.digests}):
             if ran.get(package) != self.digests.get(package):
@@ -83,6 +81,32 @@ class Execution:
                 raise UnsupportedError(f"{package} {cause}")
         measured = provenance(experiment).resources.cpu_seconds
         return Rerun(episodes=replay.episodes, cpu_seconds=measured)
+
+    def _replay(self, seed: int) -> Replay:
+        isolated = self.isolation == SANDBOX
+        if self.program is not None:
+            tree, *roots = self.roots
+            return replay_script(
+                sys.executable,
+                script_of(self.program, seed),
+                tree,
+                roots=roots,
+                seed=seed,
+                place=self.place,
+                own=False,
+                isolated=isolated,
+                cancelled=self.cancelled.is_set,
+            )
+        return replay_config(
+            sys.executable,
+            self.roots,
+            self.config,
+            seed=seed,
+            episodes=self.episodes,
+            place=self.place,
+            sandbox=isolated,
+            cancelled=self.cancelled.is_set,
+        )
 
     def cancel(self) -> None:
         """Ends the runs in progress."""
@@ -102,6 +126,10 @@ def execution(
     Raises UnsupportedError if the code is not available, is not the same, or may not be run, and if
     it needs a sandbox and there is none.
     """
+    if submission.program is not None:
+        with _of_script(folder, submission, source, which, no_sandbox) as made:
+            yield made
+        return
     digests = _digests(submission, which)
     if which == "commit" and not no_sandbox:
         sandbox.require()
@@ -130,6 +158,35 @@ def execution(
             of_source = [os.path.join(tree, root) for root in source.roots]
             roots = dict.fromkeys((*of_source, *source_roots(tree, packages)))
             yield evolve(made, roots=tuple(roots))
+
+
+@contextmanager
+def _of_script(
+    folder: str,
+    submission: Submission,
+    source: SourceCommit | None,
+    which: Which | None,
+    no_sandbox: bool,
+) -> Iterator[Execution]:
+    """What runs a script again: its own commit, which has all that it imports, and no other."""
+    if which != "commit":
+        cause = "a script is run in the code of its commit alone"
+        raise UnsupportedError(cause, hint="--trust runs it in a sandbox")
+    if source is None or source.squashed or source.commit != submission.source.commit:
+        raise UnsupportedError("its own commit is not on the main branch", field="source.commit")
+    if not no_sandbox:
+        sandbox.require()
+    with private_folder() as place, worktree(folder, source.commit) as tree:
+        yield Execution(
+            config=_config(submission),
+            episodes=submission.episodes,
+            roots=(tree, *present_roots(["qn_tracking"], place)),
+            place=place,
+            digests={str(one.get("name")): one.get("digest") for one in submission.code},
+            program=submission.program,
+            which=which,
+            isolation=_isolation(which, no_sandbox),
+        )
 
 
 def _isolation(which: Which | None, no_sandbox: bool) -> str:

@@ -220,6 +220,7 @@ def track(
     *,
     name: str | None = None,
     group: str | None = None,
+    task: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | Iterable[str] | None = None,
     overrides: Any = (),
     environment: str = "",
@@ -238,7 +239,9 @@ def track(
 
     `name` and `group` are the tags `name` and `group`; `tags` are texts by key, or a list of keys.
     `overrides` change fields of the configuration: values by dotted field, the arguments of a
-    parser, or a list of `FIELD=VALUE`. `environment`, `brain` and `family` are the names of a
+    parser, or a list of `FIELD=VALUE`. `task` says what is solved, for the open division of the
+    leaderboard: a section of the configuration with its `environment`, limits, the end of an
+    episode, and what counts as a success. `environment`, `brain` and `family` are the names of a
     `Subject`. `plugins` are names, or a mapping of names to options, which replace those of the
     configuration. `options` are those of `Recorder`: `seed`, `episodes`, `notes` and so on. In a
     script that a study runs (`qn-run … -- python …`) the run joins the study, and has its seed:
@@ -252,6 +255,8 @@ def track(
         subject, environment=environment, brain=brain, family=family
     )
     config = configuration.of_host(config, overrides)
+    if task is not None:
+        config = configuration.declaring(config, {"environment": environment, **task})
     settings = project()
     check_asked({k: v for k, v in unasked(config, settings, plugins).items() if k not in blocked})
     wanted = choose(config, settings, named(plugins, *TRACKER))
