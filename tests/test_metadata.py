@@ -24,6 +24,7 @@ from conftest import command, wait_until
 from qn_tracking import Experiment, Experiments, Recorder, hookimpl, make_manager, track
 from qn_tracking.builtin.json_storage import JsonStorage
 from qn_tracking.errors import PluginError
+from qn_tracking.program import NUMERIC
 
 Git = Callable[..., str]
 
@@ -634,7 +635,8 @@ def test_how_a_script_was_started_and_its_code_that_git_lacks(repository: Path, 
     git("commit", "-qm", "second")
     place = os.pathsep.join([str(repository / "lib"), *filter(None, sys.path)])
     command = [sys.executable, "-O", "../scripts/train.py", "--name", "x", "--password", "hunter2"]
-    env = {**os.environ, "PYTHONPATH": place}
+    env = {name: text for name, text in os.environ.items() if name not in NUMERIC}
+    env |= {"PYTHONPATH": place, "PYTHONHASHSEED": "0"}
     subprocess.run(command, check=True, cwd=repository / "lib", env=env, capture_output=True)
     found = Experiments(repository / "lib" / "experiments")
     docs = sorted((found.get(id) for id in found.find().ids), key=lambda one: one.seed or 0)
@@ -649,6 +651,8 @@ def test_how_a_script_was_started_and_its_code_that_git_lacks(repository: Path, 
         "arguments": ("--name", "x", "--password", "[redacted]"),
         "folder": "lib",
         "path": ("scripts", "lib"),
+        "environment": {"PYTHONHASHSEED": "0"},
+        "in_repository": True,
         "redacted": True,
         "run": 0,
     }

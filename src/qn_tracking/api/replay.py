@@ -176,8 +176,9 @@ def _run(
     watch: Callable[[], list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     """The frames of an episode. Nothing is stored, and no evaluation is run: it changes nothing."""
+    config, _ = original.simulated
     recorder = Recorder(
-        original.config,
+        config,
         manager=manager,
         subject=simulation.subject,
         seed=original.seed,
@@ -204,7 +205,8 @@ def _run(
 
 
 def _of_main_phase(simulation: Simulation, original: Original) -> Generator[Any]:
-    for fields in simulation.episodes(original.planned, original.seed):
+    _, seed = original.simulated
+    for fields in simulation.episodes(original.planned, seed):
         if fields.get("phase") is None:
             yield fields
 

@@ -54,6 +54,17 @@ class Original:
         return None if self.packages else self.origin.script
 
     @property
+    def simulated(self) -> tuple[Config, int]:
+        """The configuration and the seed of a simulation. Raises UnsupportedError for a script."""
+        if self.config is None or self.seed is None:
+            raise UnsupportedError(
+                "was recorded by a script, not by a simulation",
+                file=self.id,
+                hint="qn-exp rerun starts the script again",
+            )
+        return self.config, self.seed
+
+    @property
     def early(self) -> bool:
         """Whether it ended before it was over."""
         return self.document.get("status") != "completed"

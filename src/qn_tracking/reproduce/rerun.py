@@ -201,10 +201,10 @@ def simulation_of(
     """The simulation, by the present code. Raises UnsupportedError if that cannot run it."""
     from qn_tracking.tracking.manager import make_manager, make_simulation
 
-    assert original.config is not None
+    config, _ = original.simulated
     try:
-        manager = make_manager(sinks, config=original.config)
-        simulation = make_simulation(original.config, manager)
+        manager = make_manager(sinks, config=config)
+        simulation = make_simulation(config, manager)
     except (ConfigError, PluginError) as error:
         raise UnsupportedError(
             f"the present code cannot run it: {error}", hint="--at-commit runs the recorded code"
@@ -253,22 +253,21 @@ def _run_here(
     from qn_tracking.tracking.runner import run_simulation
 
     manager, simulation = simulation_of(original)
-    assert original.config is not None
-    assert original.seed is not None
+    config, seed = original.simulated
     if progress is not None:
         manager.register(_Counter(progress, original.planned), name="progress")
     recorder = Recorder(
-        original.config,
+        config,
         manager=manager,
         subject=simulation.subject,
-        seed=original.seed,
+        seed=seed,
         episodes=original.planned,
         experiments_dir=original.experiments,
         origin=_origin(original, ["in the present code"]),
         warn=warn,
     )
     try:
-        run_simulation(simulation, recorder, episodes=original.planned, seed=original.seed)
+        run_simulation(simulation, recorder, episodes=original.planned, seed=seed)
     except Exception as error:
         if recorder.experiment is None or recorder.experiment.status != "failed":
             raise
@@ -322,13 +321,12 @@ def _run_in_process(
         what = f"{original.planned} episodes" if script is None else words(script)
         inform(f"running {what} {', '.join(notes)}")
         if script is None:
-            assert original.config is not None
-            assert original.seed is not None
+            config, seed = original.simulated
             replay = replay_config(
                 python,
                 roots,
-                original.config,
-                seed=original.seed,
+                config,
+                seed=seed,
                 episodes=original.planned,
                 place=place,
                 sandbox=isolated,
