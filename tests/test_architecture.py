@@ -46,6 +46,7 @@ LAYERS = (
         "redact",
         "render",
     ),
+    ("captured",),
     ("options", "devices"),
     (
         "capture",

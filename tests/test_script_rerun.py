@@ -19,7 +19,12 @@ from qn_tracking.errors import UsageError
 from qn_tracking.records.divergence import Divergence
 from qn_tracking.records.provenance import Script
 from qn_tracking.reproduce import sandbox
-from qn_tracking.reproduce.script import Comparing, check_script, replay_script
+from qn_tracking.reproduce.script import (
+    Comparing,
+    check_script,
+    present_code,
+    replay_script,
+)
 from qn_tracking.store.read import Lines
 from qn_tracking.tracking.joining import AGAIN, Rerunning
 
@@ -241,6 +246,24 @@ def test_the_record_of_a_stranger_starts_nothing_but_code_of_the_folder(
             sys.executable, script, str(code), roots=(), seed=1, place=str(project), own=True
         )
     assert not list(project.rglob("executed"))
+
+
+def test_outside_of_git_a_record_names_no_folder_but_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other = project / "here", project / "other"
+    for folder in (here / "experiments", other):
+        folder.mkdir(parents=True)
+    (other / "train.py").write_text("")
+    monkeypatch.chdir(here)
+    script = Script(kind="script", name="train.py", folder="../../other")
+    with pytest.raises(UnsupportedError, match=r"no script train\.py here"):
+        present_code(script, "experiments")
+    monkeypatch.chdir(other)
+    assert present_code(script, str(here / "experiments")) == str(other)
+    (here / "train.py").write_text("")
+    own = Script(kind="script", name="train.py", folder="..")
+    assert present_code(own, str(here / "experiments")) == str(here)
 
 
 def test_options_of_python_are_no_code(project: Path) -> None:

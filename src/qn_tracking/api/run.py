@@ -95,13 +95,14 @@ class Run:
         id = resolve(folder, id)
         lives.check(folder, id)
         original = load_original(folder, id, warn_on_stderr, least=0)
-        names = requests(original.config.settings.get("plugins"), original.config.label)
+        config, seed = original.simulated
+        names = requests(config.settings.get("plugins"), config.label)
         record = os.path.abspath(paths.record(folder, id))
         check_asked({name: record for name in names if ":" in name and name not in plugins})
         run = cls(
-            original.config,
+            config,
             episodes=original.document["episodes"],
-            seed=original.seed,
+            seed=seed,
             plugins=[*TRACKER, *plugins],
             experiments_dir=folder,
             dry_run=dry_run,

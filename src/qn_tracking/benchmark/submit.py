@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import fields
 
-from qn_tracking import capture, config as configuration, ids as identity
+from qn_tracking import capture, captured, config as configuration, ids as identity
 from qn_tracking.benchmark.aggregate import aggregate, columns
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.program import obstacles, program_of
@@ -148,7 +148,7 @@ def _origin(experiments: str, doc: Mapping[str, Any]) -> Provenance:
     if doc.get("status") == RUNNING:
         with suppress(OSError, ValueError):
             facts = capture.left(paths.run_folder(experiments, doc["id"]))
-            script = facts.get(capture.SCRIPT)
+            script = facts.get(captured.SCRIPT)
             if script and "added" in script:
                 script["added"] = {}  # a file of the record, when there is one
             return provenance({"facts": {METADATA: facts}})

@@ -140,7 +140,8 @@ def _runs(args: Namespace, found: RunComparison) -> None:
         print("\nwhat changed")
         for name, text in found.changed.items():
             print(f"  {name:<9} {printable(text)}")
-        print()
+        if found.identical or found.same_outcome:
+            print()
     for places in found.identical:
         digest = found.runs[places[0]]["digests"]["exact"]
         print(f"{letters(places)} are identical, every number of every episode: {digest[:12]}")

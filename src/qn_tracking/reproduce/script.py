@@ -69,9 +69,12 @@ def present_code(script: Script, experiments: str) -> str:
             if _target(script, top) is not None:
                 return top
     else:
-        base = normpath(abspath(join(experiments, script.folder)))
-        if _target(script, base) is not None:
-            return base
+        # Not every folder that a record may name: one around its experiments, or the current one.
+        around = normpath(abspath(join(experiments, script.folder)))
+        for base in (around, here):
+            holds = f"{abspath(experiments)}/".startswith(f"{base.rstrip('/')}/")
+            if (holds or base == here) and _target(script, base) is not None:
+                return base
     raise UnsupportedError(
         f"no {script.kind} {short(str(script.name))} here",
         hint="--at-commit runs the recorded code" if script.in_repository else None,
