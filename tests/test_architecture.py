@@ -46,8 +46,8 @@ LAYERS = (
         "redact",
         "render",
     ),
-    ("captured",),
     ("options", "devices"),
+    ("captured",),
     (
         "capture",
         "config",

@@ -57,11 +57,7 @@ class Original:
     def simulated(self) -> tuple[Config, int]:
         """The configuration and the seed of a simulation. Raises UnsupportedError for a script."""
         if self.config is None or self.seed is None:
-            raise UnsupportedError(
-                "was recorded by a script, not by a simulation",
-                file=self.id,
-                hint="qn-exp rerun starts the script again",
-            )
+            raise _of_a_script(self.id)
         return self.config, self.seed
 
     @property
@@ -92,8 +88,15 @@ def command_of(doc: Document) -> str:
     return short(" ".join(map(str, doc.get("command") or ())), 80)
 
 
-def load_original(experiments: str, id: str, warn: Warn, *, least: int = 1) -> Original:
-    """Reads what a re-run needs, of a run with so many episodes at `least`.
+def _of_a_script(id: str) -> UnsupportedError:
+    cause = "was recorded by a script, not by a simulation"
+    return UnsupportedError(cause, file=id, hint="qn-exp rerun starts the script again")
+
+
+def load_original(
+    experiments: str, id: str, warn: Warn, *, least: int = 1, scripts: bool = False
+) -> Original:
+    """Reads what a re-run needs, of a run with so many episodes at `least`, or of `scripts` too.
 
     Raises UnsupportedError for an experiment that cannot be run again, StorageError for one that
     cannot be read or contradicts itself.
@@ -107,6 +110,8 @@ def load_original(experiments: str, id: str, warn: Warn, *, least: int = 1) -> O
         hint = f"qn-exp {'tail' if status == 'running' else 'recover --force'} {id}"
         raise UnsupportedError("may still be running", file=id, hint=hint)
     script = not (doc.get("subject") or {}).get("packages")
+    if script and not scripts:
+        raise _of_a_script(id)
     if script:
         check_script(id, provenance(doc).script, command_of(doc))
     seed = doc.get("seed")

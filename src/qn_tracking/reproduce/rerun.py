@@ -132,7 +132,7 @@ def rerun(
     """
     if env not in ENVIRONMENTS:
         raise UsageError(f"env {env!r}: expected one of {', '.join(ENVIRONMENTS)}")
-    original = load_original(experiments, id, warn)
+    original = load_original(experiments, id, warn, scripts=True)
     script = original.script
     left_out = [] if original.config is None else _left_out(original.config, without)
     code = recorded_code(original) if at_commit else None
