@@ -333,6 +333,7 @@ def _values(text: str) -> tuple[list[str], list[float]]:
     return re.split(number, text), [float(n.replace(",", "")) for n in re.findall(number, text)]
 
 
+@pytest.mark.slow
 def test_the_text_of_the_picture_is_what_the_commands_print(qn_run: Program) -> None:
     """Another processor may change the last bit, and what is learned: up to a quarter there."""
     picture = script("picture")

@@ -67,7 +67,7 @@ def test_it_changes_no_digest(project: Path) -> None:
     assert one.experiment is not None
     assert other.experiment is not None
     assert one.experiment.digests == other.experiment.digests
-    assert samples(one.id) == 1
+    assert samples(one.id) >= 1
     assert samples(other.id) == 0
 
 

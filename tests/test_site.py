@@ -161,6 +161,9 @@ def eleven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+WHICH = ("made", pytest.param("eleven", marks=pytest.mark.slow))
+
+
 def pages(folder: Path) -> list[Page]:
     found = [Page(path) for path in sorted(folder.rglob("*.html"))]
     assert found
@@ -174,7 +177,7 @@ def build() -> Site:
 # --------------------------------------------------------------------------------------- safe pages
 
 
-@pytest.mark.parametrize("which", ["made", "eleven"])
+@pytest.mark.parametrize("which", WHICH)
 def test_a_page_runs_nothing_and_asks_for_nothing_but_its_own_files(
     which: str, request: pytest.FixtureRequest
 ) -> None:
@@ -269,21 +272,24 @@ def test_whatever_a_template_is_given_is_escaped_and_on_one_line(template: str) 
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;" in page
 
 
-def test_a_link_leads_to_a_page_of_the_site_or_to_a_commit(made: Path, eleven: Path) -> None:
-    for folder in (made / "site", eleven / "site"):
-        for page in pages(folder):
-            for link in page.links:
-                parts = urlsplit(link)
-                if parts.scheme:
-                    assert link.startswith("https://github.com/")
-                    continue
-                target = page.path.parent / unquote(parts.path) if parts.path else page.path
-                assert target.resolve().is_relative_to(folder.resolve())
-                assert target.exists(), link
-                assert not parts.fragment or parts.fragment in Page(target).ids
+@pytest.mark.parametrize("which", WHICH)
+def test_a_link_leads_to_a_page_of_the_site_or_to_a_commit(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(which) / "site"
+    for page in pages(folder):
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme:
+                assert link.startswith("https://github.com/")
+                continue
+            target = page.path.parent / unquote(parts.path) if parts.path else page.path
+            assert target.resolve().is_relative_to(folder.resolve())
+            assert target.exists(), link
+            assert not parts.fragment or parts.fragment in Page(target).ids
 
 
-@pytest.mark.parametrize("which", ["made", "eleven"])
+@pytest.mark.parametrize("which", WHICH)
 def test_a_page_can_be_read_by_ear_and_by_keyboard(
     which: str, request: pytest.FixtureRequest
 ) -> None:
@@ -352,6 +358,7 @@ def test_only_entries_of_one_ranking_are_compared(board: dict[str, str]) -> None
     assert "brain.config.learning_rate–0.02" in page.text.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_quantum_is_compared_with_classical_in_each_environment(eleven: Path) -> None:
     page = Page(eleven / "site/index.html")
     board = Leaderboard(eleven / "benchmarks")
