@@ -168,6 +168,17 @@ def test_a_running_run_is_drawn_again_when_it_goes_on(store: Experiments) -> Non
         assert text(f"runs/{run.id}.html") != before
 
 
+def test_a_malformed_record_is_named_and_the_others_are_drawn(store: Experiments) -> None:
+    path = Path(f"experiments/{ids()['runs'][0]}.json")
+    record = json.loads(path.read_text())
+    record["results"]["metrics"]["loss"] = 3
+    path.unlink()
+    path.write_text(json.dumps(record))
+    assert store.site("new").pages == 10
+    page = Page(Path(f"new/runs/{path.stem}.html"))
+    assert "It cannot be read: malformed, see qn-exp fsck." in page.text
+
+
 def test_no_experiment_yet_is_a_sentence(project: Path) -> None:
     assert build().pages == 1
     assert "There is no experiment yet." in text("index.html")

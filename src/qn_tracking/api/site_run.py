@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api.report import environment, failed, text_of
-from qn_tracking.errors import QnError
+from qn_tracking.errors import MALFORMED, QnError
 from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Spec, Words
 from qn_tracking.render.report import Block, Code, Figure, Heading, Items, Table, Text
@@ -169,8 +169,9 @@ def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]
         found = RunComparison(store, docs).differences
         texts = [attached_text(store.folder, doc, "config.yml") for doc in docs]
         lines = [] if None in texts else Diff(docs, texts, False).lines
-    except QnError as error:
-        yield Text(f"Compared with nothing: {error.cause}.")
+    except (QnError, *MALFORMED) as error:
+        cause = error.cause if isinstance(error, QnError) else "its record is malformed"
+        yield Text(f"Compared with nothing: {cause}.")
         return
     rows = [
         [row.field, *(text_of(value) for value in row.values)]

@@ -12,7 +12,7 @@ from qn_tracking.api.fold import study_of
 from qn_tracking.api.report import text_of
 from qn_tracking.api.site import Page
 from qn_tracking.api.site_run import RunPage
-from qn_tracking.errors import QnError, StorageError
+from qn_tracking.errors import MALFORMED, QnError
 from qn_tracking.render.report import Block, Figure, Table, Text
 from qn_tracking.render.text import counted, duration
 from qn_tracking.repository import GitError, Repository
@@ -231,9 +231,9 @@ def _index(
 def _study_row(study: Study | Gathered) -> dict[str, Any]:
     try:
         line = study.line()
-    except QnError as error:
+    except (QnError, *MALFORMED) as error:
         cells = [study.name or study.id, study.question or "", study.created[:10], "", "", "", ""]
-        texts = [*cells, f"cannot be read: {error.cause}"]
+        texts = [*cells, f"cannot be read: {_cause(error)}"]
     else:
         runs = f"{line.finished}/{line.runs}" if line.finished < line.runs else f"{line.runs}"
         kind = "declared" if line.declared else "gathered"
@@ -280,7 +280,7 @@ def _study(store: Experiments, study: Study | Gathered, links: Mapping[str, str]
     shown: dict[str, Any] = {"title": study.name or study.id, "place": f"{study.id}, {kind}"}
     try:
         made = StudyReport(store, study)
-    except StorageError as error:
+    except (QnError, *MALFORMED) as error:
         return {**shown, **_unreadable(error)}
     inside = {id: f"../{page}" for id, page in links.items()}
     blocks: list[Block] = []
@@ -308,7 +308,7 @@ def _run(
     inside = {one: f"../{links[one]}" for one in (before,) if one in links}
     try:
         page = RunPage(store, id, before or None)
-    except StorageError as error:
+    except (QnError, *MALFORMED) as error:
         return {"title": f"Run {id}", "place": id, **_unreadable(error)}
     blocks = list(page.blocks)
     if studies:
@@ -324,8 +324,13 @@ def _run(
     }
 
 
-def _unreadable(error: StorageError) -> dict[str, Any]:
-    text = Text(f"It cannot be read: {error.cause}.")
+def _cause(error: Exception) -> str:
+    """Why a record cannot be shown; of one that is malformed `fsck` names the field."""
+    return error.cause if isinstance(error, QnError) else "malformed, see qn-exp fsck"
+
+
+def _unreadable(error: Exception) -> dict[str, Any]:
+    text = Text(f"It cannot be read: {_cause(error)}.")
     return {"blocks": named([text]), "pictures": {}, "links": {}}
 
 
