@@ -168,6 +168,26 @@ def test_a_running_run_is_drawn_again_when_it_goes_on(store: Experiments) -> Non
         assert text(f"runs/{run.id}.html") != before
 
 
+@pytest.mark.slow
+def test_the_page_of_a_run_shows_the_lines_of_code_that_had_changed(
+    project: Path, git: Any
+) -> None:
+    git("init", "-q")
+    runs = []
+    for line in ("rate = 1", "rate = 2"):
+        Path("train.py").write_text(f"{line}\n")
+        git("add", "train.py")
+        git("commit", "-qm", f"Set {line}")
+        with track({"a": 1}, seed=1) as run:
+            run.episode(success=True)
+        runs.append(run.id)
+    build()
+    page = text(f"runs/{runs[1]}.html")
+    assert "Set rate = 2" in page
+    assert "-rate = 1" in page
+    assert "+rate = 2" in page
+
+
 def test_a_malformed_record_is_named_and_the_others_are_drawn(store: Experiments) -> None:
     path = Path(f"experiments/{ids()['runs'][0]}.json")
     record = json.loads(path.read_text())

@@ -12,6 +12,7 @@ from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Spec, Words
 from qn_tracking.render.report import Block, Code, Figure, Heading, Items, Table, Text
 from qn_tracking.render.text import counted, duration
+from qn_tracking.studies import comparison
 from qn_tracking.studies.comparison import leaves
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ SERIES = 12
 DIFFERENT = ("run", "configuration", "code", "packages")
 """What is compared with the run before."""
 LINES = 400
-"""Of a difference of two configurations."""
+"""Of a difference of two texts."""
 
 
 class RunPage:
@@ -156,9 +157,9 @@ def _configuration(doc: Doc) -> Iterator[Block]:
 
 
 def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]:
-    """What differs from the run before: settings, code and packages, and the text line by line."""
-    from qn_tracking.api.reports import Diff, RunComparison
-    from qn_tracking.store.documents import attached_text
+    """What differs from the run before: settings, code and packages, and the texts line by line."""
+    from qn_tracking.api.reports import Diff
+    from qn_tracking.store.documents import attached_text, packages
 
     yield Heading("What had changed since the run before")
     if before is None:
@@ -166,17 +167,17 @@ def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]
         return
     try:
         docs = [store.document(one) for one in (before, id)]
-        found = RunComparison(store, docs).differences
+        lists = [packages(store.folder, doc, store.warn) for doc in docs]
+        found = comparison.sections(docs, lists)
         texts = [attached_text(store.folder, doc, "config.yml") for doc in docs]
         lines = [] if None in texts else Diff(docs, texts, False).lines
     except (QnError, *MALFORMED) as error:
-        cause = error.cause if isinstance(error, QnError) else "its record is malformed"
-        yield Text(f"Compared with nothing: {cause}.")
+        yield Text(f"Compared with nothing: {cause_of(error)}.")
         return
     rows = [
         [row.field, *(text_of(value) for value in row.values)]
         for part in DIFFERENT
-        for row in found.get(part, ())
+        for row in found[part]
         if not row.same
     ]
     if not rows:
@@ -184,8 +185,35 @@ def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]
         return
     yield Table(["what differs", before, id], rows)
     if lines:
-        more = [f"… and {len(lines) - LINES:,} lines more"] if len(lines) > LINES else []
-        yield Code("\n".join([*lines[:LINES], *more]))
+        yield _cut(lines)
+    if comparison.code_differs(found):
+        yield from _source(store, docs)
+
+
+def _source(store: Experiments, docs: Sequence[Doc]) -> Iterator[Block]:
+    """What differs in the code, as far as it is here."""
+    from qn_tracking.reproduce.sources import source_diff
+
+    try:
+        found = source_diff(store.folder, docs)
+    except (QnError, *MALFORMED) as error:
+        yield Text(f"The code cannot be compared: {cause_of(error)}.")
+        return
+    yield Text(f"Code: {found.summary}.")
+    if found.log or found.missing:
+        yield Items([*found.log, *found.missing])
+    if found.lines:
+        yield _cut(found.lines)
+
+
+def cause_of(error: Exception) -> str:
+    """Why a record cannot be shown; of one that is malformed `fsck` names the field."""
+    return error.cause if isinstance(error, QnError) else "malformed, see qn-exp fsck"
+
+
+def _cut(lines: Sequence[str]) -> Code:
+    more = [f"… and {len(lines) - LINES:,} lines more"] if len(lines) > LINES else []
+    return Code("\n".join([*lines[:LINES], *more]))
 
 
 def _points(axis: str, x: Sequence[float], y: Sequence[float | None]) -> Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qn_tracking.api.fold import study_of
 from qn_tracking.api.report import text_of
 from qn_tracking.api.site import Page
-from qn_tracking.api.site_run import RunPage
+from qn_tracking.api.site_run import RunPage, cause_of
 from qn_tracking.errors import MALFORMED, QnError
 from qn_tracking.render.report import Block, Figure, Table, Text
 from qn_tracking.render.text import counted, duration
@@ -233,7 +233,7 @@ def _study_row(study: Study | Gathered) -> dict[str, Any]:
         line = study.line()
     except (QnError, *MALFORMED) as error:
         cells = [study.name or study.id, study.question or "", study.created[:10], "", "", "", ""]
-        texts = [*cells, f"cannot be read: {_cause(error)}"]
+        texts = [*cells, f"cannot be read: {cause_of(error)}"]
     else:
         runs = f"{line.finished}/{line.runs}" if line.finished < line.runs else f"{line.runs}"
         kind = "declared" if line.declared else "gathered"
@@ -324,13 +324,8 @@ def _run(
     }
 
 
-def _cause(error: Exception) -> str:
-    """Why a record cannot be shown; of one that is malformed `fsck` names the field."""
-    return error.cause if isinstance(error, QnError) else "malformed, see qn-exp fsck"
-
-
 def _unreadable(error: Exception) -> dict[str, Any]:
-    text = Text(f"It cannot be read: {_cause(error)}.")
+    text = Text(f"It cannot be read: {cause_of(error)}.")
     return {"blocks": named([text]), "pictures": {}, "links": {}}
 
 
