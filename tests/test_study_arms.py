@@ -67,6 +67,32 @@ def declared(arms: int, seeds: int, **options: Any) -> Study:
     )
 
 
+def test_what_failed_is_named_and_in_no_figure(project: Path) -> None:
+    study = declared(2, 4)
+
+    def episode(arm: str, chance: Random) -> Mapping[str, Any]:
+        if arm.endswith("2"):
+            raise RuntimeError("it fails")
+        return {"success": True, "termination": "goal", "reward": 1.0}
+
+    with pytest.raises(RuntimeError, match="it fails"):
+        finish(study, episode)
+    table = study.table()
+    failed = sum(row.counts.get("failed", 0) for row in table.rows)
+    assert failed == 1
+    assert sum(len(row.values) for row in table.rows) == sum(row.finished for row in table.rows)
+    notes = study.concluded(table).notes
+    assert "1 failed" in notes[0]
+    assert "what failed is in no figure, and need not have failed by chance" in notes
+
+
+def test_a_metric_that_no_run_has_is_perhaps_another_one(project: Path) -> None:
+    study = declared(2, 2)
+    finish(study, rates(0.2, 0.5))
+    (note,) = (one for one in study.compare("rewar").notes if "no finished run" in one)
+    assert note.endswith("(did you mean reward?)")
+
+
 def test_a_row_for_each_arm_the_best_first(project: Path) -> None:
     study = declared(3, 4)
     finish(study, rates(0.2, 1.0, 0.6), skip={0})

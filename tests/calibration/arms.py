@@ -17,11 +17,14 @@ import numpy as np
 from attrs import evolve
 from scipy import stats
 
-from qn_tracking.inference.arms import ENOUGH_RUNS, Arm, contest
+from qn_tracking.inference import arms as inference
+from qn_tracking.inference.arms import ENOUGH_RUNS, Arm, contest, deciding_test
 from qn_tracking.inference.convergence import convergence
 from qn_tracking.inference.guard import half_run_welch
 from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.superiority import improvement
+from qn_tracking.studies.arms import Side, compare, table
+from qn_tracking.studies.comparison import PRIMARY
 
 Draw = Callable[[Any, Any], Any]
 """From uniform numbers, one a run and the same for a seed, to the rates of the runs."""
@@ -95,6 +98,59 @@ def wrong_verdicts(studies: int) -> None:
         print(f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
 
 
+def sentences(values: Any, *, shared: bool) -> list[str]:
+    """The verdicts that `qn-exp show` would print of a study of these rates: rows are arms."""
+    first = 0 if shared else len(values[0])
+    sides = [
+        Side(
+            name=f"arm {place}",
+            declared=len(rates),
+            docs=tuple(
+                {"status": "completed", "seed": seed, "results": {PRIMARY: float(rate)}}
+                for seed, rate in enumerate(rates, place * first)
+            ),
+        )
+        for place, rates in enumerate(values)
+    ]
+    test = deciding_test(len(values[0]), shared_seeds=shared)
+    found = compare(table(sides, PRIMARY), test=test)
+    return [text for text in found.all_sentences if "not decided" not in text]
+
+
+def null_studies(studies: int) -> None:
+    """Five equal arms of 20 runs: the share of studies of which any sentence is a verdict."""
+    inference.ALL_TESTS = 0  # what permutes, and does not decide here, takes long
+    print("| five equal arms of 20 | disjoint seeds | shared seeds, correlated by .7 |")
+    print("|---|---|---|")
+    for name, draws in CELLS.items():
+        shares = []
+        for shared in (False, True):
+            rng = np.random.default_rng(20)
+            said = 0
+            for _ in range(studies):
+                u = uniforms(len(draws), 20, 0.7 if shared else 0.0, rng)
+                values = [draw(one, rng) for draw, one in zip(draws, u, strict=True)]
+                said += bool(sentences(values, shared=shared))
+            shares.append(said / studies)
+        print(f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+
+
+def hidden_difference(studies: int) -> None:
+    """A gap of .12, sd of the 30 seeds .2, of the differences .02: who sees it."""
+    rng = np.random.default_rng(30)
+    seen = {True: 0, False: 0}
+    for _ in range(studies):
+        seeds = rng.normal(0.55, 0.2, 30)
+        noise = rng.normal(0, 0.02 / 2**0.5, (2, 30))
+        values = np.clip([seeds + noise[0], seeds - 0.12 + noise[1]], 0, 1)
+        for shared in seen:
+            seen[shared] += bool(sentences(values, shared=shared))
+    print("| 30 seeds, gap .12 | share of studies with a verdict |")
+    print("|---|---|")
+    print(f"| shared, guarded paired | {seen[True] / studies:.3f} |")
+    print(f"| the same runs, half-run Welch | {seen[False] / studies:.3f} |")
+
+
 def coverage(studies: int) -> None:
     """Of the intervals of a difference and of the probability of improvement."""
     print("| two arms | runs | difference of means | usually beats |")
@@ -159,7 +215,13 @@ def curves(studies: int) -> None:
             print(f"| {name} | {episodes} | {shares} | {' | '.join(ends)} |", flush=True)
 
 
-TABLES = {"verdicts": wrong_verdicts, "coverage": coverage, "curves": curves}
+TABLES = {
+    "verdicts": wrong_verdicts,
+    "null": null_studies,
+    "hidden": hidden_difference,
+    "coverage": coverage,
+    "curves": curves,
+}
 
 
 def main() -> None:
@@ -168,10 +230,10 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--only", choices=TABLES)
     args = parser.parse_args()
-    for name, table in TABLES.items():
+    for name, made in TABLES.items():
         if args.only in (None, name):
-            print(f"\n{table.__doc__}\n")
-            table(args.studies)
+            print(f"\n{made.__doc__}\n")
+            made(args.studies)
 
 
 if __name__ == "__main__":

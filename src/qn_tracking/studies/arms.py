@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from qn_tracking.errors import did_you_mean
 from qn_tracking.inference import arms as tests
 from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test, deciding_test
 from qn_tracking.inference.bands import Estimate, estimate
@@ -20,7 +21,7 @@ from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.planning import runs_to_decide
 from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.sample import LARGEST, mean_sd
-from qn_tracking.records.limits import PRUNED, WHOLE
+from qn_tracking.records.limits import CRASHED, FAILED, PRUNED, WHOLE
 from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
 from qn_tracking.studies.levels import Levels, levels
 from qn_tracking.studies.sentences import verdict
@@ -400,6 +401,8 @@ def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
     if finished < runs:
         some = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
         notes.append(f"{finished} of {runs} runs are finished ({some}): this is so far only")
+        if counts.keys() & {FAILED, CRASHED}:
+            notes.append("what failed is in no figure, and need not have failed by chance")
     if added := [row.name for row in rows.rows if row.added]:
         cause = "added after results could be seen, and so in no comparison"
         notes.append(f"{cause}: {', '.join(added)}; a new study with other seeds can compare them")
@@ -408,5 +411,8 @@ def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
         notes.append(f"pruned: {some}")
     without = [row.name for row in rows.rows if not row.values]
     if without and finished:
-        notes.append(f"no finished run has {rows.metric}: {', '.join(without)}")
+        known = {name for row in rows.rows for name in row.means} - {rows.metric}
+        hint = did_you_mean(rows.metric, known) if len(without) == len(rows.rows) else None
+        more = f" ({hint})" if hint else ""
+        notes.append(f"no finished run has {rows.metric}: {', '.join(without)}{more}")
     return notes
