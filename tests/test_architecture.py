@@ -75,6 +75,7 @@ LAYERS = (
     ("studies.effects",),
     ("studies.groups",),
     ("store",),
+    ("tracking.tee",),
     ("tracking.recorder",),
     ("tracking.callback", "benchmark"),
     ("builtin", "nematode"),

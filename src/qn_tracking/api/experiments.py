@@ -325,6 +325,15 @@ class Experiments:
 
         return documents.config_text(self.folder, self.id(id))
 
+    def output(self, id: str) -> str:
+        """What a run has printed, so far if it still runs, without colours and cursor movements.
+
+        Raises UnsupportedError if that is not kept here, and StorageError.
+        """
+        from qn_tracking.store import output
+
+        return output.text(output.load(self.folder, self.id(id)))
+
     def episodes(self, ids: Ids, *, phase: str | None = None) -> Episodes:
         """The episodes of one or several runs, in order: to loop over, or as a table.
 

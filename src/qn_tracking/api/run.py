@@ -24,9 +24,10 @@ class Run:
     `overrides` are `dotted.field=VALUE`; `plugins` are turned on beside the project's and the
     configuration's: names, or a mapping of names to options; `("metadata", "json_storage")` to
     record the run. After `evaluate_every` episodes each, `evaluate_episodes` show what was learned
-    by then, in the phase `evaluation`. With `dry_run` no code of the current folder is imported but
-    that of `plugins`, and nothing can be executed. Raises ConfigError, UsageError or PluginError
-    for what cannot run; nothing has been written then.
+    by then, in the phase `evaluation`. `capture_output` is that of `Recorder`. With `dry_run` no
+    code of the current folder is imported but that of `plugins`, and nothing can be executed.
+    Raises ConfigError, UsageError or PluginError for what cannot run; nothing has been written
+    then.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Run:
         dry_run: bool = False,
         evaluate_every: int | None = None,
         evaluate_episodes: int | None = None,
+        capture_output: bool = False,
     ) -> None:
         from qn_tracking.studies.plan import make_plan
 
@@ -61,6 +63,7 @@ class Run:
         self.seed = self.plan.seed(seed)
         """The seed that is given or configured; None if it is going to be random."""
         self.tags, self.notes = dict(tags or {}), notes
+        self.capture_output = capture_output
         self.experiment: Experiment | None = None
         """The record, once the run has ended."""
         self._recorder: Any = None
@@ -74,6 +77,7 @@ class Run:
         plugins: Sequence[str] = (),
         experiments_dir: str | os.PathLike[str] | None = None,
         dry_run: bool = False,
+        capture_output: bool = False,
     ) -> Run:
         """A run that was interrupted or has crashed, to go on with.
 
@@ -106,6 +110,7 @@ class Run:
             plugins=[*TRACKER, *plugins],
             experiments_dir=folder,
             dry_run=dry_run,
+            capture_output=capture_output,
         )
         subject = run.plan.simulation.subject
         for field in ("environment", "brain"):
@@ -184,6 +189,7 @@ class Run:
             experiments_dir=self.plan.experiments_dir,
             resume=self._resume,
             warn=warn or warn_on_stderr,
+            capture_output=self.capture_output,
         )
         try:
             runner.run_simulation(

@@ -12,7 +12,7 @@ from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.codec import document
 from qn_tracking.records.limits import MAX_START
 from qn_tracking.records.model import Artifact, Episode, Experiment, Logged, RunInfo
-from qn_tracking.store import paths, phases, series
+from qn_tracking.store import output, paths, phases, series
 from qn_tracking.store.journal import (
     Journal,
     Lines,
@@ -259,10 +259,13 @@ class JsonStorage:
         with naming(self._folder):
             for attachment in experiment.attachments:
                 path = join(self._folder, attachment.name)
-                if experiment.lives and attachment.name != "config.yml":
+                # The configuration and the output were written before.
+                if attachment.name in ("config.yml", output.NAME) and os.path.exists(path):
+                    pass
+                elif experiment.lives:
                     with published(path, replace=True) as stream:  # over that of an earlier life
                         stream.write(attachment.data)
-                elif attachment.name != "config.yml" or not os.path.exists(path):
+                else:
                     create(path, attachment.data)
                 sync_file(path)
             with suppress(FileNotFoundError):  # beside a record it is not needed

@@ -57,13 +57,16 @@ def arguments(parser: Parser, command: str) -> None:
     parser.add_argument(
         "--config", action="store_true", help="print only the configuration, exactly as it was"
     )
+    parser.add_argument(
+        "--output", action="store_true", help="print only what the run has printed, if that is kept"
+    )
 
 
 def run(args: Namespace) -> int:
     """Prints one experiment, or the arms of a study."""
     store = experiments(args)
     study = store.study(args.id)
-    if study is not None and not args.config:
+    if study is not None and not args.config and not args.output:
         print_study(study, args)
         return 0
     id = store.id(args.id)
@@ -71,6 +74,13 @@ def run(args: Namespace) -> int:
         if option != "--format" or args.format != "json":
             raise UsageError(f"{option} needs a study", hint=f"{id} is a run")
     args.json = args.json or args.format == "json"
+    if args.output:
+        text = store.output(id)
+        if args.json:
+            print_plain({"id": id, "text": text})
+        else:
+            print_text(text.encode())
+        return 0
     if args.config:
         data = store.config_text(id)
         if args.json:
@@ -344,6 +354,9 @@ def _files(doc: dict[str, Any]) -> Pairs:
     lines: Pairs = [("record", doc["path"]), ("folder", folder)]
     for attachment in doc.get("attachments") or []:
         lines.append(_file(attachment["name"], join(folder or "", attachment["name"]), attachment))
+    named = {name for name, _ in lines}
+    if folder is not None and "output.txt" not in named and exists(join(folder, "output.txt")):
+        lines.append(("output.txt", join(folder, "output.txt")))
     if folder is not None and exists(join(folder, "episodes.jsonl")):
         lines.append(("episodes", join(folder, "episodes.jsonl")))
     if folder is not None and doc.get("phases") and exists(join(folder, "phases.jsonl")):

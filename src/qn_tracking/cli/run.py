@@ -136,6 +136,11 @@ def parser() -> Parser:
         "--tag", action="append", default=[], metavar="KEY=VALUE", help="add a tag to the record"
     )
     tracking.add_argument("--notes", metavar="TEXT", help="add a note to the record")
+    tracking.add_argument(
+        "--capture-output",
+        action="store_true",
+        help="keep what is printed with the record; qn-exp show ID --output shows it",
+    )
     runs = p.add_argument_group("studies and benchmarks (these record every run)")
     runs.add_argument(
         "--n-seeds",
@@ -328,7 +333,7 @@ def _check_extension(args: Namespace) -> None:
     if not (args.seeds or args.n_seeds):
         raise UsageError("--extend needs --seeds or --n-seeds", hint="such as --seeds 50-57")
     given = {name for name, value in vars(args).items() if value not in (None, False, [])}
-    for name in ("config", "resume", "script", "save_benchmark", *DECLARED):
+    for name in ("config", "resume", "script", "save_benchmark", "capture_output", *DECLARED):
         if name in given:
             option = {"overrides": "--set", "config": "a configuration", "script": "a command"}
             what = option.get(name, f"--{name.replace('_', '-')}")
@@ -359,6 +364,9 @@ def _check_script(args: Namespace) -> None:
 def _check_study(args: Namespace) -> None:
     """Raises UsageError for arguments of a study where there is none."""
     if _many(args):
+        if args.capture_output:
+            cause = "--capture-output cannot be combined with a study"
+            raise UsageError(cause, hint="what scripts print is kept anyway")
         return
     if len(args.config) > 1:
         cause = f"{len(args.config)} configurations need --seeds or --n-seeds"
@@ -412,6 +420,7 @@ def _run(args: Namespace) -> int:
             plugins=args.plugins,
             experiments_dir=args.experiments_dir,
             dry_run=args.dry_run,
+            capture_output=args.capture_output,
         )
         if not args.quiet and not args.dry_run:
             print("what it has is run again first, and compared", file=sys.stderr)
@@ -429,6 +438,7 @@ def _run(args: Namespace) -> int:
             dry_run=args.dry_run,
             evaluate_every=args.evaluate_every,
             evaluate_episodes=args.evaluate_episodes,
+            capture_output=args.capture_output,
         )
     if args.dry_run:
         return dry_run(run.about, args.json)

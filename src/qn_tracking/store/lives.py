@@ -24,7 +24,7 @@ from qn_tracking.records.limits import CRASHED, INTERRUPTED
 from qn_tracking.records.model import Artifact, Config, Episode, Experiment, Life, RunInfo
 from qn_tracking.records.series import SeriesTally
 from qn_tracking.records.stats import Tally
-from qn_tracking.store import paths, phases, read, series, unfinished
+from qn_tracking.store import output, paths, phases, read, series, unfinished
 from qn_tracking.store.journal import run_file
 from qn_tracking.store.recover import recover
 from qn_tracking.store.reference import resolve
@@ -221,6 +221,7 @@ def begin(run: RunInfo, *, locks: bool) -> None:
         for one in read.parse(data, record).get("attachments") or []:
             if one["name"] != CONFIG:  # the same in all lives
                 _also(join(folder, one["name"]), join(place, f"{number}.{one['name']}"))
+        _also(join(folder, output.NAME), join(place, f"{number}.{output.NAME}"))
     # What an end that was killed has left would be taken for what this life knows.
     capture.remove(join(folder, capture.FOLDER))
     with published(join(folder, "run.json"), replace=True) as stream:
@@ -229,6 +230,8 @@ def begin(run: RunInfo, *, locks: bool) -> None:
         os.rename(record, moved)
         for changed in (place, run.experiments_dir):
             sync_folder(changed)
+    with suppress(OSError):
+        os.unlink(join(folder, output.NAME))  # the next life begins its own
     with suppress(OSError):
         os.utime(join(folder, "episodes.jsonl"))  # by which the index sees that it goes on
 

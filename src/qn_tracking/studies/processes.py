@@ -21,17 +21,13 @@ from qn_tracking.errors import describe, printable, short, storable
 from qn_tracking.files import inside
 from qn_tracking.records.model import Membership
 from qn_tracking.records.submission import Study
-from qn_tracking.redact import redact_text
-from qn_tracking.store import paths, studies
-from qn_tracking.store.write import create, make_folder, naming
+from qn_tracking.store import output, paths, studies
+from qn_tracking.store.write import make_folder, naming
 from qn_tracking.studies.execute import StudyOutcome, StudyProgress, Warn, progress_of, unfinished
 from qn_tracking.studies.scripts import words
 from qn_tracking.tracking.joining import VARIABLE, Joining
 
 POLL_SECONDS = 0.1
-OUTPUT = "output.txt"
-MOST_OUTPUT = 2 << 20
-"""Bytes of the output that are kept."""
 TAIL = 4_000
 """Bytes of the output that are searched for the line that says why a script failed."""
 
@@ -150,10 +146,10 @@ def _start(
         tags=study.tags,
         notes=study.notes,
     )
-    output = join(inside(experiments, "runs"), f".{id}.output")
+    printed = join(inside(experiments, "runs"), f".{id}.output")
     command: Sequence[str] = words(study, index)
-    with naming(output):
-        stream: BinaryIO = open(output, "wb")  # noqa: SIM115
+    with naming(printed):
+        stream: BinaryIO = open(printed, "wb")  # noqa: SIM115
     with stream:
         try:
             process = subprocess.Popen(
@@ -169,10 +165,10 @@ def _start(
         except (OSError, ValueError) as error:
             warn(f"run {index}: cannot be started: {describe(error)}")
             with suppress(OSError):
-                os.unlink(output)
+                os.unlink(printed)
             return None
     journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
-    return _Process(index, attempt, id, output, process, journal)
+    return _Process(index, attempt, id, printed, process, journal)
 
 
 def _finish(one: _Process, experiments: str, warn: Warn) -> None:
@@ -194,22 +190,12 @@ def _finish(one: _Process, experiments: str, warn: Warn) -> None:
 
 
 def _keep_output(one: _Process) -> None:
-    """Puts what a script has printed into the folder of its run, if there is one.
-
-    Without what looks like a secret; of a long text, its begin and its end.
-    """
-    place = join(os.path.dirname(one.journal), OUTPUT)
+    """Puts what a script has printed into the folder of its run, if there is one."""
+    place = join(os.path.dirname(one.journal), output.NAME)
     if not os.path.isdir(os.path.dirname(place)):
         return
     with suppress(OSError):
-        with open(one.output, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            data = stream.read(min(size, MOST_OUTPUT // 2))
-            if size > MOST_OUTPUT:
-                stream.seek(size - MOST_OUTPUT // 2)
-                data += b"\n[%d bytes are left out]\n" % (size - MOST_OUTPUT)
-            data += stream.read()
-        create(place, redact_text(data.decode("utf-8", "replace")).encode())
+        output.keep(one.output, place)
         os.unlink(one.output)
         one.output = place
 

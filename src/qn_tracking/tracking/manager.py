@@ -263,6 +263,7 @@ def track(
     given = joining() if VARIABLE in os.environ else rerunning()
     if given is not None:
         options, experiments_dir = given.options(options), given.experiments_dir
+        options["capture_output"] = False  # what scripts print is kept by the study, if at all
     if isinstance(given, Rerunning):  # as of every re-run: no other plugin gets it
         wanted = {name: wanted[name] for name in TRACKER}
     return Recorder(

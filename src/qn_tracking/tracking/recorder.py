@@ -84,6 +84,7 @@ from qn_tracking.tracking.ending import at_prompt, error_info, last_error, statu
 if TYPE_CHECKING:
     from qn_tracking.records.batch import Batch
     from qn_tracking.records.series import SeriesTally
+    from qn_tracking.tracking.tee import Tee
     from qn_tracking.tracking.vector import Checked
 
 NO_SUBJECT = Subject()
@@ -137,6 +138,8 @@ class Recorder:
     `failed`. A loop that cannot be indented calls `start()` and `end()` itself. `name_slow`: a
     plugin that took much of the run is named at its end. `resume` is the id of a run that was
     interrupted or has crashed, which goes on: config, seed and so on must be those that it has.
+    `capture_output`: what the process and its children print is kept in `output.txt` in the folder
+    of the run, while it is shown as before.
     `runs` is the former name of `episodes`.
 
     Raises ConfigError for the configuration, and from `start` what a plugin raised there.
@@ -161,6 +164,7 @@ class Recorder:
         clock: Clock = time,
         warn: Callable[[str], None] = warn_on_stderr,
         name_slow: bool = True,
+        capture_output: bool = False,
         runs: int | None = None,
     ) -> None:
         if runs is not None:  # the former word for episodes
@@ -181,6 +185,7 @@ class Recorder:
         self.experiment: Experiment | None = None
         self._show = warn
         self._name_slow = name_slow
+        self._capture, self._tee = capture_output, cast("Tee | None", None)
         self._manager = manager
         self._emitter = Emitter(manager, self.warn)
         self.run = RunInfo(
@@ -348,6 +353,8 @@ class Recorder:
         self._state, self._was_running = "running", True
         for artifact in self._artifacts[self._had :]:
             self._emitter.artifact_added(self.run, artifact)
+        if self._capture:
+            self._capture_output()
         if at_exit:
             import atexit
             import traceback  # noqa: F401  (at exit, importing it would make Ctrl-C exit with 1)
@@ -355,6 +362,16 @@ class Recorder:
             self._at_exit, self._before = True, last_error()
             atexit.register(self._end_at_exit)
         return self
+
+    def _capture_output(self) -> None:
+        from qn_tracking.store import output
+        from qn_tracking.tracking.tee import Tee
+
+        path = output.path(self.run.experiments_dir or "", self.id)
+        if storage_of(self._manager) is not None and os.path.isdir(os.path.dirname(path)):
+            self._tee = Tee(path, self.warn)
+        else:
+            self.warn("capture_output: no plugin stores this run; nothing is kept")
 
     def _end_at_exit(self) -> None:
         if self._state != "running" or self.forked:
@@ -926,6 +943,7 @@ class Recorder:
         self, status: str, error: BaseException | ErrorInfo | None, *, started: bool = True
     ) -> Experiment:
         seconds = self._now() - self._began
+        captured = self._tee is not None and self._tee.stop()
         facts = {name: dict(said) for name, said in self._facts.items()}
         if started and self._patience:
             for name, said in self._emitter.run_facts(self.run).items():
@@ -933,6 +951,12 @@ class Recorder:
         for name, said in self._added.items():
             facts.setdefault(name, {}).update(said)
         attachments = [_attachment("config.yml", self.run.config.text.encode())]
+        if captured:
+            from qn_tracking.store import output
+
+            with suppress(QnError):  # it was removed
+                printed = output.load(self.run.experiments_dir or "", self.id)
+                attachments.append(_attachment(output.NAME, printed))
         resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
         results = self._tally.results()
         # A coarse clock may not have moved.
