@@ -316,3 +316,16 @@ def test_where_series_cannot_be_written_the_episodes_are_kept(
 
 def refuse(metrics: object) -> bytes:
     raise StorageError("no space left on device", file="series.jsonl")
+
+
+def test_a_long_file_is_read_in_order_whatever_the_calls_hold(project: Path) -> None:
+    calls = [dict.fromkeys("abc"[: n % 3 + (n < 2000)], n + 0.5) for n in range(4000)]
+    run = record([(values, 2 * n) for n, values in enumerate(calls)])
+    expected = [(2 * n, name, n + 0.5) for n, values in enumerate(calls) for name in values]
+    found = Experiments("experiments").series(run.id)
+    table = found.columns()
+    assert list(zip(table["step"], table["name"], table["value"], strict=True)) == expected
+    of_b = Experiments("experiments").series(run.id, ["b"]).columns()
+    assert of_b["step"] == [step for step, name, _ in expected if name == "b"]
+    pytest.importorskip("pandas")
+    assert {k: found.to_pandas()[k].tolist() for k in table} == table

@@ -419,7 +419,15 @@ class Points:
         """A DataFrame with a row for each point; see `columns`. Raises UnsupportedError without
         pandas.
         """
-        return _maker("pandas")(self.columns())
+        make = _maker("pandas")
+        table: dict[str, Any] = dict(self.columns())
+        import numpy as np
+
+        for name in ("step", "episode"):  # several times faster than if pandas finds it out
+            table[name] = np.array(table[name], dtype=np.int64)
+        for name in ("at", "value"):
+            table[name] = np.array(table[name], dtype=np.float64)
+        return make(table)
 
     def to_polars(self) -> Any:
         """The same as a Polars DataFrame. Raises UnsupportedError without Polars."""

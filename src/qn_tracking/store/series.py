@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 NAME = "series.jsonl"
 RESOURCES = "resources.jsonl"
 """What the plugin `resources` has sampled; no digest covers it."""
+PART = 1 << 15
+"""Bytes that are parsed at once."""
 
 
 def calls(run_folder: str, name: str = NAME) -> Iterator[Logged]:
@@ -70,27 +72,39 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
 
     A million points take about a second. Raises StorageError; what was changed is found by `fsck`.
     """
+    from itertools import chain, repeat
+
+    table: dict[str, list[Any]] = {name: [] for name in ("step", "episode", "at", "name", "value")}
     data = b"".join(_whole(join(run_folder, name)) for name in (NAME, RESOURCES))
     try:
-        docs = _parsed(b"[%b]" % data.replace(b"\n", b",")[:-1])
-        every = [
-            (doc, name, value)
-            for doc in docs
-            for name, value in doc["values"].items()
-            if not names or name in names
-        ]
-        return {
-            "step": [doc["step"] for doc, _, _ in every],
-            "episode": [doc["episode"] for doc, _, _ in every],
-            "at": [doc["at"] for doc, _, _ in every],
-            "name": [name for _, name, _ in every],
-            "value": [as_number(value) for _, _, value in every],
-        }
+        for docs in _parts(data):
+            every = [doc["values"] for doc in docs]
+            if names:
+                every = [{k: v for k, v in one.items() if k in names} for one in every]
+            sizes = list(map(len, every))
+            for key in ("step", "episode", "at"):
+                once = [doc[key] for doc in docs]
+                alone = len(every) == sum(sizes) and 0 not in sizes
+                table[key] += once if alone else chain.from_iterable(map(repeat, once, sizes))
+            table["name"] += chain.from_iterable(every)
+            values = [value for one in every for value in one.values()]
+            exact = set(map(type, values)) <= {float}
+            table["value"] += values if exact else map(as_number, values)
+        return table
     except (ValueError, TypeError, KeyError, AttributeError):
         for file in (NAME, RESOURCES):
             for _ in calls(run_folder, file):  # names the line
                 pass
         raise StorageError("cannot be read", file=join(run_folder, NAME)) from None
+
+
+def _parts(data: bytes) -> Iterator[list[dict[str, Any]]]:
+    """The lines, parsed, some at a time: of so many objects the garbage collector looks at each."""
+    begin = 0
+    while begin < len(data):
+        end = data.rfind(b"\n", begin, begin + PART) + 1 or data.index(b"\n", begin) + 1
+        yield _parsed(b"[%b]" % data[begin : end - 1].replace(b"\n", b","))
+        begin = end
 
 
 def _whole(path: str) -> bytes:
