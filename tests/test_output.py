@@ -54,6 +54,26 @@ def test_what_the_process_and_its_children_print_is_kept_and_shown(
     assert sorted(kept.splitlines()) == ["an error", "of a child", "of a library"]
 
 
+def test_each_life_of_a_run_has_its_own_output(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = tracked(seed=1).start()
+    first.episode(success=True)
+    os.write(1, b"before\n")
+    first.end("interrupted")
+    with tracked(seed=1, resume=first.id) as again:
+        again.episode(success=True)
+        os.write(1, b"after\n")
+    store = Experiments("experiments")
+    assert store.output(again.id) == "after\n"
+    lives = Path("experiments/runs", first.id, "lives")
+    assert (lives / "1.output.txt").read_text() == "before\n"
+    assert store.check().findings == ()
+    with tracked(seed=2) as other:
+        other.episode(success=True)
+    assert store.output(other.id) == ""
+
+
 def test_secrets_are_not_kept(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with tracked() as run:
         os.write(1, f"key {SECRET}\n".encode())
