@@ -568,6 +568,27 @@ def test_a_report_of_one_run_needs_no_comparison(store: Experiments) -> None:
     assert "Nothing: every run is whole" in found.html()
 
 
+def test_a_report_draws_each_phase_and_each_series(store: Experiments) -> None:
+    pytest.importorskip("vl_convert")
+    with track({"a": 1}, seed=1, warn=lambda text: None) as run:
+        for i in range(40):
+            run.log({"losses/<value>": 1 / (i + 1), "never": float("nan"), "both": i})
+            run.episode(success=i > 9, both=i)
+            if i % 10 == 9:
+                run.episode(success=True, phase="evaluation")
+    found = store.report([run.id])
+    drawn = ["curve", "phase-1", "series-1"]
+    assert [*found.pictures] == drawn
+    titles = [found.pictures[name].title for name in drawn]
+    assert titles[1].startswith("Success rate in evaluation")
+    assert titles[2].startswith("Losses/<value>")
+    text = found.html()
+    assert text.index("Results") < text.index("Phases") < text.index("Series")
+    assert "No picture (never): no run to draw: 1 run (no finite never" in text
+    assert "No picture (both): a metric of the episodes has this name." in text
+    assert "<value>" not in text
+
+
 def test_a_report_without_episodes_says_so(store: Experiments) -> None:
     pytest.importorskip("vl_convert")
     text = store.report(make(values=[])).html()

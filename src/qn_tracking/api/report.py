@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api.drawing import Group, renamed
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 COMMANDS = 20
 """Of more runs than this not every command is listed."""
+MOST = 12
+"""Of more phases or series than this the others are not drawn."""
 
 
 class RunReport(Report):
@@ -70,15 +73,36 @@ class RunReport(Report):
         kinds = ["curve", "final", "improvement", "endings"]
         if compared is None:
             kinds = ["curve", *(["final"] if len(self.docs) > 1 else []), "endings"]
+        select = store.select(ids)
         for kind in kinds:
-            try:
-                drawn = store.select(ids).plot(metric, by=by, kind=kind)
-            except UsageError as error:
-                out.append(Text(f"No picture ({kind}): {error.cause}."))
+            out += self._drawn(kind, kind, partial(select.plot, metric, by=by, kind=kind))
+        phases = dict.fromkeys(name for doc in self.docs for name in doc.get("phases") or {})
+        if phases:
+            out.append(Heading("Phases"))
+        for n, name in enumerate([*phases][:MOST]):
+            draw = partial(select.plot, metric, by=by, phases=[name])
+            out += self._drawn(f"phase-{n + 1}", name, draw)
+        series = dict.fromkeys(name for doc in self.docs for name in doc.get("series") or {})
+        if series:
+            out.append(Heading("Series"))
+        for n, name in enumerate([*series][:MOST]):
+            if any(name in ((doc.get("results") or {}).get("metrics") or {}) for doc in self.docs):
+                out.append(Text(f"No picture ({name}): a metric of the episodes has this name."))
                 continue
-            self.pictures[kind] = drawn
-            out += [Figure(kind, drawn.spec["description"]), Table(drawn.titles, drawn.rows)]
+            draw = partial(select.plot, name, by=by, x="step")
+            out += self._drawn(f"series-{n + 1}", name, draw)
+        for what, names in (("phases", phases), ("series", series)):
+            if len(names) > MOST:
+                out.append(Text(f"{len(names) - MOST} more {what} are not drawn."))
         return out
+
+    def _drawn(self, key: str, name: str, draw: Callable[[], Picture]) -> list[Block]:
+        """A picture and its table, or why there is none."""
+        try:
+            drawn = self.pictures[key] = draw()
+        except UsageError as error:
+            return [Text(f"No picture ({name}): {error.cause}.")]
+        return [Figure(key, drawn.spec["description"]), Table(drawn.titles, drawn.rows)]
 
 
 def _metric(docs: Sequence[Doc]) -> str:
