@@ -149,6 +149,22 @@ def test_an_error_in_the_run_gives_the_descriptors_back(
     assert Experiments("experiments").output(run.id) == "before\n"
 
 
+def test_a_run_that_prints_somewhere_else_from_now_on_is_whole(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tracked() as run:
+        os.write(1, b"here\n")
+        kept = [os.dup(1), os.dup(2)]
+        with open(os.devnull, "wb") as null:
+            for fd, saved in zip((1, 2), kept, strict=True):
+                os.dup2(null.fileno(), fd)
+                os.close(saved)
+        os.write(1, b"there\n")
+    assert run.experiment is not None
+    assert "output.txt" in [one.name for one in run.experiment.attachments]
+    assert Experiments("experiments").output(run.id) == "here\n"
+
+
 def test_a_forked_copy_ends_nothing(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with tracked() as run:
         if not (child := os.fork()):
@@ -246,6 +262,23 @@ def test_a_reader_that_goes_away_ends_a_program_as_before(project: Path) -> None
     assert done.stdout == "line\n"
     assert "BrokenPipeError" in done.stderr
     assert only().startswith("line\nline\n")
+
+
+@pytest.mark.slow
+def test_a_study_keeps_what_its_scripts_print_whether_they_ask_or_not(
+    qn_run: Program, project: Path
+) -> None:
+    Path("train.py").write_text(
+        "from qn_tracking import track\n"
+        "with track({}, capture_output=True) as run:\n"
+        "    print('seed', run.seed)\n"
+        "    run.episode(success=True)\n"
+        "print('after the run')\n"
+    )
+    done = qn_run("--seeds", "5", "--quiet", "--", sys.executable, "train.py")
+    assert done.returncode == 0, done.stderr
+    said = [line for line in only().splitlines() if not line.startswith("warning: git")]
+    assert said == ["seed 5", "after the run"]
 
 
 @pytest.mark.slow

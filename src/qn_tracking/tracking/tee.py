@@ -78,7 +78,7 @@ class Tee:
         code = f"import sys; sys.path.append({folder!r}); from {__name__} import main; main()"
         pairs = [f"{target}:{source}" for target, source in sources.items()]
         helper = subprocess.Popen(
-            [sys.executable, "-P", "-c", code, path, str(control), *pairs],
+            [sys.executable or "python3", "-P", "-c", code, path, str(control), *pairs],
             stdin=subprocess.DEVNULL,
             pass_fds=(control, *sources.values()),
             # Of its own: Ctrl-C, and a kill of the whole job, end what prints first.
@@ -107,7 +107,8 @@ class Tee:
             self._restore()
         said = b""
         with self._control, suppress(OSError):
-            self._control.sendall(b"over")
+            with suppress(BrokenPipeError):  # it ended with the last descriptor that it reads
+                self._control.sendall(b"over")
             while not said.endswith(b"\n") and (part := self._control.recv(CHUNK)):
                 said += part
         with suppress(subprocess.TimeoutExpired):  # it lives on with a child that prints
