@@ -109,6 +109,39 @@ with track({"a": 1}, seed=1) as run:
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
+SERIES = (
+    LOOP
+    + """
+import json
+from qn_tracking import Experiments, track
+import pandas
+t = time.process_time
+values = {f"value{i}": 0.1 * i for i in range(8)}
+with track({"a": 1}, seed=1) as run:
+    t0 = t()
+    for i in range(125_000):
+        run.log(values)
+    t1 = t()
+    for i in range(125_000):
+        run.episode(success=i % 2 == 0, steps=i, reward=0.5 * i, **metrics)
+    t2 = t()
+with track({"a": 1}, seed=1) as one:
+    for i in range(1_000_000):
+        one.log({"loss": 0.1 * i})
+store, read = Experiments("experiments"), []
+store.series(run.id, ["none"]).to_pandas()
+for id in (run.id, one.id):
+    t3 = t()
+    assert len(store.series(id).to_pandas()) == 1_000_000
+    read.append(t() - t3)
+print(json.dumps({
+    "log_ratio": (t1 - t0) / (t2 - t1),
+    "million_of_eight_cpu_s": read[0],
+    "million_of_one_cpu_s": read[1],
+}))
+"""
+)
+
 PEERS = (
     ("exptrack 2.1", "66-73", "22-35", "1.6", "1 of 500"),
     ("goodseed 0.4", "106-123", "6-7", "2.0", "500 of 500"),
@@ -148,6 +181,7 @@ def measure(repeat: int) -> dict[str, float]:
         pairs = [(run(BARE, folder), run(TRACKED, folder)) for _ in range(repeat)]
         inside = [json.loads(run(IN_PROCESS, folder, "0")[2]) for _ in range(repeat)]
         idle = [json.loads(run(IN_PROCESS, folder, "10")[2]) for _ in range(repeat)]
+        logged = [json.loads(run(SERIES, folder)[2]) for _ in range(repeat)]
         small, large = (float(run(MEMORY, folder, n)[2]) for n in ("1000", "100000"))
     median = statistics.median
     figures = {key: median(one[key] for one in inside) for key in inside[0]}
@@ -161,6 +195,7 @@ def measure(repeat: int) -> dict[str, float]:
         "process_cpu_ratio": median(tracked[1] / bare[1] for bare, tracked in pairs),
         "memory_1000_mb": small,
         "memory_100000_mb": large,
+        **{key: median(one[key] for one in logged) for key in logged[0]},
     }
 
 
@@ -173,6 +208,9 @@ TARGETS = {
     "idle_sink_us": 1,
     "process_ratio": 1.35,
     "process_cpu_ratio": 1.55,
+    "log_ratio": 1.0,
+    "million_of_eight_cpu_s": 1.0,
+    "million_of_one_cpu_s": 1.0,
 }
 
 
