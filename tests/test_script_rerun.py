@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 import qn_tracking
 from conftest import Program
@@ -248,6 +249,83 @@ def test_the_record_of_a_stranger_starts_nothing_but_code_of_the_folder(
     assert not list(project.rglob("executed"))
 
 
+LIBRARY = os.path.dirname(os.__file__)
+RUN = "experiments/runs/20260101T000000Z-00000000"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(kind="module", name="timeit", folder=LIBRARY, in_repository=True),
+        Script(kind="module", name="timeit", in_repository=True),
+        Script(kind="module", name="tool", folder="env/lib/python3.12/site-packages"),
+        Script(kind="module", name="tool", path=("env/lib/python3.12/site-packages",)),
+        Script(kind="script", name="env/lib/python3.12/site-packages/tool/__main__.py"),
+        Script(kind="script", name="env/lib/python3.12/random.py"),
+        Script(kind="script", name=f"{RUN}/output.txt"),
+        Script(kind="module", name="random", folder=RUN, in_repository=True, path=(".",)),
+        Script(kind="script", name="link/evil.py"),
+    ],
+)
+def test_neither_what_is_installed_nor_what_a_bundle_brings_is_started(
+    project: Path, script: Script
+) -> None:
+    """What is installed runs any code that its arguments say; the rest a stranger has written."""
+    code = project / "code"
+    _hostile(project, code)
+    script = evolve(script, arguments=("import here",))
+    with pytest.raises(UnsupportedError, match="has no (script|module)"):
+        _replayed(project, code, script)
+    assert not (project / "executed").exists()
+
+
+@pytest.mark.parametrize("place", [RUN, "x:../outside", "link/outside", "../outside"])
+def test_what_a_script_imports_is_its_own_code(project: Path, place: str) -> None:
+    """Neither the recorded import path nor the folder in which it starts puts other code first."""
+    code = project / "code"
+    _hostile(project, code)
+    for kind, name in (("script", "good.py"), ("module", "good")):
+        script = Script(kind=kind, name=name, folder=place, in_repository=True, path=(".", place))
+        with pytest.raises(UnsupportedError, match="was started"):
+            _replayed(project, code, script)
+    assert not (project / "executed").exists()
+
+
+@pytest.mark.parametrize("word", ["\0", "\ud800"])
+def test_words_that_no_program_can_be_given_are_an_error(project: Path, word: str) -> None:
+    (project / "good.py").write_text("")
+    script = Script(kind="script", name="good.py", arguments=(word,))
+    with pytest.raises(UnsupportedError, match="cannot be started"):
+        _replayed(project, project, script)
+
+
+def _hostile(project: Path, code: Path) -> None:
+    """A folder of code with an environment, a link out of it, and a run of another person."""
+    evil = f"open({str(project / 'executed')!r}, 'w')\n"
+    for name in (
+        *("evil.py", "outside/random.py", "code/env/lib/python3.12/random.py"),
+        *("code/env/lib/python3.12/site-packages/tool/__main__.py", "code/timeit.py"),
+        *(f"code/{RUN}/output.txt", f"code/{RUN}/random.py", f"code/{RUN}/good.py"),
+    ):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(evil)
+    (code / "good.py").write_text("import random, sys\nsys.exit('was started')\n")
+    (code / "link").symlink_to(project)
+
+
+def _replayed(project: Path, code: Path, script: Script) -> None:
+    replay_script(
+        sys.executable,
+        script,
+        str(code),
+        roots=(),
+        seed=1,
+        place=str(project),
+        own=True,
+        data=str(code / "experiments"),
+    )
+
+
 def test_outside_of_git_a_record_names_no_folder_but_its_own(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +342,9 @@ def test_outside_of_git_a_record_names_no_folder_but_its_own(
     (here / "train.py").write_text("")
     own = Script(kind="script", name="train.py", folder="..")
     assert present_code(own, str(here / "experiments")) == str(here)
+    above = Script(kind="script", name="other/train.py", folder="../..")
+    with pytest.raises(UnsupportedError, match="the folder in which it was started"):
+        present_code(above, str(here / "experiments"))
 
 
 def test_options_of_python_are_no_code(project: Path) -> None:

@@ -12,7 +12,7 @@ from typing import IO
 
 from attrs import frozen
 
-from qn_tracking.errors import UnsupportedError
+from qn_tracking.errors import UnsupportedError, describe
 
 INHERITED = (
     "HOME",
@@ -106,10 +106,9 @@ def supervise(
                 pass_fds=tuple(keep),
                 start_new_session=True,
             )
-        except OSError as error:
-            raise UnsupportedError(
-                f"cannot be started: {error.strerror}", file=command[0]
-            ) from None
+        except (OSError, ValueError) as error:  # of NUL, or half a character, in what is recorded
+            cause = error.strerror if isinstance(error, OSError) else describe(error)
+            raise UnsupportedError(f"cannot be started: {cause}", file=command[0]) from None
         try:
             code = _wait(child, cancelled, usage)
         finally:

@@ -339,6 +339,7 @@ def _run_in_process(
                 seed=original.seed,
                 place=place,
                 own=code is None,
+                data=original.experiments,
                 isolated=isolated,
                 watch=_comparing(original, inform, progress),
             )

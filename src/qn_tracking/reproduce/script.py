@@ -7,12 +7,15 @@ the record that names it may be a stranger's.
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from os.path import abspath, exists, isabs, isdir, isfile, join, normpath
+from os.path import dirname, exists, isdir, isfile, join, normpath, realpath
 
 from attrs import evolve
 
+from qn_tracking.code import is_installed
 from qn_tracking.errors import UnsupportedError, short
 from qn_tracking.files import current_folder
 from qn_tracking.program import NUMERIC
@@ -34,6 +37,8 @@ _INTERACTIVE = {
     "interactive": "was recorded at a prompt: what was typed there is no script",
     "text": "was recorded by python -c, or from standard input, which the record does not contain",
 }
+_PYTHON = re.compile(r"/lib(64)?/python3[.0-9t]*/")
+"""In the path of a Python and of what comes with it."""
 Watch = Callable[[str], None]
 """Called several times a second with the folder of the experiments of a re-run."""
 
@@ -64,43 +69,64 @@ def present_code(script: Script, experiments: str) -> str:
     """The folder that has the code of a script now. Raises UnsupportedError if none has it."""
     here = current_folder()
     if script.in_repository:
-        tops = dict.fromkeys(filter(None, (work_tree(place) for place in (experiments, here))))
-        for top in tops:
-            if _target(script, top) is not None:
-                return top
+        bases = [work_tree(place) for place in (experiments, here)]
     else:
-        # Not every folder that a record may name: one around its experiments, or the current one.
-        around = normpath(abspath(join(experiments, script.folder)))
-        for base in (around, here):
-            holds = f"{abspath(experiments)}/".startswith(f"{base.rstrip('/')}/")
-            if (holds or base == here) and _target(script, base) is not None:
-                return base
+        # Not the folder that a record names, which may be any.
+        bases = [dirname(realpath(experiments)), here]
+    for base in dict.fromkeys(filter(None, bases)):
+        if _target(script, base, experiments) is not None:
+            return base
+    hint = "go to the folder in which it was started"
     raise UnsupportedError(
         f"no {script.kind} {short(str(script.name))} here",
-        hint="--at-commit runs the recorded code" if script.in_repository else None,
+        hint="--at-commit runs the recorded code" if script.in_repository else hint,
     )
 
 
-def _target(script: Script, base: str) -> list[str] | None:
-    """What Python is to run below `base`; None if it is not there."""
+def _target(script: Script, base: str, data: str | None) -> list[str] | None:
+    """What Python is to run below `base`; None if it is not there.
+
+    Files of the folder `data` are no code: a bundle may have brought them.
+    """
     name = str(script.name)
     if script.kind == "module":
-        if not all(map(str.isidentifier, name.split("."))):
+        parts = name.split(".")
+        if not all(map(str.isidentifier, parts)) or parts[0] in sys.stdlib_module_names:
             return None
-        inside = join(*name.split("."))
-        places = (join(base, root, inside) for root in ("", script.folder, *_path(script)))
-        found = any(isfile(f"{at}.py") or isfile(join(at, "__main__.py")) for at in places)
-        return ["-m", name] if found else None
-    return [join(base, name)] if _below(name) and isfile(join(base, name)) else None
+        inside = join(*parts)
+        # Only where Python will look before it looks at what is installed.
+        for root in (_start(script, base, data), *_path(script, base, data)):
+            for file in (f"{inside}.py", join(inside, "__main__.py")):
+                if isfile(join(base, root, file)) and _below(join(root, file), base, data):
+                    return ["-m", name]
+        return None
+    return [join(base, name)] if isfile(join(base, name)) and _below(name, base, data) else None
 
 
-def _below(name: str) -> bool:
-    """Whether a recorded path stays in its folder."""
-    return not isabs(name) and normpath(name).split("/")[0] != ".."
+def _below(name: str, base: str, data: str | None) -> bool:
+    """Whether a recorded path leads to the user's own code in a folder, through no link out of it.
+
+    Recorded paths have no links. What is installed there runs all that its arguments say.
+    """
+    if "\0" in name or os.pathsep in name:
+        return False
+    top, place = realpath(base), f"{realpath(join(base, name))}/"
+    if not place.startswith(f"{top.rstrip('/')}/"):
+        return False
+    if data is not None and place.startswith(f"{realpath(data)}/"):
+        return False
+    within = place[len(top.rstrip("/")) :]
+    return not is_installed(within) and _PYTHON.search(within) is None
 
 
-def _path(script: Script) -> Iterator[str]:
-    return (name for name in script.path if _below(name))
+def _path(script: Script, base: str, data: str | None) -> list[str]:
+    return [name for name in script.path if _below(name, base, data)]
+
+
+def _start(script: Script, base: str, data: str | None) -> str:
+    """The folder below `base` in which it starts."""
+    known = script.in_repository and _below(script.folder, base, data)
+    return script.folder if known else "."
 
 
 def replay_script(
@@ -112,6 +138,7 @@ def replay_script(
     seed: int | None,
     place: str,
     own: bool,
+    data: str | None = None,
     isolated: bool = False,
     watch: Watch = lambda experiments: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -119,23 +146,25 @@ def replay_script(
     """Starts a script with the code of a folder, in a process of its own.
 
     `roots` are more folders that it imports from. `own` is whether it gets the variables of this
-    process: it is the user's own code. With `isolated` it runs in the sandbox, in a copy of the
+    process: it is the user's own code. `data` is the folder of experiments, of which nothing is
+    run. With `isolated` it runs in the sandbox, in a copy of the
     code. Raises UnsupportedError, with the last line of its output, if it leaves no record.
     """
-    if _target(script, code) is None:
+    if _target(script, code, data) is None:
         raise UnsupportedError(f"the recorded code has no {script.kind} {short(str(script.name))}")
     folder = tempfile.mkdtemp(prefix="run-", dir=place)
     experiments = join(folder, "experiments")
     base = sandbox.COPY if isolated else code
-    inside = script.folder if script.in_repository and _below(script.folder) else "."
+    inside = _start(script, code, data)
     if not isdir(join(code, inside)):
         raise UnsupportedError(f"the recorded code has no folder {short(inside)}")
     target = ["-m", str(script.name)] if script.kind == "module" else [join(base, str(script.name))]
     command = [python, "-B", *_options(script.options), *target, *script.arguments]
+    path = [normpath(join(base, name)) for name in _path(script, code, data)]
     kept = {key: text for key, text in script.environment.items() if key in NUMERIC}
     variables = {
         **{key: text for key, text in kept.items() if type(text) is str},
-        "PYTHONPATH": os.pathsep.join([*(normpath(join(base, p)) for p in _path(script)), *roots]),
+        "PYTHONPATH": os.pathsep.join([*path, *roots]),
         "PYTHONNOUSERSITE": "1",
         AGAIN: Rerunning(seed=seed, experiments_dir=experiments).variable(),
     }
