@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from conftest import Program, command, wait_until
-from qn_tracking import Experiments, Recorder, make_manager, track
+from qn_tracking import Experiments, Recorder, devices, make_manager, track
 from qn_tracking.errors import ConfigError
 from test_job import smi
 
@@ -84,6 +86,51 @@ def test_gpus_are_sampled_where_there_are_any(
                                                                "1/memory_bytes")]  # fmt: skip
     assert series["resources/gpu0/percent"]["last"] == 97
     assert series["resources/gpu0/memory_bytes"]["last"] == 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("said", "facts", "use"),
+    [
+        ("0, \u00b2, \u00b3", [("0", None)], {}),
+        (f"0, {'9' * 5000}, {'9' * 400}", [("0", None)], {}),
+        ("\x1b[31mX, 5, 1", [("\x1b[31mX", 1 << 20)], {}),
+        ("a, b\n" * 1000, [], {}),
+        ("\x00\ufffd, ,", [("\x00\ufffd", None)], {}),
+    ],
+)
+def test_what_is_no_answer_of_a_driver_is_left_out(
+    said: str, facts: list[Any], use: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program may have its name."""
+    monkeypatch.setattr(devices, "_found", {})
+    found = devices.facts(said.encode())
+    assert [(one["name"], one["memory_bytes"]) for one in found] == facts
+    assert devices.use(said.encode()) == use
+
+
+def test_of_an_answer_without_end_the_beginning_is_read() -> None:
+    said = b"".join(b"%d, 5, 1\n" % n for n in range(100_000))
+    assert len(devices.rows(said, 3)) == devices.MOST_ROWS
+    assert devices.rows(b"x" * devices.MOST_BYTES + b"\n0, 5, 1", 3) == []
+
+
+def test_what_a_program_has_started_ends_with_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi(project, monkeypatch, f"sleep 60 & echo $! > {project}/pid; wait")
+    command = devices.start(devices.USE)
+    assert command is not None
+    pid = project / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    command.stop()
+    number = int(pid.read_text())
+
+    def ended() -> bool:
+        with suppress(psutil.Error):
+            return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+        return True
+
+    wait_until(ended)
 
 
 def test_a_program_that_hangs_holds_up_no_episode(

@@ -22,6 +22,8 @@ USE = ("index", "utilization.gpu", "memory.used")
 SECONDS = 5.0
 """How long the facts of a run wait for it; a sample waits `SOON`."""
 SOON = 2.0
+MOST_BYTES, MOST_ROWS = 1 << 16, 128
+"""So much of what it has printed is read: another program may have its name."""
 _MIB = 1 << 20
 _found: dict[str, list[dict[str, Any]]] = {}
 
@@ -53,7 +55,7 @@ def facts(said: bytes) -> list[dict[str, Any]]:
     """Name, driver and memory in bytes of each GPU, from what the program has printed."""
     out = []
     for row in rows(said, len(FACTS)):
-        memory = int(row[2]) * _MIB if row[2].isdigit() else None
+        memory = int(row[2]) * _MIB if _is_number(row[2]) else None
         out.append({"name": row[0], "driver": row[1], "memory_bytes": memory})
     path = _program(os.environ.get("PATH", os.defpath))
     if path is not None:
@@ -65,14 +67,20 @@ def use(said: bytes) -> dict[str, float]:
     """Shares in use of computation (percent) and memory (bytes), as values of series."""
     out = {}
     for index, busy, memory in rows(said, len(USE)):
+        if not _is_number(index):
+            continue
         for name, text, unit in (("percent", busy, 1), ("memory_bytes", memory, _MIB)):
-            if text.isdigit():  # else it says that it does not know
+            if _is_number(text):  # else it says that it does not know
                 out[f"gpu{index}/{name}"] = float(int(text) * unit)
     return out
 
 
 def rows(said: bytes, count: int) -> list[list[str]]:
-    """The lines with so many values."""
-    lines = said.decode("utf-8", "replace").splitlines()
+    """The first lines with so many values."""
+    lines = said[:MOST_BYTES].decode("utf-8", "replace").splitlines()
     split = [[value.strip() for value in line.split(",")] for line in lines]
-    return [row for row in split if len(row) == count]
+    return [row for row in split if len(row) == count][:MOST_ROWS]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9

@@ -118,8 +118,8 @@ class Command:
     def stop(self) -> None:
         """Ends it if it still runs; its output is gone, unless it has a name."""
         if self._pid >= 0:
-            with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._pid, 9)
+            with suppress(ProcessLookupError, ChildProcessError, PermissionError):
+                os.killpg(self._pid, 9)  # with what it has started
                 os.waitpid(self._pid, 0)
             self._pid = -1
         for fd in (self._out, self._err):
