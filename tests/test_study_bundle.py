@@ -207,6 +207,9 @@ def test_a_study_of_a_script_says_what_it_would_run(project: Path, qn_exp: Progr
     assert done.returncode == 0
     assert "is of a script: qn-run --resume would run " in done.stderr
     assert " train.py '{rate}' '{seed}'" in done.stderr
+    done = qn_exp("rerun", "own.zip")  # by the script that is here
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "identical for 2 of 2 runs")
+    Path("train.py").unlink()
     done = qn_exp("rerun", "own.zip")
     assert (done.returncode, done.stdout) == (4, "not run for 2 of 2 runs\n")
 
