@@ -123,13 +123,13 @@ def _learned(store: Experiments, doc: dict[str, Any]) -> str | None:
 
 def _artifacts(store: Experiments, doc: dict[str, Any]) -> Pairs:
     """A line for each file that has a name, and a chain for each that was used."""
-    from qn_tracking.records.codec import plain
-
     lines: Pairs = []
     added = doc["labels"].get("artifacts") or []
     if doc["path"] is not None:
         recorded = [one for one in doc.get("artifacts") or [] if one.get("name")]
     else:
+        from qn_tracking.records.codec import plain
+
         recorded = added = []
         with suppress(StorageError):
             recorded = [plain(one) for one in store.artifacts(doc["id"])]
