@@ -302,7 +302,7 @@ def test_a_long_run_is_thinned_and_says_so(store: Experiments) -> None:
 def test_a_million_episodes_are_a_few_hundred_points() -> None:
     curve, wrong = drawing_curves._curve([0.5] * 1_000_000, None)
     assert curve is not None
-    places, (ends,) = drawing_curves._places([curve], 5_000, drawing.How())
+    places, (ends,) = drawing_curves._places([curve], 5_000)
     assert (len(places), wrong) == (200, 0)
     assert set(curve.at(ends, 5_000).tolist()) == {0.5}
 

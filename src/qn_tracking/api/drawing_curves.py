@@ -184,7 +184,7 @@ def _joined(values: list[Any], after: list[int]) -> tuple[list[Any], list[list[A
     return [sum(some) / len(some) for some in found.values()], [[*found]]
 
 
-def _places(curves: Sequence[Curve], step: int, how: How) -> tuple[Array, list[Array]]:
+def _places(curves: Sequence[Curve], step: int) -> tuple[Array, list[Array]]:
     """Where a group's line has its points, and after how many episodes of each run they are."""
     import numpy as np
 
@@ -224,7 +224,7 @@ def _drawn(
             longest = max(len(curve.ends) for curve in curves)
             step = ceil(longest / POINTS)
             window = max(how.smooth or (max(1, longest // 10) if percent else 1), step)
-        x, places = _places(curves, step, how)
+        x, places = _places(curves, step)
         matrix = np.array([c.at(ends, window) for c, ends in zip(curves, places, strict=True)])
         estimates = [
             bands.estimate(column[np.isfinite(column)].tolist(), how.statistic)

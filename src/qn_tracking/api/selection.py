@@ -264,7 +264,7 @@ def expanded(
             try:
                 above = index.resolve(where.field(name[:-2]))
             except UsageError as error:
-                raise _unknown(index, name, error) from None
+                raise _unknown(name, error) from None
             above = ("config", "data") if above == ("config",) else above
             stored = [path for path in index.fields() if path[: len(above)] == above]
             inner = {path[:-1] for path in stored}
@@ -279,10 +279,10 @@ def expanded(
             try:
                 yield name, None, metric_path(index, name)
             except UsageError as error:
-                raise _unknown(index, name, error) from None
+                raise _unknown(name, error) from None
 
 
-def _unknown(index: Index, name: str, error: UsageError) -> UsageError:
+def _unknown(name: str, error: UsageError) -> UsageError:
     from qn_tracking.errors import did_you_mean
 
     cause = error.__cause__

@@ -24,7 +24,6 @@ Range = tuple[float, float]
 UNIT: Range = (0.0, 1.0)
 DRAWS = 20_000
 SEED = 20_240_229
-MOST_RUNS = 10_000
 CLOSE = 1e-13
 FLOOR = -100.0
 

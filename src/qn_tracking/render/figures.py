@@ -39,10 +39,9 @@ def limits(runs: int) -> str:
     return f"{text}; {', '.join(beyond)} perfect ones" if beyond else text
 
 
-def conventional(figure: Mapping[str, Any], *, rate: bool = True) -> str | None:
+def conventional(figure: Mapping[str, Any]) -> str | None:
     """Student's interval, which covers too little near an end; None where there is none."""
     low, high = figure.get("t_low"), figure.get("t_high")
     if low is None or high is None:
         return None
-    scale, digits = (100, 1) if rate else (1, 3)
-    return f"t-interval [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
+    return f"t-interval [{100 * low:.1f}, {100 * high:.1f}]"

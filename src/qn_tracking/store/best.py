@@ -33,7 +33,7 @@ class Winner:
         self.count = 0
 
 
-def metric_path(index: Index, name: str, option: str = "--metric") -> Path:
+def metric_path(index: Index, name: str) -> Path:
     """The stored field that a metric's name stands for. Raises UsageError."""
     paths: list[Path] = [SHORT[name]] if name in SHORT else []
     paths += [("results", name), ("results", "metrics", name, "mean"), (name,)]
@@ -47,7 +47,7 @@ def metric_path(index: Index, name: str, option: str = "--metric") -> Path:
     except UsageError as error:
         names = sorted({p[2] for p in stored if p[:2] == ("results", "metrics") and len(p) > 2})
         hint = f"metrics: {', '.join(('success_rate', 'final_success_rate', *names)[:12])}"
-        raise UsageError(f"no stored metric {name!r}", file=option, hint=hint) from error
+        raise UsageError(f"no stored metric {name!r}", file="--metric", hint=hint) from error
     return path
 
 

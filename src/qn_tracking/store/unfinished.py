@@ -67,7 +67,7 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
         size, stamp = info.st_size, info.st_mtime_ns
     except OSError:
         size = stamp = -1
-    about, problem = _about(folder, id)
+    about, problem = _about(folder)
     if about is None and size < 0:
         # Reserved an instant ago, or never a run: labels of a record that was imported.
         if not _young(folder) or lexists(join(folder, "labels.json")):
@@ -147,17 +147,17 @@ def check_over(experiments: str, id: str, *, force: bool, hint: str) -> None:
 def unseen(experiments: str, id: str) -> bool:
     """Whether a run may go on unseen: its file system has no locks, or had none."""
     folder = paths.run_folder(experiments, id)
-    about, _ = _about(folder, id)
+    about, _ = _about(folder)
     return (about or {}).get("locks") is False or _held(join(folder, "episodes.jsonl")) is None
 
 
 def host_of(experiments: str, id: str) -> str | None:
     """The host that started a run, if its folder names it."""
-    about, _ = _about(paths.run_folder(experiments, id), id)
+    about, _ = _about(paths.run_folder(experiments, id))
     return None if about is None else about.get("host")
 
 
-def _about(folder: str, id: str) -> tuple[dict[str, Any] | None, str | None]:
+def _about(folder: str) -> tuple[dict[str, Any] | None, str | None]:
     path = join(folder, "run.json")
     try:
         doc = RUN.current(parse(load(path)[0], path), path)

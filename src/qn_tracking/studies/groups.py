@@ -161,14 +161,6 @@ def _with_verdict(pair: Pair, p: float | None) -> Pair:
     return evolve(pair, adjusted_p=p, verdict=said)
 
 
-def winner(pair: Pair) -> int | None:
-    """The place of the group that may be called better, or None."""
-    if pair.verdict is None or not pair.verdict.better:
-        return None
-    # What is compared is second − first.
-    return pair.second if pair.verdict.winner == "first" else pair.first
-
-
 def split(keys: Iterable[Hashable]) -> list[list[int]]:
     """Places by key, in the order of first appearance."""
     found: dict[Hashable, list[int]] = {}

@@ -13,9 +13,6 @@ from typing import Any
 from qn_tracking.errors import UsageError, did_you_mean
 from qn_tracking.records.model import Subject
 
-NAMED = ("name", "group")
-"""Tags that have an argument of their own."""
-
 
 def tags_of(tags: Any, **named: Any) -> Mapping[str, str]:
     """Tags by key, of a mapping or a list; those of a list have no value.
