@@ -10,8 +10,8 @@ from typing import Any
 
 from qn_tracking.capture import TEXTS, Capture
 from qn_tracking.files import current_folder
-from qn_tracking.records.codec import digest
-from qn_tracking.records.model import Attachment, RunInfo
+from qn_tracking.records.codec import attachment
+from qn_tracking.records.model import RunInfo
 from qn_tracking.store import paths
 from qn_tracking.tracking.hookspecs import hookimpl
 
@@ -131,6 +131,5 @@ class _Part:
             text = found.get(field)
             found = {key: value for key, value in found.items() if key != field}
             if text:
-                data = text.encode("latin-1")
-                found[field] = Attachment(name=name, size=len(data), sha256=digest(data), data=data)
+                found[field] = attachment(name, text.encode("latin-1"))
         return found

@@ -18,7 +18,7 @@ import orjson
 
 from qn_tracking.errors import ConfigError, QnError, StorageError, did_you_mean, short
 from qn_tracking.records.limits import MAX_BYTES, MAX_DEPTH, MAX_INT, NOT_FINITE, not_finite
-from qn_tracking.records.model import FrozenDict, Measure
+from qn_tracking.records.model import Attachment, FrozenDict, Measure
 
 T = TypeVar("T")
 
@@ -128,6 +128,11 @@ def canonical(value: Any) -> bytes:
 def digest(data: bytes) -> str:
     """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def attachment(name: str, data: bytes) -> Attachment:
+    """A text of a run, with its size and digest."""
+    return Attachment(name=name, size=len(data), sha256=digest(data), data=data)
 
 
 # ---------------------------------------------------------------------------------------- reading

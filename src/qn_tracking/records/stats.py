@@ -20,10 +20,12 @@ from qn_tracking.records.model import (
     MAX_INT,
     Digests,
     Episode,
+    Experiment,
     FrozenDict,
     Measure,
     Phase,
     Results,
+    RunInfo,
     Spread,
 )
 
@@ -198,9 +200,30 @@ class Tally:
         )
 
 
-def steps_in(results: Results, phases: Mapping[str, Phase]) -> int:
-    """The steps of a run, in all of its phases; 0 if they were not counted."""
-    return sum(one.total_steps or 0 for one in (results, *(p.results for p in phases.values())))
+def sealed(
+    run: RunInfo, results: Results, phases: Mapping[str, Phase], seconds: float, **more: Any
+) -> Experiment:
+    """The record of a run that is over: what was known before it, its summary, and `more`."""
+    steps = sum(one.total_steps or 0 for one in (results, *(p.results for p in phases.values())))
+    return Experiment(
+        id=run.id,
+        started=run.started,
+        wall_seconds=seconds,
+        # A coarse clock may not have moved.
+        steps_per_second=steps / seconds if steps and seconds > 0 else None,
+        seed=run.seed,
+        episodes=run.episodes,
+        subject=run.subject,
+        results=results,
+        phases=phases,
+        tags=run.tags,
+        notes=run.notes,
+        config=run.config,
+        command=run.command,
+        study=run.study,
+        lives=run.lives,
+        **more,
+    )
 
 
 def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequence[float]]]:

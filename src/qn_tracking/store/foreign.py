@@ -23,7 +23,7 @@ from attrs import evolve
 from qn_tracking.config import from_text
 from qn_tracking.errors import ConfigError, StorageError, short
 from qn_tracking.ids import utc
-from qn_tracking.records.codec import canonical, digest, plain
+from qn_tracking.records.codec import attachment, canonical, digest, plain
 from qn_tracking.records.facts import METADATA
 from qn_tracking.records.limits import MAX_INT
 from qn_tracking.records.model import (
@@ -150,7 +150,7 @@ def _attachments(config: Config) -> tuple[Attachment, ...]:
     data = config.text.encode()
     if not data:
         return ()
-    return (Attachment(name="config.yml", size=len(data), sha256=digest(data), data=data),)
+    return (attachment("config.yml", data),)
 
 
 def _episodes(fields: _Fields, notes: list[str]) -> tuple[Episode, ...]:

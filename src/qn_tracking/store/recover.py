@@ -30,7 +30,7 @@ from qn_tracking.records.model import (
     SeriesSummary,
     freeze,
 )
-from qn_tracking.records.stats import Tally, steps_in
+from qn_tracking.records.stats import Tally, sealed
 from qn_tracking.store import artifacts, paths, phases, series, unfinished
 from qn_tracking.store.read import Lines, load, parse
 from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
@@ -119,7 +119,7 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
     attachments = []
     config = join(folder, "config.yml")
     try:
-        attachments.append(_attachment("config.yml", load(config)[0]))
+        attachments.append(codec.attachment("config.yml", load(config)[0]))
     except FileNotFoundError:
         raise StorageError("missing", file=config) from None
     try:
@@ -141,7 +141,7 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
         text = section.pop(field, None) if isinstance(section, dict) else None
         if not isinstance(section, dict) or not isinstance(text, str) or not text:
             continue
-        attachment = _attachment(name, text.encode("latin-1"))
+        attachment = codec.attachment(name, text.encode("latin-1"))
         _keep(join(folder, name), attachment.data)
         attachments.append(attachment)
         section[field] = {
@@ -150,10 +150,6 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
             "sha256": attachment.sha256,
         }
     return {METADATA: doc}, attachments
-
-
-def _attachment(name: str, data: bytes) -> Attachment:
-    return Attachment(name=name, size=len(data), sha256=codec.digest(data), data=data)
 
 
 def _keep(path: str, data: bytes) -> None:
@@ -209,8 +205,6 @@ def _sealed(
     attachments: list[Attachment],
     warnings: list[str],
 ) -> Experiment:
-    results = tally.results()
-    steps = steps_in(results, of_phases)
     begun, before = run.started, 0.0
     if run.lives:
         begun, before = run.lives[-1].resumed, run.lives[-1].seconds
@@ -219,26 +213,15 @@ def _sealed(
         ended = utc(microseconds(begun) / 1_000_000 + last - before)
     except (ValueError, OverflowError):
         ended = begun
-    return Experiment(
-        id=run.id,
+    return sealed(
+        run,
+        tally.results(),
+        of_phases,
+        last,
         status=CRASHED,
-        started=run.started,
         ended=ended,
-        wall_seconds=last,
-        steps_per_second=steps / last if steps and last else None,
-        seed=run.seed,
-        episodes=run.episodes,
-        subject=run.subject,
-        results=results,
         digests=logged[0],
-        phases=of_phases,
         series=logged[1],
-        tags=run.tags,
-        notes=run.notes,
-        config=run.config,
-        command=run.command,
-        study=run.study,
-        lives=run.lives,
         warnings=tuple(warnings),
         attachments=tuple(attachments),
         facts=freeze(facts) if facts else EMPTY,

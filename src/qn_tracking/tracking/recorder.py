@@ -67,7 +67,7 @@ from qn_tracking.records.model import (
     freeze,
     of_phase,
 )
-from qn_tracking.records.stats import OTHERS, Tally, steps_in
+from qn_tracking.records.stats import OTHERS, Tally, sealed
 from qn_tracking.redact import (
     masked_fields,
     redact_arguments,
@@ -950,43 +950,26 @@ class Recorder:
                 facts.setdefault(name, {}).update(said)
         for name, said in self._added.items():
             facts.setdefault(name, {}).update(said)
-        attachments = [_attachment("config.yml", self.run.config.text.encode())]
+        attachments = [codec.attachment("config.yml", self.run.config.text.encode())]
         if captured:
             from qn_tracking.store import output
 
             with suppress(QnError):  # it was removed
                 printed = output.load(self.run.experiments_dir or "", self.id)
-                attachments.append(_attachment(output.NAME, printed))
+                attachments.append(codec.attachment(output.NAME, printed))
         resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
-        results = self._tally.results()
-        # A coarse clock may not have moved.
-        phases = {name: one.phase() for name, one in self._phases.items() if one.count}
-        steps = steps_in(results, phases)
-        speed = steps / seconds if steps and seconds > 0 else None
         digests, series = self._tally.digests(), self._series
         if series is not None:
             digests = evolve(digests, series=series.digest())
-        run = self.run
-        return Experiment(
-            id=run.id,
+        return sealed(
+            self.run,
+            self._tally.results(),
+            {name: one.phase() for name, one in self._phases.items() if one.count},
+            seconds,
             status=status,
-            started=run.started,
             ended=ids.utc(self._clock.time()),
-            wall_seconds=seconds,
-            steps_per_second=speed,
-            seed=run.seed,
-            episodes=run.episodes,
-            subject=run.subject,
-            results=results,
             digests=digests,
-            phases=phases,
             series=EMPTY if series is None else series.summaries(),
-            tags=run.tags,
-            notes=run.notes,
-            config=run.config,
-            command=run.command,
-            study=run.study,
-            lives=run.lives,
             error=None if error is None else error_info(error),
             warnings=tuple(self.warnings),
             failures=tuple(
@@ -1052,7 +1035,3 @@ def _detach(value: Any, attachments: list[Attachment]) -> Any:
     if isinstance(value, Mapping):
         return {key: _detach(item, attachments) for key, item in value.items()}
     return value
-
-
-def _attachment(name: str, data: bytes) -> Attachment:
-    return Attachment(name=name, size=len(data), sha256=codec.digest(data), data=data)
