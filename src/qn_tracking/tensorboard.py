@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from os.path import basename, join, normpath
-from types import TracebackType
 from typing import Any, Self
 
 from qn_tracking.dropin import DropIn
@@ -153,12 +152,7 @@ class SummaryWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or self._shares:
             self.close()
         else:

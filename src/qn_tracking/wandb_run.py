@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from os.path import basename, isdir, isfile, join, relpath
-from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from qn_tracking.dropin import DropIn, mapping
@@ -331,12 +330,7 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._finish(*status_of(error))
 
     def __getattr__(self, name: str) -> Any:

@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from math import isfinite
 from time import perf_counter
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, cast
 
 import orjson
@@ -912,12 +911,7 @@ class Recorder:
             raise together(failed)
         return self.experiment
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         status, error = status_of(error)
         self.end(status, error)
 
