@@ -8,11 +8,13 @@ import os
 import stat
 import time
 
-from qn_tracking.errors import StorageError
+from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.limits import MAX_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qn_tracking.errors import QnError
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -147,6 +149,15 @@ def lock_soon(fd: int) -> bool:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
+
+
+def format_of(path: str, formats: Sequence[str], what: str = "format") -> str:
+    """The format that the ending of a path names. Raises UsageError for another one."""
+    format = os.path.splitext(path)[1].lower().removeprefix(".")
+    if format not in formats:
+        hint = f"one of {', '.join(f'.{name}' for name in formats)}"
+        raise UsageError(f"the ending names no {what}", file=path, hint=hint)
+    return format
 
 
 def fill_standard_descriptors() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from qn_tracking.errors import UnsupportedError, UsageError
+from qn_tracking.errors import UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,10 +123,7 @@ class Picture:
 
 def check_format(path: str) -> str:
     """The format that the ending of a path names. Raises UsageError for another one."""
+    from qn_tracking.files import format_of
     from qn_tracking.render.draw import FORMATS
 
-    format = os.path.splitext(path)[1].lower().removeprefix(".")
-    if format not in FORMATS:
-        hint = f"one of {', '.join(f'.{name}' for name in FORMATS)}"
-        raise UsageError("the ending names no format", file=path, hint=hint)
-    return format
+    return format_of(path, FORMATS)

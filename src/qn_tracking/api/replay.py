@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import frozen
 
 from qn_tracking.errors import PluginError, QnError, UnsupportedError, UsageError, describe
+from qn_tracking.files import format_of
 from qn_tracking.records.divergence import Divergence, first_difference
 from qn_tracking.records.model import Episode
 from qn_tracking.records.rounding import close
@@ -115,10 +116,7 @@ def _naming(plugin: str) -> Iterator[None]:
 
 def check_format(path: str) -> str:
     """The format that the ending of a path names. Raises UsageError for another one."""
-    format = os.path.splitext(path)[1].lower().removeprefix(".")
-    if format not in FORMATS:
-        raise UsageError("the ending names no animation", file=path, hint="one of .svg, .gif")
-    return format
+    return format_of(path, FORMATS, "animation")
 
 
 def replay(

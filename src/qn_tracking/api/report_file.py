@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qn_tracking.errors import UnsupportedError, UsageError
+from qn_tracking.files import format_of
 from qn_tracking.render.report import Block, fresh, html, markdown, markers, section
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Report:
         name = os.fspath(path)
         files: dict[str, str] = {}
         spliced = False
-        if _format(name) == "html":
+        if format_of(name, FORMATS) == "html":
             files[name] = self.html()
         else:
             page = _read(name)
@@ -85,7 +86,7 @@ class Report:
         here that the report may have been made of.
         """
         name = os.fspath(path)
-        format, page = _format(name), _read(name)
+        format, page = format_of(name, FORMATS), _read(name)
         if page is None:
             return [f"{name}: no such file"]
         if format == "html":
@@ -119,13 +120,6 @@ class Report:
             return section(page, self.key)
         except ValueError as error:
             raise UsageError(str(error), file=name) from None
-
-
-def _format(name: str) -> str:
-    format = os.path.splitext(name)[1].lower().removeprefix(".")
-    if format not in FORMATS:
-        raise UsageError("the ending names no format", file=name, hint="one of .md, .html")
-    return format
 
 
 def _read(name: str) -> str | None:

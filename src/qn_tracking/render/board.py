@@ -165,14 +165,12 @@ def details(
         category = board["category"]
         out.append(f"\n## {cell(category['environment'])}, {cell(category['family'])}\n")
         if board["rows"]:
-            out.append(_table(titles, [_cells(row, metrics) for row in board["rows"]]))
+            out.append(table(titles, [_cells(row, metrics) for row in board["rows"]]))
         else:
             out.append(f"\nNo entry yet. {code(board['command'])} would make one.\n")
         if board["open"]:
             out.append("\nOpen division, not ranked:\n")
-            out.append(
-                _table(["differs", *titles[1:]], [_cells(o, metrics) for o in board["open"]])
-            )
+            out.append(table(["differs", *titles[1:]], [_cells(o, metrics) for o in board["open"]]))
         for row in (*board["rows"], *board["open"]):
             out.append(_entry(row["entry"]))
     archive = [row for board in boards for row in board["archive"]]
@@ -182,7 +180,7 @@ def details(
         titles = ["protocol", "category", *titles]
         cells = [[str(e["protocol"]), cell(_category(e)), *_cells(row, metrics)]
                  for row in archive for e in (row["entry"],)]  # fmt: skip
-        out.append(_table(titles, cells))
+        out.append(table(titles, cells))
         out += [_entry(row["entry"]) for row in archive]
     return "".join(out) + "\n"
 
@@ -221,7 +219,7 @@ def _closed(tasks: Mapping[str, Any]) -> str:
         " learning and training reward, with its budget and with seeds that derive from the task."
         " Only they are ranked. CPU seconds, parameters and circuits are claims of the submission;"
         " `measured` are CPU seconds of a verification.\n"
-        + _table(["task", "episodes", "runs", "digest"], rows)
+        + table(["task", "episodes", "runs", "digest"], rows)
     )
 
 
@@ -229,7 +227,8 @@ def _category(entry: Mapping[str, Any]) -> str:
     return f"{entry['category']['environment']}, {entry['category']['family']}"
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, after an empty line; what the cells say is escaped already."""
     lines = [f"| {' | '.join(cells)} |\n" for cells in rows]
     return f"\n| {' | '.join(titles)} |\n|{'---|' * len(titles)}\n{''.join(lines)}"
 

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from qn_tracking.errors import printable
 from qn_tracking.render import page
-from qn_tracking.render.board import cell
+from qn_tracking.render.board import cell, table
 
 
 @frozen
@@ -113,16 +113,11 @@ def markdown(blocks: Sequence[Block], files: Mapping[str, str]) -> str:
                 lines = "".join(f"    {printable(line)}\n" for line in text.splitlines())
                 parts.append(lines)
             case Table(titles, rows):
-                parts.append(_table(titles, rows))
+                said = [[plain(text) for text in row] for row in (titles, *rows)]
+                parts.append(table(said[0], said[1:])[1:])
             case Figure(name, description):
                 parts.append(f"![{plain(description)}]({quote(files[name])})\n")
     return "\n".join(parts)
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(map(plain, titles))} |", "|---" * len(titles) + "|"]
-    lines += [f"| {' | '.join(map(plain, row))} |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 # ----------------------------------------------------------------------------------------- markers
