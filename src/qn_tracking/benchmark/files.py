@@ -21,7 +21,7 @@ from qn_tracking.records.schema import SUBMISSION
 from qn_tracking.records.submission import Contribution, Finding, Submission
 from qn_tracking.store import read
 from qn_tracking.store.paths import IGNORED_BENCHMARKS
-from qn_tracking.store.write import make_folder, naming, publish
+from qn_tracking.store.write import ignore, make_folder, naming, publish
 
 
 @frozen(kw_only=True)
@@ -47,14 +47,8 @@ def save(benchmarks: str, submission: Submission) -> str:
 def _ignore(benchmarks: str) -> None:
     """Keeps the caches out of git, from the first submission on; later the file is the user's."""
     make_folder(benchmarks)
-    ignored = join(benchmarks, ".gitignore")
-    if lexists(ignored) or next(names(benchmarks), None) is not None:
-        return
-    try:
-        publish(ignored, IGNORED_BENCHMARKS.encode())
-    except StorageError as error:
-        if error.hint != "EEXIST":  # another process was first
-            raise
+    if not lexists(join(benchmarks, ".gitignore")) and next(names(benchmarks), None) is None:
+        ignore(benchmarks, IGNORED_BENCHMARKS)
 
 
 def check_folder(folder: str) -> None:

@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.crossing import Index
     from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.protocol import Protocol, Rulebook
+    from qn_tracking.benchmark.verifications import CodeNow
     from qn_tracking.records.submission import Finding
 
-    CodeNow = Callable[[str], str | None]
-    """The digest of an installed package, by import name; None where it is not installed."""
     Check = Callable[[Stored, Rulebook], tuple[Sequence[Finding], bool]]
     """Checks a submission by itself; False if the findings may be others another time."""
     Categorize = Callable[[str, Rulebook], "str | None"]

@@ -186,16 +186,20 @@ def _guarded_sentence(
             text += f" If the difference is what it looks like, about {needed} runs a side would"
             text += " show it."
         return text
-    winner, loser = (first, second) if result.winner == "first" else (second, first)
     says = "usually beats" if pair.usual else "is better on average than"
+    text = _better(first, second, result, says, families)
+    if tries > 1:
+        text += f" It was picked as the first of {tries} entries; p is corrected for that."
+    return text
+
+
+def _better(first: Entry, second: Entry, result: Verdict, says: str, families: bool) -> str:
+    winner, loser = (first, second) if result.winner == "first" else (second, first)
     text = f"{printable(winner.brain)} {says} {printable(loser.brain)}"
     if families:
         family, environment = winner.category["family"], winner.category["environment"]
         text += f": a {family} advantage in {environment}"
-    text += f" ({winner.id})."
-    if tries > 1:
-        text += f" It was picked as the first of {tries} entries; p is corrected for that."
-    return text
+    return f"{text} ({winner.id})."
 
 
 def _detectable(pair: Comparison, rules: Rules) -> float | None:
@@ -219,12 +223,7 @@ def _sentence(
             text += f" If the effect is as large as it looks, about {more} more runs a side would"
             text += " show it."
         return text
-    winner, loser = (first, second) if result.winner == "first" else (second, first)
-    text = f"{printable(winner.brain)} is better than {printable(loser.brain)}"
-    if families:
-        family, environment = winner.category["family"], winner.category["environment"]
-        text += f": a {family} advantage in {environment}"
-    text += f" ({winner.id})."
+    text = _better(first, second, result, "is better than", families)
     if pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high:
         text += " But Welch's interval contains 0: treat this with care, or add runs."
     return text

@@ -23,6 +23,7 @@ from qn_tracking.store.journal import (
 )
 from qn_tracking.store.write import (
     create,
+    ignore,
     make_folder,
     naming,
     publish,
@@ -347,11 +348,7 @@ def _prepare(root: str, runs: str) -> None:
     """Makes the folders where they are missing; says now if nothing can be written there."""
     if not isdir(root):
         make_folder(root)
-        try:
-            publish(join(root, ".gitignore"), paths.IGNORED.encode())
-        except StorageError as error:
-            if error.hint != "EEXIST":  # another run was first
-                raise
+        ignore(root, paths.IGNORED)
     make_folder(runs)
     for folder in (root, runs):
         if not os.access(folder, os.W_OK | os.X_OK):

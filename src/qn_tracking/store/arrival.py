@@ -43,7 +43,7 @@ from qn_tracking.store import (
     tables,
 )
 from qn_tracking.store.journal import line, logged_line
-from qn_tracking.store.write import make_folder, naming, publish, sync_folder
+from qn_tracking.store.write import ignore, make_folder, naming, publish, sync_folder
 
 IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
 """New; its record was here, but files of its run were missing; all of it was here."""
@@ -362,11 +362,7 @@ def sweep(experiments: str) -> None:
 def _prepare(experiments: str) -> None:
     if not isdir(experiments):
         make_folder(experiments)
-        try:
-            publish(join(experiments, ".gitignore"), paths.IGNORED.encode())
-        except StorageError as error:
-            if error.hint != "EEXIST":  # another process was first
-                raise
+        ignore(experiments, paths.IGNORED)
     make_folder(files.inside(experiments, "runs"))
 
 

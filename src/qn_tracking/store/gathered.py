@@ -46,11 +46,7 @@ def load(experiments: str, text: str) -> Gathered:
 def _wrong(study: Gathered, id: str) -> Iterator[tuple[str, str]]:
     if study.id != id:
         yield "id", f"{study.id!r} is not the name of the study"
-    names = [arm.name for arm in study.arms]
-    if not names:
-        yield "arms", "none"
-    if len(set(names)) < len(names):
-        yield "arms", "two of them have one name"
+    yield from studies.wrong_names([arm.name for arm in study.arms])
     runs = [run for arm in study.arms for run in arm.runs]
     if len(set(runs)) < len(runs):
         yield "arms", "a run is in two of them"

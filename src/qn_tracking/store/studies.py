@@ -217,7 +217,10 @@ def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
         yield "episodes", "missing"
     if study.episodes is not None and study.episodes < 1:
         yield "episodes", f"expected 1 or more, got {study.episodes}"
-    yield from _wrong_arms(study)
+    names = [arm.name for arm in study.arms]
+    yield from wrong_names(names)
+    if study.baseline is not None and study.baseline not in names:
+        yield "baseline", f"{study.baseline!r} is no arm"
     if study.seed is not None:
         digest = study.task or seeds_digest([arm.config for arm in study.arms])
         for index, seed in enumerate(study.seeds):
@@ -228,14 +231,12 @@ def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
         yield "digest", "the design was changed after it was declared"
 
 
-def _wrong_arms(study: Study) -> Iterator[tuple[str, str]]:
-    names = [arm.name for arm in study.arms]
+def wrong_names(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the names of the arms of a study: a field and the cause."""
     if not names:
         yield "arms", "none"
     if len(set(names)) < len(names):
         yield "arms", "two of them have one name"
-    if study.baseline is not None and study.baseline not in names:
-        yield "baseline", f"{study.baseline!r} is no arm"
 
 
 def seeds_digest(arms: Sequence[Config]) -> str:

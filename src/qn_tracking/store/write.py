@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from os.path import basename, dirname, isdir, join
 from typing import TYPE_CHECKING
 
+from qn_tracking.errors import StorageError
 from qn_tracking.files import os_error
 
 if TYPE_CHECKING:
@@ -103,6 +104,15 @@ def make_folder(path: str) -> None:
         if not isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         sync_folder(above or ".")
+
+
+def ignore(folder: str, names: str) -> None:
+    """Has git ignore these names in a folder, unless another process was first."""
+    try:
+        publish(join(folder, ".gitignore"), names.encode())
+    except StorageError as error:
+        if error.hint != "EEXIST":
+            raise
 
 
 def sync_file(path: str) -> None:
