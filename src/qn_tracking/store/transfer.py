@@ -207,7 +207,10 @@ def of_phases(experiments: str, id: str, counts: dict[str, int] | None = None) -
     lines = phases.lines(paths.run_folder(experiments, id))
     if lines is None:
         return
-    key = f"{id}/{phases.NAME}"
+    yield from _as_before(lines, f"{id}/{phases.NAME}", counts)
+
+
+def _as_before(lines: Lines, key: str, counts: dict[str, int] | None) -> Iterator[Episode]:
     if counts is not None and key in counts:
         yield from islice(lines, counts[key])
         return
@@ -223,11 +226,6 @@ def episodes(
     is going on. Raises StorageError naming a bad line.
     """
     lines = Lines(journal(experiments, id))
-    if counts is not None and id in counts:
-        yield from islice(lines, counts[id])
-        return
-    yield from lines
-    if counts is not None:
-        counts[id] = lines.count
+    yield from _as_before(lines, id, counts)
     if lines.torn:
         warn(f"{lines.path}: {lines.torn} bytes of an unfinished line at the end are left out")
