@@ -8,7 +8,9 @@ import time
 
 from qn_tracking.errors import UsageError, short
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""The full hash of a commit, or a SHA-256."""
 
 
 def new_id() -> str:
@@ -18,7 +20,7 @@ def new_id() -> str:
 
 def is_id(text: str) -> bool:
     """Whether it can be the name of a file and nothing else."""
-    return _ID.fullmatch(text) is not None
+    return ID.fullmatch(text) is not None
 
 
 def check_id(text: str) -> str:

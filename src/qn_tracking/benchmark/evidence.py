@@ -28,7 +28,6 @@ Problem = tuple[str, str]
 """A message and the field that it is about."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DAY = 86_400 * 1_000_000
 RENEWED = "renewed"
 """The isolation of a verification that ran code of today, whatever it was when submitted."""
@@ -92,7 +91,7 @@ def _code(record: Verification, submission: Submission) -> Iterator[Problem]:
     if record.present:
         if record.commit is not None:
             yield "is of code that was installed, and so of no commit", "commit"
-    elif not (record.commit and _COMMIT.fullmatch(record.commit)):
+    elif not (record.commit and ids.HASH.fullmatch(record.commit)):
         yield "is not the full hash of a commit", "commit"
 
 

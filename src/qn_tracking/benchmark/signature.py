@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import dirname, exists, join
 
+from qn_tracking.benchmark.places import SIGNATURES
 from qn_tracking.errors import QnError, UnsupportedError
 from qn_tracking.files import inside
 from qn_tracking.ids import check_id
 from qn_tracking.store import read
 from qn_tracking.store.write import make_folder, publish
 
-FOLDER = "signatures"
 NAMESPACE = "qn-tracking"
 SECONDS = 20.0
 _FINGERPRINT = re.compile(rb"SHA256:[A-Za-z0-9+/]{43}")
@@ -33,7 +33,7 @@ class SignatureError(QnError):
 
 def path(benchmarks: str, id: str) -> str:
     """The signature of a record, a submission or a verification."""
-    return join(inside(benchmarks, FOLDER), f"{check_id(id)}.sig")
+    return join(inside(benchmarks, SIGNATURES), f"{check_id(id)}.sig")
 
 
 def message(kind: str, id: str, sha256: str) -> bytes:

@@ -6,7 +6,6 @@ branch any more, but some commit of the main branch has the same sources.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -15,6 +14,7 @@ from typing import Any
 from attrs import field, frozen
 
 from qn_tracking.errors import QnError, UnsupportedError
+from qn_tracking.ids import HASH
 from qn_tracking.records.submission import Submission
 from qn_tracking.repository import GitError, Repository
 
@@ -29,7 +29,6 @@ MAIN = tuple(
 MOST_COMMITS = 1000
 """How far back to look for a commit of the same content."""
 _FIELD = "source.commit"
-_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def git_around(folder: str) -> Git:
@@ -73,7 +72,7 @@ class SourceCommit:
 
 def full_hash(text: object) -> bool:
     """Whether it is the whole name of a commit, and no option, branch or expression."""
-    return isinstance(text, str) and _HASH.fullmatch(text) is not None
+    return isinstance(text, str) and HASH.fullmatch(text) is not None
 
 
 def trace(submission: Submission, git: Git, branch: str | None = None) -> SourceCommit:

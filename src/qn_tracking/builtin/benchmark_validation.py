@@ -15,16 +15,15 @@ from qn_tracking.benchmark.division import undeclared
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.errors import QnError, printable
+from qn_tracking.ids import HASH, ID
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.codec import structure
 from qn_tracking.records.submission import Finding, Run, Submission
 from qn_tracking.tracking.hookspecs import hookimpl
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TIME = re.compile(
     r"20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T[0-2]\d:[0-5]\d:[0-5]\d(?:\.\d+)?Z"
 )
-_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REMOTE = re.compile(
     r"(?:https?|ssh|git)://[^\s@:]+(?::\d+)?/[^\s@?]*|[\w.-]+@[\w.-]+:[^\s]+|ssh://[^\s?]+"
 )
@@ -71,18 +70,18 @@ def _form(submission: Submission) -> Iterator[Finding]:
     """Texts that are shown, linked or looked up must be what they are called."""
     source, study = submission.source, submission.study
     forms: list[tuple[str, object, re.Pattern[str]]] = [
-        ("id", submission.id, _ID),
+        ("id", submission.id, ID),
         ("created", submission.created, _TIME),
-        ("source.commit", source.commit, _HASH),
+        ("source.commit", source.commit, HASH),
         ("source.remote", source.remote, _REMOTE),
-        ("packages", submission.packages, _HASH),
-        ("study.id", study.id if study else None, _ID),
+        ("packages", submission.packages, HASH),
+        ("study.id", study.id if study else None, ID),
     ]
     for i, code in enumerate(submission.code):
-        forms += [(f"code[{i}].{key}", code.get(key), _HASH) for key in ("digest", "commit")]
+        forms += [(f"code[{i}].{key}", code.get(key), HASH) for key in ("digest", "commit")]
     seen: set[str] = set()
     for i, run in enumerate(submission.runs):
-        forms.append((f"runs[{i}].id", run.id, _ID))
+        forms.append((f"runs[{i}].id", run.id, ID))
         forms.append((f"runs[{i}].started", run.started, _TIME))
         if run.id in seen:
             yield _error("form", "is that of another run", f"runs[{i}].id")

@@ -10,11 +10,11 @@ from attrs import frozen
 from qn_tracking.inference.arms import ENOUGH_RUNS, Test, deciding_test
 from qn_tracking.inference.guard import PAIRED, guarded_paired, half_run_welch, run_weight
 from qn_tracking.inference.multiplicity import Correction, family
+from qn_tracking.inference.pair import MOST_RUNS
 from qn_tracking.inference.permutation import draws_for, smallest_p
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.superiority import normal_power
 
-MOST_RUNS = 10_000
 SD = 0.12
 """Of the runs of an arm: .06 between runs, and the chance of 20 episodes at .7 or so."""
 

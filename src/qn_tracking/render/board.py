@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from qn_tracking.errors import printable
+from qn_tracking.ids import HASH
 from qn_tracking.render.figures import limits, middle, working
 from qn_tracking.render.text import counted, duration
 
@@ -309,14 +310,13 @@ _LINKS = {
     re.compile(rf"https://codeberg\.org/({_OWNER})/?"): "https://codeberg.org/{}/commit/{}",
 }
 """The remotes that are known, and the address of a commit there. No other text becomes a link."""
-_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def address(remote: str | None, commit: str) -> str | None:
     """The address of a commit, only where remote and hash are of a form that is known."""
     for form, place in _LINKS.items():
         found = form.fullmatch((remote or "").removesuffix("/").removesuffix(".git"))
-        if found and _HASH.fullmatch(commit):
+        if found and HASH.fullmatch(commit):
             return place.format(found[1], commit)
     return None
 

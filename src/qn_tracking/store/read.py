@@ -214,7 +214,7 @@ def misfits(experiment: Experiment) -> Iterator[StorageError]:
 
 
 # Inside of text the quotes would be escaped: it cannot stand anywhere else in a line.
-_INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
+INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
 
 
 def ending(path: str, last: int) -> tuple[int, int]:
@@ -233,7 +233,7 @@ def ending(path: str, last: int) -> tuple[int, int]:
                 while left and at >= 0:
                     at, left = data.rfind(b"\n", 0, at), left - 1
                 if at >= 0:
-                    found = _INDEX.search(data, at, data.find(b"\n", at + 1))
+                    found = INDEX.search(data, at, data.find(b"\n", at + 1))
                     return (offset + at + 1, int(found[1])) if found else (0, 0)
                 if not offset or wide > MAX_BYTES:
                     break

@@ -8,7 +8,6 @@ journal has them.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +21,9 @@ from qn_tracking.files import inside, lock
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.records.model import Episode
-from qn_tracking.store import bundle, journal, paths, write
+from qn_tracking.store import bundle, journal, paths, read, write
 
 _SCRATCH = ".unpacked-"
-_INDEX = re.compile(rb'[{,]"index":([0-9]{1,16}),"metrics":\{')
 
 Send = Callable[[str, str], object]
 """Sends an experiment of a folder of experiments by its id."""
@@ -94,7 +92,7 @@ def _lay_out(
 def first(journal: str) -> int:
     """Return the index of the first episode in a journal of a bundle; 0 if it is unknown."""
     with open(journal, "rb") as stream:
-        found = _INDEX.search(stream.readline(MAX_BYTES))
+        found = read.INDEX.search(stream.readline(MAX_BYTES))
     return int(found[1]) if found else 0
 
 

@@ -17,6 +17,7 @@ from attrs import evolve, field, frozen
 
 from qn_tracking import ids
 from qn_tracking.errors import PluginError, QnError, describe
+from qn_tracking.records.facts import METADATA
 from qn_tracking.records.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
 from qn_tracking.tracking.ending import error_info
 from qn_tracking.tracking.hookspecs import hookimpl
@@ -33,7 +34,6 @@ from qn_tracking.tracking.runner import (
     run_simulation,
 )
 
-METADATA = "metadata"
 NOT_HERE = ("progress", "resources")
 """Sinks that are left out: the study draws one bar for all runs, and this machine runs none."""
 EPISODE = (
