@@ -33,7 +33,7 @@ from qn_tracking.records.model import (
 from qn_tracking.records.stats import Tally, sealed
 from qn_tracking.store import artifacts, paths, phases, series, unfinished
 from qn_tracking.store.read import Lines, load, parse
-from qn_tracking.store.write import create, naming, publish, sync_file, sync_folder
+from qn_tracking.store.write import naming, publish, published, sync_file, sync_folder
 
 # What the program wrote before it had `capture.FOLDER`.
 _FORMER = "facts.json"
@@ -142,7 +142,9 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
         if not isinstance(section, dict) or not isinstance(text, str) or not text:
             continue
         attachment = codec.attachment(name, text.encode("latin-1"))
-        _keep(join(folder, name), attachment.data)
+        # An earlier attempt may have left it.
+        with published(join(folder, name), replace=True) as stream:
+            stream.write(attachment.data)
         attachments.append(attachment)
         section[field] = {
             "file": name,
@@ -150,18 +152,6 @@ def _facts(folder: str, warnings: list[str]) -> tuple[dict[str, Any], list[Attac
             "sha256": attachment.sha256,
         }
     return {METADATA: doc}, attachments
-
-
-def _keep(path: str, data: bytes) -> None:
-    """Writes a text of the run, whole; an earlier attempt may have left a part of it."""
-    with naming(path):
-        temporary = f"{path}.{os.urandom(4).hex()}.tmp"
-        create(temporary, data, durable=True)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
 
 
 def _series(
