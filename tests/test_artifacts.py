@@ -49,6 +49,12 @@ def warnings_of(id: str) -> tuple[str, ...]:
 # -------------------------------------------------------------------------------------- keeping
 
 
+def test_a_run_without_files_says_so(qn_exp: Program) -> None:
+    with track({}, seed=1) as run:
+        run.episode(reward=1.0)
+    assert qn_exp("artifact", run.id).stdout == f"{run.id} has no files (qn-exp attach adds one)\n"
+
+
 def test_a_file_is_kept_and_fetched_after_the_original_is_gone(qn_exp: Program) -> None:
     id = logged("weights.pt", type="weights")
     os.unlink("weights.pt")

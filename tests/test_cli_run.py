@@ -134,7 +134,7 @@ def test_an_override_is_recorded(qn_run: Program) -> None:
         (["small.yml", "--n-seeds", "2", "--yes"], "--yes needs --save-benchmark"),
         (["--resume", "x", "--contributor", "A"], "--contributor cannot be combined with --resume"),
         (["--resume", "x", "--github", "a"], "--github cannot be combined with --resume"),
-        (["--resume", "x", "--yes", "--benchmarks-dir", "b"], "no study x"),
+        (["--resume", "x", "--yes", "--benchmarks-dir", "b"], "no study 'x'"),
         (["small.yml", "--plugins", ""], "--plugins: expected a name"),
         (["small.yml", "--plugins", "a,,b"], "--plugins: expected a name"),
         (["small.yml", "--plugins", "nope"], "plugin nope: unknown plugin"),

@@ -343,6 +343,8 @@ def test_a_study_and_a_mistyped_id_are_explained(store: Path, qn_exp: Call) -> N
     assert "is a study" in err
     wrong = id[:-3] + ("0" if id[-3] != "0" else "1") + id[-2:]
     assert f"did you mean {id}?" in qn_exp("show", wrong)[2]
+    assert qn_exp("gather", id, "--name", "rate")[0] == 0
+    assert qn_exp("plot", "rates")[2] == "error: no experiment 'rates' (did you mean rate?)\n"
 
 
 def test_no_two_results_of_one_name_are_shown(store: Path, qn_exp: Call) -> None:

@@ -114,7 +114,7 @@ def test_a_bad_file_is_one_line(study: Study, qn_exp: Program, text: Any, cause:
 
 def test_a_study_that_is_none_and_options_that_do_not_fit(study: Study, qn_exp: Program) -> None:
     for args, cause in (
-        (["nothing"], "no study nothing"),
+        (["nothing"], "no study 'nothing'"),
         (["lr", "--metric", "reward"], "--metric needs --update"),
     ):
         done = qn_exp("check", *args, "--expect", FILE)

@@ -150,7 +150,7 @@ def test_seeds_that_cannot_be(project: Path, options: dict[str, Any], said: str)
 
 
 def test_a_study_that_does_not_exist(project: Path) -> None:
-    with pytest.raises(UsageError, match="no study nope"):
+    with pytest.raises(UsageError, match="no study 'nope'"):
         Study.load("nope")
 
 

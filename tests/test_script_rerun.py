@@ -189,6 +189,21 @@ def test_a_run_that_ended_early_is_compared_as_far_as_it_came(
 
 
 @pytest.mark.slow
+def test_a_script_with_randomness_of_no_seed_is_different_and_may_be_the_cause(
+    repository: Path, qn_exp: Program
+) -> None:
+    (repository / "examples/train.py").write_text(
+        "import os\n\nfrom qn_tracking import track\n\n"
+        "with track({}, seed=1) as run:\n"
+        "    run.episode(reward=int.from_bytes(os.urandom(6)))\n"
+    )
+    subprocess.run([sys.executable, "examples/train.py"], check=True)
+    done = qn_exp("rerun", "@1", "--trust", "--no-sandbox")
+    assert done.returncode == 1, done.stderr
+    assert "random numbers that do not derive from its seed" in done.stdout
+
+
+@pytest.mark.slow
 def test_a_script_outside_of_git_is_run_where_it_is(
     project: Path, qn_exp: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -478,6 +478,8 @@ def test_without_its_library_there_is_a_hint(
 ) -> None:
     templates.templates.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
+    Path("benchmarks").rename("moved")
+    Path("benchmarks").write_text("It is said before the submissions are read, which takes long.")
     with pytest.raises(UnsupportedError, match=r"needs Jinja2 .*qn-tracking\[site\]"):
         Leaderboard(warn=lambda _: None).site("new")
     assert not Path("new").exists()

@@ -220,6 +220,9 @@ def test_the_leaderboard_shows_experiments_on_request_and_committed_studies_alwa
     done = command("qn-bench", "site", "-o", "public", "--json")
     assert json.loads(done.stdout)["pages"] == 3, done.stderr
     assert not Path("public/runs").exists()
+    done = command("qn-bench", "site", "-o", "none", "--experiments", "nowhere")
+    assert (done.returncode, done.stderr) == (3, "error: nowhere: no such folder\n")
+    assert not Path("none").exists()
 
 
 @pytest.mark.slow

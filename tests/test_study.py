@@ -410,7 +410,7 @@ def test_a_study_of_before_that_or_whose_file_is_gone_goes_on(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--resume", "nope"], "no study nope"),
+        (["--resume", "nope"], "no study 'nope'"),
         (["--resume", "../x"], "is not an id"),
         (["small.yml", "--resume", "x"], "--resume cannot be combined with a configuration"),
         (["--resume", "x", "--seed", "4"], "--seed cannot be combined with --resume"),

@@ -631,7 +631,9 @@ class Experiments:
         """
         from qn_tracking.api import site_runs
         from qn_tracking.api.site import build
+        from qn_tracking.render.site import check_installed
 
+        check_installed()
         stated = isinstance(ids, Selection) or bool(ids) or Filters(**conditions).stated()
         chosen = self.choose(ids, **conditions) if stated else None
         nav = [("Experiments", "index.html")]

@@ -434,7 +434,9 @@ class Leaderboard:
         from qn_tracking.api import site_board, site_index
         from qn_tracking.api.site import build
         from qn_tracking.api.site_pages import Source
+        from qn_tracking.render.site import check_installed
 
+        check_installed()  # before what takes long
         checker = self._checker()
         found = self._survey(checker=checker)
         boards = [

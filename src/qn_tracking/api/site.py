@@ -86,10 +86,8 @@ def build(
     """Writes the pages of which something has changed, and removes those that are gone.
 
     `nav` are the pages to which every page leads: their titles and names. Raises UsageError for a
-    folder with other files, so that none of them is overwritten; UnsupportedError without the
-    libraries of a site; StorageError.
+    folder with other files, so that none of them is overwritten; StorageError.
     """
-    templates.templates()
     shared = [Page(name=n, inputs=of, make=make) for n, (of, make) in templates.shared().items()]
     before = _stamps(folder)
     place = place_of("qn_tracking")

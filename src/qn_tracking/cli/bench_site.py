@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.cli.output import print_plain, warn
-from qn_tracking.errors import printable
+from qn_tracking.errors import StorageError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def run(args: Namespace) -> int:
     from qn_tracking.render.progress import Display, bar
     from qn_tracking.render.text import counted
 
+    if args.experiments and not os.path.isdir(args.experiments):
+        raise StorageError("no such folder", file=args.experiments)
     with Display(silent=args.json, delay=0.5) as display:
         site = Leaderboard(args.benchmarks_dir, warn=warn).site(
             args.output,

@@ -81,6 +81,8 @@ def _artifact(args: Namespace) -> int:
             how = "kept" if one.kept else one.path
             words = (one.name, one.type, f"{one.size:,} bytes", how, one.source and "used")
             print("  ".join(printable(word) for word in words if word))
+        if not found and not args.json:
+            print(f"{id} has no files (qn-exp attach adds one)")
         return 0
     path = store.artifact(id, args.name, args.output or os.path.basename(args.name))
     if args.json:

@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
     """Checks the study, or writes the ranges."""
     study = experiments(args).study(args.study)
     if study is None:
-        raise UsageError(f"no study {args.study}", hint="qn-exp list --studies lists them")
+        raise UsageError(f"no study {args.study!r}", hint="qn-exp list --studies lists them")
     if args.update:
         return _update(study, args)
     if args.metric:

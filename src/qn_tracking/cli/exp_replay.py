@@ -24,8 +24,8 @@ nothing is stored.
 examples:
   qn-exp replay @1                              the last episode of the latest run
   qn-exp replay @1 --episode 0 --speed 30       the first one, at 30 steps a second
-  qn-exp replay ID --episode 49 -o episode.svg     an animation for a page, without scripts
-  qn-exp replay ID -o episode.gif                  needs: pip install 'qn-tracking[gif]'
+  qn-exp replay ID --episode 49 -o episode.svg  an animation for a page, without scripts
+  qn-exp replay ID -o episode.gif               needs: pip install 'qn-tracking[gif]'
   qn-exp replay ID | cat                        the last frame as text
 
 exit codes: 0 identical or same outcome, 1 different, 4 not possible here

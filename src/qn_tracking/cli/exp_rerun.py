@@ -236,6 +236,8 @@ def _print_explanations(found: Rerun) -> None:
     ]
     if not rows:
         print("code, packages and machine are the same as far as they were recorded")
+        if found.plan.command is not None:
+            print("perhaps the script draws random numbers that do not derive from its seed")
         return
     print("\nwhat may explain it")
     columns = [Column("FIELD", least=12), Column("ORIGINAL", least=6), Column("RE-RUN", least=6)]

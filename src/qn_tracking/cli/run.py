@@ -386,7 +386,7 @@ def _check_together(args: Namespace) -> None:
     resumes = args.resume is not None
     if resumes and (args.config or args.n_seeds or args.seeds or args.save_benchmark):
         cause = "--resume cannot be combined with a configuration, --n-seeds, --seeds or"
-        raise UsageError(f"{cause} --save-benchmark", hint="the study has declared them")
+        raise UsageError(f"{cause} --save-benchmark", hint="what is resumed has them")
     if args.seeds:
         for option in ("--n-seeds", "--seed", "--save-benchmark"):
             if getattr(args, option[2:].replace("-", "_")) not in (None, False):
@@ -399,7 +399,7 @@ def _check_together(args: Namespace) -> None:
         if name not in given:
             continue
         if resumes and name in DECLARED and name != "plugins":  # these are confirmed
-            hint = "the study has declared it"
+            hint = "what is resumed has its own"
             raise UsageError(f"{option} cannot be combined with --resume", hint=hint)
         if name in SUBMITTED and not args.save_benchmark and not resumes:
             raise UsageError(f"{option} needs --save-benchmark")

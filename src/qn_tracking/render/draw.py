@@ -16,14 +16,14 @@ SCALE = 3.0
 FORMATS = ("svg", "png", "pdf", "html", "json")
 
 
-def engine() -> Any:
+def engine(hint: str = "") -> Any:
     """The library that draws. Raises UnsupportedError where it is not installed."""
     try:
         return import_module("vl_convert")
     except ImportError:
         raise UnsupportedError(
             "drawing a picture needs vl-convert-python",
-            hint="pip install 'qn-tracking[plot]'; .json needs nothing",
+            hint=f"pip install 'qn-tracking[plot]'{hint}",
         ) from None
 
 
@@ -49,6 +49,7 @@ def draw(
         import json
 
         return (json.dumps(spec, indent=1, ensure_ascii=False) + "\n").encode()
+    convert = engine("; .json needs nothing")
     if format == "html":
         body = page.figure(svg(spec), spec["description"])
         if table is not None:
@@ -56,7 +57,6 @@ def draw(
         return page.document(" ".join(spec["title"]["text"]), body).encode()
     if format == "svg":
         return svg(spec).encode()
-    convert = engine()
     common = {"vl_version": VEGA_LITE, "allowed_base_urls": []}
     if format == "png":
         data: bytes = convert.vegalite_to_png(spec, scale=SCALE, **common)

@@ -49,6 +49,14 @@ def templates() -> Environment:
     return found
 
 
+def check_installed() -> None:
+    """Raises UnsupportedError where a library of a site is not installed."""
+    from qn_tracking.render import draw
+
+    templates()
+    draw.engine()
+
+
 def render(template: str, **values: Any) -> str:
     """A page. Values are text, or data that becomes JSON; none is markup."""
     return templates().get_template(template).render(values)

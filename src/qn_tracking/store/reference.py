@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from os.path import isdir, join, lexists
 
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import UsageError, did_you_mean
 from qn_tracking.ids import check_id
 from qn_tracking.render.text import counted
-from qn_tracking.store import paths
+from qn_tracking.store import paths, study_files
 from qn_tracking.store.index import consult
 
 TYPE_CHECKING = False
@@ -64,9 +64,11 @@ def _by_prefix(index: Index, text: str) -> str:
 
 
 def _near(index: Index, text: str) -> str:
-    """Ids that begin alike, or the latest."""
+    """The study whose name is alike, ids that begin alike, or the latest."""
     import difflib
 
+    if (hint := did_you_mean(text, study_files.names(index.experiments))) is not None:
+        return hint
     if len(text) > 8:
         names = index.names(text[:4], 2000)
         names = difflib.get_close_matches(text, names, n=3, cutoff=0.85)

@@ -27,6 +27,7 @@ from qn_tracking.store.study_files import (
     ids as ids,
     kind as kind,
     named as named,
+    names,
     path as path,
     summary_in as summary_in,
 )
@@ -83,7 +84,7 @@ def load(experiments: str, id: str) -> Study:
             raise UsageError(f"{id} was gathered from runs, not declared", hint=hint) from None
         other = named(experiments, id)
         if other is None:
-            raise UsageError(f"no study {id}", hint=_known(experiments)) from None
+            raise UsageError(f"no study {id!r}", hint=_known(experiments, id)) from None
         return load(experiments, other)
     doc = STUDY.current(read.parse(data, name), name)
     study = structure(doc, Study, file=name, error=StorageError)
@@ -314,9 +315,11 @@ def faults(experiments: str) -> Iterator[StorageError]:
             continue
 
 
-def _known(experiments: str) -> str:
-    found = max(ids(experiments), default=None)
-    return f"latest: {found}" if found else f"none in {experiments}"
+def _known(experiments: str, name: str) -> str:
+    found = names(experiments)
+    if not found:
+        return f"none in {experiments}"
+    return did_you_mean(name, found) or f"the latest: {found[-1]}"
 
 
 @contextmanager

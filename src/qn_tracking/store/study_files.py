@@ -59,6 +59,11 @@ def named(experiments: str, name: str) -> str | None:
     return found[0] if found else None
 
 
+def names(experiments: str) -> list[str]:
+    """The names of all studies, the latest last; of one without a name its id."""
+    return [name_of(experiments, id) or id for id in ids(experiments)]
+
+
 def name_of(experiments: str, id: str) -> str | None:
     """The name of a study, if it has one and its file can be read."""
     found = summary(experiments, id)
