@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -140,6 +141,56 @@ def test_every_life_keeps_its_record_and_its_texts(project: Path) -> None:
     assert "life 2" in shown
     (place / "1.json").write_bytes(first + b" ")
     assert faults() == [f"{place}/1.json: is not what the record names by digest"]
+
+
+def test_a_check_compares_each_life_with_the_run(project: Path) -> None:
+    """Also where the digests were changed with what they are of."""
+    id = interrupted(4)
+    finished(id)
+    record, place = FOLDER / f"{id}.json", FOLDER / "runs" / id / "lives"
+    path, doc = place / "1.json", json.loads(record.read_bytes())
+    life = json.loads(path.read_bytes())
+
+    def changed(**fields: Any) -> list[str]:
+        path.write_bytes(json.dumps({**life, **fields}).encode())
+        doc["lives"][0]["sha256"] = sha256(path.read_bytes()).hexdigest()
+        record.write_text(json.dumps(doc))
+        return faults()
+
+    said = f"{path}: is not what the record says of it"
+    assert changed() == []
+    assert changed(id="20260101T000000Z-00000000") == [said]
+    assert changed(status="completed") == [said]
+    assert changed(results={**life["results"], "episodes": 3}) == [said]
+    assert changed(results=None) == [said]
+    other = {**life["digests"], "exact": sha256(b"").hexdigest()}
+    assert changed(digests=other) == [f"{path}: the first 4 episodes of the run are others"]
+    doc["lives"][0]["episodes"] = -4
+    assert changed() == [said]
+
+
+@pytest.mark.parametrize(
+    ("put", "cause"),
+    [
+        (lambda path: path.symlink_to("/etc/hostname"), "is a link, not a file"),
+        (os.mkfifo, "is a FIFO, not a file"),
+        (lambda path: path.mkdir(), "is a directory, not a file"),
+        (lambda path: path.write_bytes(b" " * ((64 << 20) + 1)), "larger than 64 MiB"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_life_is_a_finding(
+    project: Path, put: Callable[[Path], None], cause: str
+) -> None:
+    """A check goes on with all else."""
+    id = interrupted()
+    finished(id)
+    path = FOLDER / "runs" / id / "lives/1.json"
+    path.unlink()
+    put(path)
+    assert faults() == [f"{path}: {cause}"]
+    os.rename(path.parent, "away")
+    path.parent.symlink_to("away")
+    assert faults() == [f"{path.parent}: is a link, not a folder"]
 
 
 def test_a_list_knows_at_once_that_a_crashed_run_goes_on(project: Path) -> None:

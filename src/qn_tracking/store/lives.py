@@ -20,6 +20,7 @@ from attrs import evolve, frozen
 from qn_tracking import capture, files
 from qn_tracking.errors import StorageError, UsageError, short
 from qn_tracking.records import codec
+from qn_tracking.records.facts import mapping
 from qn_tracking.records.limits import CRASHED, INTERRUPTED
 from qn_tracking.records.model import Artifact, Config, Episode, Experiment, Life, RunInfo
 from qn_tracking.records.series import SeriesTally
@@ -248,13 +249,41 @@ def _also(path: str, kept: str) -> None:
 
 
 def faults(folder: str, experiment: Experiment) -> Iterator[tuple[str, str]]:
-    """Files of earlier lives that are not what the record names, and what is wrong with each."""
+    """Files of earlier lives that are not what the record names, and what is wrong with each.
+
+    The episodes that a life had are the first ones of the run.
+    """
+    begun = _beginnings(folder, {life.episodes for life in experiment.lives})
     for number, life in enumerate(experiment.lives, 1):
         path = join(folder, paths.LIVES, f"{number}.json")
         try:
+            files.inside(folder, paths.LIVES)
             data, _ = read.load(path)
+            if codec.digest(data) != life.sha256:
+                yield path, "is not what the record names by digest"
+                continue
+            doc = read.parse(data, path)
         except FileNotFoundError:
             yield path, "missing"
             continue
-        if codec.digest(data) != life.sha256:
-            yield path, "is not what the record names by digest"
+        except StorageError as error:
+            yield error.file or path, error.cause
+            continue
+        results, digests = (mapping(doc.get(name)) for name in ("results", "digests"))
+        said = doc.get("id"), doc.get("status"), doc.get("ended"), results.get("episodes")
+        if said != (experiment.id, life.status, life.ended, life.episodes):
+            yield path, "is not what the record says of it"
+        elif begun.get(life.episodes, digests.get("exact")) != digests.get("exact"):
+            yield path, f"the first {life.episodes} episodes of the run are others"
+
+
+def _beginnings(folder: str, counts: set[int]) -> dict[int, str]:
+    """The exact digests of so many first episodes, for each count that is there."""
+    exact = sha256()
+    found = {0: exact.hexdigest()}
+    with suppress(StorageError, FileNotFoundError):  # which is said of the journal itself
+        for count, episode in enumerate(read.Lines(join(folder, "episodes.jsonl")), 1):
+            exact.update(episode.exact + b"\n")
+            if count in counts:
+                found[count] = exact.hexdigest()
+    return found
