@@ -12,7 +12,7 @@ import pytest
 
 from browsing import SCREENS, browser as browser, looked_at, quiet_page
 from conftest import command
-from qn_tracking import Experiments, track
+from qn_tracking import Experiments, StorageError, track
 from qn_tracking.api import site_runs
 from qn_tracking.api.site import Site
 from test_site import HOSTILE, Page
@@ -133,6 +133,21 @@ def test_only_what_has_changed_is_written_again(store: Experiments) -> None:
     assert "looked at again" in text(f"runs/{run}.html")
     store.remove(ids()["last"])
     assert build().removed == 1
+
+
+def test_no_page_is_written_or_removed_through_a_link(store: Experiments) -> None:
+    for name in ("runs", "studies"):
+        place = Path("site") / name
+        os.rename(place, "away")
+        place.symlink_to(Path("away").absolute())
+        for page in Path("away").iterdir():
+            page.write_bytes(b"another file")
+        with pytest.raises(StorageError, match=f"site/{name}: is a link, not a folder"):
+            store.site("site")
+        assert {path.read_bytes() for path in Path("away").iterdir()} == {b"another file"}
+        place.unlink()
+        shutil.rmtree("away")
+    assert store.site("site").drawn > 0
 
 
 def test_a_selection_is_a_site_of_its_own(store: Experiments) -> None:

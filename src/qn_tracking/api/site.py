@@ -99,7 +99,7 @@ def build(
         for done, page in enumerate(made):
             if progress:
                 progress(done, len(made))
-            path = os.path.join(folder, *page.name.split("/"))
+            path = _path(folder, page.name)
             key = digest([page.inputs, *(tool if page.template else ())])
             data = _read(path) if before.get(page.name, [""])[0] == key else None
             if data is None or before[page.name][1] != sha256(data).hexdigest():
@@ -117,7 +117,7 @@ def build(
             stream.write(json.dumps({"pages": {**before, **now}}).encode())
     gone = [name for name in before if name not in now and _OURS.fullmatch(name)]
     for name in gone:
-        path = os.path.join(folder, *name.split("/"))
+        path = _path(folder, name)
         with naming(path), suppress(FileNotFoundError):
             os.unlink(path)
     if gone:
@@ -133,6 +133,12 @@ def build(
         bytes=size,
         left_out=left_out,
     )
+
+
+def _path(folder: str, name: str) -> str:
+    """The path of a page. Raises StorageError for a link in the place of a folder of the site."""
+    *folders, file = name.split("/")
+    return os.path.join(system.inside(folder, *folders), file)
 
 
 def _stamps(folder: str) -> dict[str, list[str]]:
