@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -368,6 +369,13 @@ def test_earlier_lives_travel_in_a_bundle(project: Path) -> None:
     there = {path.name: path.read_bytes() for path in (FOLDER / "runs" / id / "lives").iterdir()}
     assert there == kept
     assert faults() == []
+    with zipfile.ZipFile("b.zip", "a") as bundle:
+        for name in ("1.py", "1.evil.py", "2.PTH", "notes.json"):
+            bundle.writestr(f"runs/{id}/lives/{name}", "evil")
+    shutil.rmtree(FOLDER)
+    done = command("qn-exp", "import", "b.zip")
+    assert (done.returncode, "left out: not a file of a run" in done.stderr) == (0, True)
+    assert {path.name for path in (FOLDER / "runs" / id / "lives").iterdir()} == {*kept}
 
 
 @contextmanager

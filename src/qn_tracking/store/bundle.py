@@ -165,8 +165,8 @@ def _names(record: bytes) -> frozenset[str]:
 def _is_of_a_life(name: str) -> bool:
     """Whether it is the name of the record of an earlier life, or of a text of it."""
     top, _, file = name.partition("/")
-    number, _, rest = file.partition(".")
-    good = number.isdigit() and is_id(file) and os.path.splitext(rest)[1].lower() not in _READ
+    number = file.partition(".")[0]
+    good = number.isdigit() and is_id(file) and os.path.splitext(file)[1].lower() not in _READ
     return top == paths.LIVES and good
 
 
