@@ -399,8 +399,9 @@ def test_track_knows_that_it_is_run_again(project: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv(AGAIN, given.variable())
     with track({"plugins": ["progress"]}, experiments_dir="here") as run:
         run.episode(success=True)
-    with track({}, seed=8) as other:
+    with track({}, seed=8, resume="20260101T000000Z-00000000") as other:
         other.episode(success=True)
+    assert other.id != "20260101T000000Z-00000000"
     assert (run.seed, other.seed) == (7, 8)
     assert sorted(Experiments("there").find().ids) == sorted([run.id, other.id])
     assert not Path("here").exists()

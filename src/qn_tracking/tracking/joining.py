@@ -79,8 +79,13 @@ class Rerunning:
         return json.dumps({"seed": self.seed, "experiments_dir": self.experiments_dir})
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a recorder, from those that the script gives: its own seed stays."""
-        return {**given, "seed": self.seed if given.get("seed") is None else given["seed"]}
+        """The options of a recorder, from those that the script gives: its own seed stays.
+
+        A run that was resumed is run again from its first episode on, by the command of its last
+        life.
+        """
+        seed = self.seed if given.get("seed") is None else given["seed"]
+        return {**given, "seed": seed, "resume": None}
 
 
 def rerunning() -> Rerunning | None:
