@@ -390,7 +390,7 @@ def test_a_run_that_is_not_whole_or_repeats_another_is_left_out(sweep: Experimen
     found = sweep.find().plot("loss")
     assert found.left_out == {
         run.id: "failed, not a whole run",
-        again: "repeats a run: same configuration and seed",
+        again: "repeats a run: same numbers, or configuration and seed",
     }
     assert "left out: 1 run (failed, not a whole run)" in found.caption
     assert "One run" in sweep.plot(run.id, metric="loss").caption
@@ -401,6 +401,28 @@ def test_final_values_are_of_whole_runs(sweep: Experiments) -> None:
     assert [row["g"] for row in data(found, "rows")] == ["epsilon=0.1", "epsilon=0.2"]
     assert len(data(found, "points")) == 6
     assert "Interquartile mean (below 4 runs the mean)".lower() in found.caption
+
+
+@pytest.mark.parametrize("kind", ["final", "cost", "heat"])
+def test_the_interval_of_a_rate_is_that_of_the_table_of_a_study(
+    store: Experiments, kind: str
+) -> None:
+    for seed in range(5):
+        for one in (1, 2):
+            config = {"one": one, "other": one}
+            with track(config, seed=seed, blocked=("metadata",)) as run:
+                for n in range(20):
+                    run.episode(success=n > 0, steps=one, reward=float(seed))
+    study = store.gather(by="one", name="two")
+    (row, *_) = study.table().rows
+    assert row.mean is not None
+    low, high = row.mean.low, row.mean.high
+    assert low is not None
+    assert high is not None
+    assert low < 0.8 < 0.95 < high
+    found = store.find().plot(kind=kind, by="one")
+    assert found.rows[0][-1] == f"{low:.1%} to {high:.1%}"
+    assert kind == "heat" or "95% interval of the mean by Gaffke's bound over runs" in found.caption
 
 
 def test_improvement_is_how_often_one_group_is_above_the_other(store: Experiments) -> None:

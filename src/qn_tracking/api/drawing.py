@@ -62,7 +62,9 @@ def plot(
     for places in split(map(repr, keys)):
         members = [kept[i] for i in places]
         again = {members[i]["id"] for i in repeats(members)}
-        left_out.update(dict.fromkeys(again, "repeats a run: same configuration and seed"))
+        left_out.update(
+            dict.fromkeys(again, "repeats a run: same numbers, or configuration and seed")
+        )
         label = (members[0].get("config") or {}).get("label")
         name = grouping.label(keys[places[0]], label)
         groups.append(Group(name=name, docs=[doc for doc in members if doc["id"] not in again]))

@@ -11,6 +11,7 @@ from attrs import frozen
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
 from qn_tracking.render.text import counted
+from qn_tracking.studies.arms import mean_of
 from qn_tracking.studies.comparison import PRIMARY, RATES
 
 KINDS = ("curve", "final", "profile", "improvement", "cost", "heat", "endings")
@@ -18,6 +19,7 @@ MAIN = "main"
 """What the main phase is called where phases are named."""
 X = {"episode": "episode", "step": "steps", "time": "seconds"}
 INTERVALS = {"mean": "95% t-interval of the mean", "iqm": "95% interval of Yuen"}
+GAFFKE = "95% interval of the mean by Gaffke's bound"
 
 
 @frozen(kw_only=True)
@@ -95,8 +97,17 @@ def interval_of(sizes: Sequence[int], how: How, banded: bool, what: str) -> str:
         return "no interval: it takes several runs"
     if not banded:
         return "no interval: the runs do not differ"
-    pointwise = ", pointwise" if what == "band" else ""
-    return f"{what}: {INTERVALS[how.statistic]} over runs{pointwise}"
+    if what == "band":
+        return f"band: {INTERVALS[how.statistic]} over runs, pointwise"
+    bounded = how.statistic == "mean" and metric_of(how)[1]
+    return f"{what}: {GAFFKE if bounded else INTERVALS[how.statistic]} over runs"
+
+
+def estimate_of(values: Sequence[float], how: How) -> bands.Estimate:
+    """The metric of whole runs, with the interval that the table of a study has."""
+    if how.statistic != "mean" or len(values) < 2:
+        return bands.estimate(values, how.statistic)
+    return mean_of(PRIMARY if how.metric == "success" else how.metric, values)
 
 
 def left_out_of(left_out: Mapping[str, str]) -> str:

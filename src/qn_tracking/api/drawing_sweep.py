@@ -10,6 +10,7 @@ from qn_tracking.api.drawing_how import (
     How,
     X,
     clipped,
+    estimate_of,
     interval_of,
     known_metrics,
     left_out_of,
@@ -59,7 +60,7 @@ def draw_cost(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     names = with_counts([(name, len(pairs)) for name, pairs in found])
     places, table = [], []
     for name, (_, pairs) in zip(names, found, strict=True):
-        one = bands.estimate([value for _, value in pairs], how.statistic)
+        one = estimate_of([value for _, value in pairs], how)
         cost, _ = mean_sd([cost for cost, _ in pairs])
         low, high = clipped(one.low, percent), clipped(one.high, percent)
         points = pairs if len(pairs) > 1 else ()
@@ -136,7 +137,7 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     for row in rows:
         for column in columns:
             if some_values := found.get((column, row)):
-                mean = bands.estimate(some_values, how.statistic)
+                mean = estimate_of(some_values, how)
                 cells.append(Cell(column=column, row=row, value=mean.centre))
                 interval = range_of(mean.low, mean.high, percent)
                 table.append([row, column, str(mean.n), shown(mean.centre, percent), interval])

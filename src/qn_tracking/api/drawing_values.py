@@ -11,6 +11,7 @@ from qn_tracking.api.drawing_how import (
     Group,
     How,
     clipped,
+    estimate_of,
     interval_of,
     known_metrics,
     left_out_of,
@@ -77,7 +78,7 @@ def draw_final(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> P
     names = with_counts([(name, len(values)) for name, values in found])
     rows, table = [], []
     for name, (_, values) in zip(names, found, strict=True):
-        one = bands.estimate(values, how.statistic)
+        one = estimate_of(values, how)
         low, high = clipped(one.low, percent), clipped(one.high, percent)
         points = values if len(values) > 1 else []
         rows.append(Row(name=name, value=one.centre, low=low, high=high, points=points))

@@ -249,9 +249,9 @@ def _row(side: Side, metric: str) -> ArmRow:
         counts=counts,
         values=values,
         seeded=seeded,
-        mean=_mean(metric, list(values.values())) if values else None,
+        mean=mean_of(metric, list(values.values())) if values else None,
         iqm=estimate(list(values.values()), "iqm") if values else None,
-        means={name: _mean(name, some) for name, some in columns.items()},
+        means={name: mean_of(name, some) for name, some in columns.items()},
         endings=_endings(done),
         curve=_mean_curve([curve for curve in curves if curve]),
         reached=_reached(done),
@@ -261,7 +261,7 @@ def _row(side: Side, metric: str) -> ArmRow:
     )
 
 
-def _mean(metric: str, values: Sequence[float]) -> Estimate:
+def mean_of(metric: str, values: Sequence[float]) -> Estimate:
     """The mean of a metric; the interval of a rate holds near 0 and 1, too, where Student's is far
     too narrow for few runs.
     """

@@ -287,7 +287,9 @@ def compare_groups(
     for i, group in enumerate(members):
         again = repeats(group)
         for place in again:
-            left_out.append((group[place]["id"], "repeats a run: same configuration and seed"))
+            left_out.append(
+                (group[place]["id"], "repeats a run: same numbers, or configuration and seed")
+            )
         members[i] = [doc for place, doc in enumerate(group) if place not in again]
     if len(members) < 2:
         cause = f"one group to compare: all have the same {by}"
