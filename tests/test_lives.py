@@ -494,6 +494,7 @@ def test_options_of_a_study_and_runs_of_scripts_are_refused(project: Path) -> No
         assert (done.returncode, "is still running" in done.stderr) == (2, True)
     dry = command("qn-run", "--resume", id, "--dry-run", process=False)
     assert (dry.returncode, Experiments(FOLDER).get(id).status) == (0, "interrupted")
+    assert dry.stdout.splitlines()[1].split() == ["resumes", id]
 
 
 def test_the_example_of_the_documents(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,6 +124,7 @@ class Run:
     def about(self) -> dict[str, Any]:
         """What would run, as plain data."""
         return {
+            **({} if self._resume is None else {"resumes": self._resume}),
             **self.plan.about,
             "episodes": self.episodes,
             "seed": self.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from qn_tracking.cli.options import experiments, one_id, up_to
+from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
 from qn_tracking.cli.output import print_plain
 from qn_tracking.errors import UsageError, printable
 
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 def arguments(parser: Parser, command: str) -> None:
     """The options of each command."""
     parser.epilog = EXAMPLES
-    one_id(parser)
+    one_id(parser, RUN_ID)
     if command == "attach":
         parser.add_argument("path", metavar="PATH", help="a file or a folder")
         parser.add_argument("--type", metavar="TYPE", help="a word of your choice, such as weights")

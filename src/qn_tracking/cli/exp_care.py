@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.options import do_all, experiments, one_id, tags
+from qn_tracking.cli.options import RUN_OR_STUDY, do_all, experiments, one_id, tags
 from qn_tracking.cli.output import print_plain, print_section, warn
 from qn_tracking.errors import UsageError, printable
 
@@ -32,9 +32,7 @@ def arguments(parser: Parser, command: str) -> None:
     elif command == "note":
         parser.add_argument("text", metavar="TEXT", help="the note")
     elif command == "rm":
-        parser.add_argument(
-            "id", nargs="+", metavar="ID", help="an id, its beginning, or @1 for the latest"
-        )
+        parser.add_argument("id", nargs="+", metavar="ID", help=RUN_OR_STUDY)
         parser.add_argument(
             "--force",
             action="store_true",

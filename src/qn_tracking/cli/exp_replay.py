@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.options import up_to
+from qn_tracking.cli.options import RUN_ID, one_id, up_to
 from qn_tracking.cli.output import difference_text, print_plain, unicode_out, warn
 from qn_tracking.errors import printable
 
@@ -38,7 +38,7 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `replay`."""
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("id", metavar="ID", help="an id, its beginning, or @1 for the latest")
+    one_id(parser, RUN_ID)
     add("--episode", type=up_to(2**53), metavar="N", help="which one, from 0 (default: the last)")
     add(
         "--speed",

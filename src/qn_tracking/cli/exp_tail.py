@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from qn_tracking.cli.options import experiments, one_id, up_to
+from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
 from qn_tracking.cli.output import unicode_out
 from qn_tracking.errors import printable
 
@@ -20,7 +20,7 @@ LAST = 10
 
 def arguments(parser: Parser, command: str) -> None:
     """The options of `tail`."""
-    one_id(parser)
+    one_id(parser, RUN_ID)
     parser.add_argument(
         "-n",
         "--last",

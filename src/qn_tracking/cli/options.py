@@ -93,9 +93,12 @@ def statuses_of(args: Namespace, known: Sequence[str]) -> list[str]:
     return checked_statuses(args.status, known)
 
 
-def one_id(parser: ArgumentParser) -> None:
+RUN_ID = "an id, its beginning, or @1 for the latest"
+RUN_OR_STUDY = "an id, its beginning, @1 for the latest, or the id or name of a study"
+
+
+def one_id(parser: ArgumentParser, about: str = RUN_OR_STUDY) -> None:
     """Adds the id of one experiment."""
-    about = "an id, its beginning, @1 for the latest, or the id or name of a study"
     parser.add_argument("id", metavar="ID", help=about)
 
 
