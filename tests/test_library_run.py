@@ -135,6 +135,7 @@ def test_a_study_that_is_run_already_is_refused(study: Study) -> None:
         ({"seeds": [1, 2, 1]}, "seeds: 1 is given twice"),
         ({"seeds": [-1]}, "seeds: expected a whole number"),
         ({"seeds": [True]}, "seeds: expected a whole number"),
+        ({"seeds": 2}, "seeds: expected a sequence, got 2; n_seeds is their number"),
         ({"seeds": [1], "n_seeds": 1}, "seeds: cannot be combined"),
         ({"seeds": [1], "seed": 1}, "seeds: cannot be combined"),
         ({"seeds": [1], "contribution": Contribution(contributor="Ada")}, "needs derived seeds"),

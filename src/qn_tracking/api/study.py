@@ -521,7 +521,7 @@ class Study(Arms):
             seeds = [ids.run_seed(digest, record.seed, first + place) for place in range(more)]
         self.save()
         created = ids.utc(time.time())
-        self.record = studies.extend(self.experiments_dir, record, tuple(seeds), created)
+        self.record = studies.extend(self.experiments_dir, record, seeds, created)
 
     def add(self, values: Mapping[str, Any], *, name: str | None = None) -> str:
         """Adds an arm with all seeds, for instance one that an optimiser proposes; returns its

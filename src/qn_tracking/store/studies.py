@@ -191,8 +191,10 @@ def _place(experiments: str, study: Study) -> str:
 
 def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -> Study:
     """Adds seeds for all arms; durable on return. Raises UsageError for those that cannot be."""
-    both = (*study.seeds, *seeds)
-    if (cause := "none to add" if not seeds else wrong_seeds(both)) is not None:
+    cause = wrong_seeds(seeds) if seeds else "none to add"
+    if cause is None:
+        cause = wrong_seeds(both := (*study.seeds, *seeds))
+    if cause is not None:
         raise UsageError(cause, field="seeds")
     if len(both) * len(study.arms) > MOST_RUNS:
         raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="seeds")
@@ -285,8 +287,10 @@ def check_name(experiments: str, name: str) -> None:
         raise UsageError(f"{name} is the id of something else", field="name")
 
 
-def wrong_seeds(seeds: Sequence[int]) -> str | None:
+def wrong_seeds(seeds: Sequence[int] | int) -> str | None:
     """What is wrong with seeds of a study: none or too many, no seeds, or given twice."""
+    if isinstance(seeds, int):
+        return f"expected a sequence, got {seeds}; n_seeds is their number"
     if not 1 <= len(seeds) <= MOST:
         return f"{len(seeds)} of them, expected 1 to {MOST}"
     seen: set[int] = set()
