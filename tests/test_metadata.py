@@ -529,6 +529,8 @@ def test_closed_standard_descriptors_change_nothing(
 ) -> None:
     # Not through pipes: what a C library prints must not come to be in a file of the run either.
     Path("train.py").write_text(STARTED)
+    git("add", "train.py")
+    git("commit", "-qm", "else the record would hold its text")
     null = subprocess.DEVNULL
     program = [sys.executable, "train.py"]
     done = subprocess.run(program, preexec_fn=closing(closed), stdout=null, stderr=null)
