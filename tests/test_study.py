@@ -362,7 +362,7 @@ def test_a_study_that_goes_on_is_recorded_as_of_the_repository_of_its_configurat
     )
     done = qn_run(
         "../one/my.yml", "--n-seeds", "2", "--episodes", "5", "--plugins", "bad:Sink",
-        "--experiments-dir", str(project / "e"), env={"BAD": "1"},
+        "--experiments-dir", str(project / "e"), env={"BAD": "1"}, process=True,
     )  # fmt: skip
     assert done.returncode == 1
     declared = study(str(project / "e"))
