@@ -26,6 +26,13 @@ settings.load_profile("any machine")
 
 BIN = Path(sys.executable).parent
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes run the tests: many of these wait for a disk, or for another process."""
+    cores = os.cpu_count() or 1
+    return cores + min(cores, 4)
+
+
 SMALL = """\
 # A static maze that is over in no time.
 max_steps: 30
