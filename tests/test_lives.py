@@ -395,7 +395,7 @@ def dying(module: Any, name: str, number: int, error: type[BaseException]) -> It
 
 
 @pytest.mark.parametrize(
-    "name", ["link", "rename", "replace", pytest.param("fsync", marks=pytest.mark.slow)]
+    "name", ["mkdir", "link", "rename", "replace", pytest.param("fsync", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("error", [OSError, SystemExit])
 def test_wherever_the_beginning_of_a_life_fails_the_run_can_go_on(
@@ -423,6 +423,31 @@ def test_wherever_the_beginning_of_a_life_fails_the_run_can_go_on(
         assert finished(id).results.episodes == 10
         assert all("tmp" in text for text in faults()), (name, number)
     assert struck > 0
+
+
+@pytest.mark.parametrize("past", [interrupted, killed])
+def test_a_plugin_that_cannot_start_leaves_the_run_as_it_was(
+    project: Path, past: Callable[[], str]
+) -> None:
+    module = f"refuses_{past.__name__}"
+    (project / f"{module}.py").write_text(
+        "from qn_tracking import hookimpl\n\n"
+        "class Sink:\n"
+        "    starts_after_storage = True\n\n"
+        "    @hookimpl\n"
+        "    def run_start(self):\n"
+        '        raise OSError(28, "No space left on device")\n'
+    )
+    id = past()
+    with pytest.raises(QnError, match="No space left"):
+        new(resume=id, plugins=[*TRACKER, f"{module}:Sink"]).start()
+    status = "interrupted" if past is interrupted else "crashed"
+    left = Experiments(FOLDER).get(id)
+    assert (left.status, left.results.episodes) == (status, 4)
+    assert left.error is not None
+    assert "No space left" in left.error.message
+    assert faults() == []
+    assert finished(id).results.episodes == 10
 
 
 # --------------------------------------------------------------------- runs of a configuration

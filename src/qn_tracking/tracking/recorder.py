@@ -347,7 +347,9 @@ class Recorder:
             self._facts = self._emitter.run_start(self.run)
         except BaseException as error:
             self._state = "over"
-            self._call_run_end(self._seal("failed", error, started=False), masked=True)
+            # A life that could not begin leaves a resumed run as it was: it can be tried again.
+            status = self.run.lives[-1].status if self.run.lives else "failed"
+            self._call_run_end(self._seal(status, error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
         for artifact in self._artifacts[self._had :]:
