@@ -19,6 +19,7 @@ from qn_tracking.errors import ConfigError, PluginError
 from qn_tracking.nematode.circuit import depth
 from qn_tracking.records.model import Config, Subject
 from qn_tracking.records.rounding import close
+from qn_tracking.reproduce.execution import another_environment
 from qn_tracking.tracking.manager import make_manager, register
 from qn_tracking.tracking.recorder import Recorder
 from qn_tracking.tracking.runner import run_simulation
@@ -256,6 +257,8 @@ def test_the_depth_is_that_of_a_schedule_in_which_no_qubit_has_two_gates_at_once
 )
 def test_counting_changes_no_episode_of_what_was_submitted_before(path: Any) -> None:
     submission = files.load(str(path)).submission
+    if other := another_environment(submission):  # with another NumPy too, `qmodular` rounds so
+        pytest.skip(f"it was made with {', '.join(other)}")
     config = configuration.from_text(
         submission.text, submission.config.label, submission.config.overrides
     )

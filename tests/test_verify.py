@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -273,14 +275,71 @@ def test_an_edited_episode_is_named(repo: Path) -> None:
     assert records(path.stem) == []
 
 
-@pytest.mark.slow
-def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> None:
-    path = entry()
+def rewrite(path: Path, **others: Any) -> None:
+    """Another episode, with digests and claims that fit it."""
     change(path, flip)
     benchmark = files.load(str(path)).submission
     runs = tuple(evolve(one, digests=aggregate.digests(one.episodes)) for one in benchmark.runs)
     claims = aggregate.aggregate(runs, rulebook().version(1))
-    path.write_bytes(document(evolve(benchmark, runs=runs, aggregates=claims)))
+    path.write_bytes(document(evolve(benchmark, runs=runs, aggregates=claims, **others)))
+
+
+def test_a_submission_names_the_versions_that_it_was_made_with(repo: Path) -> None:
+    path = entry()
+    assert json.loads(path.read_text())["versions"]["numpy"] == version("numpy")
+    row = next(line for line in bench("show", path.stem).stdout.splitlines() if "made with" in line)
+    assert f"Python {platform.python_version()}, numpy {version('numpy')}" in row
+
+
+OTHER = {"system": {"python": "3.99.1"}, "versions": {"numpy": "0.1", "evil": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("system", "it was made with Python 3.99.1, here 3."),
+        pytest.param("versions", "it was made with numpy 0.1, here ", marks=pytest.mark.slow),
+    ],
+)
+def test_other_episodes_with_other_versions_are_no_evidence(
+    repo: Path, other: str, said: str
+) -> None:
+    path = entry()
+    rewrite(path, **{other: OTHER[other]})
+    done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2")
+    assert (done.returncode, done.stdout.split("\n")[0]) == (
+        4,
+        f"{path.stem}: refused, level repeat",
+    )
+    assert f"runs[3]: episode 7: success: submitted True, now False; {said}" in done.stderr
+    assert "(run it with the versions that it was made with)" in done.stderr
+    assert "evil" not in done.stderr
+    assert records(path.stem) == []
+
+
+@pytest.mark.slow
+def test_equal_episodes_with_other_versions_verify(repo: Path) -> None:
+    path = entry()
+    change(path, lambda doc: doc.update(OTHER))
+    done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert [one["outcome"] for one in records(path.stem)] == ["verified"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", [None, "", "x", "three.twelve"])
+def test_a_version_that_is_none_excuses_nothing(repo: Path, python: str | None) -> None:
+    path = entry()
+    rewrite(path, system={"python": python})
+    done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2")
+    assert done.returncode == 1
+    assert records(path.stem)[0]["outcome"] == "mismatch"
+
+
+@pytest.mark.slow
+def test_whoever_edits_the_digests_as_well_is_found_by_repeating(repo: Path) -> None:
+    path = entry()
+    rewrite(path)
     assert bench("verify", path.stem).returncode == 0
     done = bench("verify", path.stem, "--repeat", "--present-code", "--jobs", "2", "--json")
     assert done.returncode == 1

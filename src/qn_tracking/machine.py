@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+COMPUTING = (
+    "numpy",
+    "scipy",
+    "torch",
+    "jax",
+    "jaxlib",
+    "tensorflow",
+    "numba",
+    "qulacs",
+    "qiskit",
+    "qiskit-aer",
+    "pennylane",
+    "gymnasium",
+    "mujoco",
+    "stable-baselines3",
+)
+"""Distributions whose next version may compute other last digits, or another environment."""
+
+
 def package_facts(path: Sequence[str]) -> dict[str, Any]:
     """Every installed distribution as NAME==VERSION, and one digest over all of them.
 
@@ -30,6 +49,13 @@ def package_facts(path: Sequence[str]) -> dict[str, Any]:
         "sha256": sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
         "list": text.encode("utf-8", "surrogateescape").decode("latin-1"),
     }
+
+
+def versions_of(listed: str, names: Iterable[str] = COMPUTING) -> dict[str, str]:
+    """The versions of distributions, as far as they are in a list of NAME==VERSION."""
+    lines = (line.partition("==") for line in listed.splitlines())
+    found = {name: version for name, _, version in lines}
+    return {name: found[name] for name in names if name in found}
 
 
 def metadata_folders(path: Sequence[str]) -> list[str]:

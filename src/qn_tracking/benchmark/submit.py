@@ -17,6 +17,7 @@ from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.benchmark.task import task_of
 from qn_tracking.benchmark.validation import MakeManager
 from qn_tracking.errors import QnError, StorageError, UsageError
+from qn_tracking.machine import versions_of
 from qn_tracking.records.facts import METADATA
 from qn_tracking.records.limits import RUNNING
 from qn_tracking.records.model import Episode, Experiment
@@ -89,6 +90,7 @@ def assembled(
         source=Source(**{a.name: getattr(origin.git, a.name) for a in fields(Source)}),
         code=code if program is None else tuple({**one, "name": program.module} for one in code),
         packages=origin.packages.sha256,
+        versions=_versions(experiments, first),
         system=origin.facts.get("system") or {},
         task=task_of(config, manager) if protocol.tasks else None,
         program=program,
@@ -202,6 +204,16 @@ def _load(experiments: str, id: str) -> tuple[Experiment, list[Episode]]:
         return experiment, list(read.Lines(journal))
     except FileNotFoundError:
         raise StorageError("its episodes are not here", file=journal) from None
+
+
+def _versions(experiments: str, experiment: Experiment) -> dict[str, str] | None:
+    """Those of its installed distributions that compute; None if the list is not here."""
+    name = f"{paths.run_folder(experiments, experiment.id)}/packages.txt"
+    try:
+        data, _ = read.load(name)
+    except FileNotFoundError:
+        return None
+    return versions_of(data.decode(errors="replace")) or None
 
 
 def _text(experiments: str, experiment: Experiment) -> str:

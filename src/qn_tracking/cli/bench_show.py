@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.entries import Entry
     from qn_tracking.benchmark.reports import Details
     from qn_tracking.inference.bootstrap import Bootstrap
+    from qn_tracking.records.submission import Submission
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
@@ -75,6 +76,7 @@ def _rows(found: Details) -> list[tuple[str, object]]:
         ("configuration", entry.config),
         ("commit", source["commit"] and source["commit"] + dirty),
         ("remote", source["remote"]),
+        ("made with", _made_with(found.stored.submission)),
         ("signature", found.signature),
         ("verification", found.verification),
         ("study", entry.study and declared(entry.study)),
@@ -96,6 +98,12 @@ def _rows(found: Details) -> list[tuple[str, object]]:
         ("circuits a run", circuits(figures) if figures.get("circuits") is not None else None),
         ("again", again(entry.plain())),
     ]
+
+
+def _made_with(submission: Submission) -> str | None:
+    python = submission.system.get("python")
+    versions = {**({"Python": python} if python else {}), **(submission.versions or {})}
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or None
 
 
 def _how_good(found: Details) -> list[tuple[str, object]]:

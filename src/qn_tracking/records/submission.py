@@ -300,7 +300,8 @@ class Submission:
     `aggregates` holds its claims by name: an `Estimate` of each metric, as JSON data, and totals.
     They are checked against its runs, and never shown. `task` is what its provider says is to be
     solved, nested like the configuration; it is derived again at every check. `program` is there
-    for the runs of a script only.
+    for the runs of a script only. `packages` is the digest of the list of installed distributions,
+    `versions` those of them that compute.
     """
 
     schema: int = SUBMISSION.version
@@ -317,6 +318,9 @@ class Submission:
     source: Source = Source()
     code: tuple[Mapping[str, Any], ...] = field(default=(), converter=freeze)
     packages: str | None = None
+    versions: Mapping[str, str] | None = field(
+        default=None, converter=freeze, metadata={"stored": "if any"}
+    )
     system: Mapping[str, Any] = field(factory=FrozenDict, converter=freeze)
     task: Mapping[str, Any] | None = field(
         default=None, converter=freeze, metadata={"stored": "if any"}

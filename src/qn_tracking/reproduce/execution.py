@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import evolve, field, frozen
 
@@ -15,8 +16,8 @@ from qn_tracking import config as configuration
 from qn_tracking.benchmark.program import script_of
 from qn_tracking.benchmark.verify import Rerun
 from qn_tracking.code import installed_digests, packages_of
-from qn_tracking.errors import UnsupportedError
-from qn_tracking.machine import package_facts, system_facts
+from qn_tracking.errors import UnsupportedError, short
+from qn_tracking.machine import COMPUTING, package_facts, system_facts, versions_of
 from qn_tracking.records.model import Config
 from qn_tracking.records.provenance import provenance
 from qn_tracking.records.submission import Program, Submission
@@ -238,5 +239,32 @@ def another_machine(submission: Submission) -> bool:
     here = system_facts()
     if any(submission.system.get(name) != here[name] for name in SAME_MACHINE):
         return True
-    installed: str = package_facts([*filter(None, sys.path)])["sha256"]
-    return installed != submission.packages
+    return bool(_packages()["sha256"] != submission.packages)
+
+
+def another_environment(submission: Submission) -> tuple[str, ...]:
+    """What computes otherwise here than where a submission was made, a phrase for each: another
+    minor version of Python, another version of a library that computes.
+
+    The recorded ones can be installed, unlike the machine.
+    """
+    found = []
+    here, there = system_facts()["python"], str(submission.system.get("python"))
+    if (made := _minor(there)) is not None and made != _minor(here):
+        found.append(f"Python {short(there, 20)}, here {here}")
+    versions = submission.versions or {}
+    installed = versions_of(_packages()["list"])
+    for name in filter(versions.__contains__, COMPUTING):
+        if installed.get(name) != versions[name]:
+            found.append(f"{name} {short(versions[name], 20)}, here {installed.get(name, 'none')}")
+    return tuple(found)
+
+
+def _packages() -> dict[str, Any]:
+    return package_facts([*filter(None, sys.path)])
+
+
+def _minor(version: str) -> str | None:
+    """`3.11` of `3.11.7`; None for what is no version."""
+    found = re.match(r"\d{1,3}\.\d{1,3}(?=\.|$)", version, re.ASCII)
+    return found and found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +17,13 @@ from qn_tracking.benchmark.protocol import Protocol, Rulebook
 from qn_tracking.benchmark.source import ContradictedError, SourceCommit, git_around, trace
 from qn_tracking.code import installed_digests
 from qn_tracking.errors import QnError, UnsupportedError, UsageError
-from qn_tracking.machine import system_facts
+from qn_tracking.machine import COMPUTING, package_facts, system_facts, versions_of
 from qn_tracking.records.submission import Checked, Finding, Replicated, Submission, Verification
 from qn_tracking.reproduce.execution import (
     SAME_MACHINE,
     Execution,
     Which,
+    another_environment,
     another_machine,
     execution,
 )
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 
 Level = Literal["integrity", "repeat", "replicate"]
 Outcome = Literal["verified", "mismatch", "refused", "planned", "interrupted"]
-VERSIONS = ("qn-tracking", "numpy", "scipy")
-"""The packages whose versions a verification records."""
 _DAMAGED = {"digest", "aggregate"}
 """Rules that an edited episode breaks: which episode it is, only a new run can show."""
 
@@ -295,6 +295,8 @@ class _Verifier:
         with execution(self._benchmarks, submission, source, options.which, free) as made:
             self._add(isolation=made.isolation)
             self._inform(made.isolation)
+            if other := another_environment(submission):
+                self._inform(f"it was made with {', '.join(other)}: figures may differ")
             path = checkpoint.path_of(self._benchmarks, submission.id)
             with checkpoint.locked(path):
                 state = self._execute(plan, protocol, made, path, damaged)
@@ -351,7 +353,9 @@ class _Verifier:
         """Compares the runs with the submission."""
         submission = self._submission
         differing = verify.reasons(state.done, another_machine=another_machine(submission))
-        if differing:
+        # The honest would be disputed for the versions that a verifier happens to have.
+        other = () if damaged or self._options.renew else another_environment(submission)
+        if differing and not other:
             self._mismatch(*differing, *self._not_clean())
         if self._options.replicate and not damaged:
             try:
@@ -364,6 +368,11 @@ class _Verifier:
                     f"{result.fresh} runs of fresh seeds have {result.fresh_mean:.1%}, "
                     f"below the bound of {result.bound:.1%} that {result.mean:.1%} sets"
                 )
+        if differing and other:
+            if self.report.outcome == "mismatch":
+                self._mismatch(*differing)
+            cause = f"{differing[0]}; it was made with {', '.join(other)}"
+            raise UnsupportedError(cause, hint="run it with the versions that it was made with")
         if self._options.renew and self.report.reasons:
             self._mismatch("the installed code gives other episodes; it stays outdated")
 
@@ -443,12 +452,5 @@ def _damaged_runs(report: VerificationReport) -> list[int]:
 
 
 def _versions() -> Mapping[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
+    listed = package_facts([*filter(None, sys.path)])["list"]
+    return versions_of(listed, ("qn-tracking", *COMPUTING))
