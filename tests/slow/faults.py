@@ -14,7 +14,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -133,6 +135,27 @@ def _nowhere(name: str, listed: object, experiments: Path) -> list[str]:
     return [] if journals else ["the episodes are nowhere"]
 
 
+def at_once() -> int:
+    """How many sweeps: each of their commands waits for a disk and for its tracer."""
+    cores = os.cpu_count() or 1
+    return cores + min(cores, 4)
+
+
+def ready(folder: str, prepare: str) -> None:
+    """Makes the folder that a command starts from."""
+    subprocess.run(setup(prepare), shell=True, cwd=folder, check=True)
+
+
+def sweep(title: str, command: list[str], made: Future[None]) -> tuple[str, int, str]:
+    """The title, the exit code, and all that the sweep printed."""
+    made.result()
+    run = partial(subprocess.run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = run(command)
+    if done.returncode == 2:  # a fault struck something else: earlier calls varied
+        done = run(command)
+    return title, done.returncode, done.stdout
+
+
 def main() -> int:
     """Sweeps, or with `--check NAME` checks the folder we are in."""
     if sys.argv[1:2] == ["--check"]:
@@ -146,25 +169,25 @@ def main() -> int:
     args = parser.parse_args()
     args.tools = str(Path(args.tools).resolve())
     failed = []
-    run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
-    for name in args.only or COMMANDS:
-        prepare, command = COMMANDS[name]
-        with tempfile.TemporaryDirectory() as template:
+    with ExitStack() as stack, ThreadPoolExecutor(at_once()) as pool:
+        sweeps = []
+        for name in args.only or COMMANDS:
+            prepare, command = COMMANDS[name]
             # Made once; every point starts from a copy.
-            subprocess.run(setup(prepare), shell=True, cwd=template, check=True)
+            template = stack.enter_context(tempfile.TemporaryDirectory())
+            made = pool.submit(partial(ready, template, prepare))
             for mode in args.modes.split(","):
-                print(f"-- {name}, {mode}", flush=True)
-                sweep = [sys.executable, f"{args.tools}/crash_sweep.py", "--mode", mode]
+                whole = [sys.executable, f"{args.tools}/crash_sweep.py", "--mode", mode]
                 if name not in ("run", "list"):
-                    sweep += ["--calls", OURS if mode == "kill" else OURS.replace(",unlink", "")]
+                    whole += ["--calls", OURS if mode == "kill" else OURS.replace(",unlink", "")]
                 check = f"{sys.executable} {HERE} --check {name}"
-                copy = f"cp -a {template}/. ."
-                whole = [*sweep, "--setup", copy, "--check", check, "--", *command]
-                done = run(whole)
-                if done.returncode == 2:  # a fault struck something else: earlier calls varied
-                    done = run(whole)
-                if done.returncode:
-                    failed.append(f"{name}, {mode}: exit {done.returncode}")
+                whole += ["--setup", f"cp -a {template}/. .", "--check", check, "--", *command]
+                sweeps.append(pool.submit(sweep, f"{name}, {mode}", whole, made))
+        for ended in as_completed(sweeps):
+            title, code, said = ended.result()
+            print(f"-- {title}\n{said}", end="", flush=True)
+            if code:
+                failed.append(f"{title}: exit {code}")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(setup("true"), shell=True, cwd=folder, check=True)
         print("-- order of writes", flush=True)
@@ -178,7 +201,7 @@ def main() -> int:
         ]
         # Its tracer shows the beginning of each write, so each line has to be one.
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        if run([*lint, "--", *TRACKED], cwd=folder, env=env).returncode:
+        if subprocess.run([*lint, "--", *TRACKED], cwd=folder, env=env).returncode:
             failed.append("order of writes")
     for line in failed:
         print(f"FAILED {line}")
