@@ -14,8 +14,8 @@ import attrs
 import numpy as np
 import orjson
 import pytest
+import scipy
 from hypothesis import example, given, settings, strategies as st
-from scipy import stats as sp
 
 from qn_tracking.inference.bootstrap import bootstrap
 from qn_tracking.inference.interval import iqm, mean_interval, t_interval, t_quantile
@@ -244,7 +244,7 @@ def test_coverage_over_runs_and_not_over_episodes() -> None:
 def test_wilson(count: tuple[int, int]) -> None:
     k, n = count
     low, high = wilson(k, n)
-    expected = sp.binomtest(k, n).proportion_ci(method="wilson")
+    expected = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
     assert 0 <= low <= k / n <= high <= 1
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert wilson(n - k, n)[0] == pytest.approx(1 - high, abs=1e-12)
@@ -266,7 +266,9 @@ def test_newcombe() -> None:
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 8, 9, 29, 100, 999])
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
 def test_t_quantile(df: int, confidence: float) -> None:
-    assert t_quantile(confidence, df) == pytest.approx(sp.t.ppf((1 + confidence) / 2, df), 1e-10)
+    assert t_quantile(confidence, df) == pytest.approx(
+        scipy.stats.t.ppf((1 + confidence) / 2, df), 1e-10
+    )
 
 
 @quick
@@ -279,7 +281,9 @@ def test_t_interval(values: list[float]) -> None:
     assert found is not None
     mean = math.fsum(values) / len(values)
     assert math.isclose((found.low + found.high) / 2, mean, rel_tol=1e-9, abs_tol=1e-9)
-    low, high = sp.t.interval(0.95, len(values) - 1, np.mean(values), sp.sem(values))
+    low, high = scipy.stats.t.interval(
+        0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values)
+    )
     scale = max(map(abs, values))
     assert found.low == pytest.approx(low, rel=1e-6, abs=1e-9 * scale)
     assert found.high == pytest.approx(high, rel=1e-6, abs=1e-9 * scale)
@@ -295,7 +299,9 @@ def test_iqm(values: list[float]) -> None:
         assert found == mean_sd(values)[0] or found in (min(values), max(values))
     if max(map(abs, values)) < 1e290:
         scale = max(map(abs, values))
-        assert found == pytest.approx(sp.trim_mean(values, 0.25), rel=1e-9, abs=1e-12 * scale)
+        assert found == pytest.approx(
+            scipy.stats.trim_mean(values, 0.25), rel=1e-9, abs=1e-12 * scale
+        )
 
 
 def test_rates_without_variance_are_pooled() -> None:
@@ -326,9 +332,9 @@ def test_bootstrap() -> None:
     twenty = bootstrap(TEN * 2)
     assert twenty
     assert not twenty.under_covers
-    expected = sp.bootstrap(
+    expected = scipy.stats.bootstrap(
         (np.array(TEN),),
-        lambda x, axis: sp.trim_mean(x, 0.25, axis=axis),
+        lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis=axis),
         method="percentile",
         rng=np.random.default_rng(3),
     ).confidence_interval
@@ -411,9 +417,9 @@ def test_the_permutation_p_agrees_with_scipy() -> None:
         x, y = rng.normal(size=n), rng.normal(1, 3, size=m)
 
         def statistic(a: Any, b: Any, axis: int) -> Any:
-            return abs(sp.ttest_ind(a, b, axis=axis, equal_var=False).statistic)
+            return abs(scipy.stats.ttest_ind(a, b, axis=axis, equal_var=False).statistic)
 
-        expected = sp.permutation_test(
+        expected = scipy.stats.permutation_test(
             (x, y), statistic, vectorized=True, n_resamples=np.inf, alternative="greater"
         )
         assert permutation_test(x.tolist(), y.tolist()).p == pytest.approx(expected.pvalue)
@@ -490,7 +496,7 @@ def test_smallest_p() -> None:
 )
 def test_welch_agrees_with_scipy(x: list[float], y: list[float]) -> None:
     found = welch(x, y)
-    expected = sp.ttest_ind(x, y, equal_var=False)
+    expected = scipy.stats.ttest_ind(x, y, equal_var=False)
     interval = expected.confidence_interval()
     assert found
     assert found.t == pytest.approx(expected.statistic, rel=1e-6, abs=1e-9)
@@ -512,7 +518,7 @@ def test_probability_of_improvement(x: list[int], y: list[int]) -> None:
 
 def test_probability_of_improvement_agrees_with_scipy() -> None:
     x, y = TEN, [0.9, 0.92, 0.98, 0.5]
-    u = sp.mannwhitneyu(x, y).statistic
+    u = scipy.stats.mannwhitneyu(x, y).statistic
     assert probability_of_improvement(x, y) == pytest.approx(u / 40)
 
 
@@ -678,8 +684,8 @@ def test_runs_needed_where_no_number_is_known() -> None:
 
 def test_power_is_alpha_without_an_effect() -> None:
     assert power(0, 10) == pytest.approx(0.05)
-    nct = sp.nct(18, 0.5 * math.sqrt(5))
-    limit = sp.t.ppf(0.975, 18)
+    nct = scipy.stats.nct(18, 0.5 * math.sqrt(5))
+    limit = scipy.stats.t.ppf(0.975, 18)
     assert power(0.5, 10) == pytest.approx(nct.sf(limit) + nct.cdf(-limit))
 
 
@@ -833,7 +839,7 @@ RATES = [rate(k, 20) for k in (16, 17, 15, 18, 14, 19, 16, 12, 15, 18)]
 def test_replication_by_hand() -> None:
     values = [r.value for r in RATES]
     mean, sd = np.mean(values), np.std(values, ddof=1)
-    bound = mean - sp.t.ppf(0.95, 9) * sd * math.sqrt(1 / 10 + 1 / 5)
+    bound = mean - scipy.stats.t.ppf(0.95, 9) * sd * math.sqrt(1 / 10 + 1 / 5)
     found = replicate(RATES, [rate(14, 20)] * 5)
     assert found.bound == pytest.approx(bound)
     assert (found.accepted, found.sd) == (True, pytest.approx(sd))
@@ -846,7 +852,7 @@ def test_runs_that_agree_are_floored() -> None:
     found = replicate([rate(20, 20)] * 10, [rate(19, 20)] * 5)
     p = 201 / 202
     assert found.sd == pytest.approx(math.sqrt(p * (1 - p) / 20))
-    assert found.accepted == (1 - sp.t.ppf(0.95, 9) * found.sd * math.sqrt(0.3) <= 0.95)
+    assert found.accepted == (1 - scipy.stats.t.ppf(0.95, 9) * found.sd * math.sqrt(0.3) <= 0.95)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import attrs
 import numpy as np
 import orjson
 import pytest
+import scipy
 from hypothesis import example, given, settings, strategies as st
-from scipy import stats as sp
 
 from qn_tracking.inference.arms import Arm, compare_arms, contest, deciding_test
 from qn_tracking.inference.convergence import convergence
@@ -45,8 +45,8 @@ def by_definition(x: Sequence[float], y: Sequence[float]) -> float:
 
     def statistic(one: Sequence[float], other: Sequence[float]) -> float:
         n, m = len(one), len(other)
-        ranks = sp.rankdata([*one, *other])
-        inner = ranks[:n] - sp.rankdata(one), ranks[n:] - sp.rankdata(other)
+        ranks = scipy.stats.rankdata([*one, *other])
+        inner = ranks[:n] - scipy.stats.rankdata(one), ranks[n:] - scipy.stats.rankdata(other)
         gap = ranks[n:].mean() - ranks[:n].mean()
         error = sum(size * inside.var(ddof=1) for size, inside in zip((n, m), inner, strict=True))
         if error < 1e-12:
@@ -78,7 +78,7 @@ def test_the_exact_p_is_its_definition(x: list[int], y: list[int]) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_complete_separation_is_the_most_extreme_case() -> None:
     high, low = [0.99] * 5, [0.0] * 5
-    assert math.isnan(sp.brunnermunzel(high, low).pvalue)
+    assert math.isnan(scipy.stats.brunnermunzel(high, low).pvalue)
     assert brunner_munzel(high, low).p == brunner_munzel(high, low).smallest == 2 / 252
     assert brunner_munzel([5, 6, 7], [1, 2]).p == pytest.approx(2 / 10)
     assert brunner_munzel(range(20, 40), range(20)).p == 1 / 10_000
@@ -114,7 +114,7 @@ def test_a_sampled_p_agrees_with_the_exact_one_and_repeats() -> None:
 def test_for_large_samples_it_agrees_with_scipy() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.normal(0.3, 1, 60), rng.normal(0, 2, 50)
-    assert brunner_munzel(x, y).p == pytest.approx(sp.brunnermunzel(x, y).pvalue, abs=0.01)
+    assert brunner_munzel(x, y).p == pytest.approx(scipy.stats.brunnermunzel(x, y).pvalue, abs=0.01)
 
 
 @quick
@@ -149,7 +149,7 @@ def half_run_by_hand(x: Sequence[float], y: Sequence[float]) -> float:
         sides.append((mean, (weights * (data - mean) ** 2).sum() / (size * (size - 1)), size - 1))
     (m1, v1, d1), (m2, v2, d2) = sides
     df = (v1 + v2) ** 2 / (v1**2 / d1 + v2**2 / d2)
-    return min(1.0, 2 * float(sp.t.sf((m1 - m2) / math.sqrt(v1 + v2), df)))
+    return min(1.0, 2 * float(scipy.stats.t.sf((m1 - m2) / math.sqrt(v1 + v2), df)))
 
 
 @quick
@@ -224,7 +224,7 @@ def test_a_test_of_means_refuses(x: Any, bounds: Any, says: str) -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=15), st.randoms())
 def test_adjusted_p_values(ps: list[float], random: Any) -> None:
     found = benjamini_hochberg(ps)
-    assert found == pytest.approx(sp.false_discovery_control(ps))
+    assert found == pytest.approx(scipy.stats.false_discovery_control(ps))
     assert all(p <= a <= h + 1e-12 for p, a, h in zip(ps, found, holm(ps), strict=True))
     places = random.sample(range(len(ps)), len(ps))
     assert benjamini_hochberg([ps[i] for i in places]) == pytest.approx([found[i] for i in places])
@@ -281,7 +281,7 @@ def test_only_pairing_decides_a_difference_that_seeds_hide() -> None:
     def spread(values: Any, mean: float, sd: float) -> Any:
         return (values - values.mean()) / values.std(ddof=1) * sd + mean
 
-    low = spread(sp.beta.ppf((np.arange(30) + 0.5) / 30, 2, 3), 0.4, 0.2)
+    low = spread(scipy.stats.beta.ppf((np.arange(30) + 0.5) / 30, 2, 3), 0.4, 0.2)
     low = spread(low, 0.42, 0.2)
     high = low + spread(rng.normal(size=30), 0.12, 0.02)
     shared = contest([arm("a", high, seeds), arm("b", low, seeds)])

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+import scipy
 from hypothesis import assume, example, given, settings, strategies as st
-from scipy import stats as sp
 
 from qn_tracking.inference.bounded import gaffke, iqm_interval, weighted_below
 from qn_tracking.inference.guard import half_run_pairs, half_run_welch, run_weight
@@ -39,7 +39,7 @@ def test_of_zeros_and_ones_gaffke_is_clopper_pearson(n: int, data: Any) -> None:
     k = data.draw(st.integers(0, n))
     found = gaffke([1.0] * k + [0.0] * (n - k))
     assert (found.low, found.high) == pytest.approx(clopper_pearson(k, n), rel=1e-9, abs=1e-12)
-    whole = sp.binomtest(k, n).proportion_ci(method="exact")
+    whole = scipy.stats.binomtest(k, n).proportion_ci(method="exact")
     assert clopper_pearson(k, n) == pytest.approx((whole.low, whole.high))
 
 
@@ -188,7 +188,7 @@ def test_the_added_run_weighs_more_beside_many_comparisons_and_many_runs() -> No
     # What it is made for: n perfect runs beside the mean that is found to be worse.
     for family in (1, 11):
         w, level = run_weight(50, 50, family), 0.05 / family
-        assert math.exp(-w - sp.norm.ppf(1 - level / 2) * math.sqrt(w)) == pytest.approx(
+        assert math.exp(-w - scipy.stats.norm.ppf(1 - level / 2) * math.sqrt(w)) == pytest.approx(
             2.7 * level
         )
 
@@ -353,7 +353,7 @@ def test_near_one_the_interval_of_the_mean_covers_where_students_does_not() -> N
     samples = drawn(0.98, 0.06, 10, 300, 11)
     covered = [gaffke(x.tolist()) for x in samples]
     assert np.mean([one.low <= 0.98 <= one.high for one in covered]) >= 0.93
-    half = sp.t.ppf(0.975, 9) * samples.std(axis=1, ddof=1) / math.sqrt(10)
+    half = scipy.stats.t.ppf(0.975, 9) * samples.std(axis=1, ddof=1) / math.sqrt(10)
     assert np.mean(abs(samples.mean(axis=1) - 0.98) <= half) < 0.8
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import scipy
 from attrs import evolve
-from scipy import stats
 
 from qn_tracking.inference import arms as inference
 from qn_tracking.inference.arms import ENOUGH_RUNS, Arm, contest, deciding_test
@@ -38,7 +38,7 @@ def beta(mean: float, sd: float) -> Draw:
     """Runs whose true rates vary, and the chance of their last episodes."""
     size = mean * (1 - mean) / sd**2 - 1
     a, b = mean * size, (1 - mean) * size
-    return lambda u, rng: rng.binomial(EPISODES, stats.beta.ppf(u, a, b)) / EPISODES
+    return lambda u, rng: rng.binomial(EPISODES, scipy.stats.beta.ppf(u, a, b)) / EPISODES
 
 
 def failing(share: float, draw: Draw) -> Draw:
@@ -60,7 +60,9 @@ CELLS: dict[str, list[Draw]] = {
 def uniforms(arms: int, runs: int, correlation: float, rng: Any) -> Any:
     """One number a run; those of a seed are correlated between arms."""
     seeds = rng.standard_normal(runs) * correlation**0.5
-    return stats.norm.cdf(seeds + rng.standard_normal((arms, runs)) * (1 - correlation) ** 0.5)
+    return scipy.stats.norm.cdf(
+        seeds + rng.standard_normal((arms, runs)) * (1 - correlation) ** 0.5
+    )
 
 
 def verdicts(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from attrs import evolve
-from scipy import special, stats
 
 from qn_tracking.inference import bounded
 from qn_tracking.inference.bounded import gaffke, iqm_interval, weighted_below
@@ -99,7 +99,7 @@ def of_mean(x: Any, mean: float, others: bool) -> dict[str, Any]:
     """Whether each interval of a sample's mean holds it; one row a sample. `others` take longer."""
     n = x.shape[1]
     centre, sd = x.mean(axis=1), x.std(axis=1, ddof=1)
-    half = stats.t.ppf(1 - TAIL, n - 1) * sd / np.sqrt(n)
+    half = scipy.stats.t.ppf(1 - TAIL, n - 1) * sd / np.sqrt(n)
     successes = np.rint(x.sum(axis=1) * EPISODES).astype(int)
     pooled = np.array([wilson(int(k), n * EPISODES) for k in successes])
     student = np.where(sd == 0, _inside(pooled, mean), abs(centre - mean) <= half + 1e-12)
@@ -165,7 +165,7 @@ def of_middle(x: Any, middle: float, others: bool) -> dict[str, Any]:
     size = n - 2 * cut
     error = np.sqrt(((drawn - drawn.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
     error /= np.sqrt(size * (size - 1))
-    half = stats.t.ppf(1 - TAIL, size - 1) * error
+    half = scipy.stats.t.ppf(1 - TAIL, size - 1) * error
     with_ends = np.column_stack((np.zeros(len(x)), ordered, np.ones(len(x))))
     ends = bounded._shares(n, 0.25)
     found = {
@@ -203,8 +203,8 @@ def of_share(x: Any, share: float, others: bool) -> dict[str, Any]:
         "Wilson": [wilson(k, n) for k in range(n + 1)],
         "Jeffreys": [
             (
-                float(stats.beta.ppf(TAIL, k + 0.5, n - k + 0.5)) if k else 0.0,
-                float(stats.beta.ppf(1 - TAIL, k + 0.5, n - k + 0.5)) if k < n else 1.0,
+                float(scipy.stats.beta.ppf(TAIL, k + 0.5, n - k + 0.5)) if k else 0.0,
+                float(scipy.stats.beta.ppf(1 - TAIL, k + 0.5, n - k + 0.5)) if k < n else 1.0,
             )
             for k in range(n + 1)
         ],
@@ -278,7 +278,7 @@ def half_run(x: Any, y: Any, weight: float | None = None, family: int = 1) -> An
             share = np.where(error > 0, ex / error, 1.0)
             df = 1 / (share**2 / dx + (1 - share) ** 2 / dy)
             t = np.where(error > 0, (my - mx) / np.sqrt(error), np.where(mx > my, -np.inf, 0))
-        tails.append(special.stdtr(df, t))
+        tails.append(scipy.special.stdtr(df, t))
     return np.minimum(1.0, 2 * np.minimum(*tails))
 
 
@@ -299,7 +299,7 @@ def yuen_welch(x: Any, y: Any) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         df = error**2 / (ex**2 / dx + ey**2 / dy)
         t = abs(mx - my) / np.sqrt(error)
-        return np.where(error > 0, 2 * special.stdtr(np.maximum(df, 1), -t), mx == my)
+        return np.where(error > 0, 2 * scipy.special.stdtr(np.maximum(df, 1), -t), mx == my)
 
 
 def permuted_welch(x: Any, y: Any, arrangements: int = 399) -> Any:
