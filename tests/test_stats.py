@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from qn_tracking.inference.proportion import final_window
 from qn_tracking.inference.run import final_success
 from qn_tracking.records.codec import canonical
-from qn_tracking.records.model import Episode, FrozenDict
+from qn_tracking.records.model import Digests, Episode, FrozenDict
 from qn_tracking.records.stats import CHUNK, CURVE_POINTS, Tally
 
 
@@ -116,6 +117,39 @@ def test_digests_see_what_they_should() -> None:
         0, success=True, steps=3, reward=1.0, termination="goal", counts={"foods": 1}
     )
     assert tally(other_count).digests().outcome != same.outcome
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([None, "goal", "],[", '"],["', "]\n["]),
+            st.dictionaries(st.sampled_from(["b", "a", "],["]), st.integers(0, 9)),
+        ),
+        max_size=CHUNK + 9,
+    )
+)
+def test_the_digests_are_of_a_line_for_each_episode(
+    ends: list[tuple[str | None, dict[str, int]]],
+) -> None:
+    episodes = [episode(i, termination=t, counts=c) for i, (t, c) in enumerate(ends)]
+    exact = b"".join(one.exact + b"\n" for one in episodes)
+    outcome = b"".join(
+        canonical([one.index, one.success, one.termination, one.steps, one.counts]) + b"\n"
+        for one in episodes
+    )
+    assert tally(*episodes).digests() == Digests(
+        exact=sha256(exact).hexdigest(), outcome=sha256(outcome).hexdigest()
+    )
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), max_size=2 * CHUNK))
+def test_means_are_over_the_episodes_with_the_metric(metrics: list[dict[str, float]]) -> None:
+    found = tally(*(episode(i, metrics=one) for i, one in enumerate(metrics))).results().metrics
+    assert list(found) == list(dict.fromkeys(key for one in metrics for key in one))
+    for key, spread in found.items():
+        values = [one[key] for one in metrics if key in one]
+        assert spread.n == len(values)
+        assert spread.mean == pytest.approx(statistics.fmean(values))
 
 
 def test_digests_do_not_depend_on_when_they_are_asked_for() -> None:

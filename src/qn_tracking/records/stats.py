@@ -6,6 +6,7 @@ Nor with the number of different names and terminations: those beyond a bound ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from math import ceil, fsum, isfinite, nan, sqrt
@@ -106,8 +107,8 @@ class Tally:
     def _flush(self) -> None:
         chunk, self._chunk = self._chunk, []
         self._summarise(
-            exact=b"".join([episode.exact + b"\n" for episode in chunk]),
-            outcome=b"".join([outcome_of(episode) + b"\n" for episode in chunk]),
+            exact=b"\n".join([*[e.exact for e in chunk], b""]),
+            outcome=_outcomes(chunk),
             successes=[e.success for e in chunk],
             terminations=[e.termination for e in chunk if e.termination is not None],
             steps=[e.steps for e in chunk if e.steps is not None],
@@ -228,20 +229,31 @@ def sealed(
 
 def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequence[float]]]:
     """The values by name, in the order of first appearance, whatever the hash seed."""
-    shapes = {*map(tuple, group)}
-    if len(shapes) == 1:  # as in most loops
-        columns = zip(*[values.values() for values in group], strict=True)
-        return zip(shapes.pop(), columns, strict=True)
+    if not any(group):
+        return ()
+    first = group[0]
+    if {*map(len, group)} == {len(first)}:  # as in most loops
+        with suppress(KeyError):
+            return [(key, [values[key] for values in group]) for key in first]
     names = dict.fromkeys(chain.from_iterable(group))
     return ((key, [values[key] for values in group if key in values]) for key in names)
 
 
 def outcome_of(episode: Episode) -> bytes:
     """What the outcome digest is of, as JSON."""
-    return orjson.dumps(
-        [episode.index, episode.success, episode.termination, episode.steps, episode.counts],
-        option=orjson.OPT_SORT_KEYS,
-    )
+    return orjson.dumps(_outcome(episode), option=orjson.OPT_SORT_KEYS)
+
+
+def _outcome(episode: Episode) -> list[Any]:
+    return [episode.index, episode.success, episode.termination, episode.steps, episode.counts]
+
+
+def _outcomes(chunk: Sequence[Episode]) -> bytes:
+    """What the outcome digest is of, a line for each."""
+    rows = orjson.dumps([_outcome(one) for one in chunk], option=orjson.OPT_SORT_KEYS)
+    if rows.count(b"],[") == len(chunk) - 1:  # none in a text
+        return b"%b\n" % rows[1:-1].replace(b"],[", b"]\n[")
+    return b"".join([outcome_of(episode) + b"\n" for episode in chunk])
 
 
 class Moments:
@@ -303,7 +315,7 @@ def mean(values: Sequence[float]) -> float:
 
 def _squares(values: Sequence[float], middle: float) -> float:
     try:
-        return fsum([apart * apart for apart in [value - middle for value in values]])
+        return fsum([(value - middle) * (value - middle) for value in values])
     except (OverflowError, ValueError):
         return nan
 

@@ -63,8 +63,8 @@ from qn_tracking.records.model import (
     Origin,
     RunInfo,
     Subject,
+    episode_of,
     freeze,
-    of_phase,
 )
 from qn_tracking.records.stats import OTHERS, Tally, sealed
 from qn_tracking.redact import (
@@ -107,6 +107,17 @@ FACTS_DEPTH = 3
 """Collections of a record around those of a fact."""
 FACTS_TIMEOUT = 15.0
 """Seconds that the end of a run waits for facts that are still being found out."""
+
+_process = os.getpid()
+"""The id of this process, without asking the system for it at each episode."""
+
+
+def _in_child() -> None:
+    global _process
+    _process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def warn_on_stderr(text: str) -> None:
@@ -228,7 +239,7 @@ class Recorder:
         self._state = "new"
         self._began = self._since = 0.0
         # One writer: a forked copy of this process keeps silent, threads take turns.
-        self._pid = os.getpid()
+        self._pid = _process
         # Re-entrant: a signal handler may end the run in the middle of an episode.
         self._lock = RLock()
         self._inside = self._was_running = False
@@ -275,7 +286,7 @@ class Recorder:
     @property
     def forked(self) -> bool:
         """Whether this is the copy in a forked process, which records nothing."""
-        return self._pid != os.getpid()
+        return self._pid != _process
 
     def describe(self, *, environment: str = "", brain: str = "", family: str = "") -> None:
         """Fills in names of the record that are empty."""
@@ -472,7 +483,7 @@ class Recorder:
             if len(timing) > MAX_NAMES or max(map(len, timing)) > MAX_NAME:
                 raise ValueError("timing: too many names, or too long ones")
         # Before the lock, which in a forked copy may be held by a thread that is not there.
-        if self._state != "running" or self._pid != os.getpid():
+        if self._state != "running" or self._pid != _process:
             self._not_running()
             return
         with self._lock:
@@ -501,40 +512,16 @@ class Recorder:
                 }
                 if phase is not None:
                     fields["after"], fields["phase"] = self._count, phase
-                if not finite:
-                    self._say_once(
-                        "not finite",
-                        f"episode {index}: a number is NaN or infinite; kept as text",
-                    )
-                    fields = codec.plain(fields)
-                if texts:
-                    key, text = next(iter(texts.items()))
-                    self._say_once(
-                        "inexact",
-                        f"episode {index}: {key}: {text} would be rounded; kept as text",
-                    )
-                    fields["reward"] = texts.pop("reward", fields["reward"])
-                    fields["metrics"] = {**fields["metrics"], **texts}
+                stored = fields if finite and not texts else self._stored(fields, finite, texts)
                 try:
-                    exact = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+                    exact = orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)
                 except TypeError:  # text that is not Unicode
-                    raise arguments.not_unicode(fields) from None
+                    raise arguments.not_unicode(stored) from None
                 if len(exact) > MAX_EPISODE:
-                    raise arguments.too_large(fields)
-                episode = Episode(
-                    index=index,
-                    seed=seed,
-                    success=success,
-                    termination=termination,
-                    steps=steps,
-                    reward=reward,  # type: ignore[arg-type]
-                    counts=counts,
-                    metrics=metrics,  # type: ignore[arg-type]
-                    timing=FrozenDict(timing, at=at) if timing else FrozenDict(at=at),
-                    exact=exact,
-                )
-                if phase is not None:
-                    episode = of_phase(episode, phase, self._count)
+                    raise arguments.too_large(stored)
+                fields["timing"] = FrozenDict(timing, at=at) if timing else FrozenDict(at=at)
+                fields["exact"] = exact
+                episode = episode_of(fields)
                 # From here on the episode counts, whatever interrupts: see `_catch_up`.
                 self._current = episode
                 if phase is None:
@@ -546,6 +533,27 @@ class Recorder:
                 self._inside = False
             if self._last_words is not None:
                 self.end(*self._last_words)
+
+    def _stored(
+        self, fields: Mapping[str, Any], finite: bool, texts: dict[str, str]
+    ) -> dict[str, Any]:
+        """The fields of an episode with numbers that JSON cannot hold as texts."""
+        stored = dict(fields)
+        if not finite:
+            self._say_once(
+                "not finite",
+                f"episode {fields['index']}: a number is NaN or infinite; kept as text",
+            )
+            stored = codec.plain(stored)
+        if texts:
+            key, text = next(iter(texts.items()))
+            self._say_once(
+                "inexact",
+                f"episode {fields['index']}: {key}: {text} would be rounded; kept as text",
+            )
+            stored["reward"] = texts.pop("reward", stored["reward"])
+            stored["metrics"] = {**stored["metrics"], **texts}
+        return stored
 
     def episodes(
         self,
@@ -581,7 +589,7 @@ class Recorder:
 
         if checked.metrics.keys() != self._names:
             self._check_names({}, dict.fromkeys(checked.metrics, 0.0))
-        if self._state != "running" or self._pid != os.getpid():
+        if self._state != "running" or self._pid != _process:
             self._not_running()
             return
         if not checked.size:
@@ -666,7 +674,7 @@ class Recorder:
             step = self._log_step
         elif type(step) is not int or not -MAX_INT < step < MAX_INT:
             step = arguments.whole("step", step)
-        if self._state != "running" or self._pid != os.getpid():
+        if self._state != "running" or self._pid != _process:
             self._not_running()
             return
         values, texts = {}, {}
@@ -784,7 +792,7 @@ class Recorder:
         recorded. `type` is a word of your choice; `name`, by which it is fetched, is the last part
         of the path. What cannot be read is a warning, and None: the loop goes on.
         """
-        if self._state != "running" or self._pid != os.getpid():
+        if self._state != "running" or self._pid != _process:
             self._not_running()
             return None
         from qn_tracking.store import artifacts
