@@ -165,11 +165,12 @@ class Capture:
     def _script(self, here: str, own: str | None) -> dict[str, Any]:
         """How the program was started, and its files of code as they are now."""
         base = self._top or here
-        found = program.started(base, here)
+        loaded = program.modules(base)
+        found = program.started(base, here, loaded)
         found["in_repository"] = self._top is not None
         if self._top is None and own is not None:
             found["folder"] = relpath(realpath(here), realpath(own))
-        files = program.sources(base)
+        files = program.sources(base, loaded)
         if self._top is not None and files:
             repository = self._repository
             listed = ("--literal-pathspecs", "ls-files", "-z", "--", *files)

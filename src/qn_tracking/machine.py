@@ -66,11 +66,15 @@ def metadata_folders(path: Sequence[str]) -> list[str]:
             names = os.listdir(folder or ".")
         except OSError:
             continue
-        for name in names:
-            stem, ending = os.path.splitext(name)
-            if ending in (".dist-info", ".egg-info") and "-" in stem:
-                found.append(os.path.join(folder, name))
+        found += [
+            os.path.join(folder, name)
+            for name in names
+            if name.endswith(_ENDINGS) and "-" in name[: -len(_ENDINGS[0])]
+        ]
     return found
+
+
+_ENDINGS = (".dist-info", ".egg-info")
 
 
 def _name_and_version(folder: str) -> tuple[str, str]:

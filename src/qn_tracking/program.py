@@ -14,7 +14,7 @@ from qn_tracking.code import is_installed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 _RUNS = count()
@@ -28,8 +28,9 @@ MAX_SOURCES, MAX_SOURCE = 500, 1 << 20
 """So many files of code, at most, are looked at; so many bytes of each."""
 
 
-def started(base: str, folder: str) -> dict[str, Any]:
-    """How this program was started; paths are relative to `base`, the repository for instance.
+def started(base: str, folder: str, loaded: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """How this program was started; paths are relative to `base`, the repository for instance, and
+    `loaded` are the `modules` below it.
 
     `kind` is `script`, `module`, `notebook`, `interactive`, or `text` for `python -c` and what
     comes by standard input. `name` is the file, or the module. `options` are those of Python,
@@ -57,7 +58,7 @@ def started(base: str, folder: str) -> dict[str, Any]:
         "options": options,
         "arguments": arguments,
         "folder": _inside(base, folder) or ".",
-        "path": import_path(base),
+        "path": import_path(base, loaded),
         "environment": {key: os.environ[key] for key in NUMERIC if key in os.environ},
         "run": next(_RUNS),
     }
@@ -75,14 +76,28 @@ def _words(target: str) -> tuple[list[str], list[str]]:
     return [], sys.argv[1:]
 
 
-def import_path(base: str) -> list[str]:
+def modules(base: str) -> list[tuple[str, str]]:
+    """Names and files of the modules below `base` that are loaded from source."""
+    here = os.getcwd()
+    around = tuple(f"{place}/" for place in {abspath(base), realpath(base)})
+    files = [(name, getattr(one, "__file__", None)) for name, one in list(sys.modules.items())]
+    return [
+        (name, place)
+        for name, file in files
+        if type(file) is str
+        and file.endswith(".py")
+        and (place := file if file.startswith("/") else join(here, file)).startswith(around)
+    ]
+
+
+def import_path(base: str, loaded: Sequence[tuple[str, str]]) -> list[str]:
     """The folders below `base` that this program imports its own code from."""
     found = dict.fromkeys(
         name for entry in sys.path if isdir(entry or ".") and (name := _own(base, entry or "."))
     )
     # What an import hook finds, as of an editable installation, is in no entry.
     known = {join(realpath(base), name) for name in found}
-    for name, file in _modules(base):
+    for name, file in loaded:
         if "." not in name:
             place = dirname(dirname(file) if basename(file) == "__init__.py" else file)
             if realpath(place) not in known and (own := _own(base, place)):
@@ -90,10 +105,10 @@ def import_path(base: str) -> list[str]:
     return [*found]
 
 
-def sources(base: str) -> dict[str, tuple[int, int]]:
+def sources(base: str, loaded: Sequence[tuple[str, str]]) -> dict[str, tuple[int, int]]:
     """The files of code below `base` that are imported now: time of the last change, and size."""
     found: dict[str, tuple[int, int]] = {}
-    for _, file in _modules(base):
+    for _, file in loaded:
         name = _own(base, file)
         if name and len(found) < MAX_SOURCES and isfile(file):
             about = os.stat(file)
@@ -150,18 +165,6 @@ def _shell() -> Any:
     """The shell of IPython in this process, if it has one."""
     find = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return None if find is None else find()
-
-
-def _modules(base: str) -> Iterator[tuple[str, str]]:
-    """Names and files of the modules below `base` that are loaded from source."""
-    here = os.getcwd()
-    around = tuple(f"{place}/" for place in {abspath(base), realpath(base)})
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if type(file) is str and file.endswith(".py"):
-            file = file if file.startswith("/") else join(here, file)
-            if file.startswith(around):
-                yield name, file
 
 
 def _own(base: str, place: str) -> str | None:
