@@ -248,6 +248,27 @@ def arm(name: str, values: Sequence[float], seeds: Sequence[int] | None = None) 
     return Arm(name=name, values=values, seeds=None if seeds is None else tuple(seeds))
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(rates, min_size=2, max_size=4),
+    st.sampled_from(["brunner-munzel", "half-run welch", "guarded paired"]),
+    st.sampled_from([None, 0]),
+    st.booleans(),
+)
+def test_a_pair_of_a_family_is_what_it_is_alone(
+    values: list[list[float]], test: Any, baseline: int | None, lower: bool
+) -> None:
+    arms = [arm(str(i), one, range(len(one))) for i, one in enumerate(values)]
+    found = contest(arms, baseline=baseline, test=test, lower_is_better=lower)
+    for pair, one in zip(found.pairs, found.decisions, strict=True):
+        alone = compare_arms(arms[pair.first], arms[pair.second], test=test, lower_is_better=lower)
+        for name in ("p", "delta", "low", "high", "method", "improvement", "tests", "hedges_g"):
+            assert getattr(pair, name) == getattr(alone, name)
+        for field in attrs.fields(type(one)):
+            assert getattr(pair, field.name) == getattr(one, field.name)
+    assert list(found.shown) == [pair for pair in found.pairs if found.is_shown(pair)]
+
+
 def test_which_test_decides_follows_from_the_design() -> None:
     assert deciding_test(19, shared_seeds=True) == "brunner-munzel"
     assert deciding_test(20, shared_seeds=True) == "guarded paired"

@@ -16,6 +16,7 @@ from qn_tracking import Experiments, Study
 from qn_tracking.errors import UsageError
 from qn_tracking.records.model import Membership
 from qn_tracking.store.studies import run_id
+from qn_tracking.studies.arms import Side, compare, table
 from qn_tracking.tracking.manager import make_manager
 from qn_tracking.tracking.recorder import Recorder
 
@@ -127,6 +128,19 @@ def test_all_pairs_are_the_family_and_those_with_the_leader_are_shown(project: P
     # The smallest p of 5 against 5, ten times, is above .05, though it is 100% against 0%.
     assert all("not decided: p 0.079" in text for text in found.sentences)
     assert all("about 6 runs an arm would decide" in text for text in found.sentences)
+
+
+def test_comparisons_that_would_take_for_ever_are_not_made(monkeypatch: Any) -> None:
+    monkeypatch.setattr("qn_tracking.studies.arms.MOST_CELLS", 100_000)
+    docs = [
+        {"status": "completed", "seed": i, "results": {"avg_reward": 2.0 + i}} for i in range(15)
+    ]
+    sides = [Side(name=name, docs=tuple(docs), declared=15) for name in "abc"]
+    found = compare(table(sides, "reward"))
+    assert found.contest is None
+    assert found.notes == (
+        "3 comparisons by permutation would take too long: compare with one arm, by --baseline",
+    )
 
 
 def test_with_a_baseline_fewer_comparisons_are_decided(project: Path) -> None:

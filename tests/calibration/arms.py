@@ -82,7 +82,7 @@ def verdicts(
             for i, (draw, one) in enumerate(zip(draws, u, strict=True))
         ]
         found = contest(arms, baseline=baseline, rules=rules)
-        yield any(pair.winner is not None for pair in found.pairs)
+        yield any(pair.winner is not None for pair in found.decisions)
 
 
 def wrong_verdicts(studies: int) -> None:

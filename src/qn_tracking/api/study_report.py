@@ -200,7 +200,7 @@ def _compared(found: StudyComparison) -> list[Block]:
     if found.contest is None:
         return [*out, Text("Nothing to compare: two arms with finished runs are needed.")]
     out += [Text(decided_by(found.contest, found.metric, found.arms)), Items(found.sentences)]
-    if len(found.contest.shown) < len(found.contest.pairs):
+    if len(found.contest.shown) < len(found.contest.decisions):
         leader = found.arms[found.contest.leader]
         out.append(Text(f"These are the comparisons with the best mean, {leader}."))
     return out

@@ -162,7 +162,7 @@ def conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[
     if all_pairs:
         yield from (f"- {text}" for text in found.all_sentences)
         return
-    if len(contest.shown) < len(contest.pairs):
+    if len(contest.shown) < len(contest.decisions):
         yield f"those with the best mean, {found.arms[contest.leader]} (--all prints the others):"
     decided = sum(pair.winner is not None for pair, _ in found.shown)
     shown = found.sentences[: max(SENTENCES, decided + 1)] if len(found.shown) > SENTENCES else (

@@ -7,14 +7,15 @@ only "usually beats" can be shown; from 20 on "better on average", if the metric
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from qn_tracking.inference.bounded import Range
 from qn_tracking.inference.guard import guarded_paired, half_run_welch
 from qn_tracking.inference.multiplicity import Correction, adjust, family
-from qn_tracking.inference.pair import hedges_g, welch
+from qn_tracking.inference.pair import hedges_g, probability_of_improvement, welch
 from qn_tracking.inference.permutation import draws_for, smallest_p
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import checked, mean_sd
@@ -46,7 +47,8 @@ class Arm:
     seeds: tuple[int, ...] | None = None
 
     def __attrs_post_init__(self) -> None:
-        checked(self.values, self.name)
+        # As floats, once: whole numbers among them would be looked at again for each pair.
+        object.__setattr__(self, "values", checked(self.values, self.name))
         if self.seeds is not None and len(self.seeds) != len(self.values):
             raise ValueError(f"{self.name}: expected one seed a value")
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
@@ -54,15 +56,12 @@ class Arm:
 
 
 @frozen(kw_only=True)
-class ArmPair:
-    """Two arms, by their places, first − second.
+class Decision:
+    """What is decided of two arms, by their places, first − second.
 
-    `low` and `high` are the interval of `delta` by `method` (the guarded tests, or `welch` where
-    the metric has no known range), None where it would say nothing. `tests` has the p of each test
-    that applies, `welch` among them, as it is; `p` is that of the test that decides, `adjusted_p`
-    over the family. `smallest` is the smallest p that the test can attain. `pairs` is how many
-    seeds the arms share; where the paired test decides, `delta` is of these alone. `winner` is a
-    place, or None with every reason in words.
+    `p` is that of the test that decides, `adjusted_p` over the family. `pairs` is how many seeds
+    the arms share; where the paired test decides, `delta` is of these alone. `winner` is a place,
+    or None with every reason in words.
     """
 
     first: int
@@ -71,39 +70,77 @@ class ArmPair:
     m: int
     pairs: int
     delta: float
-    low: float | None
-    high: float | None
-    method: str
-    hedges_g: float | None
-    improvement: Improvement
-    tests: Mapping[str, float]
     decides: Test
     p: float | None
-    smallest: float
     adjusted_p: float | None = None
     winner: int | None = None
     reasons: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
+class ArmPair(Decision):
+    """A decision, and all else that is said of two arms.
+
+    `low` and `high` are the interval of `delta` by `method` (the guarded tests, or `welch` where
+    the metric has no known range), None where it would say nothing. `tests` has the p of each test
+    that applies, `welch` among them, as it is. `smallest` is the smallest p that the test can
+    attain.
+    """
+
+    low: float | None
+    high: float | None
+    method: str
+    hedges_g: float | None
+    improvement: Improvement
+    tests: Mapping[str, float]
+    smallest: float
+
+
+@frozen(kw_only=True)
 class Contest:
     """Every comparison that was asked for. `leader` is the place of the best mean.
 
-    Without a baseline all pairs are one family; those with the leader are what to show first.
+    Without a baseline all pairs are one family; those with the leader are what to show first. What
+    is decided of each pair is in `decisions`; the rest of `pairs` is worked out once it is asked
+    for, since a hundred arms have thousands.
     """
 
     decides: Test
     correction: Correction
     baseline: int | None
     leader: int
-    pairs: tuple[ArmPair, ...]
+    decisions: tuple[Decision, ...]
+    arms: tuple[Arm, ...]
+    bounds: Range | None
+    lower_is_better: bool
+    rules: Rules
 
-    @property
+    @cached_property
+    def pairs(self) -> tuple[ArmPair, ...]:
+        """All pairs, in the order of `decisions`."""
+        return tuple(map(self.pair, self.decisions))
+
+    def is_shown(self, one: Decision) -> bool:
+        """Whether a pair is with the baseline, or with the leader."""
+        return self.baseline is not None or self.leader in (one.first, one.second)
+
+    @cached_property
     def shown(self) -> tuple[ArmPair, ...]:
         """All pairs with a baseline, else those of the leader."""
-        if self.baseline is not None:
-            return self.pairs
-        return tuple(pair for pair in self.pairs if self.leader in (pair.first, pair.second))
+        return tuple(self.pair(one) for one in self.decisions if self.is_shown(one))
+
+    def pair(self, one: Decision) -> ArmPair:
+        """All that is said of the two arms of a decision."""
+        return compare_arms(
+            self.arms[one.first],
+            self.arms[one.second],
+            test=self.decides,
+            bounds=self.bounds,
+            lower_is_better=self.lower_is_better,
+            family=len(self.decisions),
+            decided=one,
+            rules=self.rules,
+        )
 
 
 def deciding_test(runs: int, *, shared_seeds: bool, bounded: bool = True) -> Test:
@@ -144,20 +181,13 @@ def contest(
         )
     if bounds is None and test != "brunner-munzel":
         raise ValueError(f"{test}: needs the range of the metric")
+    for arm in arms:
+        _check_bounds(arm, bounds)
     found = [
-        compare_arms(
-            arms[i],
-            arms[j],
-            test=test,
-            bounds=bounds,
-            lower_is_better=lower_is_better,
-            places=(i, j),
-            family=len(places),
-            rules=rules,
-        )
+        _decision(arms[i], arms[j], (i, j), test, bounds=bounds, family=len(places), rules=rules)
         for i, j in places
     ]
-    adjusted = adjust([1.0 if pair.p is None else pair.p for pair in found], correction)
+    adjusted = adjust([1.0 if one.p is None else one.p for one in found], correction)
     means = [mean_sd(arm.values)[0] for arm in arms]
     best = min(means) if lower_is_better else max(means)
     return Contest(
@@ -165,16 +195,60 @@ def contest(
         correction=correction,
         baseline=baseline,
         leader=means.index(best),
-        pairs=tuple(
+        decisions=tuple(
             _decided(
-                pair,
-                None if pair.p is None else min(1.0, p * looks),
+                one,
+                None if one.p is None else min(1.0, p * looks),
+                arms,
                 lower_is_better=lower_is_better,
                 margin=rules.margin * (bounds[1] - bounds[0]) if bounds else 0.0,
                 rules=rules,
             )
-            for pair, p in zip(found, adjusted, strict=True)
+            for one, p in zip(found, adjusted, strict=True)
         ),
+        arms=tuple(arms),
+        bounds=bounds,
+        lower_is_better=lower_is_better,
+        rules=rules,
+    )
+
+
+def _check_bounds(arm: Arm, bounds: Range | None) -> None:
+    if bounds and not bounds[0] <= min(arm.values) <= max(arm.values) <= bounds[1]:
+        raise ValueError(f"{arm.name}: expected {bounds[0]:g} to {bounds[1]:g}")
+
+
+def _decision(
+    first: Arm,
+    second: Arm,
+    places: tuple[int, int],
+    test: Test,
+    *,
+    bounds: Range | None,
+    family: int,
+    rules: Rules,
+) -> Decision:
+    """The p of the test that decides, before those of the family are known."""
+    x, y = first.values, second.values
+    pairs = _paired(first, second)
+    delta, p = mean_sd(x)[0] - mean_sd(y)[0], None
+    if test == "guarded paired" and bounds and len(pairs) >= 2:
+        paired = guarded_paired(*zip(*pairs, strict=True), bounds=bounds, rules=rules)
+        delta, p = paired.delta, paired.p
+    elif min(len(x), len(y)) > 1:
+        if test == "half-run welch" and bounds:
+            p = half_run_welch(x, y, bounds=bounds, rules=rules).p
+        elif test == "brunner-munzel":
+            p = brunner_munzel(x, y, family=family, rules=rules).p
+    return Decision(
+        first=places[0],
+        second=places[1],
+        n=len(x),
+        m=len(y),
+        pairs=len(pairs),
+        delta=delta,
+        decides=test,
+        p=p,
     )
 
 
@@ -185,25 +259,29 @@ def compare_arms(
     test: Test,
     bounds: Range | None = (0.0, 1.0),
     lower_is_better: bool = False,
-    places: tuple[int, int] = (0, 1),
     family: int = 1,
+    decided: Decision | None = None,
     rules: Rules = RULES,
 ) -> ArmPair:
-    """All that is said of two arms before the family is known; `improvement` is of the better end.
+    """All that is said of two arms; `improvement` is of the better end.
 
     `family` is the number of comparisons: it sets only how many arrangements are drawn where not
-    all can be looked at. Raises ValueError for a value out of bounds.
+    all can be looked at. What was `decided` before is not worked out again; without it the two
+    stand alone, and nothing is. Raises ValueError for a value out of bounds.
     """
     for arm in (first, second):
-        if bounds and not bounds[0] <= min(arm.values) <= max(arm.values) <= bounds[1]:
-            raise ValueError(f"{arm.name}: expected {bounds[0]:g} to {bounds[1]:g}")
+        _check_bounds(arm, bounds)
+    if decided is None:
+        places = (0, 1)
+        decided = _decision(first, second, places, test, bounds=bounds, family=family, rules=rules)
     x, y = first.values, second.values
     n, m = len(x), len(y)
     tests: dict[str, float] = {}
-    pairs = _paired(first, second)
-    delta, low, high, method = mean_sd(x)[0] - mean_sd(y)[0], None, None, "none"
+    low, high, method = None, None, "none"
     if min(n, m) > 1:
-        if test == "brunner-munzel" or family <= ALL_TESTS:
+        if test == "brunner-munzel" and decided.p is not None:
+            tests["brunner-munzel"] = decided.p
+        elif family <= ALL_TESTS:
             tests["brunner-munzel"] = brunner_munzel(x, y, family=family, rules=rules).p
         if plain := welch(x, y, rules=rules):
             tests["welch"] = plain.p
@@ -212,29 +290,23 @@ def compare_arms(
             guarded = half_run_welch(x, y, bounds=bounds, rules=rules)
             tests["half-run welch"] = guarded.p
             low, high, method = guarded.low, guarded.high, "half-run welch"
+    pairs = _paired(first, second)
     if bounds and len(pairs) >= 2:
         one, other = zip(*pairs, strict=True)
         paired = guarded_paired(one, other, bounds=bounds, rules=rules)
         tests["guarded paired"] = paired.p
         if test == "guarded paired":
-            delta, low, high, method = paired.delta, paired.low, paired.high, test
+            low, high, method = paired.low, paired.high, test
     up = improvement(y, x, rules=rules) if lower_is_better else improvement(x, y, rules=rules)
     draws = draws_for(n, m, family=family, rules=rules)
     return ArmPair(
-        first=places[0],
-        second=places[1],
-        n=n,
-        m=m,
-        pairs=len(pairs),
-        delta=delta,
+        **asdict(decided, recurse=False),
         low=low,
         high=high,
         method=method,
         hedges_g=hedges_g(x, y),
         improvement=up,
         tests=tests,
-        decides=test,
-        p=tests.get(test),
         smallest=smallest_p(n, m, draws=draws) if test == "brunner-munzel" else 0.0,
     )
 
@@ -243,6 +315,8 @@ def _paired(first: Arm, second: Arm) -> list[tuple[float, float]]:
     """The values of the seeds that both arms ran."""
     if first.seeds is None or second.seeds is None:
         return []
+    if first.seeds == second.seeds:
+        return list(zip(first.values, second.values, strict=True))
     others = dict(zip(second.seeds, second.values, strict=True))
     both = zip(first.seeds, first.values, strict=True)
     return [(value, others[seed]) for seed, value in both if seed in others]
@@ -253,11 +327,16 @@ def _same_seeds(first: Arm, second: Arm) -> bool:
 
 
 def _decided(
-    pair: ArmPair, p: float | None, *, lower_is_better: bool, margin: float, rules: Rules
-) -> ArmPair:
+    pair: Decision,
+    p: float | None,
+    arms: Sequence[Arm],
+    *,
+    lower_is_better: bool,
+    margin: float,
+    rules: Rules,
+) -> Decision:
     """The pair with its adjusted p, and who wins, or why no one does."""
     usual = pair.decides == "brunner-munzel"
-    ahead = pair.improvement.value - 0.5 if usual else pair.delta
     reasons = []
     if pair.decides == "guarded paired" and pair.pairs < rules.min_runs:
         reasons.append(f"fewer than {rules.min_runs} seeds that both ran ({pair.pairs})")
@@ -269,8 +348,13 @@ def _decided(
         reasons.append(f"not significant (p = {p:.3g})")
     if not usual and abs(pair.delta) < margin - 1e-12:
         reasons.append(f"difference within the margin ({abs(pair.delta):.3g} < {margin:.3g})")
-    if ahead == 0 and not reasons:
-        reasons.append("no difference")
-    first = ahead > 0 if usual else (ahead < 0 if lower_is_better else ahead > 0)
-    winner = None if reasons else pair.first if first else pair.second
-    return evolve(pair, adjusted_p=p, winner=winner, reasons=tuple(reasons))
+    if reasons:
+        return evolve(pair, adjusted_p=p, reasons=tuple(reasons))
+    ahead = -pair.delta if lower_is_better else pair.delta
+    if usual:
+        x, y = arms[pair.first].values, arms[pair.second].values
+        sides = (y, x) if lower_is_better else (x, y)
+        ahead = probability_of_improvement(*sides) - 0.5
+    if ahead == 0:
+        return evolve(pair, adjusted_p=p, reasons=("no difference",))
+    return evolve(pair, adjusted_p=p, winner=pair.first if ahead > 0 else pair.second)

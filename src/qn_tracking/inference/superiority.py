@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain, combinations
 from math import comb
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +90,11 @@ def brunner_munzel(
     inside = np.zeros((1, n + m), dtype=bool)
     for value, count in zip(*np.unique(at, return_counts=True), strict=True):
         inside[0, ends[value] - count : ends[value]] = True
-    found = _distribution(n, ties, draws, seed)
+    found, beyond = _distribution(n, ties, draws, seed)
     least = _statistics(inside, ties)[0] * (1 - NEAR)
-    extreme = len(found) - int(np.searchsorted(found, least))
+    extreme = int(beyond[np.searchsorted(found, least)])
     return Permutation(
-        p=extreme / len(found) if draws is None else (extreme + 1) / (draws + 1),
+        p=extreme / int(beyond[0]) if draws is None else (extreme + 1) / (draws + 1),
         exact=draws is None,
         arrangements=comb(n + m, n) if draws is None else draws,
         seed=None if draws is None else seed,
@@ -103,38 +102,90 @@ def brunner_munzel(
     )
 
 
+def cells(
+    samples: Sequence[tuple[Sequence[float], Sequence[float]]], *, rules: Rules = RULES
+) -> int:
+    """How many numbers the tests of these pairs, one family, have to shuffle: 50 ns each.
+
+    Where all arrangements are looked at there are none. Pairs of one size with the same ties share
+    them.
+    """
+    from collections import Counter
+
+    found = set()
+    for x, y in samples:
+        draws = draws_for(len(x), len(y), family=len(samples), rules=rules)
+        if draws is not None:
+            counts = Counter((*x, *y))
+            found.add((min(len(x), len(y)), draws, tuple(counts[v] for v in sorted(counts))))
+    return sum(draws * sum(ties) for _, draws, ties in found)
+
+
 @lru_cache(maxsize=32)
-def _distribution(n: int, ties: tuple[int, ...], draws: int | None, seed: int) -> NDArray[Any]:
-    """The statistics of all or of so many arrangements, ascending.
+def _distribution(
+    n: int, ties: tuple[int, ...], draws: int | None, seed: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The statistics of all or of so many arrangements, ascending; and how many arrangements have
+    each one or a greater one, then 0.
 
     They depend on the sizes and on which ranks are tied, not on the values: pairs of arms of one
     size share them.
     """
     import numpy as np
 
+    found, counts = _all(n, ties) if draws is None else _drawn(n, ties, draws, seed)
+    order = np.argsort(found, kind="stable")
+    beyond = np.append(np.cumsum(counts[order][::-1])[::-1], 0)
+    found = found[order]
+    for one in (found, beyond):
+        one.setflags(write=False)
+    return found, beyond
+
+
+def _drawn(
+    n: int, ties: tuple[int, ...], draws: int, seed: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The statistics of so many arrangements, and 1 for each."""
+    import numpy as np
+
     size = sum(ties)
     rng = np.random.default_rng(seed)
-    # Of two samples of one size each arrangement has its mirror: the first value stays in one.
-    fixed = 1 if draws is None and size == 2 * n else 0
-    total = comb(size - fixed, n - fixed) if draws is None else draws
-    chosen = combinations(range(fixed, size), n - fixed)
     rows = max(1, CELLS // size)
     out = []
-    for done in range(0, total, rows):
-        count = min(rows, total - done)
-        inside = np.zeros((count, size), dtype=bool)
-        if draws is None:
-            flat = chain.from_iterable(next(chosen) for _ in range(count))
-            places = np.fromiter(flat, dtype=np.intp, count=count * (n - fixed))
-            np.put_along_axis(inside, places.reshape(count, n - fixed), True, axis=1)
-            inside[:, :fixed] = True
-        else:
-            inside[:, :n] = True
-            rng.permuted(inside, axis=1, out=inside)
+    for done in range(0, draws, rows):
+        inside = np.zeros((min(rows, draws - done), size), dtype=bool)
+        inside[:, :n] = True
+        rng.permuted(inside, axis=1, out=inside)
         out.append(_statistics(inside, ties))
-    found = np.sort(np.concatenate(out))
-    found.setflags(write=False)
-    return found
+    return np.concatenate(out), np.ones(draws, dtype=np.int64)
+
+
+def _all(n: int, ties: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The statistics of all arrangements, and how many arrangements each stands for.
+
+    An arrangement is how many of each stretch of equal values are of the first sample: where many
+    are tied there are few. Those of the first stretches become those of one stretch more.
+    """
+    import numpy as np
+
+    m = sum(ties) - n
+    first, counts = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64)
+    sums = np.zeros((3, 1))  # of x, of its squares, of the squares of y: as in `_statistics`
+    start = 0
+    for tied in ties:
+        end = start + tied
+        parts = []
+        for inside in range(tied + 1):
+            after = first + inside
+            kept = (after <= n) & (after + sum(ties) - end >= n)
+            y = (first[kept] + after[kept]).astype(float)
+            x = start + end - y
+            more = np.stack((inside * x, inside * x * x, (tied - inside) * y * y))
+            parts.append((after[kept], counts[kept] * comb(tied, inside), sums[:, kept] + more))
+        first, counts, sums = (np.concatenate(some, axis=-1) for some in zip(*parts, strict=True))
+        start = end
+    of_x, squares_x, squares_y = sums
+    return _statistic(n, m, of_x, squares_x, 2 * n * m - of_x, squares_y), counts
 
 
 def _statistics(inside: NDArray[Any], ties: tuple[int, ...]) -> NDArray[Any]:
@@ -155,9 +206,17 @@ def _statistics(inside: NDArray[Any], ties: tuple[int, ...]) -> NDArray[Any]:
     y = np.where(inside, 0.0, of_first)
     n = int(inside[0].sum())
     m = inside.shape[1] - n
-    sx, sy = x.sum(axis=1), y.sum(axis=1)
-    squares = n * (x * x).sum(axis=1) - sx * sx, m * (y * y).sum(axis=1) - sy * sy
-    error = (m - 1) * squares[0] + (n - 1) * squares[1]
+    sums = x.sum(axis=1), (x * x).sum(axis=1), y.sum(axis=1), (y * y).sum(axis=1)
+    return _statistic(n, m, *sums)
+
+
+def _statistic(
+    n: int, m: int, sx: NDArray[Any], xx: NDArray[Any], sy: NDArray[Any], yy: NDArray[Any]
+) -> NDArray[Any]:
+    """From the sums of both samples and of their squares, all of them whole numbers."""
+    import numpy as np
+
+    error = (m - 1) * (n * xx - sx * sx) + (n - 1) * (m * yy - sy * sy)
     difference = (sx - n * m) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(difference == 0, 0.0, difference / error)
@@ -172,7 +231,7 @@ def normal_power(effect: float, runs: int, alpha: float, *, rules: Rules = RULES
 
     ties = (1,) * (2 * runs)
     draws = draws_for(runs, runs, rules=rules)
-    found = _distribution(runs, ties, draws, 0)
+    found, _ = _distribution(runs, ties, draws, 0)
     allowed = int(alpha * (len(found) + bool(draws)) - 1e-9) - bool(draws)
     if allowed < 1:
         return 0.0

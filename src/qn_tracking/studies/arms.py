@@ -14,19 +14,22 @@ from attrs import evolve, frozen
 
 from qn_tracking.errors import did_you_mean
 from qn_tracking.inference import arms as tests
-from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test, deciding_test
+from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Decision, Test, deciding_test
 from qn_tracking.inference.bands import Estimate, estimate
 from qn_tracking.inference.bounded import gaffke
-from qn_tracking.inference.multiplicity import Correction
+from qn_tracking.inference.multiplicity import Correction, family
 from qn_tracking.inference.planning import runs_to_decide
 from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.sample import LARGEST, mean_sd
+from qn_tracking.inference.superiority import cells
 from qn_tracking.records.limits import CRASHED, FAILED, PRUNED, WHOLE
 from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
 from qn_tracking.studies.levels import Levels, levels
 from qn_tracking.studies.sentences import verdict
 
 Doc = Mapping[str, Any]
+MOST_CELLS = 1_000_000_000
+"""Of comparisons that shuffle more numbers than this, about a minute, none is made."""
 
 
 @frozen(kw_only=True)
@@ -104,9 +107,9 @@ class StudyTable:
 class StudyComparison:
     """The comparisons that a study has asked for: the places of `contest` are those in `arms`.
 
-    `needed` is, for each pair, about how many runs an arm would decide if the difference is what
-    it looks like; None for a pair that is decided, or where no number would do. `notes` say what
-    is not as it was declared.
+    `needed` is, for each of its decisions, about how many runs an arm would decide if the
+    difference is what it looks like; None for a pair that is decided or not shown, or where no
+    number would do. `notes` say what is not as it was declared.
     """
 
     metric: str
@@ -120,9 +123,9 @@ class StudyComparison:
         """The pairs with the baseline or the leader, those that are decided first."""
         if self.contest is None:
             return ()
-        places = {(pair.first, pair.second) for pair in self.contest.shown}
-        pairs = zip(self.contest.pairs, self.needed, strict=True)
-        kept = [(p, needed) for p, needed in pairs if (p.first, p.second) in places]
+        decisions = zip(self.contest.decisions, self.needed, strict=True)
+        needed = [number for one, number in decisions if self.contest.is_shown(one)]
+        kept = list(zip(self.contest.shown, needed, strict=True))
         kept.sort(key=lambda one: (one[0].winner is None, one[0].adjusted_p or 0, -one[0].delta))
         return tuple(kept)
 
@@ -130,11 +133,11 @@ class StudyComparison:
         """The rank of each arm, from 1: who is certainly better comes before it, who is certainly
         worse after it, and any other one may be either.
         """
-        pairs = () if self.contest is None else self.contest.pairs
+        decided = () if self.contest is None else self.contest.decisions
         out = {}
         for place, name in enumerate(self.arms):
             mine = [
-                p.winner for p in pairs if p.winner is not None and place in (p.first, p.second)
+                p.winner for p in decided if p.winner is not None and place in (p.first, p.second)
             ]
             beaten = mine.count(place)
             out[name] = (1 + len(mine) - beaten, len(self.arms) - beaten)
@@ -146,7 +149,7 @@ class StudyComparison:
         contest = self.contest
         if contest is None:
             return "nothing to compare"
-        verb, pairs = SAYS[contest.decides], contest.shown
+        verb, pairs = SAYS[contest.decides], [*filter(contest.is_shown, contest.decisions)]
         if contest.baseline is not None:
             base = self.arms[contest.baseline]
             better = [
@@ -175,7 +178,7 @@ class StudyComparison:
 
     @property
     def all_sentences(self) -> tuple[str, ...]:
-        """One for each pair of the family, in the order of `contest.pairs`."""
+        """One for each pair of the family, in the order of `contest.decisions`."""
         pairs = () if self.contest is None else self.contest.pairs
         return tuple(map(self._sentence, pairs, self.needed))
 
@@ -331,28 +334,34 @@ def compare(
         shared = all(row.seeded and row.values.keys() == arms[0].values.keys() for row in arms)
         runs = min(row.declared for row in arms)
         test = deciding_test(runs, shared_seeds=shared, bounded=bounds is not None)
+    place = None if baseline is None else names.index(baseline)
+    pairs = family(len(arms), place)
+    values = [_values(row) for row in arms]
+    if test == "brunner-munzel" and cells([(values[i], values[j]) for i, j in pairs]) > MOST_CELLS:
+        cause = f"{len(pairs):,} comparisons by permutation would take too long"
+        hint = "compare with one arm, by --baseline"
+        return evolve(nothing, notes=(*notes, f"{cause}: {hint if place is None else 'none made'}"))
     found = tests.contest(
         [
             tests.Arm(
                 name=row.name,
-                values=_values(row),  # type: ignore[arg-type]
+                values=some,  # type: ignore[arg-type]
                 seeds=tuple(row.values) if row.seeded else None,
             )
-            for row in arms
+            for row, some in zip(arms, values, strict=True)
         ],
-        baseline=None if baseline is None else names.index(baseline),
+        baseline=place,
         bounds=bounds,
         lower_is_better=rows.lower_is_better,
         test=test,
         correction=correction,
         looks=looks,
     )
-    shown = {(pair.first, pair.second) for pair in found.shown if pair.winner is None}
     needed = [
-        _needed(arms[pair.first], arms[pair.second], pair, found, bounded=bounds is not None)
-        if (pair.first, pair.second) in shown
+        _needed(arms[one.first], arms[one.second], one, found, bounded=bounds is not None)
+        if one.winner is None and found.is_shown(one)
         else None
-        for pair in found.pairs
+        for one in found.decisions
     ]
     return StudyComparison(
         metric=rows.metric, arms=names, contest=found, needed=tuple(needed), notes=notes
@@ -364,7 +373,7 @@ def _values(row: ArmRow) -> tuple[float, ...]:
 
 
 def _needed(
-    one: ArmRow, other: ArmRow, pair: ArmPair, found: Contest, *, bounded: bool
+    one: ArmRow, other: ArmRow, pair: Decision, found: Contest, *, bounded: bool
 ) -> int | None:
     """About how many runs an arm would decide: by the spread of the differences, seed by seed."""
     both = [one.values[seed] - other.values[seed] for seed in one.values if seed in other.values]
@@ -377,7 +386,7 @@ def _needed(
     return runs_to_decide(
         pair.delta,
         sd,
-        len(found.pairs),
+        len(found.decisions),
         more_than=max(pair.n, pair.m),
         shared_seeds=shared,
         bounded=bounded,

@@ -104,6 +104,6 @@ def decided_by(contest: Contest, metric: str, names: Sequence[str]) -> str:
     baseline = None if contest.baseline is None else names[contest.baseline]
     correction = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}[contest.correction]
     return (
-        f"{comparisons(len(contest.pairs), baseline)}: {TESTS[contest.decides]} test of {metric},"
-        f" p after {correction}"
+        f"{comparisons(len(contest.decisions), baseline)}: {TESTS[contest.decides]} test of"
+        f" {metric}, p after {correction}"
     )
