@@ -246,6 +246,13 @@ RULES = [
             put("contribution", "contributor", value="\u0410da")),
     Forgery("an account that is a path", "validate", "contribution.github",
             put("contribution", "github", value="a/b")),
+    Forgery("seeds that the settings were chosen on, and that it says so", "validate",
+            "contribution.tuning[0].seeds",
+            lambda doc: doc["contribution"].update(
+                tuning=[{"study": None, "digest": None, "seeds": [doc["runs"][3]["seed"]]}])),
+    Forgery("a tuning study by the id of a path", "validate", "contribution.tuning[0].study",
+            lambda doc: doc["contribution"].update(
+                tuning=[{"study": "../x", "digest": None, "seeds": [1]}])),
     Forgery("a run by the id of a path", "validate", "runs[0].id",
             put("runs", 0, "id", value="../../x")),
     Forgery("an id of a run twice", "validate", "runs[1].id",
@@ -314,7 +321,7 @@ NOTHING = [
             put("contribution", "contributor", value="Grace Hopper")),
     Forgery("a claim in the notes", "none", "",
             put("contribution", "notes", value="Verified by three laboratories.")),
-    Forgery("settings that were tuned on the same seeds", "none", "", lambda doc: None),
+    Forgery("settings that were tuned on the same seeds, which is not said", "none", "", lambda doc: None),
 ]  # fmt: skip
 """What nothing catches: each is a claim that leaves no trace in the numbers of the episodes."""
 

@@ -194,6 +194,7 @@ def _about(place: Row | Listed, signature: str | None) -> list[Fact]:
     return _facts(
         {
             "contributor": by["contributor"] + (f" ({by['github']})" if by["github"] else ""),
+            "settings chosen by": words.tuned(by),
             "created": one.created,
             "protocol": one.protocol,
             "division": one.division,

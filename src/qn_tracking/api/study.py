@@ -682,6 +682,13 @@ class Study(Arms):
 
         return summarize(self.experiments_dir, self.runs())
 
+    @property
+    def tuning(self) -> submission.Tuning:
+        """That settings were chosen by it, for the `Contribution` of a submission."""
+        from qn_tracking.records.submission import Tuning
+
+        return Tuning(study=self.id, digest=self.record.digest, seeds=self.record.seeds)
+
     def submit(
         self,
         benchmarks_dir: str = "benchmarks",

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from qn_tracking import config as configuration
-from qn_tracking.benchmark import aggregate, files
+from qn_tracking.benchmark import aggregate, files, tuning
 from qn_tracking.benchmark.crossing import BITS, bits
 from qn_tracking.benchmark.division import undeclared
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
@@ -156,6 +156,9 @@ def _seeds(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     if submission.study is not None:
         for i in undeclared(submission, protocol)[:1]:
             yield _error("seeds", "is not one that the study declared", f"runs[{i}].seed")
+    chosen = submission.contribution.tuning
+    for message, where in tuning.problems(chosen, [run.seed for run in submission.runs]):
+        yield _error("tuning", message, f"contribution.tuning{where}")
 
 
 def _duplicates(submission: Submission) -> Iterator[Finding]:

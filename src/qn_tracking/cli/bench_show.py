@@ -16,6 +16,7 @@ from qn_tracking.render.board import (
     estimate,
     number,
     reward,
+    tuned,
 )
 from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.text import rows, sparkline
@@ -69,6 +70,7 @@ def _rows(found: Details) -> list[tuple[str, object]]:
     return [
         ("contributor", by["contributor"] + (f" ({by['github']})" if by["github"] else "")),
         ("notes", by["notes"]),
+        ("settings chosen by", tuned(by)),
         ("created", entry.created),
         ("protocol", entry.protocol),
         ("division", _division(entry)),

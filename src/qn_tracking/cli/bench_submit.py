@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from qn_tracking.api.leaderboard import Leaderboard
-from qn_tracking.cli.options import experiments
+from qn_tracking.cli.options import add_tuned_by, experiments, tuning
 from qn_tracking.cli.output import (
     confirm_submission,
     print_findings,
@@ -35,6 +35,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     parser.add_argument("--contributor", metavar="NAME", help="who submits")
     parser.add_argument("--github", metavar="ACCOUNT", help="the GitHub account of the contributor")
     parser.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
+    add_tuned_by(parser)
     parser.add_argument(
         "--experiments-dir",
         metavar="DIR",
@@ -66,7 +67,12 @@ def _submit(args: Namespace) -> int:
         raise UsageError("submit needs --contributor NAME")
     made = Leaderboard(args.benchmarks_dir, warn=warn).submit(
         args.ids,
-        Contribution(contributor=args.contributor, github=args.github, notes=args.benchmark_notes),
+        Contribution(
+            contributor=args.contributor,
+            github=args.github,
+            notes=args.benchmark_notes,
+            tuning=tuning(args),
+        ),
         experiments=experiments(args).folder,
         confirm=partial(confirm_submission, ask=not args.yes, silent=args.json),
     )

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from qn_tracking.cli.output import print_error, progress, warn
-from qn_tracking.errors import MALFORMED, QnError, StorageError, UsageError, describe, storable
+from qn_tracking.errors import (
+    MALFORMED,
+    QnError,
+    StorageError,
+    UsageError,
+    describe,
+    short,
+    storable,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace, _ArgumentGroup
+    from argparse import ArgumentParser, Namespace, _ActionsContainer, _ArgumentGroup
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
     from qn_tracking.api.experiments import Experiments
+    from qn_tracking.records.submission import Tuning
     from qn_tracking.store.filters import Conditions
 
     T = TypeVar("T")
@@ -255,6 +264,43 @@ def seed_list(text: str) -> list[int]:
     if twice is not None:
         raise ArgumentTypeError(f"{twice} is given twice")
     return seeds
+
+
+def add_tuned_by(group: _ActionsContainer) -> None:
+    """The option that says by which runs the settings of a submission were chosen."""
+    group.add_argument(
+        "--tuned-by",
+        action="append",
+        metavar="STUDY",
+        help="a study, or a list of seeds, by which the settings were chosen; may be given again",
+    )
+
+
+def tuning(args: Namespace) -> tuple[Tuning, ...]:
+    """What `--tuned-by` names: a study by its id or name, else the seeds of other runs.
+
+    Raises UsageError for what is neither.
+    """
+    from argparse import ArgumentTypeError
+
+    from qn_tracking.api.study import Study
+    from qn_tracking.records.submission import Tuning
+
+    found = []
+    for text in dict.fromkeys(args.tuned_by or ()):
+        study = experiments(args).study(text)
+        if isinstance(study, Study):
+            found.append(study.tuning)
+            continue
+        if study is not None:
+            cause = f"--tuned-by: {text} was gathered from runs, not declared"
+            raise UsageError(cause, hint="give the seeds of the runs")
+        try:
+            found.append(Tuning(seeds=tuple(seed_list(text))))
+        except ArgumentTypeError:
+            cause = f"--tuned-by: {short(text)!r} is no study, and no list of seeds"
+            raise UsageError(cause, hint="such as --tuned-by 900001-900010") from None
+    return tuple(found)
 
 
 def _whole(text: str, least: int) -> int:

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.command import Parser, Version, complete, run
-from qn_tracking.cli.options import plugin_names, positive, seed_list, seed_number, tags
+from qn_tracking.cli.options import (
+    add_tuned_by,
+    plugin_names,
+    positive,
+    seed_list,
+    seed_number,
+    tags,
+)
 from qn_tracking.cli.output import print_json
 from qn_tracking.errors import QnError, UsageError, describe, printable, short, storable
 
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
     from qn_tracking.api.run import Run
 
 BENCHMARKS = "benchmarks"
-SUBMITTED = ("contributor", "github", "benchmark_notes", "benchmarks_dir", "yes")
+SUBMITTED = ("contributor", "github", "benchmark_notes", "tuned_by", "benchmarks_dir", "yes")
 """Arguments about a submission."""
 STUDY = ("sweep", "zip", "name", "question", "baseline", "metric")
 """Arguments about a study of several arms."""
@@ -33,7 +40,7 @@ _RUN = (
     *_EVALUATION,
     *STUDY,
 )
-DECLARED = (*_RUN, "contributor", "github", "benchmark_notes")
+DECLARED = (*_RUN, "contributor", "github", "benchmark_notes", "tuned_by")
 """Arguments that a study has declared, and that cannot be changed when it is resumed."""
 EXAMPLES = """examples:
   qn-run mlp_dynamic_small                      a shipped configuration, 50 episodes
@@ -202,6 +209,7 @@ def parser() -> Parser:
     runs.add_argument("--contributor", metavar="NAME", help="who submits it")
     runs.add_argument("--github", metavar="ACCOUNT", help="the contributor's GitHub account")
     runs.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
+    add_tuned_by(runs)
     runs.add_argument(
         "--benchmarks-dir",
         metavar="DIR",

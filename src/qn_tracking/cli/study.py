@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qn_tracking.api.study import Study
 from qn_tracking.cli import signals
+from qn_tracking.cli.options import tuning
 from qn_tracking.cli.output import confirm_submission, print_json, print_submitted
 from qn_tracking.cli.run_print import study_dry_run, study_summary
 from qn_tracking.cli.study_print import print_study
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.studies.execute import StudyOutcome
 
-OPTIONS = {"notes": "--benchmark-notes", "n_seeds": "--n-seeds"}
+OPTIONS = {"notes": "--benchmark-notes", "n_seeds": "--n-seeds", "tuned_by": "--tuned-by"}
 OPTIONS |= {
     name: f"--{name}"
     for name in ("seed", "seeds", "episodes", "contributor", "github", "name", "baseline")
@@ -183,7 +184,7 @@ def _contribution(args: Namespace) -> Contribution:
             notes = _ask("notes", "")
     if not name.strip():
         raise UsageError("--contributor: expected a name")
-    return Contribution(contributor=name, github=github, notes=notes or None)
+    return Contribution(contributor=name, github=github, notes=notes or None, tuning=tuning(args))
 
 
 def _ask(what: str, default: str) -> str:

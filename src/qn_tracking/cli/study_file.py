@@ -24,7 +24,7 @@ OPTIONS = (
     "sweep", "zip", "seeds", "n-seeds", "seed", "episodes", "name", "question", "baseline",
     "metric", "jobs", "executor", "set", "plugins", "no-plugin", "tag", "notes",
     "experiments-dir", "save-benchmark", "contributor", "github", "benchmark-notes",
-    "benchmarks-dir",
+    "tuned-by", "benchmarks-dir",
 )  # fmt: skip
 KEYS = ("configs", "command", *OPTIONS)
 
@@ -70,7 +70,7 @@ def _option(key: str, value: Any, path: str) -> Iterator[str]:
         for name, one in value.items():
             yield f"--{key}"
             yield f"{name}={_value(key, one)}"
-    elif isinstance(value, list) and key in ("set", "tag", "plugins", "no-plugin"):
+    elif isinstance(value, list) and key in ("set", "tag", "plugins", "no-plugin", "tuned-by"):
         for text in _texts(value, key, path):
             yield from (f"--{key}", text)
     elif isinstance(value, list) and key == "seeds":

@@ -23,12 +23,26 @@ from qn_tracking.records.schema import (
 
 
 @frozen(kw_only=True)
+class Tuning:
+    """Runs by which settings were chosen, as their `seeds`.
+
+    `study` is the id of the declared study that they belong to, and `digest` that of its design;
+    None for runs of no such study.
+    """
+
+    study: str | None = None
+    digest: str | None = None
+    seeds: tuple[int, ...]
+
+
+@frozen(kw_only=True)
 class Contribution:
-    """Who submits, and what they say about it."""
+    """Who submits, and what they say about it; also by which runs they chose the settings."""
 
     contributor: str
     github: str | None = None
     notes: str | None = None
+    tuning: tuple[Tuning, ...] = field(default=(), metadata={"stored": "if any"})
 
 
 @frozen(kw_only=True)

@@ -267,6 +267,15 @@ def declared(study: Mapping[str, Any]) -> str:
     )
 
 
+def tuned(by: Mapping[str, Any]) -> str | None:
+    """By which runs the settings were chosen, in words, as a contribution says it."""
+    texts = []
+    for one in by.get("tuning", ()):
+        study = f"study {one['study']}, " if one["study"] else ""
+        texts.append(f"{study}{counted(len(one['seeds']), 'other seed')}")
+    return "; ".join(texts) or None
+
+
 def reward(section: Any) -> str:
     """The training reward as it is written in a configuration, on one line."""
     import json
@@ -296,6 +305,8 @@ def _entry(entry: Mapping[str, Any]) -> str:
         lines.append(f"- training reward, which is free: {code(reward(entry['reward']))}\n")
     if by["notes"]:
         lines.append(f"- notes: {cell(by['notes'])}\n")
+    if chosen := tuned(by):
+        lines.append(f"- settings chosen by: {cell(chosen)}\n")
     if entry["study"]:
         lines.append(f"- {declared(entry['study'])}\n")
     lines.append(f"- again: {code(command(entry))}\n")

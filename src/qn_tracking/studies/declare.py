@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from attrs import evolve
 
 from qn_tracking import config as configuration, ids
-from qn_tracking.benchmark import files
+from qn_tracking.benchmark import files, tuning
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.division import Division, division
 from qn_tracking.benchmark.metrics import METRICS
@@ -121,6 +121,8 @@ def study_of(
         notes=notes,
         command=command,
     )
+    for cause, _ in tuning.problems(by.tuning if by else (), study.seeds):
+        raise UsageError(cause, field="tuned_by", hint="another --seed gives other seeds")
     return evolve(
         study,
         blocked=first.blocked,
