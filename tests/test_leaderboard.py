@@ -39,6 +39,15 @@ def eleven(project: Path) -> Path:
     return project
 
 
+@pytest.fixture
+def few(eleven: Path) -> Path:
+    """Only those of one task, where it does not matter which: each takes its time to be checked."""
+    for place in Path("benchmarks").iterdir():
+        if place.is_dir() and place.name not in ("dynamic_small", "verifications"):
+            shutil.rmtree(place)
+    return eleven
+
+
 # ------------------------------------------------------------------------------- stored submissions
 
 
@@ -195,7 +204,7 @@ def test_submit_reads_the_experiments_of_the_project(finished: Path, qn_bench: P
     assert len(Leaderboard().submissions()) == 1
 
 
-def test_pages_that_do_not_exist_are_made(eleven: Path, qn_bench: Program) -> None:
+def test_pages_that_do_not_exist_are_made(few: Path, qn_bench: Program) -> None:
     assert qn_bench("regenerate", "--check").returncode == 1
     assert not Path("README.md").exists()
     done = qn_bench("regenerate")
@@ -207,7 +216,7 @@ def test_pages_that_do_not_exist_are_made(eleven: Path, qn_bench: Program) -> No
     assert qn_bench("regenerate", "--check").returncode == 0
 
 
-def test_a_page_without_markers_explains_them(eleven: Path, qn_bench: Program) -> None:
+def test_a_page_without_markers_explains_them(few: Path, qn_bench: Program) -> None:
     Path("README.md").write_text("# Mine\n")
     done = qn_bench("regenerate")
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
@@ -244,7 +253,7 @@ def test_a_protocol_that_is_not_utf8(project: Path, qn_bench: Program) -> None:
 # ------------------------------------------------------------------------------------ the cached path
 
 
-def test_an_unchanged_board_imports_nothing_heavy(eleven: Path) -> None:
+def test_an_unchanged_board_imports_nothing_heavy(few: Path) -> None:
     Leaderboard().entries()
     heavy = ["attr", "cattrs", "numpy", "scipy", "pluggy", "yaml", "orjson"]
     program = (
@@ -256,15 +265,16 @@ def test_an_unchanged_board_imports_nothing_heavy(eleven: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
-def test_a_board_that_has_changed_is_read_again(eleven: Path) -> None:
+def test_a_board_that_has_changed_is_read_again(few: Path) -> None:
     board = Leaderboard()
-    assert len(board.entries()) == 11
+    count = len(board.entries())
+    assert count > 1
     (path,) = Path("benchmarks/dynamic_small/quantum").glob("20261123*.json")
     text = path.read_text()
     path.unlink()
-    assert len(board.entries()) == 10
+    assert len(board.entries()) == count - 1
     path.write_text(text)
-    assert len(board.entries()) == 11
+    assert len(board.entries()) == count
     shutil.rmtree(f"benchmarks/verifications/{path.stem}")
     assert board.get(path.stem).verification is None
 
