@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ _USUAL: dict[str, dict[str, str]] = {}
 
 
 def usual(qn_run: Program, name: str) -> dict[str, str]:
-    """What comes out in these surroundings; asked for once, in a process of its own."""
+    """What comes out in these surroundings; asked for once."""
     if name not in _USUAL:
         _USUAL[name] = digests(qn_run, name)
     return _USUAL[name]
@@ -76,22 +78,41 @@ def usual(qn_run: Program, name: str) -> dict[str, str]:
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+EACH = """
+import sys
+from qn_tracking.cli.run import main
+for name in sys.argv[1:]:
+    assert main([f"{name}.yml", "--episodes", "4", "--seed", "11", "--json"]) == 0
+"""
+
+
 @pytest.mark.parametrize(
-    ("name", "env"),
+    ("names", "env"),
     [
-        *((name, {"PYTHONHASHSEED": "4711"}) for name in CONFIGS),
-        *((name, {"PYTHONHASHSEED": "0", "LC_ALL": "C"}) for name in ("mlp", "modular")),
-        *(
-            (name, {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE.UTF-8"})
-            for name in ("mlp", "modular")
+        (CONFIGS, {"PYTHONHASHSEED": "4711"}),
+        (("mlp", "modular"), {"PYTHONHASHSEED": "0", "LC_ALL": "C"}),
+        (
+            ("mlp", "modular"),
+            {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE.UTF-8"},
         ),
-        *((name, dict.fromkeys(THREADS, "2")) for name in CONFIGS),
-        ("mlp_wide", dict.fromkeys(THREADS, "1")),
+        (CONFIGS, dict.fromkeys(THREADS, "2")),
+        (("mlp_wide",), dict.fromkeys(THREADS, "1")),
     ],
-    ids=lambda x: x if isinstance(x, str) else "-".join(x.values()).replace("/", "_"),
+    ids=["hashes", "hashes and C", "time and words", "two threads", "one thread"],
 )
-def test_the_surroundings_say_nothing(name: str, env: dict[str, str], qn_run: Program) -> None:
-    assert digests(qn_run, name, env=env) == usual(qn_run, name)
+def test_the_surroundings_say_nothing(
+    names: Sequence[str], env: dict[str, str], qn_run: Program
+) -> None:
+    """A process takes them up when it begins, so each of them has one."""
+    words = [str(BIN / "python"), "-c", EACH, *names]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **env})
+    assert done.returncode == 0, done.stderr
+    decoder, rest, found = json.JSONDecoder(), done.stdout, []
+    while rest:
+        doc, end = decoder.raw_decode(rest)
+        found.append(doc["digests"])
+        rest = rest[end:].lstrip()
+    assert found == [usual(qn_run, name) for name in names]
 
 
 @pytest.mark.parametrize("name", ["mlp", "modular"])

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from scipy import stats
+import scipy
 
 from conftest import Program
 from qn_tracking.inference.arms import Arm, contest
@@ -82,9 +82,9 @@ def test_the_six_brains_of_a_logbook_are_separated_as_an_independent_check_found
         name: [pair.tests[name] for pair in pairs]
         for name in ("welch", "half-run welch", "guarded paired", "brunner-munzel")
     }
-    tests["wilcoxon"] = [float(stats.wilcoxon(x, y).pvalue) for x, y in sides]
+    tests["wilcoxon"] = [float(scipy.stats.wilcoxon(x, y).pvalue) for x, y in sides]
     tests["permutation"] = [permutation_test(x, y).p for x, y in sides]
-    by_t = [float(stats.brunnermunzel(x, y).pvalue) for x, y in sides]
+    by_t = [float(scipy.stats.brunnermunzel(x, y).pvalue) for x, y in sides]
     tests["brunner-munzel by t"] = [1.0 if p != p else p for p in by_t]
     assert {
         name: tuple(sum(p < 0.05 for p in f(ps)) for f in (benjamini_hochberg, holm))
