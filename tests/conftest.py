@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -31,6 +32,28 @@ def pytest_xdist_auto_num_workers() -> int:
     """How many processes run the tests: many of these wait for a disk, or for another process."""
     cores = os.cpu_count() or 1
     return cores + min(cores, 4)
+
+
+def _synced(fd: int) -> None:
+    """No test ends in a loss of power, so none waits for the disk.
+
+    `slow/faults.py` sees from outside that files are synced; tests of failures replace this.
+    """
+    os.fstat(fd)
+
+
+os.fsync = _synced
+
+
+def pytest_collection() -> None:
+    """Modules and tests stay until the end: nothing in them is garbage, now or later."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """See `pytest_collection`."""
+    gc.freeze()
+    gc.enable()
 
 
 SMALL = """\
