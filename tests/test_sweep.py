@@ -111,6 +111,8 @@ def test_arms_are_every_combination_or_pairs() -> None:
     assert names(["d/x.yml", "y.yml"], {"lr": [1, 2]}) == [
         "x lr=1", "x lr=2", "y lr=1", "y lr=2"
     ]  # fmt: skip
+    pairs = choices(["x"], {"a": [1, 1, 2], "b": [3, 4, 4]}, paired=True)
+    assert [one.name for one in pairs] == ["a=1 b=3", "a=1 b=4", "a=2 b=4"]
     assert names(["a/x.yml", "b/x.yml"], {}) == ["a/x.yml", "b/x.yml"]
     assert names(["config", "config"], {}) == ["config 1", "config 2"]
     (one,) = choices(["x"], {"a": [{"k": "é\n", "n": 1e-05}]})
@@ -126,6 +128,7 @@ def test_arms_are_every_combination_or_pairs() -> None:
         ({"a": []}, False, "0 values"),
         ({"a": [1, 2], "b": [1]}, True, "a has 2, b has 1"),
         ({"a": [1, 2]}, True, "--zip needs two fields"),
+        ({"a": [1, 2, 1], "b": [3, 4, 3]}, True, "--sweep a, b: 1, 3 is given twice"),
     ],
 )
 def test_a_sweep_that_makes_no_sense(swept: dict[str, Any], paired: bool, said: str) -> None:

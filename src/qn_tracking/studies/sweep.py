@@ -59,7 +59,10 @@ def choices(labels: Sequence[str], factors: Factors, *, paired: bool = False) ->
     for field, given in factors.items():
         if field in NOT_SWEPT:
             raise UsageError("cannot be swept", file=_where(field), hint=NOT_SWEPT[field])
-        _check(field, given)
+        if not 1 <= len(given) <= MOST:
+            raise UsageError(f"{len(given)} values, expected 1 to {MOST}", file=_where(field))
+        if not paired:
+            _distinct(given, field)
     if paired:
         if len(factors) < 2:
             raise UsageError("--zip needs two fields or more to pair", hint="--sweep FIELD=VALUES")
@@ -67,6 +70,7 @@ def choices(labels: Sequence[str], factors: Factors, *, paired: bool = False) ->
         if len(set(counts.values())) > 1:
             some = ", ".join(f"{field} has {count}" for field, count in counts.items())
             raise UsageError(f"--zip needs as many values of each field: {some}")
+        _distinct([*zip(*factors.values(), strict=True)], ", ".join(factors))
     rows = zip(*factors.values(), strict=True) if paired else product(*factors.values())
     fields, names = short_fields(list(factors)), _stems(labels)
     found = []
@@ -90,14 +94,14 @@ def _where(field: str) -> str:
     return f"--sweep {short(field)}"
 
 
-def _check(field: str, values: Sequence[Any]) -> None:
-    if not 1 <= len(values) <= MOST:
-        raise UsageError(f"{len(values)} values, expected 1 to {MOST}", file=_where(field))
+def _distinct(values: Sequence[Any], field: str) -> None:
+    """Raises UsageError for a value, or for values that stand together, given twice."""
     seen: set[str] = set()
     for value in values:
         text = json.dumps(value, sort_keys=True)
         if text in seen:
-            raise UsageError(f"{text_of(value)} is given twice", file=_where(field))
+            shown = ", ".join(map(text_of, value)) if type(value) is tuple else text_of(value)
+            raise UsageError(f"{shown} is given twice", file=_where(field))
         seen.add(text)
 
 
