@@ -36,7 +36,7 @@ LAYERS = (
         "machine",
         "repository",
     ),
-    ("program", "records.model", "inference"),
+    ("program", "records.model", "inference", "shipped"),
     (
         "records.submission",
         "records.gathered",
@@ -262,7 +262,16 @@ def test_an_untracked_run_imports_no_store(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------- the commands
 
-SHARED = {"command", "options", "output", "signals", "run_print", "study_print", "study_index"}
+SHARED = {
+    "completing",
+    "command",
+    "options",
+    "output",
+    "signals",
+    "run_print",
+    "study_print",
+    "study_index",
+}
 """The modules of `cli` that several commands share."""
 MODES = {"run": {"study", "study_file", "new_plugin"}}
 """`qn-run` is one command; parts of what it does are in modules of their own."""

@@ -22,7 +22,7 @@ from qn_tracking.options import CHARACTERS, MAX_BYTES, MAX_DEPTH, MAX_NODES, pla
 from qn_tracking.records.codec import canonical, digest
 from qn_tracking.records.limits import MAX_INT
 from qn_tracking.records.model import Config
-from qn_tracking.tracking import installed
+from qn_tracking.shipped import own, shipped as shipped
 
 SETTINGS = ("plugins", "seed", "episodes", "simulation")
 """Top-level keys that are about the run and not about what is simulated."""
@@ -41,50 +41,12 @@ _MERGE = object()
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-def shipped() -> dict[str, str]:
-    """The paths of the configurations that come with the package and with plugins, by name.
-
-    The package's own go first; a plugin whose folder is not there ships none.
-    """
-    found = _own()
-    for entry in installed.every():
-        if entry.name.startswith(installed.CONFIGS):
-            for folder in _folders(entry.value):
-                found = {**_in(folder), **found}
-    return dict(sorted(found.items()))
-
-
-def _own() -> dict[str, str]:
-    return _in(os.path.join(os.path.dirname(__file__), "configs"))
-
-
-def _in(folder: str) -> dict[str, str]:
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return {
-        name.removesuffix(".yml"): os.path.join(folder, name)
-        for name in names
-        if name.endswith(".yml")
-    }
-
-
-def _folders(package: str) -> Sequence[str]:
-    from importlib.util import find_spec
-
-    try:
-        spec = find_spec(package)  # imports the package that this one is in
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # of a plugin that is broken, SystemExit too
-        spec = None
-    return [] if spec is None else list(spec.submodule_search_locations or ())
-
-
 def _shipped(name: str) -> str:
     """The path of a shipped configuration; the name itself if there is none.
 
     Looks among the plugins only for one that is not the package's own: that costs milliseconds.
     """
-    return _own().get(name) or shipped().get(name, name)
+    return own().get(name) or shipped().get(name, name)
 
 
 def load(source: str | os.PathLike[str], overrides: Any = ()) -> Config:

@@ -115,10 +115,11 @@ class Added:
         Of all, one that fails is left out; of one, its error passes.
         """
         from qn_tracking.tracking.installed import command_plugins
-        from qn_tracking.tracking.manager import register_commands
 
         for self._owner, entry in command_plugins().items():
             if word in (None, self._owner):
+                from qn_tracking.tracking.manager import register_commands
+
                 try:
                     register_commands(entry, self)
                 except QnError:
@@ -136,8 +137,7 @@ def dispatch(
 ) -> int:
     """Runs the command that the arguments name, importing that one only; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "_ARGCOMPLETE" in os.environ:
-        complete(with_added(whole_parser(prog, about, commands, common), prog, common))
+    complete(partial(_completed_parser, prog, about, commands, common))
     if not words:
         raise UsageError("no command given", hint=f"{prog} --help lists them")
     name = words[0]
@@ -278,16 +278,38 @@ def _plugin(command: str) -> str:
 
 
 def whole_parser(
-    prog: str, about: str, commands: Table, common: Callable[[argparse.ArgumentParser], None]
+    prog: str,
+    about: str,
+    commands: Table,
+    common: Callable[[argparse.ArgumentParser], None],
+    only: Sequence[str] | None = None,
 ) -> Parser:
-    """All commands in one parser: for completion, and for the tests of the documentation."""
+    """All commands in one parser: for completion, and for the tests of the documentation.
+
+    With `only`, the others have no arguments, and their modules are not imported.
+    """
     parser = Parser(prog=prog, description=about)
     below = parser.add_subparsers(dest="command")
     for name, (_, help) in commands.items():
         one = below.add_parser(name, help=help, description=_sentence(help))
-        _module(commands, name).arguments(one, name)
-        common(one)
+        if only is None or name in only:
+            _module(commands, name).arguments(one, name)
+            common(one)
     return parser
+
+
+def _completed_parser(
+    prog: str,
+    about: str,
+    commands: Table,
+    common: Callable[[argparse.ArgumentParser], None],
+    words: Sequence[str],
+) -> Parser:
+    """The parser for a line that is being written: of its command alone, if that is written out."""
+    if words and words[0] in commands:
+        own = {words[0]: commands[words[0]]}
+        return whole_parser(prog, about, own, common)
+    return with_added(whole_parser(prog, about, commands, common, only=()), prog, common)
 
 
 def with_added(
@@ -340,12 +362,12 @@ def _module(commands: Table, name: str) -> ModuleType:
     return sys.modules[full]
 
 
-def complete(parser: argparse.ArgumentParser) -> None:
+def complete(parser: Callable[[list[str]], argparse.ArgumentParser]) -> None:
     """Answers a shell that asks for completion; argcomplete is loaded by such a shell only."""
     if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
+        from qn_tracking.cli.completing import answer
 
-        argcomplete.autocomplete(parser)
+        answer(parser)
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:

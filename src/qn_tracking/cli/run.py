@@ -255,7 +255,7 @@ def _parsed(p: Parser, argv: Sequence[str]) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the arguments say; returns the exit code."""
     p = parser()
-    complete(p)
+    complete(lambda words: p)
     argv = list(sys.argv[1:] if argv is None else argv)
     args = _parsed(p, argv)
     if len(args.config) == 1 and args.config[0].endswith((".yml", ".yaml")):

@@ -86,6 +86,26 @@ def connect(experiments: str, *, discard: bool, wait: float) -> sqlite3.Connecti
     return _make(experiments, path, discard, wait)
 
 
+def left(experiments: str) -> sqlite3.Connection | None:
+    """The database as it was left, only to be read; None if there is none of our version.
+
+    Raises sqlite3.Error, also at once if another process is writing it, and OSError.
+    """
+    path = join(experiments, NAME)
+    if not os.path.lexists(path):
+        return None
+    _check_ours(path)
+    db = _connect(path, "ro", 0.0)
+    try:
+        if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+            return db
+    except BaseException:
+        db.close()
+        raise
+    db.close()
+    return None
+
+
 def _check_ours(path: str) -> None:
     """Raises OSError for a link in place of a file that SQLite would write, and for a database of
     another program.
