@@ -120,6 +120,70 @@ def test_a_script_comes_out_again_until_a_line_of_it_changes(
     assert len(git("worktree", "list").splitlines()) == 1
 
 
+LOGGING = """\
+from qn_tracking import track
+
+with track({}, seed=1) as run:
+    for n in range(EPISODES):
+        run.log({"loss": 1 / (n + 1), "rate": 0.1, "gap": float("nan")})
+        run.episode(reward=float(n))
+    for n in range(EVALUATIONS):
+        run.episode(reward=n / 2, phase="evaluation")
+    run.log({"loss": 0.0})
+"""
+
+
+def logging(path: Path, episodes: int, evaluations: int, *changes: tuple[str, str]) -> None:
+    text = LOGGING.replace("EPISODES", str(episodes)).replace("EVALUATIONS", str(evaluations))
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+@pytest.mark.slow
+def test_what_was_logged_and_evaluated_is_compared_as_well(
+    repository: Path, qn_exp: Program
+) -> None:
+    script = repository / "logs.py"
+    logging(script, 3, 2)
+    id = start("logs.py")
+    again = rerun(qn_exp, id)
+    assert (again["outcome"], again["series"]) == (
+        "identical",
+        {"loss": None, "rate": None, "gap": None},
+    )
+
+    logging(script, 3, 2, ("1 / (n + 1)", "1 / (n + 1 + n // 2)"), ("0.1", "0.1 * run.done"))
+    done = qn_exp("rerun", id)
+    assert (done.returncode, done.stdout[:10]) == (0, "identical:")
+    assert "series: 2 of 3 differ" in done.stdout
+    assert "  loss: first at step 2: 0.3333333333333333, now 0.25\n" in done.stdout
+    assert "__main__.digest" in done.stdout
+
+    logging(script, 3, 2, ("reward=n / 2", "reward=n / 4"))
+    again = rerun(qn_exp, id)
+    first = again["first_difference"]
+    assert (again["outcome"], again["series"]["loss"]) == ("different", None)
+    assert (first["phase"], first["episode"], first["field"]) == ("evaluation", 1, "reward")
+    done = qn_exp("rerun", id)
+    assert "first at phase evaluation, episode 1: reward: 0.5, now 0.25\n" in done.stdout
+    assert "not here" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_script_without_episodes_is_compared_by_its_series(
+    repository: Path, qn_exp: Program
+) -> None:
+    script = repository / "logs.py"
+    logging(script, 0, 0)
+    id = start("logs.py")
+    done = qn_exp("rerun", id)
+    assert (done.returncode, done.stdout[:30]) == (0, "identical: every number of 1 se"[:30])
+    logging(script, 0, 0, ('"loss": 0.0', '"loss": 0.5'))
+    assert rerun(qn_exp, id)["outcome"] == "different"
+
+
 @pytest.mark.slow
 def test_what_no_commit_has_is_run_with_trust_alone_in_a_copy_of_the_code(
     repository: Path, qn_exp: Program

@@ -38,6 +38,8 @@ examples:
 
 exit codes: 0 identical or same outcome, 1 different, 4 not possible here
 """
+MOST_SERIES = 10
+"""Series that differ and are named."""
 
 
 def arguments(parser: Parser, command: str) -> None:
@@ -193,6 +195,7 @@ def _plain(found: Rerun) -> dict[str, Any]:
         "how": list(found.how),
         "digests": both(map(plain, (found.digests, found.rerun_digests))),
         "first_difference": plain(found.first_difference),
+        "series": plain(found.series),
         "differences": {
             name: [{"field": row.field, **both(map(value, row.values))} for row in rows]
             for name, rows in found.differences.items()
@@ -205,6 +208,8 @@ def print_outcome(found: Rerun) -> None:
     from qn_tracking.render.text import counted
 
     count = counted(found.plan.episodes, "episode")
+    if not found.plan.episodes and found.series:
+        count = f"{len(found.series)} series"
     if found.outcome == "identical":
         print(f"identical: every number of {count}, {found.digests.exact[:12]}")
     elif found.outcome == "same outcome":
@@ -216,11 +221,29 @@ def print_outcome(found: Rerun) -> None:
         print("different" if found.first_difference else "different: the digests are not the same")
     if found.first_difference is not None:
         print(f"first at {difference_text(found.first_difference)}")
-    elif found.outcome != "identical":
+    elif found.outcome != "identical" and found.plan.compared_by == "digest":
         print("the episodes of the original are not here, so the first difference is not known")
-    if found.outcome != "identical":
+    _print_series(found)
+    if found.outcome != "identical" or any(found.series.values()):
         _print_explanations(found)
     print(f"saved {printable(found.path)}")
+
+
+def _print_series(found: Rerun) -> None:
+    """Says which of the series that were logged differ, and where each begins to."""
+    differ = {name: first for name, first in found.series.items() if first is not None}
+    if not differ:
+        return
+    print(f"series: {len(differ)} of {len(found.series)} differ")
+    for name, first in [*differ.items()][:MOST_SERIES]:
+        where = f"  {printable(name)}: first at step {first.step}"
+        if first.field == "point":
+            print(f"{where}, which only the {'original' if first.present[0] else 're-run'} has")
+        else:
+            what = "" if first.field == "value" else f"{first.field} "
+            print(f"{where}: {what}{exact_text(first.first)}, now {exact_text(first.second)}")
+    if len(differ) > MOST_SERIES:
+        print(f"  and {len(differ) - MOST_SERIES} more")
 
 
 def _print_explanations(found: Rerun) -> None:
@@ -234,6 +257,8 @@ def _print_explanations(found: Rerun) -> None:
         for name, differences in found.differences.items()
         for row in differences
     ]
+    if found.plan.lives:
+        print("the original was resumed: what its loop loaded then may not be all that it had")
     if not rows:
         print("code, packages and machine are the same as far as they were recorded")
         if found.plan.command is not None:

@@ -222,14 +222,16 @@ def _sparkline(curve: str, of: str | None) -> str:
 
 def difference_text(first: Divergence) -> str:
     """Where a run differs from the original, in one line."""
+    phase = "" if first.phase is None else f"phase {printable(first.phase)}, "
     if first.field == "episode":
         which = "original" if first.present[0] else "re-run"
-        return f"episode {first.episode}, which only the {which} has"
+        return f"{phase}episode {first.episode}, which only the {which} has"
     sides = [
         exact_text(value) if there else "absent"
         for value, there in zip((first.first, first.second), first.present, strict=True)
     ]
-    return f"episode {first.episode}: {printable(first.field)}: {sides[0]}, now {sides[1]}"
+    where = f"{phase}episode {first.episode}: {printable(first.field)}"
+    return f"{where}: {sides[0]}, now {sides[1]}"
 
 
 def exact_text(value: object) -> str:

@@ -126,7 +126,7 @@ def load_original(
         count = len(episodes)
     if digests is None or type(count) is not int:
         raise UnsupportedError("no digests were recorded", file=id, field="digests")
-    if count < least:
+    if count < least and not (script and (doc.get("series") or doc.get("phases"))):
         raise UnsupportedError("has no episodes to compare", file=id)
     planned = doc.get("episodes")
     if status != "completed" or type(planned) is not int or planned < 1:

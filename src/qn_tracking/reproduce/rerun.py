@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from os.path import join
+from os.path import join, lexists
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import evolve, frozen
@@ -14,13 +14,20 @@ from qn_tracking.code import packages_of
 from qn_tracking.errors import (
     ConfigError,
     PluginError,
+    StorageError,
     UnsupportedError,
     UsageError,
     describe,
     short,
 )
 from qn_tracking.records import codec
-from qn_tracking.records.divergence import Divergence, first_difference
+from qn_tracking.records.divergence import (
+    Divergence,
+    SeriesDivergence,
+    first_difference,
+    first_of_phases,
+    of_series,
+)
 from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
 from qn_tracking.records.rounding import close
 from qn_tracking.records.stats import Tally
@@ -40,7 +47,7 @@ from qn_tracking.reproduce.scratch import private_folder
 from qn_tracking.reproduce.script import Comparing, present_code, replay_script, words
 from qn_tracking.reproduce.storing import store_replay
 from qn_tracking.reproduce.worktree import worktree
-from qn_tracking.store import documents, paths, read
+from qn_tracking.store import documents, paths, phases, read, series
 from qn_tracking.studies import comparison
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.installed import TRACKER, requests
@@ -66,7 +73,8 @@ class Plan:
     episodes are run, `episodes` how many the original has, and `compared_by` is `episode`, or
     `digest` if its episodes are not here. `commit` is None for the present code, `patch` is whether
     uncommitted changes are applied to it, `packages` how many recorded packages are installed.
-    `command` is the program that is started, of a script.
+    `command` is the program that is started, of a script. `lives` is how often the original was
+    resumed; it is run again from its first episode on.
     """
 
     origin: str
@@ -80,6 +88,7 @@ class Plan:
     patch: bool
     packages: int | None
     command: str | None = None
+    lives: int = 0
 
 
 @frozen(kw_only=True)
@@ -88,8 +97,10 @@ class Rerun:
 
     `id` and `path` are those of the new record, `how` says in words how it was run.
     `first_difference` is None if the runs are identical or the episodes of the original are not
-    here. `differences` are those of code, packages and machine that may explain another result. Of
-    a dry run there is only the plan.
+    here. `series` has the first difference of each series that the loop logged, None for one that
+    is the same; a difference there alone, such as of a speed, does not change the outcome, unless
+    there are no episodes. `differences` are those of code, packages and machine that may explain
+    another result. Of a dry run there is only the plan.
     """
 
     outcome: Outcome
@@ -102,6 +113,7 @@ class Rerun:
     how: tuple[str, ...] = ()
     rerun_digests: Digests | None = None
     first_difference: Divergence | None = None
+    series: Mapping[str, SeriesDivergence | None] = EMPTY
     differences: Mapping[str, tuple[comparison.Difference, ...]] = EMPTY
 
 
@@ -170,6 +182,7 @@ def _plan(original: Original, code: RecordedCode | None, packages: RecordedPacka
         patch=bool(code and code.patch),
         packages=len(packages.text.splitlines()) if packages else None,
         command=None if original.script is None else words(original.script),
+        lives=len(original.document.get("lives") or ()),
     )
 
 
@@ -376,8 +389,9 @@ def _check_seed(original: Original, again: Experiment, warn: Warn) -> None:
 
 
 def _compare(original: Original, experiment: Experiment, plan: Plan, warn: Warn) -> Rerun:
-    journal = join(paths.run_folder(original.experiments, experiment.id), "episodes.jsonl")
-    episodes = tuple(read.Lines(journal))
+    folders = [paths.run_folder(original.experiments, id) for id in (original.id, experiment.id)]
+    episodes = tuple(read.Lines(join(folders[1], "episodes.jsonl")))
+    compared = _of_series(original, experiment, folders, warn)
     if original.script is not None and original.early and len(episodes) > original.count:
         # A script goes on after the episode at which the original ended.
         episodes = episodes[: original.count]
@@ -386,9 +400,13 @@ def _compare(original: Original, experiment: Experiment, plan: Plan, warn: Warn)
             tally.add(episode)
         experiment = evolve(experiment, digests=tally.digests(), phases={})
     outcome = _outcome(original, experiment, episodes)
+    if not original.count and not original.document.get("phases") and any(compared.values()):
+        outcome = "different"  # there is nothing else
     divergence = None
     if outcome != "identical" and original.episodes is not None:
         divergence = first_difference(original.episodes, episodes)
+    if outcome == "different" and divergence is None:
+        divergence = _first_of_phases(folders, warn)
     return Rerun(
         outcome=outcome,
         plan=plan,
@@ -400,10 +418,39 @@ def _compare(original: Original, experiment: Experiment, plan: Plan, warn: Warn)
         how=experiment.origin.notes if experiment.origin else (),
         rerun_digests=experiment.digests,
         first_difference=divergence,
+        series=compared,
         differences={}
-        if outcome == "identical"
+        if outcome == "identical" and not any(compared.values())
         else _differences(original.experiments, [original.document, codec.plain(experiment)], warn),
     )
+
+
+def _first_of_phases(folders: Sequence[str], warn: Warn) -> Divergence | None:
+    before, again = (phases.lines(folder) for folder in folders)
+    try:
+        return None if before is None else first_of_phases(before, again or ())
+    except StorageError as error:
+        warn(f"{error}; phases are not compared")
+        return None
+
+
+def _of_series(
+    original: Original, experiment: Experiment, folders: Sequence[str], warn: Warn
+) -> Mapping[str, SeriesDivergence | None]:
+    """The first difference of each series, read from the files only if the digests differ."""
+    before = (original.document.get("digests") or {}).get("series")
+    again = experiment.digests and experiment.digests.series
+    if before == again:
+        return dict.fromkeys(experiment.series)
+    early = original.script is not None and original.early
+    if before is not None and not lexists(join(folders[0], series.NAME)):
+        warn("the series of the original are not here; their digest is another one")
+        return EMPTY
+    try:
+        return of_series(*map(series.calls, folders), beginning=early)
+    except StorageError as error:
+        warn(f"{error}; series are not compared")
+        return EMPTY
 
 
 def _outcome(original: Original, experiment: Experiment, episodes: Sequence[Episode]) -> Outcome:
