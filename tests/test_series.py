@@ -143,12 +143,30 @@ def test_names_of_any_characters_and_of_fields(project: Path) -> None:
 
 def test_more_names_than_a_record_summarises(project: Path) -> None:
     run = record([({f"x{i}": 1.0}, None) for i in range(MAX_NAMES + 5)])
-    assert warned(run) == ["log: more than 1,000 names; further ones have no summary"]
+    said = "more than 1,000 names, or one of more than 200 characters; further ones have no summary"
+    assert warned(run) == [f"log: {said}"]
     assert run.experiment is not None
     assert len(run.experiment.series) == MAX_NAMES
     store = Experiments("experiments")
     assert len(store.series(run.id).columns()["name"]) == MAX_NAMES + 5
     assert store.check().findings == ()
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_which_names_are_summarised_does_not_depend_on_their_order(
+    project: Path, once: bool
+) -> None:
+    """The files sort the names of an episode and of a call."""
+    names = [f"x{i}" for i in reversed(range(MAX_NAMES + 300))]
+    with track({"a": 1}, seed=1, warn=lambda text: None) as run:
+        run.log(dict.fromkeys(names, 1.0))
+        run.episode(metrics={"first": 1.0})
+        if once:
+            run.episodes([dict.fromkeys(names, 1.0)] * 2, phase="batch")
+        run.episode(metrics=dict.fromkeys(names[:700], 1.0), counts=dict.fromkeys(names[700:], 1))
+    assert run.experiment is not None
+    assert len(run.experiment.series) == len(run.experiment.results.metrics) == MAX_NAMES
+    assert Experiments("experiments").check().findings == ()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=3000))

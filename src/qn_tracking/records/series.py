@@ -67,17 +67,27 @@ class SeriesTally:
         chunk, self._chunk = self._chunk, []
         self._exact.update(b"".join([one.exact + b"\n" for one in chunk]))
         # In the order of first appearance, whatever the hash seed.
-        for name in dict.fromkeys([name for one in chunk for name in one.values]):
-            if name not in self._names:
-                if len(self._names) == MAX_NAMES or len(name) > MAX_NAME:
-                    if not self._many:
-                        self._many = True
-                        text = f"more than {MAX_NAMES:,} names; further ones have no summary"
-                        self._warn(f"log: {text}")
-                    continue
-                self._names[name] = _Summary()
-            points = [(one.step, one.values[name]) for one in chunk if name in one.values]
-            self._names[name].extend(points)
+        names = dict.fromkeys([name for one in chunk for name in one.values])
+        if not names.keys() <= self._names.keys():
+            self._open(chunk)
+        for name in names:
+            if name in self._names:
+                points = [(one.step, one.values[name]) for one in chunk if name in one.values]
+                self._names[name].extend(points)
+
+    def _open(self, chunk: Sequence[Logged]) -> None:
+        """Begins the series of new names, of a call at a time."""
+        for one in chunk:
+            new = [name for name in one.values if name not in self._names]
+            fit = [name for name in new if len(name) <= MAX_NAME]
+            if len(self._names) + len(fit) > MAX_NAMES:
+                # The file sorts the names of a call: which ones fit must not depend on their order.
+                fit = sorted(fit)[: MAX_NAMES - len(self._names)]
+            self._names.update((name, _Summary()) for name in fit)
+            if len(fit) < len(new) and not self._many:
+                self._many = True
+                text = f"more than {MAX_NAMES:,} names, or one of more than {MAX_NAME:,} characters"
+                self._warn(f"log: {text}; further ones have no summary")
 
     def digest(self) -> str:
         """SHA-256 over the calls so far: names, values, steps and episodes, and not the clock."""

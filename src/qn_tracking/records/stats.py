@@ -37,6 +37,7 @@ CHUNK = 256
 CURVE_POINTS = 40
 COMPUTED = frozenset(("success_rate", "final_success_rate", "steps", "reward"))
 """Metrics that are computed here: a host's own of such a name is `metrics.steps`, for instance."""
+GROUPS = ("counts", "metrics")
 OTHERS = "(others)"
 """What terminations are counted as beyond the number of those that are counted each."""
 _HALF = float_info.max / 2
@@ -97,6 +98,7 @@ class Tally:
                 [(name, column[begin:end]) for name, column in group.items()]
                 for group in (batch.counts, batch.metrics)
             ],
+            rows=[(batch.counts, batch.metrics)],
         )
 
     @property
@@ -114,6 +116,7 @@ class Tally:
             steps=[e.steps for e in chunk if e.steps is not None],
             rewards=[e.reward for e in chunk if e.reward is not None],
             groups=[_columns([e.counts for e in chunk]), _columns([e.metrics for e in chunk])],
+            rows=((e.counts, e.metrics) for e in chunk),
         )
 
     def _summarise(
@@ -126,6 +129,7 @@ class Tally:
         steps: Sequence[int],
         rewards: Sequence[float],
         groups: Sequence[Iterable[tuple[str, Sequence[float]]]],
+        rows: Iterable[Sequence[Iterable[str]]],
     ) -> None:
         self._episodes += len(successes)
         self._exact.update(exact)
@@ -137,10 +141,30 @@ class Tally:
         self._add("steps", steps)
         self._add("reward", rewards)
         self._rewards.extend(rewards)
-        for name, group in zip(("counts", "metrics"), groups, strict=True):
-            for key, column in group:
-                own = f"{name}.{key}" if key in COMPUTED else key
-                self._add(own, column)
+        columns = [
+            (_own(name, key), column)
+            for name, group in zip(GROUPS, groups, strict=True)
+            for key, column in group
+        ]
+        if len({*self._series, *(own for own, _ in columns)}) > MAX_NAMES:
+            self._choose(rows)
+        for own, column in columns:
+            self._add(own, column)
+
+    def _choose(self, rows: Iterable[Sequence[Iterable[str]]]) -> None:
+        """Opens the names that still fit, of an episode at a time.
+
+        The journal sorts names, and is read in other portions: neither may decide which ones fit.
+        """
+        for row in rows:
+            room = MAX_NAMES - len(self._series)
+            if room <= 0:
+                return
+            named = {
+                _own(name, key) for name, keys in zip(GROUPS, row, strict=True) for key in keys
+            }
+            new = sorted(key for key in named - self._series.keys() if len(key) <= MAX_NAME)
+            self._series.update((key, Moments()) for key in new[:room])
 
     def _end(self, text: str) -> None:
         counts = self._terminations
@@ -225,6 +249,11 @@ def sealed(
         lives=run.lives,
         **more,
     )
+
+
+def _own(group: str, key: str) -> str:
+    """The name of a count or a metric in the summary."""
+    return f"{group}.{key}" if key in COMPUTED else key
 
 
 def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequence[float]]]:
