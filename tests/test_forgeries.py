@@ -516,6 +516,73 @@ def test_a_maintainer_lifts_a_dispute_by_a_signature(project: Path) -> None:
 
 
 @needs_keys
+@pytest.mark.parametrize("of", ["submission", "verification"])
+def test_a_signature_is_of_one_file_and_not_of_all_with_its_id(project: Path, of: str) -> None:
+    """A verification that takes the id of what a maintainer signed is not signed by that."""
+    Path("benchmarks/maintainers").write_text(key("mo"))
+    write(disputing(id="r1"))
+    if of == "submission":
+        quiet().sign(ada().stem, "mo")
+        id = ada().stem
+    else:
+        signed = write(repeated(1, id="r2", verifier="Mo"))
+        quiet().sign(str(signed), "mo")
+        signed.unlink()  # of another submission, for instance
+        id = signed.stem
+    write({**later(verifier="Mo"), "id": id})
+    assert status() == ("disputed",)
+    assert errors(quiet())
+
+
+@needs_keys
+def test_who_signs_by_the_name_of_another_lifts_nothing(project: Path) -> None:
+    board = quiet()
+    for name in ("bob", "eve"):
+        key(name)
+    board.sign(str(write(repeated(3, id="r0"))), "bob")
+    write(disputing(id="r1"))
+    board.sign(str(write(later())), "eve")
+    assert status() == ("disputed",)
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link", "a FIFO", "too large"])
+def test_a_signature_that_is_no_file_hides_nothing(project: Path, what: str) -> None:
+    """Neither the dispute that it is of, nor the rest of the board."""
+    write(disputing(id="r1"))
+    folder = Path("benchmarks/signatures")
+    folder.mkdir()
+    for id in ("r1", ada().stem):
+        path = folder / f"{id}.sig"
+        match what:
+            case "a folder":
+                path.mkdir()
+            case "a link":
+                path.symlink_to(ada().resolve())
+            case "a FIFO":
+                os.mkfifo(path)
+            case _:
+                path.write_bytes(bytes((1 << 20) + 1))
+    assert status() == ("disputed",)
+    assert len(errors(quiet())) == 2
+
+
+@needs_keys
+@pytest.mark.parametrize("what", ["a link", "a FIFO"])
+def test_maintainers_are_listed_in_a_file_of_this_folder(project: Path, what: str) -> None:
+    write(disputing(id="r1"))
+    Path("list").write_text(key("mo"))
+    quiet().sign(str(write(later(verifier="Mo"))), "mo")
+    path = Path("benchmarks/maintainers")
+    if what == "a FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(Path("list").resolve())
+    said: list[str] = []
+    assert status(Leaderboard(warn=said.append)) == ("disputed",)
+    assert any(f"benchmarks/maintainers: is {what}" in text for text in said)
+
+
+@needs_keys
 def test_who_is_who_is_by_key(project: Path) -> None:
     board = quiet()
     key("ada")

@@ -12,12 +12,16 @@ from qn_tracking.benchmark.entries import Entry
 from qn_tracking.benchmark.people import folded
 from qn_tracking.benchmark.protocol import Rulebook
 from qn_tracking.benchmark.verifications import Keys
-from qn_tracking.errors import QnError, StorageError, UnsupportedError
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.files import check_file, os_error
 from qn_tracking.records.codec import plain, structure
 from qn_tracking.records.submission import Contribution, Verification
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.verifications import CodeNow
+
+SUBMISSION, VERIFICATION = "submission", "verification"
+"""What can be signed."""
 
 
 class Statuses:
@@ -33,13 +37,17 @@ class Statuses:
         self.packages: dict[str, None] = {}
         self._folder, self._cache, self._book, self._now = folder, cache, book, now
         self._asked: set[str] = set()
-        self._signers: dict[str, tuple[str, bool]] = {}
-        """The fingerprint and whether it is a maintainer's, by id of what is signed."""
+        self._signers: dict[tuple[str, str], tuple[str, bool]] = {}
+        """The fingerprint and whether it is a maintainer's, by kind and digest of what is signed.
+
+        An id is no key: a verification may have that of another, or of a submission.
+        """
         self._names: dict[str, set[str]] = {}
+        self._listed = self._maintainers()
         self._records = {entry.path: self._read(entry) for entry in entries if not entry.errors}
         for entry in entries:
             if not entry.errors:
-                self._sign("submission", entry.id, entry.sha256, entry.contributor)
+                self._sign(SUBMISSION, entry.id, entry.sha256, entry.contributor)
         cache.verifications = {
             name: kept for name, kept in cache.verifications.items() if name in self._asked
         }
@@ -48,15 +56,20 @@ class Statuses:
         """The status of an entry as JSON data; None without verifications, or if it is invalid."""
         if entry.path not in self._records:
             return None
-        records = self._records[entry.path]
+        stored = self._records[entry.path]
+        records = [record for record, _ in stored]
         self.packages.update((str(one.get("name")), None) for r in records for one in r.code)
         protocol = self._book.version(entry.protocol)
-        signers = self._signers
+        signed = {
+            record.id: self._signers[VERIFICATION, sha256]
+            for record, sha256 in stored
+            if (VERIFICATION, sha256) in self._signers
+        }
         keys = Keys(
-            records={one.id: signers[one.id][0] for one in records if one.id in signers},
-            contributor=signers[entry.id][0] if entry.id in signers else None,
+            records={id: key for id, (key, _) in signed.items()},
+            contributor=self._signers.get((SUBMISSION, entry.sha256), (None, False))[0],
             of_name={name: frozenset(found) for name, found in self._names.items()},
-            maintainers=frozenset(r.id for r in records if r.id in signers and signers[r.id][1]),
+            maintainers=frozenset(id for id, (_, maintainer) in signed.items() if maintainer),
         )
         found = verifications.status(
             Contribution(**entry.contribution),
@@ -70,8 +83,20 @@ class Statuses:
         )
         return None if found is None else dict(plain(found))
 
-    def _read(self, entry: Entry) -> list[Verification]:
-        """The verifications of an entry that are sound and of its file."""
+    def _maintainers(self) -> list[int] | None:
+        """The stamp of the file of their keys; None without one, or for what is no file."""
+        path = places.maintainers(self._folder)
+        try:
+            check_file(path)
+            return stamp(os.lstat(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.problems.append(os_error(path, error))
+            return None
+
+    def _read(self, entry: Entry) -> list[tuple[Verification, str]]:
+        """The verifications of an entry that are sound and of its file, with their digests."""
         found = []
         for path in places.verification_names(self._folder, entry.id):
             name = os.path.relpath(path, self._folder)
@@ -82,8 +107,8 @@ class Statuses:
                 if record.sha256 != entry.sha256:
                     continue
                 self._check(record, entry, path, name, when)
-                self._sign("verification", record.id, sha256, record.verifier)
-                found.append(record)
+                self._sign(VERIFICATION, record.id, sha256, record.verifier)
+                found.append((record, sha256))
             except FileNotFoundError:
                 continue
             except QnError as error:
@@ -121,30 +146,32 @@ class Statuses:
         path = signature.path(self._folder, id)
         if not os.path.lexists(path):
             return
+        # One that does not hold is not as if there were none: it was meant to be signed.
+        self._signers[kind, sha256] = "", False
         name = os.path.relpath(path, self._folder)
         self._asked.add(name)
-        allowed = places.maintainers(self._folder)
-        listed = stamp(os.lstat(allowed)) if os.path.lexists(allowed) else None
         key, maintainer = "", False
         try:
-            when = [*stamp(os.lstat(path)), *(listed or ())]
+            when = [*stamp(os.lstat(path)), *(self._listed or ())]
             kept = self._cache.verification(name, when)
-            if kept is not None and kept["of"] == sha256:
+            if kept is not None and kept["of"] == [kind, sha256]:
                 key, maintainer = str(kept["key"]), bool(kept["maintainer"])
             else:
                 text = signature.message(kind, id, sha256)
                 key = signature.key_of(self._folder, id, text)
                 with suppress(signature.SignatureError):
-                    maintainer = listed is not None and bool(
+                    allowed = places.maintainers(self._folder)
+                    maintainer = self._listed is not None and bool(
                         signature.signer(self._folder, id, text, allowed)
                     )
-                found = {"of": sha256, "key": key, "maintainer": maintainer}
+                found = {"of": [kind, sha256], "key": key, "maintainer": maintainer}
                 self._cache.put_verification(name, when, found)
-        except signature.SignatureError as error:
-            self.problems.append(error)
-        except UnsupportedError as error:  # no ssh-keygen: once is enough
+        except QnError as error:  # where there is no ssh-keygen, once is enough
             if str(error) not in map(str, self.problems):
                 self.problems.append(error)
-        self._signers[id] = key, maintainer
+        except FileNotFoundError:
+            del self._signers[kind, sha256]
+            return
+        self._signers[kind, sha256] = key, maintainer
         if key:
             self._names.setdefault(folded(by), set()).add(key)

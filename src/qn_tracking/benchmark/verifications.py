@@ -190,14 +190,19 @@ def _disputes(record: Verification, all: Sequence[Verification], keys: Keys) -> 
 def _same_author(record: Verification, other: Verification, keys: Keys) -> bool:
     """Whether two verifications are surely by one person: the same name, and key if they have one.
 
-    A name that has signed anything has to sign this, too.
+    A name that has signed anything has to sign this, too; by which of several keys, an unsigned
+    record does not say.
     """
     name = folded(record.verifier)
     if name != folded(other.verifier) or folded(record.github or "") != folded(other.github or ""):
         return False
     signed = keys.records.get(record.id)
     wanted = {signed} if signed is not None else keys.of_name.get(name)
-    return not wanted or (bool(keys.records.get(other.id)) and keys.records[other.id] in wanted)
+    if not wanted:
+        return True
+    return (
+        len(wanted) == 1 and bool(keys.records.get(other.id)) and keys.records[other.id] in wanted
+    )
 
 
 def changes_since(record: Verification, protocol: int, now: CodeNow) -> tuple[str, ...]:
