@@ -6,7 +6,6 @@ It may take a second, so it runs beside this program, once for each process.
 from __future__ import annotations
 
 import os
-import shutil
 from functools import cache
 
 from qn_tracking.repository import Command
@@ -42,7 +41,9 @@ def start(fields: Sequence[str], out: int | None = None) -> Command | None:
 
 @cache
 def _program(path: str) -> str | None:
-    return shutil.which(PROGRAM, path=path)
+    # As `shutil.which`, whose import takes longer than all that is done here.
+    places = (os.path.join(folder, PROGRAM) for folder in path.split(os.pathsep))
+    return next((one for one in places if os.access(one, os.X_OK) and os.path.isfile(one)), None)
 
 
 def known() -> list[dict[str, Any]] | None:

@@ -9,9 +9,11 @@ so that a plugin cannot change what another plugin sees. The fields of `Experime
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NewType, NoReturn, Protocol, TypedDict
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar, NewType, NoReturn, Protocol, TypedDict, cast
 
-from attrs import field, frozen
+from attrs import Attribute, field, fields, frozen
 
 from qn_tracking.records.limits import MAX_INT as MAX_INT
 from qn_tracking.records.schema import RECORD
@@ -54,8 +56,44 @@ def _frozen_mapping() -> Any:
     return field(factory=FrozenDict, converter=freeze)
 
 
-@frozen(kw_only=True)
-class Config:
+class Value:
+    """What has the same fields is equal; its fields are those of its class by attrs.
+
+    attrs writes and compiles these methods for each class, at every import: with them, the classes
+    here would take twice the time, which is a tenth of what a short script takes to start.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{one.name}={getattr(self, one.name)!r}" for one in _fields(type(self)) if one.repr
+        ]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        compared = _compared(cast(Any, self).__class__)
+        return bool(compared(self) == compared(other))
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, _compared(cast(Any, self).__class__)(self)))
+
+
+def _fields(kind: Any) -> tuple[Attribute[Any], ...]:
+    found: tuple[Attribute[Any], ...] = fields(kind)
+    return found
+
+
+@cache
+def _compared(kind: Any) -> Callable[[object], Any]:
+    """The values of an object that make it equal to another one."""
+    return attrgetter(*[one.name for one in _fields(kind) if one.eq])
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class Config(Value):
     """A configuration as read and as resolved.
 
     `data` configures the simulation: the file with the overrides applied, without the keys that
@@ -75,8 +113,8 @@ class Config:
     differences: tuple[str, ...] = field(default=(), metadata={"stored": False})
 
 
-@frozen(kw_only=True)
-class Subject:
+@frozen(kw_only=True, eq=False, repr=False)
+class Subject(Value):
     """The names of the environment and the brain, the family of the brain, and the device.
 
     `family` is `quantum` or `classical`, or empty if neither applies; `device` is `cpu`, `gpu` or
@@ -92,8 +130,8 @@ class Subject:
     packages: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
-class Membership:
+@frozen(kw_only=True, eq=False, repr=False)
+class Membership(Value):
     """The place of a run in its study; `attempt` is the number of earlier attempts at it."""
 
     id: str
@@ -101,8 +139,8 @@ class Membership:
     attempt: int = 0
 
 
-@frozen(kw_only=True)
-class Life:
+@frozen(kw_only=True, eq=False, repr=False)
+class Life(Value):
     """A time during which a run ran, before it was interrupted and resumed.
 
     `sha256` is of its record, which is in `lives/` of the folder of the run. `seconds` and
@@ -117,8 +155,8 @@ class Life:
     sha256: str
 
 
-@frozen(kw_only=True)
-class RunInfo:
+@frozen(kw_only=True, eq=False, repr=False)
+class RunInfo(Value):
     """A run that is about to start. Configuration and command line contain no secrets.
 
     `lives` are the earlier ones of a run that is resumed: its episodes go on counting.
@@ -138,8 +176,8 @@ class RunInfo:
     experiments_dir: str | None = field(default=None, metadata={"stored": False})
 
 
-@frozen(kw_only=True, init=False, slots=False)
-class Episode:
+@frozen(kw_only=True, eq=False, repr=False, init=False, slots=False)
+class Episode(Value):
     """One episode. A value that does not apply is None or absent, never 0.
 
     `reward` is the sum of the rewards; `counts` and `metrics` come from the simulation. `timing` is
@@ -198,7 +236,7 @@ class Episode:
 _set_fields = vars(Episode)["__dict__"].__set__
 
 
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True, eq=False, repr=False, slots=False)
 class PhaseEpisode(Episode):
     """An episode of another phase than the main one.
 
@@ -245,8 +283,8 @@ class Logged:
         self.values, self.exact = values, exact
 
 
-@frozen(kw_only=True)
-class SeriesSummary:
+@frozen(kw_only=True, eq=False, repr=False)
+class SeriesSummary(Value):
     """A logged series: its `n` values from `first_step` to `last_step`, and the `last` of them.
 
     `curve` are means over equally many values, at most 200, each up to the step in `steps`. The
@@ -265,8 +303,8 @@ class SeriesSummary:
     curve: tuple[Measure, ...] = ()
 
 
-@frozen(kw_only=True)
-class Spread:
+@frozen(kw_only=True, eq=False, repr=False)
+class Spread(Value):
     """A metric over the `n` episodes that have it: mean, standard deviation, extremes.
 
     `n` is None in a record that was imported from another program without that number.
@@ -279,8 +317,8 @@ class Spread:
     max: Measure | None = None
 
 
-@frozen(kw_only=True)
-class Results:
+@frozen(kw_only=True, eq=False, repr=False)
+class Results(Value):
     """The summary of all episodes. A value that no episode has is None or absent."""
 
     episodes: int = 0
@@ -296,8 +334,8 @@ class Results:
     curve_of: str | None = None
 
 
-@frozen(kw_only=True)
-class Digests:
+@frozen(kw_only=True, eq=False, repr=False)
+class Digests(Value):
     """SHA-256 over the episodes in order, independent of clocks, paths and hosts.
 
     `exact` covers every number of every episode. `outcome` covers success, termination, steps and
@@ -310,16 +348,16 @@ class Digests:
     series: str | None = field(default=None, metadata={"stored": "if any"})
 
 
-@frozen(kw_only=True)
-class Phase:
+@frozen(kw_only=True, eq=False, repr=False)
+class Phase(Value):
     """The episodes of a phase beside the main one, such as an evaluation."""
 
     results: Results
     digests: Digests
 
 
-@frozen(kw_only=True)
-class Attachment:
+@frozen(kw_only=True, eq=False, repr=False)
+class Attachment(Value):
     """A text that belongs to the run; the record stores its digest."""
 
     name: str
@@ -328,8 +366,8 @@ class Attachment:
     data: bytes = field(default=b"", repr=False, eq=False, metadata={"stored": False})
 
 
-@frozen(kw_only=True)
-class Artifact:
+@frozen(kw_only=True, eq=False, repr=False)
+class Artifact(Value):
     """A file that the loop wrote or used: path, size in bytes and SHA-256 at the time.
 
     `files` is how many files a folder had; its SHA-256 is that of the list of them. The bytes are
@@ -346,8 +384,8 @@ class Artifact:
     source: str | None = field(default=None, metadata={"stored": "if any"})
 
 
-@frozen(kw_only=True)
-class Failure:
+@frozen(kw_only=True, eq=False, repr=False)
+class Failure(Value):
     """A plugin that raised in one of its hooks; `storage`: the one that stores the record."""
 
     plugin: str
@@ -356,16 +394,16 @@ class Failure:
     storage: bool = False
 
 
-@frozen(kw_only=True)
-class PluginUse:
+@frozen(kw_only=True, eq=False, repr=False)
+class PluginUse(Value):
     """A sink that was active, and the seconds that its hooks took during the run."""
 
     name: str
     seconds: float = 0.0
 
 
-@frozen(kw_only=True)
-class ErrorInfo:
+@frozen(kw_only=True, eq=False, repr=False)
+class ErrorInfo(Value):
     """The error that ended a run."""
 
     type: str
@@ -373,8 +411,8 @@ class ErrorInfo:
     traceback: str = ""
 
 
-@frozen(kw_only=True)
-class Origin:
+@frozen(kw_only=True, eq=False, repr=False)
+class Origin(Value):
     """The source of a record that was imported, or that a rerun made.
 
     `kind` is `import` or `rerun`; `id` is that of the source record, `sha256` the digest of its
@@ -390,8 +428,8 @@ class Origin:
     original: Mapping[str, Any] | None = field(default=None, converter=freeze)
 
 
-@frozen(kw_only=True)
-class Experiment:
+@frozen(kw_only=True, eq=False, repr=False)
+class Experiment(Value):
     """A run that has ended.
 
     `status` is `completed`, `failed` or `interrupted`; `crashed` if the record was recovered from

@@ -14,7 +14,6 @@ from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
 from pluggy import HookImpl, PluginManager
 
 from qn_tracking.errors import PluginError, PluginSetupError, QnError, describe
@@ -53,16 +52,16 @@ def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
     ]
 
 
-@define(eq=False)
 class _Plugin:
-    name: str
-    call: Callable[..., Any]
-    seconds: float = 0.0
-    stores: bool = False
-    late: bool = False
-    """Whether its `run_start` needs the folder of the run."""
-    last: Episode | Batch | None = None
-    """The last episode, or batch, that need not be given to it again after an interrupt."""
+    __slots__ = ("call", "last", "late", "name", "seconds", "stores")
+
+    def __init__(self, name: str, call: Callable[..., Any], plugin: object = None) -> None:
+        self.name, self.call, self.seconds = name, call, 0.0
+        self.stores = bool(getattr(plugin, "stores", False))
+        self.late = bool(getattr(plugin, "starts_after_storage", False))
+        """Whether its `run_start` needs the folder of the run."""
+        self.last: Episode | Batch | None = None
+        """The last episode, or batch, that need not be given to it again after an interrupt."""
 
 
 def storage_of(manager: PluginManager) -> Any:
@@ -316,12 +315,7 @@ def _plugins(manager: PluginManager, hook: str, params: tuple[str, ...]) -> list
     implementations = getattr(manager.hook, hook).get_hookimpls()
     # pluggy keeps them in the reverse of the order in which it would call them.
     return [
-        _Plugin(
-            impl.plugin_name,
-            _adapt(impl, params),
-            stores=bool(getattr(impl.plugin, "stores", False)),
-            late=bool(getattr(impl.plugin, "starts_after_storage", False)),
-        )
+        _Plugin(impl.plugin_name, _adapt(impl, params), impl.plugin)
         for impl in reversed(implementations)
     ]
 

@@ -17,14 +17,14 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking.errors import UsageError
-from qn_tracking.records.model import Membership
+from qn_tracking.records.model import Membership, Value
 
 VARIABLE = "QN_STUDY_RUN"
 AGAIN = "QN_RERUN"
 
 
-@frozen(kw_only=True)
-class Joining:
+@frozen(kw_only=True, eq=False, repr=False)
+class Joining(Value):
     """What a script is given by the study that runs it."""
 
     id: str
@@ -67,8 +67,8 @@ class Joining:
         }
 
 
-@frozen(kw_only=True)
-class Rerunning:
+@frozen(kw_only=True, eq=False, repr=False)
+class Rerunning(Value):
     """What a script is given by a re-run: the recorded seed, and where its runs are stored."""
 
     seed: int | None

@@ -27,7 +27,7 @@ from qn_tracking.errors import (
 )
 from qn_tracking.files import current_folder
 from qn_tracking.importing import include
-from qn_tracking.records.model import EMPTY, Config, Simulation, Subject
+from qn_tracking.records.model import EMPTY, Config, Simulation, Subject, Value
 from qn_tracking.tracking import hookspecs, identity
 from qn_tracking.tracking.installed import (
     BUILTIN as BUILTIN,
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from qn_tracking.tracking.installed import Named, Requests
 
 
-@frozen(kw_only=True)
-class Project:
+@frozen(kw_only=True, eq=False, repr=False)
+class Project(Value):
     """What `[tool.qn-tracking]` in the project's pyproject.toml says."""
 
     file: str | None = None
@@ -549,8 +549,8 @@ def _culprit(manager: pluggy.PluginManager, error: BaseException) -> str:
 # ---------------------------------------------------------------------------------------- listing
 
 
-@frozen(kw_only=True)
-class PluginRow:
+@frozen(kw_only=True, eq=False, repr=False)
+class PluginRow(Value):
     """A plugin that could be used: a row of `--list-plugins --hooks`."""
 
     name: str
