@@ -133,7 +133,7 @@ def test_a_script_with_another_seed_does_not_join() -> None:
     said: list[str] = []
     outcome = study().run(warn=said.append)
     assert outcome.finished == 0
-    assert "the script runs 99, study" in said[-1]
+    assert any("the script runs 99, study" in text for text in said)
     assert [state.status for state in outcome.runs] == ["missing"] * 6
 
 
@@ -164,10 +164,44 @@ def test_each_way_of_failing_is_said_with_the_last_line_of_the_script(
         assert outcome.finished == 2
         return
     assert outcome.finished == 0
-    assert all(said in text for text in warnings)
+    assert said in warnings[0]
+    assert warnings[1].startswith("run 1: ")
     assert len(warnings) == 2
     Path("train.py").write_text(SCRIPT)
     assert Study.load(warnings and outcome.runs[0].id.partition(".s")[0]).resume().finished == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "raise SystemExit('no data')",
+            ["run 0: the script ended with 1", "runs 1, 2, 3, 4 and 5: as run 0:"],
+        ),
+        (
+            "import sys; raise SystemExit(f'no data for {sys.argv[1:]}')",
+            [
+                "run 0: the",
+                "run 1: the",
+                "run 2: the",
+                "runs 3, 4 and 5: failed as well, each with",
+            ],
+        ),
+    ],
+)
+def test_what_all_runs_fail_by_is_said_once(script: str, said: list[str]) -> None:
+    Path("train.py").write_text(script)
+    warnings: list[str] = []
+    study().run(warn=warnings.append)
+    assert len(warnings) == len(said)
+    assert all(text.startswith(start) for text, start in zip(warnings, said, strict=True))
+
+
+def test_a_script_that_is_missing_is_said_before_anything_is_declared(qn_run: Program) -> None:
+    done = qn_run("--seeds", "1-3", "--", PYTHON, "trian.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: trian.py: no such file (the script runs in this folder)\n"
+    assert not Path("experiments").exists()
 
 
 def test_seeds_are_added_and_each_look_counts(qn_run: Program, qn_exp: Program) -> None:

@@ -191,6 +191,7 @@ def test_added_arms_travel_with_their_study(project: Path, qn_exp: Program) -> N
 
 
 def test_an_arm_of_a_script(project: Path) -> None:
+    (project / "t.py").touch()
     study = Study.script(
         ["python", "t.py", "{lr}", "{seed}"], sweep={"lr": [1, 2]}, seeds=[5, 6], name="t"
     )
@@ -250,3 +251,54 @@ def test_an_arm_of_another_process_is_run_by_the_one_that_runs(project: Path) ->
 
     assert study.run(progress=meanwhile).finished == 2
     assert statuses(study, names[0]) == ["completed"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "fault"),
+    [
+        ("pruning-1.json", "0.3", "0.4", "pruning-1.json: arm: is of '"),
+        ("pruning-1.json", "study", "stud", "pruning-1.json: "),
+        (
+            "addition-1.json",
+            '"label"',
+            '"lable"',
+            "addition-1.json: arm.config: unknown key 'lable'",
+        ),
+        ("addition-1.json", '"max_steps": ', '"max_steps": 1', "has another digest"),
+        ("study.json", '"max_steps": ', '"max_steps": 1', "has another digest"),
+        ("addition-1.json", None, "addition-3.json", "addition-3.json: is never read"),
+        ("pruning-1.json", None, "pruning-2.json", "pruning-2.json: is never read"),
+        ("study.json", None, "extension-2.json", "extension-2.json: is never read"),
+    ],
+)
+def test_files_beside_a_study_that_were_edited_are_found(
+    project: Path, qn_exp: Program, file: str, old: str | None, new: str, fault: str
+) -> None:
+    study = declared(2, 2)
+    finish(study, rates(0.1, 0.9))
+    study.prune(study.add({LR: 0.3}))
+    assert qn_exp("fsck").returncode == 0
+    path = project / "experiments" / "studies" / study.id / file
+    if old is not None:
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    elif file == "study.json":
+        (path.parent / new).write_text("{}")
+    else:
+        path.rename(path.parent / new)
+    done = qn_exp("fsck")
+    assert done.returncode == 1
+    assert fault in done.stdout
+    for asked in (("list",), ("list", "--studies"), ("stats",)):
+        assert qn_exp(*asked).returncode == 0
+
+
+def test_a_study_of_too_many_runs_is_not_read(project: Path, monkeypatch: Any) -> None:
+    study = declared(2, 3)
+    study.add({LR: 0.3})
+    monkeypatch.setattr(studies, "MOST_RUNS", 8)
+    with pytest.raises(StorageError, match="arm: 9 runs, a study has at most 8"):
+        Study.load("lr")
+    monkeypatch.setattr(studies, "MOST_RUNS", 5)
+    with pytest.raises(StorageError, match="runs: 6 runs, a study has at most 5"):
+        Study.load("lr")

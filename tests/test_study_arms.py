@@ -13,11 +13,14 @@ import pytest
 
 from conftest import Program
 from qn_tracking import Experiments, Study
+from qn_tracking.config import shipped
 from qn_tracking.errors import UsageError
 from qn_tracking.records.model import Membership
 from qn_tracking.store.studies import run_id
 from qn_tracking.studies.arms import Side, compare, table
-from qn_tracking.tracking.manager import make_manager
+from qn_tracking.studies.declare import METRICS_OF_INCLUDED
+from qn_tracking.studies.plan import make_plan
+from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking.tracking.recorder import Recorder
 
 LR = "brain.config.learning_rate"
@@ -92,6 +95,44 @@ def test_a_metric_that_no_run_has_is_perhaps_another_one(project: Path) -> None:
     finish(study, rates(0.2, 0.5))
     (note,) = (one for one in study.compare("rewar").notes if "no finished run" in one)
     assert note.endswith("(did you mean reward?)")
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"), [("los", "did you mean loss?"), ("quality", "known: final_success_rate, ")]
+)
+def test_a_metric_that_no_run_can_have_is_not_declared(
+    project: Path, metric: str, hint: str
+) -> None:
+    with pytest.raises(UsageError, match=f"metric: no run will have '{metric}' .{hint}"):
+        declared(2, 2, metric=metric)
+
+
+def test_the_metrics_of_the_included_simulation_are_known() -> None:
+    found = set()
+    for config in shipped():
+        plan = make_plan(config, overrides=["max_steps=20"])
+        simulation = make_simulation(plan.config, plan.manager)
+        found |= {name for episode in simulation.episodes(2, 1) for name in episode["metrics"]}
+    assert found <= set(METRICS_OF_INCLUDED)
+    assert set(METRICS_OF_INCLUDED) - found <= {"distance_efficiency"}  # where nothing was eaten
+
+
+def test_a_study_whose_file_is_broken_is_named_by_its_file(project: Path, qn_exp: Program) -> None:
+    study = declared(2, 2)
+    finish(study, rates(0.2, 0.5))
+    path = Path("experiments/studies") / study.id / "study.json"
+    whole = path.read_text()
+    path.write_text(whole[:300])
+    for words in (("show", "lr"), ("compare", "lr"), ("check", "lr", "--expect", "no.yml")):
+        done = qn_exp(*words)
+        assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+        assert done.stderr.startswith(f"error: {path}: truncated")
+    path.write_text("")
+    done = qn_exp("show", "lr")
+    assert done.stderr == f"error: no experiment 'lr' (cannot be read: {path})\n"
+    path.write_text(whole)
+    done = qn_exp("check", "lrr", "--expect", "no.yml")
+    assert done.stderr == "error: no study 'lrr' (did you mean lr?)\n"
 
 
 def test_a_row_for_each_arm_the_best_first(project: Path) -> None:

@@ -31,6 +31,7 @@ from qn_tracking.records.submission import (
     StudyResult,
     Submission,
 )
+from qn_tracking.render.text import counted
 from qn_tracking.store import documents, paths, read, studies
 
 FINISHED = "completed"
@@ -54,6 +55,9 @@ def assembled(
         raise UsageError("a submission needs a contributor")
     statuses: list[str] = []
     if study is not None:
+        if len(study.every_arm) > 1:
+            hint = f"it has {len(study.every_arm)} arms: give the runs of one"
+            raise UsageError("a submission is made of one configuration", file=study.id, hint=hint)
         states = studies.states(experiments, study)
         statuses = [state.status for state in states]
         names = [state.id for state in states if state.status == FINISHED]
@@ -120,29 +124,56 @@ def missing(
     docs = list(documents.load_all(experiments, names, named=True, warn=lambda text: None))
     if not docs:
         return ("no run has begun",)
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     for doc in docs:
         if doc.get("status") not in (FINISHED, RUNNING):
-            found.append(f"{doc['id']}: is {doc.get('status')}")
+            found.append((doc["id"], f"is {doc.get('status')}"))
         if type(doc.get("seed")) is not int:
-            found.append(f"{doc['id']}: has no seed: track(…, seed=…)")
+            found.append((doc["id"], "has no seed: track(…, seed=…)"))
         if not (doc.get("subject") or {}).get("packages"):
-            found += [f"{doc['id']}: {cause}" for cause in obstacles(_origin(experiments, doc))]
+            found += [(doc["id"], cause) for cause in obstacles(_origin(experiments, doc))]
     first = docs[0]
-    others = [doc["id"] for doc in docs if _digest(doc) != _digest(first)]
-    found += [f"{other}: has another configuration than {first['id']}" for other in others]
+    causes = [*_folded(found), *_other_configurations(docs, study)]
     if planned < protocol.minimum_runs:
-        found.append(f"runs: {planned}, at least {protocol.minimum_runs} are needed")
+        causes.append(f"runs: {planned}, at least {protocol.minimum_runs} are needed")
     episodes = first.get("episodes") or (first.get("results") or {}).get("episodes") or 0
     if episodes < protocol.minimum_episodes:
-        found.append(f"episodes: {episodes}, at least {protocol.minimum_episodes} are needed")
+        causes.append(f"episodes: {episodes}, at least {protocol.minimum_episodes} are needed")
     try:
         data = first.get("config") or {}
         config = configuration.from_mapping({**(data.get("data") or {}), **_named(data)})
         categorize(config, protocol, make_manager(config))
     except QnError as error:
-        found.append(error.cause + (f" ({error.hint})" if error.hint else ""))
-    return tuple(found)
+        causes.append(error.cause + (f" ({error.hint})" if error.hint else ""))
+    return tuple(causes)
+
+
+def _folded(found: Iterable[tuple[str, str]]) -> list[str]:
+    """What runs lack, in a line for each cause."""
+    by_cause: dict[str, list[str]] = {}
+    for id, cause in found:
+        by_cause.setdefault(cause, []).append(id)
+    return [
+        f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''}: {cause}"
+        for cause, ids in by_cause.items()
+    ]
+
+
+def _other_configurations(docs: Sequence[Mapping[str, Any]], study: Study | None) -> list[str]:
+    """The runs of another configuration than the first one; of a study its arms, a line each."""
+    first = docs[0]
+    others = [doc for doc in docs if _digest(doc) != _digest(first)]
+    if study is None:
+        return _folded(
+            (doc["id"], f"has another configuration than {first['id']}") for doc in others
+        )
+    names = {arm.config.digest: arm.name for arm in study.every_arm}
+    counts: dict[str, int] = {}
+    for doc in others:
+        name = names.get(_digest(doc), "no arm")
+        counts[name] = counts.get(name, 0) + 1
+    than = f"another configuration than {names.get(_digest(first), first['id'])}"
+    return [f"{name}: {counted(runs, 'run')} of {than}" for name, runs in counts.items()]
 
 
 def _origin(experiments: str, doc: Mapping[str, Any]) -> Provenance:

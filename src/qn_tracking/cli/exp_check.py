@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qn_tracking.cli.options import experiments
 from qn_tracking.cli.output import print_plain, warn
-from qn_tracking.errors import UsageError, printable
+from qn_tracking.errors import UsageError, printable, short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ def arguments(parser: Parser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Checks the study, or writes the ranges."""
-    study = experiments(args).study(args.study)
+    store = experiments(args)
+    study = store.study(args.study)
     if study is None:
-        raise UsageError(f"no study {args.study!r}", hint="qn-exp list --studies lists them")
+        from qn_tracking.store.studies import near
+
+        raise UsageError(f"no study {short(args.study)!r}", hint=near(store.folder, args.study))
     if args.update:
         return _update(study, args)
     if args.metric:

@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 
     from qn_tracking.studies.execute import StudyOutcome
 
+NAMED = ("seed", "seeds", "episodes", "contributor", "github", "name", "baseline", "metric")
 OPTIONS = {"notes": "--benchmark-notes", "n_seeds": "--n-seeds", "tuned_by": "--tuned-by"}
-OPTIONS |= {
-    name: f"--{name}"
-    for name in ("seed", "seeds", "episodes", "contributor", "github", "name", "baseline")
-}
+OPTIONS |= {name: f"--{name}" for name in NAMED}
 """The options of arguments that the library names in an error."""
 SHARED = (
     "name", "question", "baseline", "n_seeds", "seeds", "seed", "tags", "notes", "experiments_dir",

@@ -17,9 +17,9 @@ from qn_tracking.files import inside
 from qn_tracking.ids import is_id
 from qn_tracking.records import codec
 from qn_tracking.records.limits import CRASHED, MAX_BYTES
-from qn_tracking.records.model import Config, Experiment
+from qn_tracking.records.model import Experiment
 from qn_tracking.records.stats import Tally
-from qn_tracking.redact import MARK
+from qn_tracking.redact import masked_fields
 from qn_tracking.store import (
     artifacts,
     gathered,
@@ -160,7 +160,7 @@ def _itself(path: str, experiment: Experiment) -> Iterator[Finding]:
     if (
         config.digest != digest
         and (config.digest or not experiment.origin)
-        and not _redacted(config)
+        and not masked_fields(config.data)
     ):
         yield _fault(path, "the configuration has another digest", "config.digest")
     results = experiment.results
@@ -177,19 +177,6 @@ def _itself(path: str, experiment: Experiment) -> Iterator[Finding]:
         rate = getattr(results, field)
         if rate is not None and not 0 <= rate <= 1:
             yield _fault(path, f"{rate} is no share", f"results.{field}")
-
-
-def _redacted(config: Config) -> bool:
-    """Whether something was taken out of what the digest is of."""
-
-    def inside(value: Any) -> bool:
-        if isinstance(value, str):
-            return MARK in value
-        if isinstance(value, Mapping):
-            return any(map(inside, value.values()))
-        return isinstance(value, tuple) and any(map(inside, value))
-
-    return inside(config.data)
 
 
 def _labels(experiments: str, name: str) -> Iterator[Finding]:

@@ -69,6 +69,8 @@ def _near(index: Index, text: str) -> str:
 
     if (hint := did_you_mean(text, study_files.names(index.experiments))) is not None:
         return hint
+    if (hint := study_files.hint_of_unreadable(index.experiments)) is not None:
+        return hint
     if len(text) > 8:
         names = index.names(text[:4], 2000)
         names = difflib.get_close_matches(text, names, n=3, cutoff=0.85)

@@ -17,13 +17,14 @@ from qn_tracking.ids import is_id, run_seed
 from qn_tracking.records.codec import canonical, digest, document, plain, structure
 from qn_tracking.records.limits import COMPLETED, PRUNED, RUNNING
 from qn_tracking.records.model import MAX_INT, Config
-from qn_tracking.records.schema import ADDITION, EXTENSION, STUDY, Schema
+from qn_tracking.records.schema import ADDITION, EXTENSION, PRUNING, STUDY, Schema
 from qn_tracking.records.submission import Addition, Arm, Extension, Pruning, Study
 from qn_tracking.store import documents, paths, read
 from qn_tracking.store.study_files import (
     BEFORE as BEFORE,
     folder as folder,
     gathered_path as gathered_path,
+    hint_of_unreadable,
     ids as ids,
     kind as kind,
     named as named,
@@ -84,7 +85,7 @@ def load(experiments: str, id: str) -> Study:
             raise UsageError(f"{id} was gathered from runs, not declared", hint=hint) from None
         other = named(experiments, id)
         if other is None:
-            raise UsageError(f"no study {id!r}", hint=_known(experiments, id)) from None
+            raise UsageError(f"no study {id!r}", hint=near(experiments, id)) from None
         return load(experiments, other)
     doc = STUDY.current(read.parse(data, name), name)
     study = structure(doc, Study, file=name, error=StorageError)
@@ -114,9 +115,10 @@ def _extended(study: Study, folder: str) -> Study:
     """The study with the seeds that were added later. Raises StorageError as `load` does."""
     for name, added in _later(study, folder, EXTENSION, Extension):
         seeds = (*study.seeds, *added.seeds)
-        if (cause := "none" if not added.seeds else wrong_seeds(seeds)) is not None:
-            raise StorageError(cause, file=name, field="seeds")
         runs = len(seeds) * len(study.arms)
+        cause = "none" if not added.seeds else wrong_seeds(seeds) or _too_many(runs)
+        if cause is not None:
+            raise StorageError(cause, file=name, field="seeds")
         study = evolve(study, seeds=seeds, runs=runs, extended=study.extended + 1)
     return study
 
@@ -127,10 +129,16 @@ def _with_arms(study: Study, folder: str) -> Study:
         if found.first != study.every_run:
             cause = f"expected {study.every_run}: seeds were added after this arm"
             raise StorageError(cause, file=name, field="first")
-        if (unlike := _unlike(study, found.arm)) is not None:
-            raise StorageError(unlike, file=name, field="arm")
+        wrong = _unlike(study, found.arm) or _too_many(study.every_run + len(study.seeds))
+        if wrong is not None:
+            raise StorageError(wrong, file=name, field="arm")
         study = evolve(study, added=(*study.added, found.arm))
     return study
+
+
+def _too_many(runs: int) -> str | None:
+    """Why a study cannot have so many runs; None if it can."""
+    return None if runs <= MOST_RUNS else f"{runs:,} runs, a study has at most {MOST_RUNS:,}"
 
 
 def _unlike(study: Study, arm: Arm) -> str | None:
@@ -147,8 +155,8 @@ def add(experiments: str, study: Study, arm: Arm, created: str) -> Study:
     """Adds an arm; durable on return. Raises UsageError for one that cannot be."""
     if (cause := _unlike(study, arm)) is not None:
         raise UsageError(cause, field="arm")
-    if study.every_run + len(study.seeds) > MOST_RUNS:
-        raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="arm")
+    if (cause := _too_many(study.every_run + len(study.seeds))) is not None:
+        raise UsageError(cause, field="arm")
     place = _place(experiments, study)
     record = Addition(study=study.id, created=created, first=study.every_run, arm=arm)
     publish(f"{place}/addition-{len(study.added) + 1}.json", document(record))
@@ -196,8 +204,8 @@ def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -
         cause = wrong_seeds(both := (*study.seeds, *seeds))
     if cause is not None:
         raise UsageError(cause, field="seeds")
-    if len(both) * len(study.arms) > MOST_RUNS:
-        raise UsageError(f"a study has at most {MOST_RUNS:,} runs", field="seeds")
+    if (cause := _too_many(len(both) * len(study.arms))) is not None:
+        raise UsageError(cause, field="seeds")
     if study.added:
         raise UsageError("arms were added to it", field="seeds", hint="declare a new study")
     place = _place(experiments, study)
@@ -216,6 +224,8 @@ def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:
     if len(study.seeds) * len(study.arms) != study.runs:
         some = f"{len(study.arms)} arms, " if len(study.arms) != 1 else ""
         yield "seeds", f"{some}{len(study.seeds)} of them for {study.runs} runs"
+    if (cause := _too_many(study.runs)) is not None:
+        yield "runs", cause
     if study.episodes is None and study.script is None:
         yield "episodes", "missing"
     if study.episodes is not None and study.episodes < 1:
@@ -312,18 +322,61 @@ def faults(experiments: str) -> Iterator[StorageError]:
         return
     for id in known:
         try:
-            load(experiments, id)
+            study = load(experiments, id)
+            yield from _faults_beside(experiments, study)
         except StorageError as error:
             yield error
         except UsageError:  # declared at this instant, or killed before that
             continue
 
 
-def _known(experiments: str, name: str) -> str:
+def _faults_beside(experiments: str, study: Study) -> Iterator[StorageError]:
+    """What loading a study does not ask of its files: whether all of them are read, whether arms
+    are what they say, and what is said of those that were pruned.
+    """
+    from qn_tracking.config import digest_of
+    from qn_tracking.redact import masked_fields
+
+    for arm in study.every_arm:
+        config = arm.config
+        other = config.digest != digest_of(config.data, config.settings)
+        if other and not masked_fields(config.data):
+            cause = f"the configuration of {short(arm.name)!r} has another digest"
+            yield StorageError(cause, file=path(experiments, study.id), field="arms")
+    place = dirname(path(experiments, study.id))
+    if not lexists(f"{place}/study.json"):
+        return
+    read_up_to = {"extension": study.extended, "addition": len(study.added)}
+    read_up_to["pruning"] = read_up_to["addition"]
+    for found in sorted(os.listdir(place)):
+        kind, _, number = found.removesuffix(".json").partition("-")
+        if kind not in read_up_to or not found.endswith(".json"):
+            continue
+        if number not in map(str, range(1, read_up_to[kind] + 1)):
+            yield StorageError("is never read: one before it is missing", file=f"{place}/{found}")
+        elif kind == "pruning":
+            try:
+                _check_pruning(f"{place}/{found}", study, study.added[int(number) - 1])
+            except StorageError as error:
+                yield error
+
+
+def _check_pruning(name: str, study: Study, arm: Arm) -> None:
+    """Raises StorageError for a file that is not about this arm."""
+    doc = PRUNING.current(read.parse(read.load(name)[0], name), name)
+    record = structure(doc, Pruning, file=name, error=StorageError)
+    for field, value, wanted in (("study", record.study, study.id), ("arm", record.arm, arm.name)):
+        if value != wanted:
+            raise StorageError(f"is of {value!r}, not of {wanted!r}", file=name, field=field)
+
+
+def near(experiments: str, name: str) -> str:
+    """What may have been meant by a name that no study has."""
     found = names(experiments)
     if not found:
         return f"none in {experiments}"
-    return did_you_mean(name, found) or f"the latest: {found[-1]}"
+    hint = did_you_mean(name, found) or hint_of_unreadable(experiments)
+    return hint or f"the latest: {found[-1]}"
 
 
 @contextmanager

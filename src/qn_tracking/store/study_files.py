@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from os.path import dirname, join, lexists
 
@@ -14,7 +15,7 @@ from qn_tracking.store import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 BEFORE = "campaigns"
@@ -48,15 +49,40 @@ def kind(experiments: str, id: str) -> str | None:
 def named(experiments: str, name: str) -> str | None:
     """The id of the study of this name, also of one that was gathered.
 
-    A file that cannot be read has no name. Raises UsageError for a name that several studies have,
-    as one of another machine may: which one is meant is not guessed.
+    Raises UsageError for a name that several studies have, as one of another machine may: which one
+    is meant is not guessed; and StorageError for a file that cannot be read and has the name in it.
     """
     found = [id for id in ids(experiments) if name_of(experiments, id) == name]
     if len(found) > 1:
         raise UsageError(
             f"{len(found)} studies are called {name}", hint=f"by id: {', '.join(found)}"
         )
+    if not found:
+        for error, data in _unreadable(experiments):
+            if re.search(rb'"name":\s*"%b"' % re.escape(os.fsencode(name)), data):
+                raise error
     return found[0] if found else None
+
+
+def hint_of_unreadable(experiments: str) -> str | None:
+    """That some study, which may be the one that is looked for, cannot be read."""
+    found = [error.file for error, _ in _unreadable(experiments)]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"cannot be read: {found[0]}{more}" if found else None
+
+
+def _unreadable(experiments: str) -> Iterator[tuple[StorageError, bytes]]:
+    """What is wrong with each file of a study that is no JSON, and what is in it."""
+    for id in ids(experiments):
+        for name in (path(experiments, id), gathered_path(experiments, id)):
+            data = b""
+            try:
+                data, _ = read.load(name)
+                read.parse(data, name)
+            except FileNotFoundError:
+                continue
+            except StorageError as error:
+                yield error, data
 
 
 def names(experiments: str) -> list[str]:
@@ -88,22 +114,27 @@ def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
             doc = read.parse(data, id)
             doc = doc if name.endswith("gathered.json") else STUDY.current(doc, name)
             called, runs = doc.get("name"), doc.get("runs")
-            runs = _with_later(dirname(name), doc) if type(runs) is int else 0
+            runs = _with_later(dirname(name), doc, runs) if type(runs) is int else 0
             return called if type(called) is str else None, runs
     return None
 
 
-def _with_later(place: str, doc: dict[str, Any]) -> int:
-    """The runs of a study with those that were added later. Raises StorageError."""
-    seeds, arms, runs = len(doc.get("seeds") or ()), len(doc.get("arms") or ()), int(doc["runs"])
+def _with_later(place: str, doc: dict[str, Any], runs: int) -> int:
+    """The runs of a study with those that were added later, as far as they can be read."""
+    seeds, arms = _length(doc.get("seeds")), _length(doc.get("arms"))
     later = [name for name in os.listdir(place) if name.startswith(("extension-", "addition-"))]
     for name in sorted(later, reverse=True):  # extensions first: no seed is added after an arm
         if name.startswith("addition-"):
             runs += seeds
-        else:
-            more = len(read.parse(read.load(join(place, name))[0], name).get("seeds") or ())
+            continue
+        with suppress(FileNotFoundError, StorageError):
+            more = _length(read.parse(read.load(join(place, name))[0], name).get("seeds"))
             seeds, runs = seeds + more, runs + more * arms
     return runs
+
+
+def _length(value: Any) -> int:
+    return len(value) if type(value) is list else 0
 
 
 def ids(experiments: str) -> list[str]:

@@ -5,7 +5,7 @@ Runs come as plain data, as the index holds them. The run is the unit: every fig
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from math import fsum, isfinite
 from typing import Any
@@ -221,6 +221,12 @@ def metric_of(sides: Sequence[Side], declared: str) -> str:
     return "reward" if rewarded else declared
 
 
+def lacking(metric: str, known: Iterable[str]) -> str:
+    """Of a metric that no run has, beside those they have: that it is missing, and the nearest."""
+    hint = did_you_mean(metric, set(known))
+    return ", which no finished run has" + (f" ({hint})" if hint else "")
+
+
 def _row(side: Side, metric: str) -> ArmRow:
     counts: dict[str, int] = {}
     for doc in side.docs:
@@ -401,7 +407,9 @@ def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
         cause = "after its results could be seen"
         notes.append(f"extended {times} {cause}: every p is multiplied by {looks}")
     if declared is not None and rows.metric != declared:
-        notes.append(f"{rows.metric} is not the metric that was declared ({declared})")
+        others = [name for row in rows.rows for name in row.means]
+        lacks = "" if declared in others else lacking(declared, others)
+        notes.append(f"{rows.metric} is not the metric that was declared ({declared}){lacks}")
     counts: dict[str, int] = {}
     for status, number in chain.from_iterable(row.counts.items() for row in rows.rows):
         counts[status] = counts.get(status, 0) + number

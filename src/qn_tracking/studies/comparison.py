@@ -35,6 +35,15 @@ ABSENT = _Absent()
 
 PRIMARY = "final_success_rate"
 RATES = (PRIMARY, "success_rate")
+COMPUTED = {
+    PRIMARY: PRIMARY,
+    "success_rate": "success_rate",
+    "reward": "avg_reward",
+    "steps": "avg_steps",
+}
+"""What is computed of any run, by its name as a metric, and its field in the results."""
+COSTS = ("episodes", "wall_seconds", "steps_per_second", "cpu_seconds", "peak_memory_bytes")
+"""What is measured of any run."""
 _LOWER = ("wall_seconds", "cpu_seconds", "peak_memory_bytes", "steps")
 _LOWER_WORDS = ("loss", "error", "regret", "cost")
 
@@ -321,12 +330,7 @@ def values_of(doc: Doc) -> dict[str, float]:
     results = doc.get("results") or {}
     resources = section(doc, "resources")
     means = {name: spread.get("mean") for name, spread in (results.get("metrics") or {}).items()}
-    computed = {
-        PRIMARY: results.get(PRIMARY),
-        "success_rate": results.get("success_rate"),
-        "reward": results.get("avg_reward"),
-        "steps": results.get("avg_steps"),
-    }
+    computed = {name: results.get(field) for name, field in COMPUTED.items()}
     costs = {
         "episodes": results.get("episodes"),
         "wall_seconds": doc.get("wall_seconds"),

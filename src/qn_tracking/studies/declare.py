@@ -44,7 +44,7 @@ from qn_tracking.store.studies import (
     seeds_digest,
     wrong_seeds,
 )
-from qn_tracking.studies.comparison import PRIMARY, RATES
+from qn_tracking.studies.comparison import COMPUTED, COSTS, PRIMARY, RATES
 from qn_tracking.studies.plan import EPISODES, Plan, Requests, plan_of, seed_or_new
 from qn_tracking.studies.sweep import one_choice
 from qn_tracking.tracking.emit import storage_of
@@ -52,6 +52,12 @@ from qn_tracking.tracking.evaluation import evaluating
 from qn_tracking.tracking.manager import choose, project
 
 T = TypeVar("T")
+INCLUDED = ("qn_tracking.nematode",)
+"""The packages of a simulation whose metrics are known before it runs."""
+METRICS_OF_INCLUDED = (
+    "path_efficiency", "shortest_steps", "distance_efficiency", "final_satiety", "learning_rate",
+    "loss", "entropy", "gradient_norm", "epsilon", "hidden_rate",
+)  # fmt: skip
 
 
 def study_of(
@@ -97,6 +103,8 @@ def study_of(
         protocol.check_plan(n_seeds or fewest, first.episodes(episodes, least))
         by = contribution() if callable(contribution) else contribution
         _check_contribution(first, by, benchmarks_dir, protocol, category)
+    if all(plan.simulation.subject.packages == INCLUDED for plan in plans):
+        _check_metric(metric)
     names = [storable(text) for text in arms or [_stem(plan) for plan in plans]]
     given = task = None
     if seeds is None:
@@ -242,6 +250,14 @@ def _test(metric: str, runs: int) -> Test:
     known = METRICS.get(metric)
     bounded = metric in RATES or (known is not None and known.range is not None)
     return deciding_test(runs, shared_seeds=True, bounded=bounded)
+
+
+def _check_metric(metric: str) -> None:
+    """Raises UsageError for a metric that no run of the included simulation can have."""
+    known = (*COMPUTED, *COSTS, *METRICS_OF_INCLUDED)
+    if metric not in known:
+        hint = did_you_mean(metric, known) or f"known: {', '.join(known)}"
+        raise UsageError(f"no run will have {short(metric)!r}", field="metric", hint=hint)
 
 
 def _check_arms(arms: Sequence[Arm]) -> None:

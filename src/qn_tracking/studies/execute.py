@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Warn = Callable[[str], None]
 SHOWN_ARMS = 12
 """Of more arms than this the line of progress names none."""
+NAMED = 10
+"""Of more runs than this that ended by one error, only the first ones are named."""
 
 
 @frozen(kw_only=True)
@@ -364,14 +366,24 @@ def _snapshot(study: Study, plan: Plan) -> Mapping[str, Any]:
     return take_snapshot(about, FACTS_TIMEOUT)
 
 
+def those(indices: Sequence[int]) -> str:
+    """`run 3`, or `runs 3, 4 and 5`; of many only the first ones."""
+    if len(indices) == 1:
+        return f"run {indices[0]}"
+    more = len(indices) - NAMED
+    named = [*map(str, indices[: NAMED if more > 1 else len(indices)])]
+    last = f"{more:,} more" if more > 1 else named.pop()
+    return f"runs {', '.join(named)} and {last}"
+
+
 def _report(outcomes: Sequence[runner.Outcome], known: Sequence[str], warn: Warn) -> None:
     """Warns of each warning once, and of each failure with the runs that it ended."""
-    ended: dict[str, list[str]] = {}
+    ended: dict[str, list[int]] = {}
     for outcome in outcomes:
         if outcome.error:
-            ended.setdefault(outcome.error, []).append(str(outcome.index))
+            ended.setdefault(outcome.error, []).append(outcome.index)
     for text in dict.fromkeys(chain.from_iterable(outcome.warnings for outcome in outcomes)):
         if text not in known:
             warn(text)
     for error, indices in ended.items():
-        warn(f"run{'s' * (len(indices) > 1)} {', '.join(indices)}: {error}")
+        warn(f"{those(indices)}: {error}")

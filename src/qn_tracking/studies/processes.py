@@ -23,13 +23,48 @@ from qn_tracking.records.model import Membership
 from qn_tracking.records.submission import Study
 from qn_tracking.store import output, paths, studies
 from qn_tracking.store.write import make_folder, naming
-from qn_tracking.studies.execute import StudyOutcome, StudyProgress, Warn, progress_of, unfinished
+from qn_tracking.studies.execute import (
+    StudyOutcome,
+    StudyProgress,
+    Warn,
+    progress_of,
+    those,
+    unfinished,
+)
 from qn_tracking.studies.scripts import words
 from qn_tracking.tracking.joining import VARIABLE, Joining
 
 POLL_SECONDS = 0.1
 TAIL = 4_000
 """Bytes of the output that are searched for the line that says why a script failed."""
+CAUSES = 3
+OTHERS = "failed as well, each with a message of its own"
+
+
+@define(eq=False)
+class _Failures:
+    """Says why runs failed: the first one of each cause at once, the others in a line at the end.
+
+    Of scripts that say something else each time, only the first three.
+    """
+
+    warn: Warn
+    causes: dict[str, list[int]] = field(factory=dict)
+
+    def add(self, index: int, cause: str, where: str = "") -> None:
+        """That a run failed; `where` is added to what is said of the first one."""
+        cause = cause if cause in self.causes or len(self.causes) < CAUSES else OTHERS
+        same = self.causes.setdefault(cause, [])
+        same.append(index)
+        if len(same) == 1 and cause != OTHERS:
+            self.warn(f"run {index}: {cause}{where}")
+
+    def tell_others(self) -> None:
+        """The runs of which nothing was said yet."""
+        for cause, indices in self.causes.items():
+            if others := indices if cause == OTHERS else indices[1:]:
+                same = cause if cause == OTHERS else f"as run {indices[0]}: {short(cause, 80)}"
+                self.warn(f"{those(others)}: {same}")
 
 
 @define(eq=False)
@@ -43,11 +78,10 @@ class _Process:
     read: int = 0
     episodes: int = 0
     successes: int = 0
-    completed: bool = False
     signalled: list[int] = field(factory=list)
 
-    def look(self) -> None:
-        """Counts the episodes that were added to its journal."""
+    def count(self, counts: list[int]) -> None:
+        """Counts the episodes that were added to its journal, and the successes among them."""
         with suppress(OSError), open(self.journal, "rb") as stream:
             stream.seek(self.read)
             data = stream.read()
@@ -55,6 +89,7 @@ class _Process:
             self.read += len(whole)
             self.episodes += whole.count(b"\n")
             self.successes += whole.count(b'"success":true')
+        counts[2 * self.index : 2 * self.index + 2] = self.episodes, self.successes
 
     def signal(self, number: int) -> None:
         """Once, to the script and all that it has started."""
@@ -83,12 +118,14 @@ def execute_script(
     folder = work_folder(study, experiments)
     make_folder(inside(experiments, "runs"))
     running: list[_Process] = []
-    ended: list[_Process] = []
+    counts = [0] * (2 * study.every_run)
+    failures = _Failures(warn)
     stopped = False
     with studies.locked(experiments, study.id):
         states = studies.states(experiments, study)
         waiting = list(unfinished(states, experiments, warn))
-        before = [state.index for state in states if state.status == "completed"]
+        done = [state.index for state in states if state.status == "completed"]
+        before = len(done)
         try:
             while running or (waiting and not stopped):
                 over = studies.pruned(experiments, study)
@@ -96,23 +133,21 @@ def execute_script(
                     index, attempt = waiting.pop(0)
                     if study.place_of(index) in over:
                         continue
-                    one = _start(study, experiments, folder, index, attempt, warn)
+                    one = _start(study, experiments, folder, index, attempt, failures)
                     if one is not None:
                         running.append(one)
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
-                    ended.append(one)
-                    _finish(one, experiments, warn)
+                    one.count(counts)
+                    if _finish(one, experiments, failures):
+                        done.append(one.index)
                 stopped = stopped or stop()
-                counts = [0] * (2 * study.every_run)
-                for one in (*running, *ended):
-                    one.look()
-                    counts[2 * one.index : 2 * one.index + 2] = one.episodes, one.successes
+                for one in running:
+                    one.count(counts)
                     if stopped or study.place_of(one.index) in over:
                         one.signal(signal.SIGINT)
-                done = [*before, *(one.index for one in ended if one.completed)]
                 seconds = time.perf_counter() - began
-                progress(progress_of(study, done, counts, seconds, len(done) - len(before)))
+                progress(progress_of(study, done, counts, seconds, len(done) - before))
                 if running:
                     time.sleep(POLL_SECONDS)
         finally:
@@ -121,6 +156,7 @@ def execute_script(
             for one in running:
                 one.process.wait()
                 _keep_output(one)
+            failures.tell_others()
     return StudyOutcome(
         runs=studies.states(experiments, study),
         seconds=time.perf_counter() - began,
@@ -135,7 +171,7 @@ def work_folder(study: Study, experiments: str) -> str:
 
 
 def _start(
-    study: Study, experiments: str, folder: str, index: int, attempt: int, warn: Warn
+    study: Study, experiments: str, folder: str, index: int, attempt: int, failures: _Failures
 ) -> _Process | None:
     id = studies.run_id(study.id, index, attempt)
     joining = Joining(
@@ -163,7 +199,7 @@ def _start(
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            warn(f"run {index}: cannot be started: {describe(error)}")
+            failures.add(index, f"cannot be started: {describe(error)}")
             with suppress(OSError):
                 os.unlink(printed)
             return None
@@ -171,22 +207,22 @@ def _start(
     return _Process(index, attempt, id, printed, process, journal)
 
 
-def _finish(one: _Process, experiments: str, warn: Warn) -> None:
-    """Says what became of a run that is not completed."""
+def _finish(one: _Process, experiments: str, failures: _Failures) -> bool:
+    """Whether a run is completed; says what became of one that is not."""
     status = studies.status(experiments, one.id)
     code = one.process.returncode
     last = _last_line(one.output)
     _keep_output(one)
-    one.completed = status == "completed"
-    if one.signalled or one.completed:
-        return
+    if one.signalled or status == "completed":
+        return status == "completed"
     how = f"ended with {code}" if code >= 0 else f"was killed by signal {-code}"
     if status == "missing":
         how += ", and recorded nothing: it must call track()"
     else:
         how += f", and its run is {status}"
     said = f": {printable(short(last, 200))}" if last and code else ""
-    warn(f"run {one.index}: the script {how}{said} ({one.output})")
+    failures.add(one.index, f"the script {how}{said}", f" ({one.output})")
+    return False
 
 
 def _keep_output(one: _Process) -> None:

@@ -25,6 +25,7 @@ from qn_tracking.studies.declare import declared
 from qn_tracking.studies.sweep import Factors, choices, one_choice, parse, text_of
 
 SEED = "seed"
+_INTERPRETER = re.compile(r"(python|bash|sh)[\d.]*")
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -59,6 +60,8 @@ def script_arms(
     program = command[0]
     if not any(_places([program])) and shutil.which(program) is None:
         raise UsageError(f"{short(program)}: no such program")
+    if (missing := _missing(command)) is not None:
+        raise UsageError(f"{short(missing)}: no such file", hint="the script runs in this folder")
     found = choices([label_of(command)], factors, paired=paired)
     return [ScriptArm(name=arm.name, values=arm.values) for arm in found]
 
@@ -88,6 +91,13 @@ def script_study(
         folder=storable(os.path.relpath(os.getcwd(), os.path.realpath(experiments))),
         **options,
     )
+
+
+def _missing(command: Sequence[str]) -> str | None:
+    """The file that an interpreter is to run, if there is none; only where it is certainly one."""
+    program, script = os.path.basename(command[0]), command[1] if len(command) > 1 else "-"
+    runs = _INTERPRETER.fullmatch(program) and not script.startswith("-")
+    return script if runs and not any(_places([script])) and not os.path.exists(script) else None
 
 
 def label_of(command: Sequence[str]) -> str:
