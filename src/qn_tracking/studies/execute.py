@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 Warn = Callable[[str], None]
+PROGRESS_SECONDS = 0.1
 SHOWN_ARMS = 12
 """Of more arms than this the line of progress names none."""
 NAMED = 10
@@ -131,20 +132,26 @@ def execute(
     """
     experiments = plans[0].experiments_dir
     began = time.perf_counter()
-    stopped = False
+    told, stopped = -PROGRESS_SECONDS, False
     with studies.locked(experiments, study.id):
         states = studies.states(experiments, study)
         tasks = _tasks(study, plans, states, warn)
         before = [state.index for state in states if state.status == "completed"]
 
+        latest: Sequence[int] = [0] * (2 * study.every_run)
+
         def tick(done: Sequence[int]) -> bool:
-            nonlocal stopped
-            progress(progress_of(study, before, done, time.perf_counter() - began))
+            nonlocal told, stopped, latest
+            latest, seconds = done, time.perf_counter() - began
+            if seconds - told >= PROGRESS_SECONDS:  # not at each of many short runs: it counts all
+                told = seconds
+                progress(progress_of(study, before, done, seconds))
             stopped = stopped or stop()
             return stopped
 
-        tick([0] * (2 * study.every_run))
+        tick(latest)
         outcomes = _run(study, plans, tasks, executor, jobs, tick, warn)
+        progress(progress_of(study, before, latest, time.perf_counter() - began))
         stopped = stopped or stop()
     _report(outcomes, [text for plan in plans for text in plan.warnings], warn)
     return StudyOutcome(
