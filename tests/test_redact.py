@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
+from qn_tracking import redact
 from qn_tracking.config import from_mapping
 from qn_tracking.redact import (
     is_secret,
@@ -225,3 +226,53 @@ def test_a_configuration_is_stored_without_its_secrets_under_its_own_digest() ->
     assert clean.data["db"]["password"] == "[redacted]"
     assert clean.digest == config.digest
     assert clean.sha256 == config.sha256
+
+
+PIECES = st.sampled_from(
+    (
+        *(
+            "\n",
+            "\n",
+            " ",
+            "\t",
+            "\r\n",
+            "\r",
+            "\x0b",
+            "\x85",
+            "\u2028",
+            "=",
+            ":",
+            "'",
+            '"',
+            "-",
+            "_",
+        ),
+        *("token", "KEY", "key", "api_key", "api-key", "Secrets", "cookie", "PASSWD", "dsn", "pat"),
+        *("path", "pad_", "eos", "private", "account", "signature", "sig", "auth", "?", "&", ";"),
+        *("Bearer", "Basic", "https://", "me:pw@", "@", "a=b", "a1B2c3D4e5F6", "hunter2", "x", "é"),
+        *(GITHUB, "sk-" + "a" * 24, "-psk-" + "b" * 24, "eyJhbGciOiJI.eyJzdWIiOiIx.x"),
+        *("-----BEGIN RSA PRIVATE KEY-----", "[redacted]", "\u017f", "\u212a", "\u0130", "\u0131"),
+    )
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES, max_size=40).map("".join))
+@example("access_token=-pat\nghp_" + "a1B2" * 9 + "access_token=\nhunter2a1")
+@example("token\n\n=\n\na1b2c3d4")
+@example("x\n-psk-" + "b" * 24)
+@example("a://b\nc://d:e@f")
+def test_lines_that_are_passed_over_have_no_secrets(text: str) -> None:
+    assert redact_text(text) == redact._redacted(text)
+
+
+def test_of_a_log_only_lines_with_a_name_are_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    whole = redact._redacted
+    monkeypatch.setattr(redact, "_redacted", lambda text: (seen.append(text), whole(text))[1])
+    log = "".join(f"step {i} loss=0.1 path: /a/b, tokens=5 https://a.org\n" for i in range(999))
+    text = f"{log}api_key: 'hunter2'\n{log}"
+    assert redact_text(text) == text.replace("hunter2", "[redacted]")
+    assert [len(one.splitlines()) for one in seen] == [2]

@@ -8,7 +8,7 @@ like a key is one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -89,6 +89,27 @@ _ASSIGNED = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+# Without one of these no pattern matches: as they are written, and in any case if something follows
+# that makes the word a name.
+_EXACT = (
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA", "ASIA", "xox"),
+    *("hf_", "npm_", "pypi-", "AIza", "sk-", "sk_", "rk_", "eyJ", "Bearer", "Basic"),
+)
+_NAME_ENDS = re.compile(r"""["']?\s*(?:[:=]|(?<=\s)["'])""")
+_NAMES_END = re.compile(r"""s?["']?\s*(?:[:=]|(?<=\s)["'])""")
+_EQUALS = re.compile("=")
+_NAMED = (
+    *((word, _NAME_ENDS) for word in ("key", "passwd", "password", "passphrase", "pwd")),
+    *((word, _NAMES_END) for word in ("secret", "credential", "cookie")),
+    *((word, _NAME_ENDS) for word in ("authorization", "token", "dsn", "jwt", "pat")),
+    *((word, _EQUALS) for word in ("signature", "sig", "auth")),
+)
+_KINDS = ("api", "access", "private", "secret", "signing", "encryption", "account", "ssh")
+_LONGEST_KIND = 16
+_SPACE = re.compile(r"\s*")
+_SPECIAL = "\u017f\u212a\u0130\u0131"
+"""Letters that count as s, k and i where case does not."""
+
 
 def is_secret(key: str) -> bool:
     """Whether a field with this name contains a secret."""
@@ -96,7 +117,74 @@ def is_secret(key: str) -> bool:
 
 
 def redact_text(text: str) -> str:
-    """Return free text (an error, a patch, an argument) with its secrets replaced."""
+    """Return free text (an error, a patch, an argument) with its secrets replaced.
+
+    Only lines that have a word without which none of the patterns can match are looked through.
+    """
+    if "-----BEGIN" in text or any(letter in text for letter in _SPECIAL):
+        return _redacted(text)
+    spans = sorted(_suspect(text))
+    if not spans:
+        return text
+    out: list[str] = []
+    done, (start, end) = 0, spans[0]
+    for first, last in [*spans[1:], (len(text) + 1, 0)]:
+        if first <= end:
+            end = max(end, last)
+            continue
+        out += text[done:start], _redacted(text[start:end])
+        done, start, end = end, first, last
+    return "".join([*out, text[done:]])
+
+
+def _suspect(text: str) -> Iterator[tuple[int, int]]:
+    """The spans of the lines where a pattern may match, each with the line end before it.
+
+    No match begins before the line of its word, and after the word none goes on beyond the end of
+    the next line that is not blank. What is put in place of a secret makes no new word.
+    """
+    for word in _EXACT:
+        yield from _lines_with(text, text, word, None)
+    low = text.lower()
+    for word, ending in _NAMED:
+        yield from _lines_with(text, low, word, ending)
+    at, done, place = -1, 0, text.find("://")
+    while place >= 0:
+        at = text.find("@", place) if at < place else at
+        if at < 0:
+            return
+        if at >= done and text.find("\n", place, at) < 0:
+            start, done = _lines(text, place, at)
+            yield start, done
+        place = text.find("://", place + 1)
+
+
+def _lines_with(
+    text: str, searched: str, word: str, ending: re.Pattern[str] | None
+) -> Iterator[tuple[int, int]]:
+    done, place = 0, searched.find(word)
+    while place >= 0:
+        after = place + len(word)
+        found = ending and ending.match(searched, after)
+        if word == "key" and found and found[0] != "=":
+            before = searched[max(0, place - _LONGEST_KIND) : place].rstrip("-_")
+            found = found if before.endswith(_KINDS) else None
+        if ending is None or found:
+            space = _SPACE.match(text, found.end() if found else after)
+            assert space is not None
+            if space.end() >= done:  # else the lines are among those that were found
+                start, done = _lines(text, place, space.end())
+                yield start, done
+        place = searched.find(word, after)
+
+
+def _lines(text: str, first: int, last: int) -> tuple[int, int]:
+    """From the line end before one place to that after another, both included."""
+    end = text.find("\n", last)
+    return max(text.rfind("\n", 0, first), 0), end + 1 if end >= 0 else len(text)
+
+
+def _redacted(text: str) -> str:
     text = _SHAPES.sub(MARK, text)
     text = _USERINFO.sub(rf"\1{MARK}@", text)
     for pattern in (_QUERY, _BEARER, _COOKIE):
