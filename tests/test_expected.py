@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, strategies as st
 
-from conftest import Program, command
+from conftest import SMALL, Program, command
 from qn_tracking import ConfigError, Study
 from qn_tracking.api.expected import expected_range
 from test_docs import COMMANDS, block
@@ -21,12 +22,22 @@ from test_study_arms import declared, finish, rates
 FILE = "ranges.yml"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of three arms of six runs, with success rates of .2, .5 and .8."""
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        Path("small.yml").write_text(SMALL)
+        finish(declared(3, 6), rates(0.2, 0.5, 0.8))
+    return place
+
+
 @pytest.fixture
-def study(project: Path) -> Study:
-    """Three arms of six runs, with success rates of .2, .5 and .8."""
-    made = declared(3, 6)
-    finish(made, rates(0.2, 0.5, 0.8))
-    return made
+def study(project: Path, made: Path) -> Study:
+    """The study, in a copy of its folder."""
+    shutil.copytree(made, project, dirs_exist_ok=True)
+    return Study.load("lr")
 
 
 def test_a_study_is_in_the_ranges_that_were_written_from_it(study: Study, qn_exp: Program) -> None:

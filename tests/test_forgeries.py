@@ -44,7 +44,7 @@ def commit(place: Path, text: str) -> str:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A project with an honest submission by Ada, and the hashes of its first two commits."""
     place = tmp_path_factory.mktemp("honest")
-    subprocess.run([*GIT, "init", "-q", "-b", "main", str(place)], check=True)
+    subprocess.run([*GIT, "init", "-q", "--template=", "-b", "main", str(place)], check=True)
     (place / "small.yml").write_text(SMALL)
     (place / ".gitignore").write_text("__pycache__/\n/experiments/\n/benchmarks/.*\n")
     hashes = {"first": commit(place, "no code yet")}
@@ -64,6 +64,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
         capture_output=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     commit(place, "submission")
+    subprocess.run([*GIT, "gc", "-q"], cwd=place, check=True)  # few files are soon copied
     return place, hashes
 
 
@@ -71,7 +72,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
 def project(
     honest: tuple[Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A copy of it, to stand in; git's objects are shared, since nothing writes them."""
+    """A copy of it, to stand in."""
     place = tmp_path / "project"
     shutil.copytree(
         honest[0], place, ignore=shutil.ignore_patterns("experiments", "src", ".cache*")

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from conftest import SMALL, Program
+from conftest import SMALL, Program, command
 from qn_tracking import track
 from qn_tracking.errors import StorageError
 
@@ -57,18 +57,28 @@ with track({"policy": {"epsilon": 0.1}}, seed=3, tags={"a": "d"}) as run:
 """
 
 
-@pytest.fixture
-def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qn_run: Program) -> list[str]:
-    """Two experiments, and a run that was killed; the folder is the current one."""
-    monkeypatch.chdir(tmp_path)
-    Path("c.yml").write_text(SMALL)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with two experiments and a run that was killed, and their ids."""
+    place = tmp_path_factory.mktemp("made")
+    (place / "c.yml").write_text(SMALL)
+    env = {"GIT_CEILING_DIRECTORIES": str(place.parent), "GIT_CONFIG_GLOBAL": os.devnull}
     for seed in ("1", "2"):
         args = ("c.yml", "--episodes", "3", "--seed", seed, "--tag", f"a={seed}")
-        assert qn_run(*args, "--notes", "n", "--track-experiment").returncode == 0
-    done = sorted(path.stem for path in Path("experiments").glob("*.json"))
-    assert subprocess.run([sys.executable, "-c", KILLED]).returncode == 9
-    killed = {path.name for path in Path("experiments/runs").iterdir()} - set(done)
-    return [*done, *killed]
+        run = command("qn-run", *args, "--notes", "n", "--track-experiment", env=env, cwd=place)
+        assert run.returncode == 0
+    done = sorted(path.stem for path in place.glob("experiments/*.json"))
+    assert subprocess.run([sys.executable, "-c", KILLED], cwd=place).returncode == 9
+    killed = {path.name for path in place.glob("experiments/runs/*")} - set(done)
+    return place, [*done, *killed]
+
+
+@pytest.fixture
+def ids(project: Path, made: tuple[Path, list[str]]) -> list[str]:
+    """Two experiments, and a run that was killed; the folder is the current one."""
+    place, ids = made
+    shutil.copytree(place, project, symlinks=True, dirs_exist_ok=True)
+    return ids
 
 
 def faults(text: str) -> Iterator[str]:
@@ -267,10 +277,10 @@ def test_a_number_no_run_can_have_is_named_and_hides_nobody(
         section = section.setdefault(key, {})
     section[last] = "HERE"
     path.write_text(json.dumps(doc).replace('"HERE"', number))
-    for command in ("list", "stats"):
-        done = qn_exp(command)
+    for name in ("list", "stats"):
+        done = qn_exp(name)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False)
-        done = qn_exp(command, "--json")
+        done = qn_exp(name, "--json")
         assert done.returncode == 0
         assert "Infinity" not in done.stdout
         json.loads(done.stdout, parse_constant=pytest.fail)

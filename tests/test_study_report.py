@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from conftest import Program
+from conftest import SMALL, Program
 from qn_tracking import Experiments, Study, UnsupportedError, UsageError
 from qn_tracking.render.report import Text, fresh, markdown, plain, section
 from test_study_arms import declared, finish, rates
@@ -18,13 +18,24 @@ from test_study_arms import declared, finish, rates
 PAGE = "007.md"
 
 
-@pytest.fixture
-def study(project: Path) -> Study:
-    """Three arms of six runs, two of which are lost, with an obvious winner."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of three arms of six runs, one of which is lost; one arm wins."""
     pytest.importorskip("vl_convert")
-    made = declared(3, 6, question="does a lower | rate help?", notes="on <b>this</b> machine")
-    finish(made, rates(0.05, 0.5, 0.95), skip={17})
-    return made
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        Path("small.yml").write_text(SMALL)
+        about = {"question": "does a lower | rate help?", "notes": "on <b>this</b> machine"}
+        finish(declared(3, 6, **about), rates(0.05, 0.5, 0.95), skip={17})
+    return place
+
+
+@pytest.fixture
+def study(project: Path, made: Path) -> Study:
+    """The study, in a copy of its folder."""
+    shutil.copytree(made, project, dirs_exist_ok=True)
+    return Study.load("lr")
 
 
 def test_every_part_is_there(study: Study) -> None:
