@@ -339,24 +339,43 @@ class Made:
 """
 
 
-@pytest.fixture
-def coins(board: Path) -> Path:
-    """A submission of a simulation whose package is in `site`, and not installed any more."""
-    info = Path("site/qn_coins-1.0.dist-info")
+def tossed(*args: str) -> subprocess.CompletedProcess[str]:
+    """A study of ten runs by the package in `site`."""
+    return subprocess.run(
+        [str(BIN / "qn-run"), "coins.yml", "--n-seeds", "10", "--episodes", "50", "--save-benchmark",
+         "--benchmark-notes", "tossed", *args],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def with_coins(submitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the submissions with one of a simulation whose package is in `site`."""
+    place = tmp_path_factory.mktemp("coins") / "board"
+    shutil.copytree(submitted, place)
+    info = place / "site/qn_coins-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: qn-coins\nVersion: 1.0\n")
     entries = "[qn_tracking]\nsimulation.coins = coins.toss:Coins\n"
     (info / "entry_points.txt").write_text(entries)
-    Path("site/coins").mkdir()
-    Path("site/coins/__init__.py").write_text("")
-    Path("site/coins/toss.py").write_text(ELSEWHERE)
-    Path("coins.yml").write_text("simulation: coins\n")
-    done = subprocess.run(
-        [str(BIN / "qn-run"), "coins.yml", "--n-seeds", "10", "--episodes", "50", "--save-benchmark",
-         "--contributor", "Ada", "--benchmark-notes", "tossed"],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
-    )  # fmt: skip
+    package = place / "site/coins"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "toss.py").write_text(ELSEWHERE)
+    (place / "coins.yml").write_text("simulation: coins\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        done = tossed("--contributor", "Ada")
     assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def coins(with_coins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its submission, in a copy to stand in, where the package is not installed any more."""
+    place = tmp_path / "board"
+    shutil.copytree(with_coins, place)
+    monkeypatch.chdir(place)
     (path,) = Path("benchmarks/coins/classical").glob("2*.json")
     return path
 
@@ -372,11 +391,7 @@ def again(**replaced: str) -> subprocess.CompletedProcess[str]:
         assert part[old] in text
         text = text.replace(part[old], new)
     Path("site/coins/toss.py").write_text(text)
-    return subprocess.run(
-        [str(BIN / "qn-run"), "coins.yml", "--n-seeds", "10", "--episodes", "50", "--save-benchmark",
-         "--contributor", "Bob", "--benchmark-notes", "tossed", "--seed", "5"],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.path.abspath("site")},
-    )  # fmt: skip
+    return tossed("--contributor", "Bob", "--seed", "5")
 
 
 @pytest.mark.slow

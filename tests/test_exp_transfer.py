@@ -35,10 +35,22 @@ def _run(config: dict[str, Any], seed: int = 1, **options: Any) -> str:
         return run.id
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with two runs, and their ids."""
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("GIT_CEILING_DIRECTORIES", str(place.parent))
+        first = _run({"a": 1}, 1, tags={"k": "v"})
+        return place, [first, _run({"a": 2, "b": {"c": "=SUM(A1)"}}, 2)]
+
+
 @pytest.fixture
-def store(project: Path) -> list[str]:
+def store(project: Path, made: tuple[Path, list[str]]) -> list[str]:
     """Ids of two runs in `experiments`."""
-    return [_run({"a": 1}, 1, tags={"k": "v"}), _run({"a": 2, "b": {"c": "=SUM(A1)"}}, 2)]
+    shutil.copytree(made[0], project, dirs_exist_ok=True)
+    return made[1]
 
 
 def _tree(folder: Path) -> dict[str, bytes]:

@@ -84,6 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = program(place, "run", "small.yml", "--seed", "1", *benchmark, "--contributor", "Ada")
     assert done.returncode == 0, done.stderr
     commit(place, "submission")
+    subprocess.run([*GIT, "gc", "-q"], cwd=place, check=True)  # few files are soon copied
     return place
 
 
