@@ -47,7 +47,7 @@ LAYERS = (
         "redact",
         "render",
     ),
-    ("options", "devices"),
+    ("options", "devices", "changes"),
     ("captured",),
     (
         "capture",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking import devices, program
@@ -119,10 +120,14 @@ def _patch(facts: dict[str, Any], patch: bytes | None, warnings: list[str]) -> N
         warnings.append(f"git: uncommitted patch of {len(patch):,} bytes is not kept")
         facts["patch_too_large"] = len(patch)
     elif patch:
-        text = patch.decode("utf-8", "surrogateescape")
-        clean = redact_text(text)
-        facts["patch_redacted"] = clean != text
-        facts["patch"] = _characters(clean)
+        facts["patch"], facts["patch_redacted"] = _without_secrets(patch)
+
+
+@lru_cache(maxsize=1)  # the runs of one process mostly have the same
+def _without_secrets(patch: bytes) -> tuple[str, bool]:
+    text = patch.decode("utf-8", "surrogateescape")
+    clean = redact_text(text)
+    return _characters(clean), clean != text
 
 
 def _characters(text: str) -> str:

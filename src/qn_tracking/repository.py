@@ -78,6 +78,7 @@ class Command:
         """Starts it; `out` is the file, one without a name by default. Raises OSError."""
         self._out = nameless() if out is None else out
         self._err = self._pid = -1
+        self._code: int | None = None
         self._program = program
         try:
             self._err = nameless()
@@ -103,7 +104,9 @@ class Command:
         and TimeoutError. Can be called once.
         """
         try:
-            code = self._wait(end)
+            if not self.over(end):
+                raise TimeoutError
+            code = self._code
             said = _content(self._err).decode("utf-8", "replace").strip().splitlines()
             if code is None:  # the host reaps children by itself
                 failed = bool(said) and said[0].startswith(("fatal: ", "error: "))
@@ -127,21 +130,23 @@ class Command:
                 os.close(fd)
         self._out = self._err = -1
 
-    def _wait(self, end: float) -> int | None:
+    def over(self, end: float) -> bool:
+        """Whether it is over, or will be before `end` of the monotonic clock; waits for it."""
         pause = 0.0002
-        while True:
+        while self._pid >= 0:
             try:
                 done, status = os.waitpid(self._pid, os.WNOHANG)
             except ChildProcessError:
                 self._pid = -1
-                return None
+                break
             if done:
-                self._pid = -1
-                return os.waitstatus_to_exitcode(status)
+                self._pid, self._code = -1, os.waitstatus_to_exitcode(status)
+                break
             if time.monotonic() > end:
-                raise TimeoutError
+                return False
             time.sleep(pause)
             pause = min(pause * 2, 0.005)
+        return True
 
 
 def nameless() -> int:
@@ -303,6 +308,11 @@ class Repository:
             for entry in said.split("\0")
             if entry.startswith("160000 ")
         ]
+
+    @property
+    def settings(self) -> Sequence[tuple[str, str, str]]:
+        """Scope, name and value of each setting that git has here."""
+        return self._settings
 
     @property
     def remote(self) -> str | None:
