@@ -12,8 +12,10 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from zlib import crc32
 
 import pytest
@@ -104,6 +106,57 @@ def test_a_folder_whose_sync_fails_in_earnest_is_a_failure(
     monkeypatch.setattr(os, "fsync", sync)
     with pytest.raises(StorageError, match="EIO"):
         write.publish("a.json", b"one")
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_record_gets_its_name_after_all_else_is_durable(
+    project: Path, monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
+    done: list[str] = []
+    real, link = os.fsync, os.link
+
+    def sync(fd: int) -> None:
+        real(fd)
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "link", lambda a, b: (done.append("its name"), link(a, b)))
+    if not threads:  # at the end of a program, or by a limit of the system
+        monkeypatch.setattr(Thread, "start", raising(RuntimeError("can't start new thread")))
+    with track({"a": 1}, blocked=("metadata",)) as run:
+        run.episode(success=True)
+        run.log({"loss": 0.5})
+        with run.phase("evaluation"):
+            run.episode(success=True)
+        done.clear()
+    before, after = done[: done.index("its name")], done[done.index("its name") + 1 :]
+    assert {
+        *("episodes.jsonl", "phases.jsonl", "series.jsonl", "config.yml", "run.json", "runs"),
+        run.id,
+    } < {*before}
+    assert any(name.startswith(f".{run.id}") for name in before)
+    assert after == ["experiments"]
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def refuse(*args: object) -> None:
+        raise error
+
+    return refuse
+
+
+def test_of_what_is_made_durable_at_once_the_first_error_is_raised_when_all_is_over() -> None:
+    done: list[int] = []
+    calls: list[Callable[[], None]] = [
+        lambda: done.append(1),
+        raising(OSError(errno.EIO, "first")),
+        raising(OSError(errno.EIO, "second")),
+        lambda: (time.sleep(0.05), done.append(2))[1],
+    ]
+    with pytest.raises(OSError, match="first"):
+        write.side_by_side(calls)
+    assert sorted(done) == [1, 2]
+    write.side_by_side([])
 
 
 def test_short_writes_are_finished(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from os.path import basename, dirname, isdir, join
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ from qn_tracking.store.write import (
     ignore,
     make_folder,
     naming,
-    publish,
     published,
+    side_by_side,
     sync_file,
     sync_folder,
+    write_all,
 )
 from qn_tracking.tracking.hookspecs import hookimpl
 
@@ -233,14 +235,14 @@ class JsonStorage:
                 self._settle()
             if self._series is not None and self._series_pending is not None:
                 self._series.settle(*self._series_pending)
-            for file in self._files:
-                file.sync()
             lost = None if all(file.is_in_place for file in self._files) else self._move()
             if experiment.error is not None or experiment.recount or self._series_broken:
                 experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
-            self._finish_folder(experiment)
-            publish(self._record, data)
+            texts = self._write_texts(experiment)
+            with published(self._record) as stream:
+                write_all(stream.fileno(), data)
+                self._sync(texts, stream.fileno())
             self.saved = True
             if lost is not None:
                 raise lost
@@ -255,11 +257,13 @@ class JsonStorage:
         if broken is not None:
             raise broken
 
-    def _finish_folder(self, experiment: Experiment) -> None:
-        """Writes the texts of the run that are known by now, and makes all of them durable."""
+    def _write_texts(self, experiment: Experiment) -> list[str]:
+        """Writes the texts of the run that are known by now; returns the paths of all."""
+        found = []
         with naming(self._folder):
             for attachment in experiment.attachments:
                 path = join(self._folder, attachment.name)
+                found.append(path)
                 # The configuration and the output were written before.
                 if attachment.name in ("config.yml", output.NAME) and os.path.exists(path):
                     pass
@@ -268,11 +272,25 @@ class JsonStorage:
                         stream.write(attachment.data)
                 else:
                     create(path, attachment.data)
-                sync_file(path)
-            with suppress(FileNotFoundError):  # beside a record it is not needed
-                sync_file(join(self._folder, "run.json"))
-            sync_folder(self._folder)
-            sync_folder(dirname(self._folder))
+        return found
+
+    def _sync(self, texts: Sequence[str], record: int) -> None:
+        """Makes all that the run has written durable, before the record gets its name."""
+        started = join(self._folder, "run.json")  # beside a record it is not needed
+        files = [*texts, started] if os.path.exists(started) else texts
+        folders = self._folder, dirname(self._folder)
+        side_by_side(
+            [
+                *(file.sync for file in self._files),
+                *(partial(self._sync_one, sync_file, path) for path in files),
+                *(partial(self._sync_one, sync_folder, path) for path in folders),
+                partial(os.fsync, record),
+            ]
+        )
+
+    def _sync_one(self, sync: Callable[[str], None], path: str) -> None:
+        with naming(self._folder):
+            sync(path)
 
     @property
     def _files(self) -> list[Lines]:
