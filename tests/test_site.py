@@ -21,13 +21,14 @@ from qn_tracking.api.site import STAMPS, Site
 from qn_tracking.api.site_runs import named
 from qn_tracking.benchmark import protocol as rules, verifications
 from qn_tracking.benchmark.task import task_digest
-from qn_tracking.errors import UnsupportedError, UsageError, printable
+from qn_tracking.errors import StorageError, UnsupportedError, UsageError, printable
 from qn_tracking.ids import new_id
 from qn_tracking.records.submission import Contribution, Verification
 from qn_tracking.render import site as templates
 from qn_tracking.render.board import command as again
 from qn_tracking.render.figures import middle, working
 from qn_tracking.render.report import Code, Figure, Heading, Items, Table, Text
+from qn_tracking.store import read
 
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
@@ -388,6 +389,41 @@ def test_nothing_is_drawn_again_if_nothing_has_changed(board: dict[str, str]) ->
     shutil.rmtree("site")
     assert build().drawn == 9
     assert contents() == before
+
+
+@pytest.mark.parametrize("findings", [None, 7, ["x"], [{"rule": "x"}], [{"rule": 1, "level": 2}]])
+def test_what_validators_found_is_kept_and_not_believed_in_another_shape(
+    board: dict[str, str], findings: Any
+) -> None:
+    before, cache = contents(), Path("benchmarks/.cache.json")
+    build()
+    assert any(b"Remarks of the validator" in data for data in before.values())
+    kept = json.loads(cache.read_text())
+    for entry in kept["entries"].values():
+        entry["findings"] = findings
+    cache.write_text(json.dumps(kept))
+    shutil.rmtree("site")
+    build()
+    assert contents() == before
+
+
+def test_a_submission_that_changes_while_pages_are_made_is_an_error(
+    board: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page never shows runs beside figures that are not theirs."""
+    shutil.rmtree("site")
+    path = next(Path("benchmarks").rglob(f"{board['open']}.json"))
+    load = read.load
+
+    def changed(name: str, **more: Any) -> Any:
+        data, info = load(name, **more)
+        return (data + b" " if name == str(path) else data), info
+
+    build()
+    shutil.rmtree("site")
+    monkeypatch.setattr(read, "load", changed)
+    with pytest.raises(StorageError, match="has changed since it was checked"):
+        build()
 
 
 def test_a_page_that_was_changed_by_hand_is_drawn_again(board: dict[str, str]) -> None:

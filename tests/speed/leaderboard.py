@@ -26,7 +26,9 @@ from qn_tracking.api.leaderboard import validators
 from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
-from qn_tracking.records.submission import Columns, Contribution, Run, Submission
+from qn_tracking.benchmark.task import task_digest, task_of
+from qn_tracking.ids import run_seed
+from qn_tracking.records.submission import Columns, Contribution, Run, StudyResult, Submission
 from qn_tracking.tracking.manager import make_simulation
 
 TASKS = ("simple_medium", "dynamic_small", "dynamic_medium", "dynamic_large")
@@ -34,18 +36,25 @@ QN_BENCH = str(Path(sys.executable).parent / "qn-bench")
 
 
 def made_up(name: str, number: int) -> Submission:
-    """A valid submission of a shipped configuration whose runs never ran."""
+    """A valid submission of a shipped configuration whose runs never ran, in the closed division:
+    50 runs of 100 episodes.
+    """
     draw = random.Random(number)
     config = configuration.load(name)
+    manager = validators(config)
+    task = task_of(config, manager)
     protocol = rulebook().now
+    study = StudyResult(
+        id=f"study-{number}", runs=50, seed=number, finished=50, failed=0, aborted=0
+    )
     skill = draw.uniform(0.4, 0.95)
     runs = []
-    for i in range(10):
-        success = tuple(draw.random() < skill for _ in range(50))
+    for i in range(study.runs):
+        success = tuple(draw.random() < skill for _ in range(100))
         episodes = Columns(
-            seed=(None,) * 50,
+            seed=(None,) * len(success),
             success=success,
-            termination=("goal_reached",) * 50,
+            termination=("goal_reached",) * len(success),
             steps=tuple(draw.randrange(10, 300) for _ in success),
             reward=tuple(draw.gauss(5, 2) for _ in success),
             metrics={"path_efficiency": tuple(draw.random() for _ in success)},
@@ -54,14 +63,13 @@ def made_up(name: str, number: int) -> Submission:
         runs.append(
             Run(
                 id=f"s{i}",
-                seed=draw.getrandbits(53),
+                seed=run_seed(task_digest(task), study.seed, i),
                 started="2026-01-01T00:00:00Z",
                 digests=found,
                 wall_seconds=1.0,
                 episodes=episodes,
             )
         )
-    manager = validators(config)
     subject = make_simulation(config, manager).subject
     return Submission(
         id=f"20260101T000000Z-{number:08x}",
@@ -70,10 +78,12 @@ def made_up(name: str, number: int) -> Submission:
         category=categorize(config, protocol, manager),
         contribution=Contribution(contributor=f"Somebody {number % 40}"),
         subject=subject,
-        code=tuple({"name": package} for package in subject.packages),
+        code=tuple({"name": package, "digest": "0" * 64} for package in subject.packages),
         config=evolve(config, settings={}),
         text=config.text,
-        episodes=50,
+        task=task,
+        study=study,
+        episodes=len(runs[0].episodes.success),
         aggregates=aggregate.aggregate(runs, protocol),
         runs=tuple(runs),
     )

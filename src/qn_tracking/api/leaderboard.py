@@ -437,15 +437,14 @@ class Leaderboard:
         from qn_tracking.render.site import check_installed
 
         check_installed()  # before what takes long
-        checker = self._checker()
-        found = self._survey(checker=checker)
+        found = self._survey()
         boards = [
             Board(name, places, found.configs.get(name), found.version)
             for name, places in ranking.boards(found.entries, found).items()
         ]
         found.cache.save()
         left_out = site_index.left_out(found)
-        pages = [*site_board.pages(found, boards, Source(found, checker), left_out)]
+        pages = [*site_board.pages(found, boards, Source(found), left_out)]
         nav = [("Leaderboard", "index.html")]
         if experiments is not None:
             from qn_tracking.api import site_runs
@@ -459,11 +458,11 @@ class Leaderboard:
 
     # --------------------------------------------------------------------------------------- inside
 
-    def _survey(self, *, complete: bool = False, checker: Checker | None = None) -> Survey:
+    def _survey(self, *, complete: bool = False) -> Survey:
         """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
         from qn_tracking.code import installed_digests
 
-        checkers = [checker] if checker else []
+        checkers: list[Checker] = []
 
         def alone(stored: Stored, book: Rulebook) -> tuple[tuple[Finding, ...], bool]:
             if not checkers:  # most often nothing has changed, and there is nothing to check

@@ -5,24 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from qn_tracking.api.picture import Picture
-from qn_tracking.benchmark import files, places, reports, verifications
+from qn_tracking.benchmark import places, reports, verifications
 from qn_tracking.benchmark.entries import Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
-from qn_tracking.errors import QnError
+from qn_tracking.errors import QnError, StorageError
+from qn_tracking.records.schema import SUBMISSION
 from qn_tracking.render import board as words, picture
 from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.picture import Spec, Words
 from qn_tracking.render.text import duration
+from qn_tracking.store import read
 from qn_tracking.studies.comparison import leaves
 
 if TYPE_CHECKING:
     from qn_tracking.api.leaderboard import Board
-    from qn_tracking.benchmark.checker import Checker
     from qn_tracking.benchmark.entries import Entry, Listed
-    from qn_tracking.benchmark.files import Stored
     from qn_tracking.benchmark.survey import Survey
     from qn_tracking.benchmark.versus import EntryComparison
 
@@ -30,24 +33,34 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """Where submissions are read and checked, when a page needs it."""
+    """Where submissions are read, when a page needs it."""
 
-    def __init__(self, found: Survey, checker: Checker) -> None:
+    def __init__(self, found: Survey) -> None:
         self.found = found
-        self.checker = checker
         self._settings: dict[str, dict[str, Any]] = {}
         self._pictures: dict[str, Picture] = {}
 
-    def stored(self, entry: Entry) -> Stored:
-        """The submission of an entry. Raises StorageError."""
-        stored = files.load(os.path.join(self.found.folder, entry.path))
-        self._settings[entry.path] = leaves(stored.submission.config.data or {})
-        return stored
+    def submission(self, entry: Entry) -> dict[str, Any]:
+        """The submission of an entry, as JSON data: what is in its file was checked for the entry.
+
+        Raises StorageError.
+        """
+        path = os.path.join(self.found.folder, entry.path)
+        try:
+            data, _ = read.load(path)
+        except FileNotFoundError:
+            data = b""
+        if sha256(data).hexdigest() != entry.sha256:
+            hint = "build the pages again"
+            raise StorageError("has changed since it was checked", file=path, hint=hint)
+        doc = SUBMISSION.current(orjson.loads(data), path)
+        self._settings[entry.path] = leaves(doc["config"].get("data") or {})
+        return doc
 
     def settings(self, entry: Entry) -> dict[str, Any]:
         """The configuration of an entry, field by field; its file is not read for that again."""
         if entry.path not in self._settings:
-            self.stored(entry)
+            self.submission(entry)
         return self._settings[entry.path]
 
     def curve(self, entry: Entry) -> tuple[list[Spec], list[Spec]]:
@@ -61,7 +74,7 @@ class Source:
 
     def _drawn(self, entry: Entry) -> Picture:
         if entry.path not in self._pictures:
-            learned(entry, self.stored(entry), self)
+            learned(entry, self.submission(entry)["runs"], self)
         return self._pictures[entry.path]
 
     def keep(self, entry: Entry, picture: Picture) -> None:
@@ -105,15 +118,8 @@ def entry(
 ) -> dict[str, Any]:
     """The page of an entry."""
     one = place.entry
-    stored = source.stored(one)
-    details = reports.details(
-        found.folder,
-        one,
-        stored,
-        source.checker.findings(stored),
-        found.version_of(one.protocol),
-        None,
-    )
+    submission = source.submission(one)
+    signature, verification = reports.backing(found.folder, one, None)
     rank = ""
     if isinstance(place, Row):
         rank = f"rank {words.ranks(place.rank_low, place.rank_high)} in "
@@ -126,16 +132,18 @@ def entry(
         "compare": name if compared else None,
         "figures": _figures(one),
         "limits": limits(share["runs"]) if share else None,
-        "pictures": _pictures(one, stored, source),
-        "runs": _runs(one, stored),
+        "pictures": _pictures(one, submission["runs"], source),
+        "runs": _runs(one, submission["runs"]),
         "costs": _costs(one),
-        "about": _about(place, details.signature),
+        "about": _about(place, signature),
         "notes": one.contribution["notes"],
         "command": words.command(one.plain()),
-        "configuration": stored.submission.text,
-        "verification": details.verification,
+        "configuration": submission["text"],
+        "verification": verification,
         "history": list(_history(found, one)),
-        "findings": [f"{f.level}: {f.field or f.rule}: {f.message}" for f in details.findings],
+        "findings": [
+            f"{f['level']}: {f['field'] or f['rule']}: {f['message']}" for f in one.findings
+        ],
     }
 
 
@@ -214,31 +222,33 @@ def _about(place: Row | Listed, signature: str | None) -> list[Fact]:
     )
 
 
-def _runs(one: Entry, stored: Stored) -> dict[str, Any]:
+def _runs(one: Entry, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A row for each run: the picture as a table."""
     shown = [METRICS[name] for name in one.values if name in METRICS]
     rows = []
-    for i, run in enumerate(stored.submission.runs):
-        cpu = "–" if run.cpu_seconds is None else duration(run.cpu_seconds)
+    for i, run in enumerate(runs):
+        cpu = "–" if run.get("cpu_seconds") is None else duration(run["cpu_seconds"])
         values = [metric.text(one.values[metric.name][i]) for metric in shown]
-        rows.append([i, run.seed, *values, cpu])
+        rows.append([i, run["seed"], *values, cpu])
     return {"titles": ["run", "seed", *(metric.title for metric in shown), "CPU"], "rows": rows}
 
 
-def learned(one: Entry, stored: Stored, source: Source) -> Picture:
+def learned(one: Entry, runs: Sequence[Mapping[str, Any]], source: Source) -> Picture:
     """The learning curve of an entry with its band and single runs."""
     from qn_tracking.api import drawing
 
-    episodes = [run.episodes.success for run in stored.submission.runs]
+    episodes = [run["episodes"]["success"] for run in runs]
     found = drawing.from_values({one.brain: episodes}, drawing.How(runs=True))
     source.keep(one, found)
     return found
 
 
-def _pictures(one: Entry, stored: Stored, source: Source) -> list[dict[str, Any]]:
+def _pictures(
+    one: Entry, runs: Sequence[Mapping[str, Any]], source: Source
+) -> list[dict[str, Any]]:
     """The learning curve, and what each run came to in the end."""
-    curve = learned(one, stored, source)
-    known = any(flag is not None for run in stored.submission.runs for flag in run.episodes.success)
+    curve = learned(one, runs, source)
+    known = any(flag is not None for run in runs for flag in run["episodes"]["success"])
     pictures = [drawn(curve.spec, "Learning curve", curve.titles, curve.rows)] if known else []
     return [*pictures, drawn(dots({"all": one}), "", [], [])]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FILE = ".cache.json"
 PAIRS = ".cache-pairs.json"
-VERSION = 9
+VERSION = 10
 RANKINGS = 8
 """How many rankings are kept of each category and metric: the whole one, and filtered ones."""
 
@@ -54,6 +54,16 @@ def digest(value: Any) -> str:
 def fingerprint(sha256: str, stamp: Sequence[int]) -> str:
     """A submission as it is on this disk."""
     return digest([sha256, list(stamp)])
+
+
+def findings_of(kept: Any) -> list[dict[str, Any]]:
+    """What was found in a submission, from a cache. Raises KeyError or TypeError."""
+    found = kept["findings"]
+    for one in found:
+        texts = [one["rule"], one["level"], one["message"], one["field"] or ""]
+        if {*map(type, texts)} != {str}:
+            raise TypeError("expected findings")
+    return list(found)
 
 
 class Cache:
@@ -116,12 +126,14 @@ class Cache:
             if kept["stamp"] == stamp:
                 entry = Entry(kept["entry"], stamp)
                 entry.imprint = checked(kept["imprint"])
+                entry.findings = findings_of(kept)
                 return entry
         return None
 
     def put(self, name: str, stamp: list[int], entry: Entry) -> None:
         """Remembers the entry of a file."""
-        self.entries[name] = {"stamp": stamp, "entry": entry.stored(), "imprint": entry.imprint}
+        beside = {"imprint": entry.imprint, "findings": entry.findings}
+        self.entries[name] = {"stamp": stamp, "entry": entry.stored(), **beside}
         self._changed = True
 
     def verification(self, name: str, stamp: list[int]) -> Any:

@@ -21,7 +21,8 @@ class Entry:
     `category`, `contribution`, `source` and `study` are those of the submission, as JSON data.
     `aggregates` holds an estimate by metric, and totals; `values` one number a run, by metric. An
     entry with `errors` has no values, and claims only. `checkable` is False if all that is wrong
-    is that a package is not installed here. `imprint` is what no other submission may
+    is that a package is not installed here. `findings` is what validators found in its file alone,
+    as JSON data. `imprint` is what no other submission may
     share (see `crossing`), None if it is not valid by itself. `verification` is what its
     verifications come to today (see `VerificationStatus`), None if there are none. `division` is
     `closed` or `open`, None by a protocol without divisions; `differs` says what keeps it out of
@@ -58,6 +59,7 @@ class Entry:
         self.verification: Mapping[str, Any] | None = None
         self.checkable = True
         self.imprint: dict[str, Any] | None = None
+        self.findings: list[dict[str, Any]] = []
         self.stamp = stamp
         for name in STORED:
             value = data[name]
@@ -235,6 +237,7 @@ def entry_of(
     }
     entry = Entry(plain(data), stamp)
     entry.checkable = checkable(findings)
+    entry.findings = plain([*findings, *stored.findings])
     if not errors or not entry.checkable:
         entry.imprint = imprint_of(submission)
     return entry

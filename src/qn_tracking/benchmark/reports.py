@@ -337,18 +337,29 @@ def details(
     allowed_signers: str | None,
 ) -> Details:
     """Puts together what is known of a valid submission."""
-
-    def signed(kind: str, id: str, sha256: str) -> str | None:
-        return _signature(benchmarks, kind, id, sha256, allowed_signers)
-
+    signature, verification = backing(benchmarks, entry, allowed_signers)
     return Details(
         entry=entry,
         stored=stored,
         findings=(*findings, *stored.findings),
-        signature=signed("submission", entry.id, stored.sha256),
-        verification=_verification(benchmarks, entry, signed),
+        signature=signature,
+        verification=verification,
         iqm=bootstrap(entry.values[PRIMARY], rules=rules_of(protocol)),
     )
+
+
+def backing(
+    benchmarks: str, entry: Entry, allowed_signers: str | None
+) -> tuple[str | None, str | None]:
+    """Whose signature an entry has, and what its verifications come to; None where there is none.
+
+    Raises StorageError.
+    """
+
+    def signed(kind: str, id: str, sha256: str) -> str | None:
+        return _signature(benchmarks, kind, id, sha256, allowed_signers)
+
+    return signed("submission", entry.id, entry.sha256), _verification(benchmarks, entry, signed)
 
 
 def _verification(

@@ -95,6 +95,7 @@ def _restore(survey: Survey) -> bool:
             kept = survey.cache.entries[inside]
             entry = Entry(kept["entry"], kept["stamp"])
             entry.verification = verification
+            entry.findings = caches.findings_of(kept)
             entry.errors = [*entry.errors, *map(str, more)]
             entries.append(entry)
         survey.entries = [entry for entry in entries if not entry.errors]

@@ -14,8 +14,8 @@ LARGEST = 1e300
 
 def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
     """The values as Python floats. ValueError: none, NaN, infinite, beyond 1e300, no number."""
-    if type(values) is tuple and _all_good(values):
-        return values
+    if type(values) in (tuple, list) and _all_good(values):  # type: ignore[arg-type]
+        return tuple(values)
     out: list[float] = []
     for value in values:
         if not isinstance(value, Real) or not abs(value) <= LARGEST:
@@ -26,7 +26,7 @@ def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
     return tuple(out)
 
 
-def _all_good(values: tuple[Any, ...]) -> bool:
+def _all_good(values: Sequence[Any]) -> bool:
     """Whether they are finite Python floats; quickly, as each of many pairs asks it."""
     if set(map(type, values)) != {float} or not -LARGEST <= min(values) <= max(values) <= LARGEST:
         return False

@@ -270,7 +270,12 @@ def _columns(group: Sequence[Mapping[str, float]]) -> Iterable[tuple[str, Sequen
 
 def outcome_of(episode: Episode) -> bytes:
     """What the outcome digest is of, as JSON."""
-    return orjson.dumps(_outcome(episode), option=orjson.OPT_SORT_KEYS)
+    return outcome_line(*_outcome(episode))
+
+
+def outcome_line(*fields: Any) -> bytes:
+    """The same of the fields: index, success, termination, steps and counts."""
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
 def _outcome(episode: Episode) -> list[Any]:
