@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import command
-from qn_tracking import Experiment, Experiments, track
+from conftest import command, wait_until
+from qn_tracking import Experiment, Experiments, devices, track
 from qn_tracking.machine import job_facts
 from qn_tracking.store import paths
 
@@ -148,3 +149,40 @@ os.kill(os.getpid(), 9)
     assert stored["status"] == "crashed"
     assert stored["facts"]["metadata"]["gpus"] == FOUND
     assert stored["facts"]["metadata"]["job"]["slurm"] == {"id": "9"}
+
+
+@pytest.fixture
+def slow(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A program that answers when it is let go."""
+    smi(
+        project,
+        monkeypatch,
+        f"until [ -e {project}/go ]; do sleep 0.02; done; cat {project}/answer",
+    )
+    monkeypatch.setattr(devices, "PATIENCE", 0.05)
+    return (project / "go").touch
+
+
+def test_the_end_of_a_run_does_not_wait_for_gpus(project: Path, slow: Callable[[], None]) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        with track({"a": 1}, warn=said.append) as run:
+            run.episode(success=True)
+        assert run.experiment is not None
+        assert run.experiment.facts["metadata"]["gpus"] == "unknown"
+        assert not run.experiment.failures
+    assert not [text for text in said if "smi" in text or "gpu" in text]
+    slow()
+    wait_until(lambda: devices.answer() != "unknown")
+    assert [dict(one) for one in recorded().facts["metadata"]["gpus"]] == FOUND
+    assert (project / "calls").read_text().count("\n") == 1
+
+
+def test_gpus_that_never_answer_are_given_up(
+    project: Path, monkeypatch: pytest.MonkeyPatch, slow: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(devices, "SECONDS", 0.0)
+    for _ in range(2):
+        assert recorded().facts["metadata"]["gpus"] == "unknown"
+    assert (project / "calls").read_text().count("\n") <= 1
+    assert devices.known() == "unknown"

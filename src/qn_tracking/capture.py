@@ -96,17 +96,12 @@ class Capture:
             self.stop()
             raise
 
-    def _gpus(self) -> list[dict[str, Any]] | None:
+    def _gpus(self) -> list[dict[str, Any]] | str | None:
         """The GPUs, if they are known by now; None while their program runs."""
         known = devices.known()
         if known is not None:
             return known
-        command = devices.start(devices.FACTS, self._out(GPUS))
-        if command is None:
-            return []
-        self._commands[GPUS] = command
-        self._end = max(self._end, time.monotonic() + devices.SECONDS)
-        return None
+        return None if devices.ask(lambda: self._out(GPUS)) else []
 
     def _attempt(self, read: Callable[[], Any]) -> Any:
         try:
@@ -281,6 +276,9 @@ class Capture:
             if timeout is not None:
                 self._end = min(self._end, time.monotonic() + timeout)
             self._known[CELLS] = self._attempt(self._cells) or self._known.get(CELLS)
+            if self._known.get("gpus", ()) is None:
+                patience = devices.PATIENCE if timeout is None else min(devices.PATIENCE, timeout)
+                self._known["gpus"] = devices.answer(patience)
             self._answer = assembled(self._known, self._read)
             self.stop()
         return self._answer

@@ -56,23 +56,17 @@ def assembled(known: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[st
         "code": code and [_code_fact(one, git, status, tracked, read) for one in code],
         "packages": known.get("packages"),
         "system": known.get("system"),
-        **_if_any(known, read, warnings),
+        **_if_any(known, read),
         **more,
         "warnings": warnings,
     }
 
 
-def _if_any(
-    known: Mapping[str, Any], read: Callable[[str], bytes], warnings: list[str]
-) -> dict[str, Any]:
+def _if_any(known: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[str, Any]:
     found = {key: known.get(key) for key in IF_ANY}
-    if found["gpus"] is None and "gpus" in known:
-        try:
+    if found["gpus"] is None and "gpus" in known:  # of a run that was killed
+        with suppress(GitError, OSError):
             found["gpus"] = devices.facts(read(GPUS))
-        except TimeoutError:
-            warnings.append(f"{devices.PROGRAM} took longer than {devices.SECONDS:g} s")
-        except (GitError, OSError):  # there is a program, and no driver
-            devices.facts(b"")
     return {key: value for key, value in found.items() if value}
 
 
