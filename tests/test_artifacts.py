@@ -227,6 +227,29 @@ def test_links_in_a_folder_are_left_out_and_a_named_one_is_followed() -> None:
     assert "model/link and 1 more: left out" in warning
 
 
+def test_a_folder_around_the_experiments_is_kept_without_what_is_kept() -> None:
+    """Otherwise every copy would hold all copies before it."""
+    for _ in range(3):
+        id = logged(".", "weights.pt")
+    (around, _) = Experiments("experiments").artifacts(id)
+    assert around.files is not None
+    assert around.size < 3 * 6010 + 100_000
+    names = json.loads(Path(f"experiments/.artifacts/{around.sha256}").read_bytes())["files"]
+    assert "weights.pt" in names
+    assert not [name for name in names if ".artifacts" in name]
+    assert any("left out: what runs keep" in text for text in warnings_of(id))
+
+
+def test_a_run_is_named_as_anywhere_else() -> None:
+    id = logged("weights.pt")
+    with tracked() as run:
+        path = run.use_artifact("@2", "weights.pt")
+        with pytest.raises(UsageError, match="no experiment 'zzz'"):
+            run.use_artifact("zzz", "weights.pt")
+    assert Path(path).read_bytes() == b"w" * 3000
+    assert Experiments("experiments").lineage(run.id) == [((id, "weights.pt"),)]
+
+
 def test_a_file_that_changes_while_it_is_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     write_all = artifacts.write_all
 

@@ -179,7 +179,7 @@ writer.close()
 def test_a_writer_writes_into_the_run_of_wandb(project: Path) -> None:
     """As CleanRL does: the writer is closed and the run left to the program's end."""
     done = run(changed(BOTH))
-    assert (done.returncode, warned(done)) == (0, ["warning: log: step 0 after step 3"])
+    assert (done.returncode, warned(done)) == (0, [])
     found = the_record()
     assert (found.status, found.config.data) == ("completed", {"lr": 0.1})
     assert sorted(found.series) == ["extra", "loss"]
@@ -475,7 +475,7 @@ def test_an_example_is_that_of_the_other_tool_but_for_its_import(project: Path, 
     code = source.partition('"""')[2].partition('"""')[2]
     assert [line for line in code.splitlines() if "qn_tracking" in line] == [ours]
     (project / "corridor.py").write_bytes((ROOT / "examples" / "corridor.py").read_bytes())
-    assert warned(run(source)) in ([], ["warning: log: step 200 after step 3999"])
+    assert warned(run(source)) == []
     path = project / tool.replace(".", "/")
     path.mkdir(parents=True)
     (path / "__init__.py").write_text(STUBS[tool])

@@ -320,6 +320,12 @@ def test_what_goes_on_must_be_what_began(
     assert (FOLDER / f"{id}.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("given", [True, 5, Path("a")])
+def test_what_goes_on_is_named_by_a_text(given: Any) -> None:
+    with pytest.raises(UsageError, match="resume: expected the id of a run, got "):
+        track({}, resume=given)
+
+
 def test_a_run_that_is_whole_or_not_our_own_is_not_resumed(project: Path) -> None:
     with new() as whole:
         go(whole, 10)

@@ -404,3 +404,29 @@ def make_simulation(config):
     args = ("--evaluate-every", "1", "--evaluate-episodes", "1")
     done = command("qn-run", "flat.yml", "--plugins", "flat:", *args)
     assert done.returncode == 2, done.stdout
+
+
+def test_main_is_the_main_phase_wherever_a_phase_is_named(project: Path) -> None:
+    with track({}, seed=1, warn=lambda text: None) as run:
+        with run.phase("evaluation"):
+            run.episode(reward=1.0)
+            run.episode(reward=2.0, phase="main")
+            with run.phase("main"):
+                run.episodes(reward=[3.0, 4.0])
+        run.episode(reward=5.0)
+    assert run.experiment is not None
+    assert (run.done, list(run.experiment.phases)) == (4, ["evaluation"])
+    store = Experiments("experiments")
+    assert [one.reward for one in store.episodes(run.id, phase="main")] == [2.0, 3.0, 4.0, 5.0]
+    assert [one.reward for one in store.episodes(run.id, phase="evaluation")] == [1.0]
+    assert store.check().findings == ()
+    with track({}, seed=2, warn=lambda text: None) as other:
+        other.episode(reward=1.0)
+    done = command("qn-exp", "compare", run.id, other.id, "--phase", "main")
+    assert (done.returncode, "has no phase" in done.stderr) == (0, False)
+
+
+def test_a_name_that_is_too_long_is_called_that(project: Path) -> None:
+    long = pytest.raises(ValueError, match="phase: x+\\.\\.\\.: more than 200 characters")
+    with track({}, seed=1, warn=lambda text: None) as run, long:
+        run.episode(reward=1.0, phase="x" * 201)

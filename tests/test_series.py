@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -111,8 +112,61 @@ def test_what_is_no_number_is_left_out_and_the_loop_goes_on(project: Path) -> No
 
 def test_a_step_that_goes_back_is_kept_and_said_once(project: Path) -> None:
     run = record([({"x": 1.0}, 10), ({"x": 2.0}, 3), ({"x": 3.0}, 1), ({"y": 1.0}, None)])
-    assert warned(run) == ["log: step 3 after step 10"]
+    assert warned(run) == ["log: x: step 3 after step 10"]
     assert Experiments("experiments").series(run.id).columns()["step"] == [10, 3, 1, 2]
+
+
+def test_series_with_axes_of_their_own_do_not_go_back(project: Path) -> None:
+    calls: list[tuple[Mapping[str, Any], int | None]] = []
+    for n in range(400):
+        calls += [({"loss": 1.0}, 10 * n), ({"rate": 0.1}, 10 * n)]
+        calls += [({"return": 2.0}, n // 100)] if n % 100 == 99 else []
+    assert warned(record(calls)) == []
+    assert warned(record([*calls, ({"rate": 1.0, "return": 1.0}, 3990), ({"return": 1.0}, 2)])) == [
+        "log: return: step 2 after step 3990"
+    ]
+
+
+def test_threads_that_log_share_one_counter(project: Path) -> None:
+    with track({"a": 1}, seed=1, warn=lambda text: None) as run:
+
+        def work(name: str) -> None:
+            for n in range(300):
+                run.log({name: n})
+
+        threads = [Thread(target=work, args=(f"t{n}",)) for n in range(4)]
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(before)
+    assert warned(run) == []
+    assert Experiments("experiments").series(run.id).columns()["step"] == list(range(1200))
+
+
+def test_an_array_of_one_value_is_that_value_and_a_masked_one_is_none(project: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    one = numpy.array([[2.5]], dtype="float32")
+    masked = numpy.ma.masked_array([1.0], mask=[True])
+    values = {"one": one, "two": numpy.zeros(2), "masked": numpy.ma.masked, "hidden": masked}
+    with track({"a": 1}, seed=1, warn=lambda text: None) as run:
+        run.log(values, numpy.array([4]))
+        run.episode(reward=one, steps=numpy.array([7]), success=numpy.array([True]), loss=one)
+        with pytest.raises(TypeError, match="reward: expected a number, got MaskedConstant"):
+            run.episode(reward=numpy.ma.masked)
+    assert warned(run) == [
+        "log: two: expected a number, got ndarray; left out",
+        "log: masked: expected a number, got MaskedConstant; left out",
+        "log: hidden: expected a number, got MaskedArray; left out",
+    ]
+    columns = Experiments("experiments").series(run.id).columns()
+    assert (columns["step"], columns["value"]) == ([4], [2.5])
+    (episode,) = Experiments("experiments").episodes(run.id)
+    assert (episode.reward, episode.steps, episode.success) == (2.5, 7, True)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ from attrs import evolve
 
 from qn_tracking import config as configuration
 from qn_tracking.errors import ConfigError, QnError, UsageError, short, storable
+from qn_tracking.records.codec import plain
 from qn_tracking.records.limits import MAX_INT, MAX_NAME
 from qn_tracking.records.model import Config
-from qn_tracking.redact import redact_config
+from qn_tracking.redact import redact_config, redact_text, redact_value
+from qn_tracking.tracking.arguments import item
 from qn_tracking.tracking.ending import last_error, status_of
 from qn_tracking.tracking.manager import track
 from qn_tracking.tracking.recorder import Recorder
@@ -103,6 +105,30 @@ class DropIn:
                     self.run.warn(f"{self.tool}: {error}; left out")
             return found
 
+    def label(self, tags: Mapping[str, str], notes: str | None) -> None:
+        """Tags that join those of the record, and its notes, if there are any."""
+        known = self.run.run
+        added = {storable(key): storable(redact_value(text, key)) for key, text in tags.items()}
+        notes = known.notes if notes is None else redact_text(storable(notes))
+        self.run.run = evolve(known, tags={**known.tags, **added}, notes=notes)
+
+    def storable(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the values a record can hold; the rest is left out with a warning."""
+        kept: dict[str, Any] = {}
+        for key, value in values.items():
+            key = storable(str(key))
+            try:
+                kept[key] = storable(value) if isinstance(value, str) else plain(value, key, 4)
+            except (TypeError, ValueError, OverflowError) as error:
+                self.warn_once(f"{name} {key}", f"{name}: {error}; left out")
+        return kept
+
+    def facts(self, name: str, values: Mapping[str, Any]) -> None:
+        """Adds facts to the record, as far as it can hold them."""
+        kept = self.storable(name, values)
+        if kept:
+            self.run.add_facts(self.tool, {name: kept})
+
     def text(self, name: str, text: str) -> None:
         """Keeps a text as a fact; the last of a name counts."""
         if name not in self._texts and len(self._texts) == MAX_TEXTS:
@@ -122,7 +148,7 @@ class DropIn:
             return
         self.begin()
         with self._lock:
-            numbers = {storable(name): _item(value) for name, value in values.items()}
+            numbers = {storable(name): item(value) for name, value in values.items()}
             where = self._step(step)
             self.run.log(numbers, where)
             for name, value in numbers.items():
@@ -132,7 +158,7 @@ class DropIn:
         if step is None:
             return None
         try:
-            number = int(_item(step))
+            number = int(item(step))
             if abs(number) < MAX_INT:
                 return number
         except (TypeError, ValueError, OverflowError):
@@ -187,9 +213,8 @@ class DropIn:
                 for key, value in self.config.items()
                 if key not in self._stored or not _same(self._stored[key], value)
             }
-            for name, facts in (("config", late), ("texts", self._texts)):
-                if facts:
-                    self.run.add_facts(self.tool, {name: facts})
+            self.facts("config", late)
+            self.facts("texts", self._texts)
             self.run.end(status, error)
 
     def _end_at_exit(self) -> None:
@@ -222,17 +247,6 @@ def mapping(source: Any) -> dict[str, Any]:
         return dict(vars(source))
     except TypeError:
         raise UsageError(f"config: expected a mapping, got {type(source).__name__}") from None
-
-
-def _item(value: Any) -> Any:
-    """The number in an array or a tensor of one value, of any shape; other values as they are."""
-    item = getattr(value, "item", None)
-    if callable(item):
-        try:
-            return item()
-        except (TypeError, ValueError, RuntimeError):  # more than one value
-            return value
-    return value
 
 
 def _same(one: Any, other: Any) -> bool:

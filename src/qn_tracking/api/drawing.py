@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api import drawing_sweep as sweep, drawing_values as values
 from qn_tracking.api.drawing_curves import curves, from_values
-from qn_tracking.api.drawing_how import KINDS, MAIN, Group, How, reasons
+from qn_tracking.api.drawing_how import KINDS, Group, How, reasons
 from qn_tracking.errors import UsageError
-from qn_tracking.records.limits import WHOLE
+from qn_tracking.records.limits import MAIN_PHASE, WHOLE
 from qn_tracking.store import documents
 from qn_tracking.store.fields import label_key
 from qn_tracking.store.groups import Grouping
@@ -98,7 +98,7 @@ def _by_phase(group: Group, phases: Sequence[str], left_out: dict[str, str]) -> 
         for doc in group.docs:
             if phase in (doc.get("phases") or {}):
                 docs.append(of_phase(dict(doc), phase))
-            elif phase == MAIN:
+            elif phase == MAIN_PHASE:
                 docs.append(dict(doc))
             else:
                 left_out[doc["id"]] = f"no phase {phase}"

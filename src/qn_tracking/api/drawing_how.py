@@ -10,13 +10,12 @@ from attrs import frozen
 
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
+from qn_tracking.records.limits import MAIN_PHASE
 from qn_tracking.render.text import counted
 from qn_tracking.studies.arms import mean_of
 from qn_tracking.studies.comparison import PRIMARY, RATES
 
 KINDS = ("curve", "final", "profile", "improvement", "cost", "heat", "endings")
-MAIN = "main"
-"""What the main phase is called where phases are named."""
 X = {"episode": "episode", "step": "steps", "time": "seconds"}
 INTERVALS = {"mean": "95% t-interval of the mean", "iqm": "95% interval of Yuen"}
 GAFFKE = "95% interval of the mean by Gaffke's bound"
@@ -65,7 +64,7 @@ def metric_of(how: How) -> tuple[str, bool]:
 
 def title_of(what: str, groups: Sequence[Group], how: How) -> str:
     what = what[:1].upper() + what[1:]
-    if len(how.phases) == 1 and how.phases[0] != MAIN:
+    if len(how.phases) == 1 and how.phases[0] != MAIN_PHASE:
         what = f"{what} in {printable(how.phases[0])}"
     if len(groups) == 1:
         return f"{what}, {groups[0].name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
-from qn_tracking.records.limits import NOT_FINITE
+from qn_tracking.records.limits import MAIN_PHASE, NOT_FINITE
 from qn_tracking.store import query
 from qn_tracking.store.fields import FIELDS, NAMES
 
@@ -352,6 +352,9 @@ class Episodes:
         )
         for id in ids:
             folder, phase = self._store.folder, self._phase
+            others = transfer.of_phases(folder, id)
+            if phase == MAIN_PHASE and not any(e.phase == phase for e in others):
+                phase = None
             if phase is None:
                 found = transfer.episodes(folder, id, self._store.warn)
             else:

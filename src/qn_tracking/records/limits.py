@@ -16,6 +16,8 @@ MAX_FACTS = 16 << 20
 """Bytes of all facts of plugins."""
 MAX_EPISODE = 8 << 20
 """Bytes of an episode, and of a call of `log`."""
+MAIN_PHASE = "main"
+"""What the main phase is called where phases are named: no other one has this name."""
 MAX_NAMES = 1_000
 """Different names of metrics, and terminations, that a record sums up."""
 MAX_PHASES = 100

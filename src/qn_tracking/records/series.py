@@ -89,6 +89,14 @@ class SeriesTally:
                 text = f"more than {MAX_NAMES:,} names, or one of more than {MAX_NAME:,} characters"
                 self._warn(f"log: {text}; further ones have no summary")
 
+    def last_step(self, name: str) -> int | None:
+        """The step of the last value of a series; None if it has none, or no summary."""
+        for one in reversed(self._chunk):
+            if name in one.values:
+                return one.step
+        known = self._names.get(name)
+        return None if known is None else known.last_step
+
     def digest(self) -> str:
         """SHA-256 over the calls so far: names, values, steps and episodes, and not the clock."""
         self._flush()
@@ -128,6 +136,11 @@ class _Summary:
                     pairs = zip(self._bins[::2], self._bins[1::2], strict=True)
                     self._bins = [_joined(pair) for pair in pairs]
                     self._width *= 2
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last value."""
+        return self._last[0]
 
     def summary(self) -> SeriesSummary:
         spread = self._moments.spread()

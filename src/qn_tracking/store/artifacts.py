@@ -44,9 +44,12 @@ def take(path: str, experiments: str | None, *, limit: int = MAX_KEPT, say: Say)
     """The artifact of a file or a folder; a copy is kept below `experiments`, if given.
 
     What cannot be kept, because it is larger than `limit` bytes or the device is full, is only
-    referred to, which is said. A link that is named is followed; those in a folder are left out.
+    referred to, which is said. A link that is named is followed; those in a folder are left out,
+    and so is what runs keep, in a folder that holds their experiments.
     Raises StorageError for what cannot be read, and a folder of too many files.
     """
+    if "\0" in path:
+        raise StorageError("is no path: it has a null character", file=storable(path))
     with naming(path):
         mode = os.stat(path).st_mode
     if not stat.S_ISDIR(mode):
@@ -126,7 +129,10 @@ def _walk(top: str, say: Say) -> Iterator[tuple[str, str]]:
             for entry in entries:
                 name = f"{above}/{entry.name}" if above else entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    left.append(name)
+                    if entry.name == FOLDER and isdir(join(folder, "runs")):
+                        say(f"{entry.path}: left out: what runs keep")  # or it grows with each copy
+                    else:
+                        left.append(name)
                 elif not entry.is_file(follow_symlinks=False) or storable(name) != name:
                     odd.append(name)
                 else:

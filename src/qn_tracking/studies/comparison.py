@@ -14,7 +14,7 @@ from math import isfinite
 from qn_tracking.errors import UsageError, short
 from qn_tracking.inference import proportion
 from qn_tracking.records.facts import METADATA, metadata, section
-from qn_tracking.records.limits import NOT_FINITE, not_finite
+from qn_tracking.records.limits import MAIN_PHASE, NOT_FINITE, not_finite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,12 +103,14 @@ def leaves(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def of_phase(doc: Doc, phase: str) -> dict[str, Any]:
-    """The experiment as if the episodes of a phase were all of it.
+    """The experiment as if the episodes of a phase were all of it; `main` is the main phase.
 
     Raises UsageError if it has no phase of this name.
     """
     found = doc.get("phases") or {}
     if phase not in found:
+        if phase == MAIN_PHASE:
+            return {**doc, "phases": {}, "series": {}}
         known = ", ".join([*found][:12])
         hint = f"phases: {known}" if known else "it has the main phase only"
         raise UsageError(f"has no phase {phase!r}", file=doc["id"], hint=hint)

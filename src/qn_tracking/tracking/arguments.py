@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from qn_tracking.errors import printable, storable
-from qn_tracking.records import codec
 from qn_tracking.records.limits import as_number, not_finite
 from qn_tracking.records.model import MAX_INT
 
@@ -64,12 +63,29 @@ def too_large(fields: Mapping[str, Any]) -> ValueError:
     return ValueError(f"{name}: {sizes[name]:,} bytes are too many for an episode")
 
 
+def item(value: Any) -> Any:
+    """The Python number in a NumPy or tensor scalar, or in an array of one value, of any shape.
+
+    Other values are returned as they are; so is one that is masked, which is no number.
+    """
+    get = getattr(value, "item", None)
+    if not callable(get):
+        return value
+    mask = getattr(value, "mask", None)
+    if mask is not None and hasattr(mask, "all") and bool(mask.all()):
+        return value
+    try:
+        return get()
+    except (TypeError, ValueError, RuntimeError):  # more than one value
+        return value
+
+
 def flag(key: str, value: Any) -> bool:
     """True or false. Raises TypeError."""
-    item = codec.scalar(value)
-    if type(item) is not bool:
+    found = item(value)
+    if type(found) is not bool:
         raise TypeError(f"{key}: expected true or false, got {type(value).__name__}")
-    return item
+    return found
 
 
 def text_of(key: str, value: Any) -> str:
@@ -86,26 +102,26 @@ def measured(key: str, value: Any) -> tuple[float, str | None]:
 
     Clocks count nanoseconds, and money comes in decimals: neither is a reason to end a training.
     """
-    item = codec.scalar(value)
-    if isinstance(item, float):
-        return float(item), None
-    if isinstance(item, int) and -MAX_INT <= item <= MAX_INT:
-        return float(item), None
+    found = item(value)
+    if isinstance(found, float):
+        return float(found), None
+    if isinstance(found, int) and -MAX_INT <= found <= MAX_INT:
+        return float(found), None
     from decimal import Decimal
     from numbers import Real
 
-    if not isinstance(item, (Real, Decimal)):
+    if not isinstance(found, (Real, Decimal)):
         raise TypeError(f"{key}: expected a number, got {type(value).__name__}")
     try:
-        number = float(item)
+        number = float(found)
     except OverflowError:
-        number = inf if item > 0 else -inf  # type: ignore[operator]
+        number = inf if found > 0 else -inf  # type: ignore[operator]
     except ValueError:  # a signalling NaN
         number = nan
-    if number != number or (number == item and not isinstance(item, int)):
+    if number != number or (number == found and not isinstance(found, int)):
         return number, None
     try:
-        text = str(item)
+        text = str(found)
         as_number(text)
     except ValueError:  # too long
         text = repr(number) if isfinite(number) else not_finite(number)
@@ -135,12 +151,12 @@ def numbers(
 
 def whole(key: str, value: Any) -> int:
     """A whole number. Raises TypeError, or OverflowError from 2**53 on."""
-    item = codec.scalar(value)
-    if type(item) is not int:
+    found = item(value)
+    if type(found) is not int:
         raise TypeError(f"{key}: expected a whole number, got {type(value).__name__}")
-    if not -MAX_INT < item < MAX_INT:
-        raise OverflowError(f"{key}: {item} is beyond 2**53 and would be rounded")
-    return item
+    if not -MAX_INT < found < MAX_INT:
+        raise OverflowError(f"{key}: {found} is beyond 2**53 and would be rounded")
+    return found
 
 
 def seconds(key: str, value: Any) -> float:

@@ -38,6 +38,7 @@ from qn_tracking.errors import (
 from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.records import codec
 from qn_tracking.records.limits import (
+    MAIN_PHASE,
     MAX_BYTES,
     MAX_EPISODE,
     MAX_FACTS,
@@ -214,6 +215,9 @@ class Recorder:
             # Absolute now: the host may change its directory before the end.
             experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
         )
+        if resume is not None and not isinstance(resume, str):
+            cause = f"expected the id of a run, got {type(resume).__name__}"
+            raise UsageError(f"resume: {cause}", hint="'@1' is the latest")
         if resume is not None and (id is not None or study is not None):
             raise UsageError("resume: this run has an id", hint="a study runs it, or id= is given")
         self._origin = origin
@@ -498,7 +502,7 @@ class Recorder:
                 index, tally = self._count, self._tally
                 if phase is not None:
                     phase, tally = self._tally_of(phase)
-                    index = tally.count
+                    index = index if phase is None else tally.count
                 at = self._now() - self._began
                 fields: dict[str, Any] = {
                     "counts": counts,
@@ -606,7 +610,7 @@ class Recorder:
                 first, tally = self._count, self._tally
                 if phase is not None:
                     phase, tally = self._tally_of(phase)
-                    first = tally.count
+                    first = first if phase is None else tally.count
                 batch = Batch(
                     checked.size,
                     first=first,
@@ -637,8 +641,9 @@ class Recorder:
 
         They are kept apart from the episodes of the main phase, which are those of no phase: each
         phase counts from 0, and has a summary of its own in `phases` of the record. Names are
-        free; one that comes again goes on. A phase inside of another one is not a part of it. It
-        holds for the whole recorder: loops side by side pass `episode(phase=…)` instead.
+        free but for `main`, the main phase; one that comes again goes on. A phase inside of
+        another one is not a part of it. It holds for the whole recorder: loops side by side pass
+        `episode(phase=…)` instead.
 
         Raises TypeError or ValueError for a name that cannot be recorded.
         """
@@ -648,10 +653,12 @@ class Recorder:
         finally:
             self._phase = before
 
-    def _tally_of(self, name: str) -> tuple[str, Tally]:
-        """The name of a phase as it is kept, and the summary of its episodes."""
+    def _tally_of(self, name: str) -> tuple[str | None, Tally]:
+        """The name of a phase as it is kept, None for the main one, and its summary."""
         if type(name) is not str or name not in self._phases:
             name = _phase_name(name)
+            if name == MAIN_PHASE:
+                return None, self._tally
             if name not in self._phases and len(self._phases) >= MAX_PHASES:
                 if OTHERS not in self._phases:
                     self.warn(f"more than {MAX_PHASES} phases; the others are counted as {OTHERS}")
@@ -670,14 +677,12 @@ class Recorder:
         """
         if not isinstance(metrics, Mapping):
             raise TypeError(f"log: expected numbers by name, got {type(metrics).__name__}")
-        if step is None:
-            step = self._log_step
-        elif type(step) is not int or not -MAX_INT < step < MAX_INT:
+        if step is not None and (type(step) is not int or not -MAX_INT < step < MAX_INT):
             step = arguments.whole("step", step)
         if self._state != "running" or self._pid != _process:
-            self._not_running()
+            self._not_running("log")
             return
-        values, texts = {}, {}
+        values, texts, odd = {}, {}, []
         for key, value in metrics.items():
             if type(key) is not str:
                 key = arguments.name("log", key)
@@ -693,15 +698,19 @@ class Recorder:
                         f"inexact {key}", f"log: {key}: {text} would be rounded; kept as text"
                     )
             if not isfinite(value):
-                self._say_once(
-                    f"not finite {key}", f"log: {key}: is NaN or infinite at step {step}"
-                )
+                odd.append(key)
             values[key] = value
         with self._lock:
             if self._inside:
                 raise UsageError("log inside of a hook")
-            if step < self._log_step - 1:
-                self._say_once("back", f"log: step {step} after step {self._log_step - 1}")
+            if step is None:  # here, or two threads would have the same
+                step = self._log_step
+            elif step < self._log_step - 1 and "back" not in self._told:
+                self._look_back(step, values)
+            for key in odd:
+                self._say_once(
+                    f"not finite {key}", f"log: {key}: is NaN or infinite at step {step}"
+                )
             if self._series is None:
                 from qn_tracking.records import series
 
@@ -719,6 +728,14 @@ class Recorder:
                 self._inside = False
             if self._last_words is not None:
                 self.end(*self._last_words)
+
+    def _look_back(self, step: int, values: Iterable[str]) -> None:
+        """Warns of a series whose steps go back; one of another axis may well be further."""
+        for name in values:
+            last = None if self._series is None else self._series.last_step(name)
+            if last is not None and step < last:
+                self._say_once("back", f"log: {name}: step {step} after step {last}")
+                return
 
     def _say_once(self, key: str, text: str) -> None:
         if key not in self._told and len(self._told) < MAX_KEYWORDS:
@@ -748,10 +765,10 @@ class Recorder:
                 tally.add(episode)
         self._current = None
 
-    def _not_running(self) -> None:
+    def _not_running(self, call: str = "episode") -> None:
         if self.forked:
             return  # the parent records
-        raise UsageError("episode outside of a run", hint="call it between start() and end()")
+        raise UsageError(f"{call} outside of a run", hint="call it between start() and end()")
 
     def _check_names(self, metrics: Mapping[str, float], more: Mapping[str, float]) -> None:
         """Checks names that the episode before did not have, and warns of misspelt keywords.
@@ -793,7 +810,7 @@ class Recorder:
         of the path. What cannot be read is a warning, and None: the loop goes on.
         """
         if self._state != "running" or self._pid != _process:
-            self._not_running()
+            self._not_running("log_artifact")
             return None
         from qn_tracking.store import artifacts
 
@@ -815,18 +832,23 @@ class Recorder:
     ) -> str:
         """The path of a copy of an artifact of another run, which this run uses from now on.
 
+        `id` is the id of the run, or the beginning of it that no other one has.
         The record names where it comes from; `qn-exp show` shows the chain. The copy is written to
         the path `into`, which must be free, or else to a folder that is removed when the program
         ends. Raises UsageError for an unknown name, UnsupportedError if its bytes are not here,
         and StorageError.
         """
         if self._state != "running":
-            self._not_running()
+            self._not_running("use_artifact")
         from qn_tracking.store import artifacts
 
         root = self.run.experiments_dir
         if root is None:
             raise UsageError("use_artifact needs a folder of experiments")
+        if id != self.id:
+            from qn_tracking.store.reference import resolve
+
+            id = resolve(root, id)
         found = artifacts.find(root, id, name)
         if into is None:
             import atexit
@@ -1022,7 +1044,8 @@ class Recorder:
 def _phase_name(name: Any) -> str:
     text = arguments.text_of("phase", name)
     if not text or len(text) > MAX_NAME or storable(text) != text:
-        cause = "not valid Unicode" if text and len(text) <= MAX_NAME else "expected a name"
+        cause = "not valid Unicode" if text else "expected a name"
+        cause = f"more than {MAX_NAME} characters" if len(text) > MAX_NAME else cause
         raise ValueError(f"phase: {printable(short(text, MAX_NAME))}: {cause}")
     return text
 
