@@ -155,7 +155,8 @@ def test_a_script_for_wandb(project: Path) -> None:
         100,
     )
     (artifact,) = found.artifacts
-    assert (artifact.path, artifact.size) == ("model", 7)
+    assert (artifact.path, artifact.size, artifact.kept) == ("model", 7, True)
+    assert (artifact.name, artifact.type) == ("policy/model", "model")
     facts = found.facts["wandb"]
     assert facts["config"] == {"after": "x"}
     assert facts["summary"] == {"best": 4}
@@ -618,3 +619,48 @@ def test_a_folder_that_cannot_be_made_leaves_no_run(project: Path) -> None:
     done = run(OPEN["writer"], fails=True)
     assert done.stderr.splitlines()[-1].startswith("qn_tracking.errors.StorageError: runs/a: ")
     assert not Path("experiments").exists()
+
+
+LATER = """
+import wandb
+
+run = wandb.init(project="control", tags=["a"], config={"lr": 0.1})
+run.log({"loss": 1.0})
+run.name, run.notes = "renamed", "looks good"
+run.tags += ("b",)
+artifact = wandb.Artifact("report", type="text", metadata={"rows": 3, "bad": object()})
+with artifact.new_file("sub/lines.txt") as file:
+    file.write("three lines")
+run.log_artifact(artifact, aliases=["best"])
+open("model.pt", "w").write("weights")
+wandb.log_model("model.pt", "policy")
+wandb.summary["best"] = 0.5
+wandb.summary["odd"] = object()
+wandb.summary["text \\ud800"] = "\\ud800"
+wandb.termwarn("nearly done")
+try:
+    wandb.finish()
+    wandb.log({"loss": 2.0})
+except wandb.Error:
+    print(wandb.__version__, run.path)
+"""
+
+
+def test_what_a_script_of_wandb_sets_later_and_keeps_is_there(project: Path) -> None:
+    done = run(changed(LATER))
+    assert done.returncode == 0, done.stderr
+    assert warned(done) == [
+        "warning: wandb: metadata: bad: object cannot be stored in a record; left out",
+        "wandb: nearly done",
+        "warning: wandb: summary: odd: object cannot be stored in a record; left out",
+    ]
+    found = the_record()
+    assert dict(found.tags) == {"a": "", "b": "", "name": "renamed", "project": "control"}
+    assert found.notes == "looks good"
+    facts = found.facts["wandb"]
+    assert dict(facts["summary"]) == {"best": 0.5, "text \\ud800": "\\ud800"}
+    assert [dict(one["metadata"]) for one in facts["artifacts"]] == [{"rows": 3}, {}]
+    names = [one.name for one in found.artifacts]
+    assert names == ["report/sub/lines.txt", "policy/model.pt"]
+    path = Experiments("experiments").artifact(found.id, names[0], "lines.txt")
+    assert Path(path).read_text() == "three lines"

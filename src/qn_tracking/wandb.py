@@ -9,11 +9,12 @@ becomes of each call.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qn_tracking.dropin import mapping
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import QnError, UsageError, printable
 from qn_tracking.ids import new_id
 from qn_tracking.tensorboard import share
 from qn_tracking.wandb_run import (
@@ -45,6 +46,18 @@ class util:
     """What scripts use to name a run."""
 
     generate_id = staticmethod(new_id)
+
+
+Error = QnError
+"""What the calls here raise."""
+__version__ = "0.19.0"
+"""The version of W&B whose calls these are: some libraries ask."""
+
+
+class errors:
+    """The errors by which scripts know that a run could not be made."""
+
+    Error = CommError = UsageError = QnError
 
 
 class Settings:
@@ -154,6 +167,11 @@ def log_artifact(
     return _open("log_artifact").log_artifact(artifact_or_path, name, type, aliases)
 
 
+def log_model(path: str, name: str | None = None, aliases: Iterable[str] | None = None) -> None:
+    """As `Run.log_model`, of the run that is open. Raises UsageError if none is."""
+    _open("log_model").log_model(path, name, aliases)
+
+
 def save(glob_str: str = "", base_path: str | None = None, policy: str = "live") -> list[str]:
     """As `Run.save`, of the run that is open. Raises UsageError if none is."""
     return _open("save").save(glob_str, base_path, policy)
@@ -163,6 +181,15 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
     """As `Run.finish`, of the run that is open, if one is."""
     if _current:
         _current[-1].finish(exit_code)
+
+
+def termlog(string: str = "", newline: bool = True, repeat: bool = True) -> None:
+    """Prints a line on standard error."""
+    if sys.stderr is not None:
+        print(f"wandb: {printable(string)}", file=sys.stderr, end="\n" if newline else "")
+
+
+termwarn = termerror = termlog
 
 
 def login(*args: Any, **options: Any) -> bool:

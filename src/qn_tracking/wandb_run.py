@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from os.path import basename, isdir, isfile, join, relpath
-from typing import Any, NoReturn, Self
+from shutil import rmtree
+from tempfile import mkdtemp
+from time import time
+from typing import IO, Any, NoReturn, Self
 
 from qn_tracking.dropin import DropIn, mapping
-from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.errors import StorageError, UsageError, storable
 from qn_tracking.tracking.ending import status_of
 from qn_tracking.tracking.recorder import Recorder, warn_on_stderr
 
 WITHOUT_MEANING = frozenset(
     (
-        *("alert", "link_artifact", "link_model", "log_code", "log_model", "mark_preempting"),
-        *("restore", "status", "unwatch", "upsert_artifact", "watch"),
+        *("alert", "link_artifact", "link_model", "log_code", "mark_preempting", "restore"),
+        *("status", "unwatch", "upsert_artifact", "watch"),
     )
 )
 """Calls that record nothing here, and say so once."""
@@ -95,7 +100,7 @@ class Summary(Config):
 
 
 class Artifact:
-    """Named files, recorded by `log_artifact` with size and SHA-256."""
+    """Named files, of which `log_artifact` keeps copies."""
 
     def __init__(
         self, name: str, type: str, description: str | None = None, metadata: Any = None
@@ -118,6 +123,18 @@ class Artifact:
             raise StorageError("no such folder", file=path)
         for file in _files(path):
             self.files[join(name or "", relpath(file, path))] = file
+
+    @contextmanager
+    def new_file(
+        self, name: str, mode: str = "w", encoding: str | None = None
+    ) -> Iterator[IO[Any]]:
+        """Opens a new file, which is added when it is closed."""
+        folder = mkdtemp(prefix="qn-")
+        atexit.register(rmtree, folder, ignore_errors=True)
+        path = join(folder, basename(name))
+        with open(path, mode, encoding=encoding) as file:
+            yield file
+        self.files[name] = path
 
     def add_reference(self, uri: str, name: str | None = None, **others: Any) -> None:
         """Keeps the address of a file that is not here, as a fact."""
@@ -144,6 +161,7 @@ class Run:
 
     url = None
     resumed = False
+    sweep_id = None
     offline = True
     starting_step = 0
 
@@ -178,6 +196,20 @@ class Run:
         if self.held is not None:
             self.id, self.held.at_end = self.held.run.id, self._record_rest
         self.name = name or self.id
+        self.path, self.start_time = f"{self.project}/{self.id}", time()
+        self._first = self._labels()
+
+    def _labels(self) -> tuple[str, tuple[str, ...], str | None]:
+        return self.name, tuple(self.tags), self.notes
+
+    def _relabel(self) -> None:
+        """Name, tags and notes that the script has set since it made the run."""
+        name, tags, notes = self._labels()
+        if self.held is not None and (name, tags, notes) != self._first:
+            texts = dict.fromkeys(map(str, tags), "")
+            if name != self._first[0]:
+                texts["name"] = str(name)
+            self.held.label(texts, None if notes is None else str(notes))
 
     @property
     def recorder(self) -> Recorder | None:
@@ -265,9 +297,9 @@ class Run:
         aliases: Iterable[str] | None = None,
         tags: Iterable[str] | None = None,
     ) -> Artifact:
-        """Records files: path, size and SHA-256, and as a fact how the script calls them.
+        """Keeps files as artifacts of the run, and as a fact how the script calls them.
 
-        Raises StorageError if one cannot be read.
+        Each is called NAME/FILE here. One that cannot be read is a warning.
         """
         artifact = artifact_or_path
         if not isinstance(artifact, Artifact):
@@ -277,29 +309,36 @@ class Run:
         if self.held is None:
             return artifact
         self.held.begin()
-        for path in artifact.files.values():
+        for file, path in artifact.files.items():
             if isfile(path):
-                self.held.run.artifact(path)
+                self.held.run.log_artifact(path, artifact.type, name=f"{artifact.name}/{file}")
         self._artifacts.append(
             {
-                "name": artifact.name,
-                "type": artifact.type,
-                "aliases": list(aliases or ()),
-                "files": dict(artifact.files),
+                "name": storable(artifact.name),
+                "type": storable(artifact.type),
+                "aliases": [storable(text) for text in aliases or ()],
+                "files": self.held.storable("files", artifact.files),
+                "metadata": self.held.storable("metadata", artifact.metadata),
             }
         )
         self.held.run.add_facts("wandb", {"artifacts": self._artifacts})
         return artifact
 
+    def log_model(
+        self, path: str, name: str | None = None, aliases: Iterable[str] | None = None
+    ) -> None:
+        """Keeps a file or a folder as an artifact of the type `model`."""
+        self.log_artifact(os.fspath(path), name, "model", aliases)
+
     def save(
         self, glob_str: str = "", base_path: str | None = None, policy: str = "live"
     ) -> list[str]:
-        """Records the files that match, as they are now."""
+        """Keeps the files that match, as they are now."""
         found = sorted(path for path in glob.glob(os.fspath(glob_str)) if isfile(path))
         if self.held is not None:
             self.held.begin()
             for path in found:
-                self.held.run.artifact(path)
+                self.held.run.log_artifact(path)
         return found
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
@@ -315,17 +354,17 @@ class Run:
             self.held.end(status, error)
 
     def _record_rest(self) -> None:
-        """Files in `dir`, and what the script has set in the summary."""
+        """Files in `dir`, labels, and what the script has set in the summary."""
         assert self.held is not None
+        self._relabel()
         for path in _files(self._dir) if self._dir else ():
-            self.held.run.artifact(path)
+            self.held.run.log_artifact(path, name=relpath(path, self._dir))
         own = {
             name: value
             for name, value in self.summary.items()
             if name not in self._logged or self._logged[name] is not value
         }
-        if own:
-            self.held.run.add_facts("wandb", {"summary": own})
+        self.held.facts("summary", own)
 
     def __enter__(self) -> Self:
         return self
