@@ -14,6 +14,7 @@ import pytest
 from conftest import Program
 from qn_tracking import ConfigError, Experiments, UsageError, track
 from qn_tracking.plugin import Subject
+from qn_tracking.tracking import arguments
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +112,7 @@ def test_arguments_change_the_configuration_beside_them(
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"run_name": "a"}, TypeError, r"has no argument 'run_name' \(here: name=\)"),
         ({"sede": 1}, TypeError, r"track\(\) has no argument 'sede' \(did you mean seed\?\)"),
         ({"grup": "a"}, TypeError, r"'grup' \(did you mean group\?\)"),
         ({"name": ""}, UsageError, "name: expected text, got ''"),
@@ -134,3 +136,13 @@ def test_arguments_that_contradict_are_refused_before_the_run(
     with pytest.raises(error, match=message):
         track({"gamma": 0.9}, **options)
     assert not Path("experiments").exists()
+
+
+@pytest.mark.parametrize("name", arguments.HERE)
+def test_a_call_of_another_tracker_is_named_as_it_is_here(project: Path, name: str) -> None:
+    run = track({}, seed=1)
+    with pytest.raises(AttributeError, match=rf"a run has no '{name}' \(here: "):
+        getattr(run, name)
+    assert not hasattr(run, name)
+    with pytest.raises(AttributeError, match="a run has no 'epsiode'$"):
+        run.epsiode  # type: ignore[attr-defined]  # noqa: B018

@@ -22,6 +22,25 @@ NAMES = (
 """What a keyword of `episode()` may be a misspelling of; `seed` is too near to `speed`."""
 
 
+HERE = {
+    **dict.fromkeys(
+        ("add_scalar", "add_scalars", "log_metric", "log_metrics"), "log({name: value}, step)"
+    ),
+    **dict.fromkeys(("log_param", "log_params", "add_hparams", "config"), "track({…}) takes them"),
+    **dict.fromkeys(("add_text", "log_dict", "log_text", "log_table"), "add_facts(name, {…})"),
+    "summary": "add_facts(name, {…}); of each series last, mean, min and max are kept",
+    **dict.fromkeys(("log_artifacts", "log_model", "save"), "log_artifact(path, type)"),
+    **dict.fromkeys(("close", "finish", "stop", "end_run"), "end()"),
+    **dict.fromkeys(
+        ("add_tags", "set_tag", "set_tags", "tags"), "track(…, tags={…}), or qn-exp tag"
+    ),
+    **dict.fromkeys(("name", "group", "notes"), "track(…, name=…, group=…, notes=…)"),
+    "flush": "nothing: a value is on disk when log() returns",
+    "define_metric": "nothing: each series has its own steps",
+}
+"""What the calls of other trackers are called here."""
+
+
 def one_letter_off(word: str, name: str) -> bool:
     """Whether a word is a name with one letter added, left out, replaced, or two exchanged."""
     if word == name or abs(len(word) - len(name)) > 1:

@@ -52,10 +52,21 @@ def subject_of(subject: Subject | None, **named: Any) -> Subject:
     return subject
 
 
+HERE = {
+    **dict.fromkeys(("project", "job_type", "entity"), "tags={…}"),
+    **dict.fromkeys(("run_name", "display_name", "experiment_name", "comment"), "name="),
+    **dict.fromkeys(("dir", "log_dir", "logdir", "tracking_uri"), "experiments_dir="),
+    **dict.fromkeys(("params", "hparams", "hparam_dict", "settings"), "the first argument"),
+    **dict.fromkeys(("description", "comments"), "notes="),
+}
+"""What arguments of other trackers are called here."""
+
+
 def check_keywords(function: Callable[..., Any], given: Iterable[str], own: Iterable[str]) -> None:
     """Raises TypeError for a keyword that neither the function nor `own` has."""
     known = [*own, *inspect.signature(function).parameters]
     for word in given:
         if word not in known:
-            hint = did_you_mean(word, [name for name in known if name not in ("self", "manager")])
+            names = [name for name in known if name not in ("self", "manager")]
+            hint = f"here: {HERE[word]}" if word in HERE else did_you_mean(word, names)
             raise TypeError(f"track() has no argument {word!r}" + (f" ({hint})" if hint else ""))

@@ -303,6 +303,12 @@ class Recorder:
         )
         self.run = evolve(self.run, subject=subject)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = f" (here: {arguments.HERE[name]})" if name in arguments.HERE else ""
+            raise AttributeError(f"a run has no {name!r}{hint}", name=name, obj=self)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"run {self.id} cannot be copied or sent to another process: it records where it was "
