@@ -143,6 +143,16 @@ def test_what_is_written_arrives(
     assert [(e.reward, e.steps, e.success) for e in found] == [(float(r), n, s) for r, n, s in rows]
 
 
+def test_lines_have_the_nan_and_infinity_that_python_writes(qn_exp: Program) -> None:
+    rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": -math.inf}]
+    Path("log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = qn_exp("import", "log.jsonl", "--map", "step=step")
+    assert (done.returncode, done.stdout) == (0, "1 imported\n"), done.stderr
+    store = Experiments("experiments")
+    values = store.series(store.find().ids, ["loss"]).columns()["value"]
+    assert list(map(repr, values)) == ["0.5", "nan", "-inf"]
+
+
 @pytest.mark.parametrize(
     ("text", "mapping", "said"),
     [

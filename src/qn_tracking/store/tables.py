@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from io import TextIOWrapper
 from math import isfinite
@@ -360,9 +361,21 @@ def _jsonl(path: str, stream: Any) -> Iterator[_Row]:
         if not text.strip():
             continue
         try:
-            doc = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
+            doc = _object(text)
+        except ValueError as error:
             raise StorageError(str(error), file=path, field=f"line {number}") from None
         if type(doc) is not dict:
             raise StorageError("expected a JSON object", file=path, field=f"line {number}")
         yield _Row(path, number, {name: value for name, value in doc.items() if value is not None})
+
+
+def _object(text: str | bytes) -> Any:
+    """JSON, also with the NaN and Infinity that Python's own module writes."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        import json
+
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+        raise
