@@ -664,3 +664,32 @@ def test_what_a_script_of_wandb_sets_later_and_keeps_is_there(project: Path) -> 
     assert names == ["report/sub/lines.txt", "policy/model.pt"]
     path = Experiments("experiments").artifact(found.id, names[0], "lines.txt")
     assert Path(path).read_text() == "three lines"
+
+
+THREADS = """
+import sys
+import threading
+import wandb
+
+sys.setswitchinterval(1e-6)
+run = wandb.init()
+
+
+def work(name):
+    for n in range(200):
+        wandb.log({name: n})
+
+
+threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+wandb.finish()
+"""
+
+
+def test_threads_of_wandb_share_one_counter(project: Path) -> None:
+    assert warned(run(changed(THREADS))) == []
+    steps = [step for n in range(4) for step, _ in points(f"t{n}")]
+    assert sorted(steps) == list(range(800))

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from os.path import basename, isdir, isfile, join, relpath
 from shutil import rmtree
 from tempfile import mkdtemp
+from threading import RLock
 from time import time
 from typing import IO, Any, NoReturn, Self
 
@@ -186,7 +187,7 @@ class Run:
         self.config.update(config)
         self.summary = Summary({})
         self.at_finish: Callable[[Run], None] = lambda run: None
-        self.step = 0
+        self.step, self._lock = 0, RLock()
         self._logged: dict[str, Any] = {}
         self._metrics: list[Metric] = []
         self._axes: dict[str, int] = {}
@@ -246,17 +247,22 @@ class Run:
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"log: expected a mapping, got {type(data).__name__}")
-        where = self.step if step is None else int(step)
         if self.held is None:
             self.summary.update(_flat(data))
-            return
-        values = _flat(data)
+        elif not self.held.run.forked:  # a lock may be held by a thread that is not there
+            with self._lock:
+                self._log(self.held, _flat(data), step, commit)
+
+    def _log(
+        self, held: DropIn, values: dict[str, Any], step: int | None, commit: bool | None
+    ) -> None:
+        where = self.step if step is None else int(step)
         self._note_axes(values)
         groups: dict[int, dict[str, Any]] = {}
         for name, value in values.items():
             groups.setdefault(self._axis(name, where), {})[name] = value
         for at, part in groups.items():
-            self.held.log(part, at)
+            held.log(part, at)
         for name, value in values.items():
             if not isinstance(value, Media):
                 self.summary[name] = self._logged[name] = value
