@@ -424,8 +424,51 @@ def shipped() -> Rulebook:
     return rulebook()
 
 
-def test_both_copies_of_the_protocol_are_one() -> None:
-    assert SHIPPED.read_bytes() == (ROOT / "benchmarks" / "protocol.yml").read_bytes()
+def test_both_copies_of_the_protocol_are_one_but_for_the_archive() -> None:
+    """Which submissions an old version keeps is of this leaderboard, and of no other."""
+    own = (ROOT / "benchmarks" / "protocol.yml").read_text()
+    before, comment, after = own.partition("    # What this version keeps, now that")
+    kept, version, rest = after.partition("  - version: 2")
+    assert SHIPPED.read_text() == before + version + rest
+    assert comment
+    folder = ROOT / "benchmarks"
+    listed = set(configuration.parse(f"archive:{kept.partition('archive:')[2]}", "")["archive"])  # type: ignore[index]
+    assert listed == {
+        path.stem
+        for path in folder.glob("*_*/*/*.json")
+        if json.loads(path.read_text())["protocol"] == 1
+    }
+
+
+def test_an_old_version_takes_no_new_submissions(board: list[str]) -> None:
+    """They would not have to have what it does not ask for: a task, seeds that derive from it."""
+    path = Path("benchmarks/protocol.yml")
+    book = json.loads(path.read_text())
+    first = next(one for one in book["versions"] if one["version"] == 1)
+    for archive, current, wrong in (
+        ([board[0]], 9, set()),
+        ([], 9, {("protocol", "protocol")}),
+        ([], 1, set()),  # the version in force takes any
+    ):
+        first["archive"], book["current"] = archive, current
+        path.write_text(json.dumps(book))
+        (old,) = Path("benchmarks").glob(f"*/*/{board[0]}.json")
+        assert refused(old) == wrong
+        known = [entry.id for entry in Leaderboard(warn=lambda _: None).submissions()]
+        assert (board[0] in known) is not bool(wrong)
+
+
+def test_an_entry_with_runs_left_out_is_open(board: list[str]) -> None:
+    """The best ten of sixty, as if the others had been stopped: the ten say nothing of the brain."""
+
+    def leave_out(doc: dict[str, Any]) -> None:
+        doc["study"].update(runs=60, failed=20, aborted=30)
+
+    assert refused(change(board[1], leave_out)) == set()
+    (tiny,) = Leaderboard().boards("tiny").values()
+    assert [row.entry.id for row in tiny.rows] == [board[2]]
+    differ = {one.entry.id: one.differs for one in tiny.open}
+    assert differ[board[1]] == ("runs: 10 of the 60 that were declared",)
 
 
 def test_version_1_has_no_divisions() -> None:

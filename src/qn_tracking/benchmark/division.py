@@ -51,10 +51,12 @@ def division(
     *,
     episodes: int | None = None,
     runs: int | None = None,
+    declared: int | None = None,
     derived: bool = True,
 ) -> Division | None:
     """The division of a task with a budget; None under a protocol that has no closed tasks.
 
+    `declared` is how many runs the study had: those that are not there may have been left out.
     `derived` is whether the seeds derive from the task. A number that is None is as it should be.
     """
     if not protocol.tasks:
@@ -71,6 +73,8 @@ def division(
         found.append(f"episodes: {episodes}, the budget is {closed.episodes}")
     if runs is not None and runs < closed.runs:
         found.append(f"runs: {runs}, the budget is at least {closed.runs}")
+    if declared is not None and runs is not None and runs < declared:
+        found.append(f"runs: {runs:,} of the {declared:,} that were declared")
     if not derived:
         found.append(CHOSEN)
     return Division(differs=tuple(found))
@@ -85,6 +89,7 @@ def division_of(submission: Submission, protocol: Protocol) -> Division | None:
         task,
         episodes=submission.episodes,
         runs=len(submission.runs),
+        declared=submission.study.runs if submission.study else None,
         derived=task is not None and not strange(submission, task_digest(task)),
     )
 

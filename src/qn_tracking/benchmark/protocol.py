@@ -55,6 +55,8 @@ class Protocol:
     `verified_share` is the part of the runs that others must have executed again for *verified*.
     `tasks` are those of the closed division, by the name of the environment; without any, all
     entries are ranked together. `seeds` says what the seeds of a study derive from.
+    `archive` has the ids of the submissions that the version keeps once it is no longer in force;
+    without it, it keeps any.
     `environments` holds the rules of simulations, by the name of the simulation; its provider
     reads them in `categorize`.
     """
@@ -81,6 +83,7 @@ class Protocol:
     environments: Mapping[str, Mapping[str, Any]] = field(factory=FrozenDict, converter=freeze)
     tasks: Mapping[str, ClosedTask] = field(factory=FrozenDict, converter=FrozenDict)
     seeds: Literal["configuration", "task"] = "configuration"
+    archive: tuple[str, ...] | None = None
 
     def environment_of(self, digest: str) -> str | None:
         """The name of the environment whose task has this digest; None if none has."""

@@ -48,6 +48,11 @@ def validate(
     except QnError as error:
         return (_error("protocol", error.cause, "protocol"),)
     found: list[Finding] = []
+    late = protocol.archive is not None and submission.id not in protocol.archive
+    if late and protocol.version < book.current:
+        # What an old version does not ask for, a new submission would not have to have.
+        cause = f"version {protocol.version} is closed, version {book.current} is in force"
+        found.append(_error("protocol", cause, "protocol"))
     if place is not None:
         found += _place(submission, place)
     try:
