@@ -124,6 +124,14 @@ def shorter(doc: Doc) -> None:
     flags[7] = not flags[7]
 
 
+def other_words(doc: Doc) -> None:
+    """Another word for how an episode ended, and a count more: nothing that ranks."""
+    for run in doc["runs"]:
+        columns = run["episodes"]
+        columns["termination"] = [f"{word}." for word in columns["termination"]]
+        columns["counts"]["seen"] = list(range(len(columns["termination"])))
+
+
 def fewer_episodes(doc: Doc) -> None:
     """All runs without their first episode."""
     doc["episodes"] -= 1
@@ -235,6 +243,10 @@ RULES = [
             put("source", "config_file", value="--plugins=evil:Sink")),
     Forgery("an option as the configuration's label", "validate", "config.label",
             put("config", "label", value="--plugins=evil:Sink")),
+    Forgery("a date in the future", "validate", "created: is in the future",
+            put("created", value="2199-01-01T00:00:00Z")),
+    Forgery("a date that no calendar has", "validate", "created: is no time",
+            put("created", value="2026-02-31T00:00:00Z")),
     Forgery("rules that do not exist", "validate", "protocol", put("protocol", value=99)),
     Forgery("no contributor", "validate", "contribution.contributor",
             put("contribution", "contributor", value=" ")),
@@ -267,6 +279,9 @@ RULES = [
             both(named(COPY)), f"static_maze/classical/{COPY}.json"),
     Forgery("a copy with other last digits", "validate", "10 are those of",
             both(named(COPY), last_digits, rehash), f"static_maze/classical/{COPY}.json"),
+    Forgery("a copy with other words for what happened", "validate", "but for the last digits",
+            both(named(COPY), reseed(79), other_words, rehash),
+            f"static_maze/classical/{COPY}.json"),
     Forgery("a copy with other seeds and other last digits", "validate", "but for the last digits",
             both(named(COPY), reseed(77), last_digits, rehash),
             f"static_maze/classical/{COPY}.json"),
@@ -298,6 +313,9 @@ RUNS = [
             both(lambda doc: [run["episodes"].update(
                 reward=[value + 1 for value in run["episodes"]["reward"]])
                 for run in doc["runs"]], rehash)),
+    Forgery("fewer parameters than the brain has", "repeat", "cost.parameters: submitted 1",
+            both(lambda doc: [run["cost"].update(parameters=1) for run in doc["runs"]] and None,
+                 rehash)),
     Forgery("episodes of another task, with all that follows from it", "repeat", ": episode",
             easier),
     Forgery("episodes of code that was changed and not committed", "repeat", ": episode",
@@ -381,6 +399,12 @@ RECORDS = [
            lambda doc: doc["runs"][10].update(seed=doc["runs"][0]["seed"])),
     Record("one new run twice", "runs[11].digests.exact",
            lambda doc: doc["runs"][11].update(digests=doc["runs"][10]["digests"])),
+    Record("less than no CPU time", "runs[0].cpu_seconds",
+           put("runs", 0, "cpu_seconds", value=-1.0)),
+    Record("successes of a run that was repeated", "runs[0].successes",
+           put("runs", 0, "successes", value=20)),
+    Record("another cost, and still verified", "outcome",
+           put("runs", 0, "cost", value={"parameters": 1})),
     Record("more successes than episodes", "runs[10].successes",
            put("runs", 10, "successes", value=99)),
     Record("fewer episodes than the final ones", "runs[10].episodes",

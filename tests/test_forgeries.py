@@ -386,6 +386,16 @@ def test_a_forged_verification_counts_for_nothing_everywhere(project: Path, one:
     assert not report.valid
 
 
+def test_seconds_of_a_verification_may_be_any(project: Path) -> None:
+    """Their mean is a number, however large they are."""
+    doc = verification()
+    for one in doc["runs"]:
+        one["cpu_seconds"] = 1.7e308
+    write(doc)
+    quiet().regenerate()
+    assert status() == ("verified",)
+
+
 def test_a_forged_verification_of_nothing_is_named(project: Path) -> None:
     path = write(verification(submission="20300101T000000Z-22222222"))
     assert errors(quiet())[str(path)] == ["submission: there is no such submission"]

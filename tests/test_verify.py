@@ -664,8 +664,8 @@ def test_rounding_is_another_machine_and_a_figure_is_not(benchmark: Submission) 
         assert one.agreement == agreement
         assert one.difference is not None
         assert one.difference.startswith("episode 4: reward: submitted")
-        assert bool(verify.reasons([one], another_machine=True)) is (agreement == "none")
-        assert verify.reasons([one], another_machine=False)
+        assert bool(verify.reasons(benchmark, [one], another_machine=True)) is (agreement == "none")
+        assert verify.reasons(benchmark, [one], another_machine=False)
     short = verify.check(benchmark, 0, 1, told[:-1], rulebook().version(1))
     assert (short.agreement, short.difference) == (
         "none",

@@ -12,6 +12,9 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """The full hash of a commit, or a SHA-256."""
 
+DAY = 86_400 * 1_000_000
+"""In microseconds."""
+
 
 def new_id() -> str:
     """UTC time and 32 random bits: sorts by start, and starts in one second do not meet."""
@@ -48,6 +51,14 @@ def microseconds(text: str) -> int:
         when = when.replace(tzinfo=UTC)
     days = when - datetime(1970, 1, 1, tzinfo=UTC)
     return (days.days * 86400 + days.seconds) * 1_000_000 + days.microseconds
+
+
+def is_ahead(text: str) -> bool:
+    """Whether a time is in the future; clocks of two machines differ, but not by a day.
+
+    Raises ValueError.
+    """
+    return microseconds(text) > time.time() * 1_000_000 + DAY
 
 
 def run_seed(digest: str, study_seed: int, index: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ Problem = tuple[str, str]
 """A message and the field that it is about."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_DAY = 86_400 * 1_000_000
 RENEWED = "renewed"
 """The isolation of a verification that ran code of today, whatever it was when submitted."""
 
@@ -44,7 +42,7 @@ def check(record: Verification, submission: Submission, book: Rulebook) -> list[
     runs = [*_runs(record, submission, protocol)]
     found += runs
     if not runs:
-        found += _outcome(record)
+        found += _outcome(record, submission)
         found += _replication(record, submission, protocol)
     return found
 
@@ -65,11 +63,11 @@ def _when(record: Verification, submission: Submission) -> Iterator[Problem]:
         yield "is not a time", "created"
         return
     # The later of two records decides: one from the future could never be answered.
-    if created > time.time() * 1_000_000 + _DAY:
+    if ids.is_ahead(record.created):
         yield "is in the future", "created"
     try:
         # Clocks of two machines differ, but not by a day.
-        if created < ids.microseconds(submission.created) - _DAY:
+        if created < ids.microseconds(submission.created) - ids.DAY:
             yield "is before the submission was made", "created"
     except ValueError:
         pass
@@ -109,6 +107,8 @@ def _runs(record: Verification, submission: Submission, protocol: Any) -> Iterat
         for name in ("exact", "outcome"):
             if not _HASH.fullmatch(getattr(one.digests, name)):
                 yield "is not a digest", f"{where}.digests.{name}"
+        if one.cpu_seconds is not None and one.cpu_seconds < 0:
+            yield "is below 0", f"{where}.cpu_seconds"
         if one.index is None:
             yield from _fresh(one, where, taken, exact, protocol, submission)
             exact.add(one.digests.exact)
@@ -119,6 +119,8 @@ def _runs(record: Verification, submission: Submission, protocol: Any) -> Iterat
         if one.index in indexes:
             yield "is that of another run", f"{where}.index"
         indexes.add(one.index)
+        if one.successes is not None or one.episodes is not None:
+            yield "is counted of new seeds only", f"{where}.successes"
         if one.seed != submission.runs[one.index].seed:
             yield f"is not that of run {one.index}", f"{where}.seed"
         yield from _agreement(one, own[one.index], where)
@@ -155,7 +157,7 @@ def _agreement(one: Checked, own: Any, where: str) -> Iterator[Problem]:
         yield "does not follow from the agreement", f"{where}.difference"
 
 
-def _outcome(record: Verification) -> Iterator[Problem]:
+def _outcome(record: Verification, submission: Submission) -> Iterator[Problem]:
     again = [one for one in record.runs if one.index is not None]
     fresh = len(record.runs) - len(again)
     replicated = record.replication is not None
@@ -166,9 +168,10 @@ def _outcome(record: Verification) -> Iterator[Problem]:
         yield f"{record.level} does not fit {fresh} runs with new seeds", "level"
         return
     rejected = record.replication is not None and not record.replication.accepted
-    differ = [one for one in again if one.agreement != "exact"]
+    other_cost = any(verify.cost_difference(submission, one) for one in again)
+    differ = other_cost or any(one.agreement != "exact" for one in again)
     if record.outcome == "verified" and (
-        rejected or record.reasons or any(one.agreement == "none" for one in again)
+        rejected or record.reasons or other_cost or any(one.agreement == "none" for one in again)
     ):
         yield "is verified, though not all agrees", "outcome"
     if record.outcome == "mismatch" and not (rejected or differ):

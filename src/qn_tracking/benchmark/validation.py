@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 INSTALLED = "installed"
 """The rule of a submission whose simulation cannot be made here, for want of a package."""
-CHANGING = (INSTALLED, "configuration", "category", "task", "subject", "validator")
-"""The rules whose findings depend on what is installed, and not on the file alone."""
+CHANGING = (INSTALLED, "configuration", "category", "task", "subject", "validator", "clock")
+"""The rules whose findings depend on what is installed or on the time, not on the file alone."""
 
 MakeManager = Callable[[Config], "pluggy.PluginManager"]
 """A manager with the validators, and with the providers that a configuration asks for."""

@@ -147,7 +147,7 @@ def status(
             runs=len(again),
             total=total,
             why=tuple(why),
-            cpu_seconds=sum(measured) / len(measured) if measured else None,
+            cpu_seconds=math.fsum(one / len(measured) for one in measured) if measured else None,
         )
 
     disputed = [record for record in counted if _disputes(record, counted, keys)]

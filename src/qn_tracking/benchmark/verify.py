@@ -6,11 +6,11 @@ A function that is passed in runs the runs.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import SystemRandom
 from typing import Any
 
-from attrs import asdict, evolve, fields, frozen
+from attrs import asdict, evolve, field, fields, frozen
 
 from qn_tracking import ids
 from qn_tracking.benchmark.aggregate import (
@@ -28,17 +28,20 @@ from qn_tracking.errors import UsageError
 from qn_tracking.inference.replication import replicate, replication_power
 from qn_tracking.inference.run import Rate, final_success, rate
 from qn_tracking.records import divergence
-from qn_tracking.records.model import Digests, Episode
+from qn_tracking.records.model import Digests, Episode, FrozenDict
 from qn_tracking.records.rounding import close
 from qn_tracking.records.submission import Checked, Columns, Replicated, Run, Submission
 
 
 @frozen(kw_only=True)
 class Rerun:
-    """A run that was run again: its episodes, and its CPU seconds as the run measured them."""
+    """A run that was run again: its episodes, its CPU seconds as the run measured them, and its
+    cost as its simulation counted it.
+    """
 
     episodes: Sequence[Episode]
     cpu_seconds: float | None = None
+    cost: Mapping[str, int] = field(factory=FrozenDict)
 
 
 Execute = Callable[[int], Rerun]
@@ -127,7 +130,7 @@ def execute(
             return None
         made = run(seed)
         found = check(submission, index, seed, made.episodes, protocol)
-        return evolve(found, cpu_seconds=made.cpu_seconds)
+        return evolve(found, cpu_seconds=made.cpu_seconds, cost=made.cost)
 
     failed: BaseException | None = None
     with ThreadPoolExecutor(max(1, jobs)) as pool:
@@ -209,13 +212,29 @@ def _shown(value: Any) -> str:
     return "none" if value is None else str(value)[:60]
 
 
-def reasons(done: Sequence[Checked], *, another_machine: bool) -> tuple[str, ...]:
+def reasons(
+    submission: Submission, done: Sequence[Checked], *, another_machine: bool
+) -> tuple[str, ...]:
     """Why runs do not agree. On the same machine every bit must be equal."""
     found = []
     for one in sorted((o for o in done if o.index is not None), key=lambda o: o.index or 0):
+        if (other := cost_difference(submission, one)) is not None:
+            found.append(f"runs[{one.index}].cost.{other}")
         if one.agreement == "none" or (one.agreement == "outcome" and not another_machine):
             found.append(f"runs[{one.index}]: {one.difference}")
     return tuple(found)
+
+
+def cost_difference(submission: Submission, one: Checked) -> str | None:
+    """`parameters: submitted 5, now 60`: the first number that a run has counted otherwise.
+
+    None for a run that counted nothing, as those of older verifications.
+    """
+    assert one.index is not None
+    for name, claimed in submission.runs[one.index].cost.items():
+        if one.cost and claimed != one.cost.get(name):
+            return f"{name}: submitted {claimed:,}, now {_shown(one.cost.get(name))}"
+    return None
 
 
 def replication(submission: Submission, done: Sequence[Checked], protocol: Protocol) -> Replicated:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from statistics import median
 from typing import Any
 
-from qn_tracking import config as configuration
+from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import aggregate, files, tuning
-from qn_tracking.benchmark.crossing import BITS, bits
+from qn_tracking.benchmark.crossing import BITS, bits, outcome_of
 from qn_tracking.benchmark.division import undeclared
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
@@ -50,6 +51,7 @@ def _warning(rule: str, message: str, field: str | None = None) -> Finding:
 
 def _findings(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
     yield from _form(submission)
+    yield from _clock(submission)
     yield from files.check_contribution(submission.contribution, protocol)
     yield from _size(submission, protocol)
     yield from _configuration(submission)
@@ -89,8 +91,12 @@ def _form(submission: Submission) -> Iterator[Finding]:
         if run.jobs is not None and run.jobs < 1:
             yield _error("form", "is below 1", f"runs[{i}].jobs")
     for field, value, pattern in forms:
-        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+        if value is None:
+            continue
+        if not (isinstance(value, str) and pattern.fullmatch(value)):
             yield _error("form", "is not of its form", field)
+        elif pattern is _TIME and not _is_time(value):
+            yield _error("form", "is no time of the calendar", field)
     for field, name in (
         ("config.label", submission.config.label),
         ("source.config_file", source.config_file),
@@ -99,6 +105,21 @@ def _form(submission: Submission) -> Iterator[Finding]:
             yield _error("form", "is not the name of a file", field)
     if source.dirty not in (None, True, False, "unknown"):
         yield _error("form", "is neither true nor false", "source.dirty")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        ids.microseconds(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _clock(submission: Submission) -> Iterator[Finding]:
+    """A submission of the future could not be disputed today: what is before it is not of it."""
+    with suppress(ValueError):
+        if ids.is_ahead(submission.created):
+            yield _error("clock", "is in the future", "created")
 
 
 def _size(submission: Submission, protocol: Protocol) -> Iterator[Finding]:
@@ -167,7 +188,7 @@ def _duplicates(submission: Submission) -> Iterator[Finding]:
     for i, run in enumerate(submission.runs):
         keys = {run.digests.exact}
         if len(aggregate.lengths(run.episodes)) == 1 and bits(run.episodes) >= BITS:
-            keys.add(run.digests.outcome)
+            keys.add(outcome_of(run.episodes))
         again = [seen[key] for key in keys if key in seen]
         if again:
             yield _error("duplicate", f"run {min(again)} again", f"runs[{i}]")

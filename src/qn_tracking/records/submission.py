@@ -364,7 +364,7 @@ class Checked:
     """A run that was executed for a verification: its outcome, and whether it agrees.
 
     `index` is its place in the submission, None for a fresh seed. `difference` names the first
-    episode and field that differ. `cpu_seconds` are what it took here.
+    episode and field that differ. `cpu_seconds` are what it took here, `cost` is what was counted.
     """
 
     index: int | None = None
@@ -375,6 +375,9 @@ class Checked:
     successes: int | None = None
     episodes: int | None = None
     cpu_seconds: float | None = field(default=None, metadata={"stored": "if any"})
+    cost: Mapping[str, int] = field(
+        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
+    )
 
 
 @frozen(kw_only=True)

@@ -81,7 +81,7 @@ class Execution:
                     cause = "is not what is installed"
                 raise UnsupportedError(f"{package} {cause}")
         measured = provenance(experiment).resources.cpu_seconds
-        return Rerun(episodes=replay.episodes, cpu_seconds=measured)
+        return Rerun(episodes=replay.episodes, cpu_seconds=measured, cost=experiment.cost)
 
     def _replay(self, seed: int) -> Replay:
         isolated = self.isolation == SANDBOX

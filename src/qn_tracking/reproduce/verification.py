@@ -352,7 +352,8 @@ class _Verifier:
     def _compare(self, state: Checkpoint, protocol: Protocol, damaged: bool) -> None:
         """Compares the runs with the submission."""
         submission = self._submission
-        differing = verify.reasons(state.done, another_machine=another_machine(submission))
+        another = another_machine(submission)
+        differing = verify.reasons(submission, state.done, another_machine=another)
         # The honest would be disputed for the versions that a verifier happens to have.
         other = () if damaged or self._options.renew else another_environment(submission)
         if differing and not other:
