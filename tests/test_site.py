@@ -16,7 +16,7 @@ import pytest
 
 from browsing import SCREENS, browser as browser, looked_at, quiet_page
 from conftest import SMALL, Program, command, version_1
-from qn_tracking import Leaderboard, Study, config as configuration
+from qn_tracking import Experiments, Leaderboard, Study, config as configuration
 from qn_tracking.api.site import STAMPS, Site
 from qn_tracking.api.site_runs import named
 from qn_tracking.benchmark import protocol as rules, verifications
@@ -424,6 +424,31 @@ def test_a_submission_that_changes_while_pages_are_made_is_an_error(
     monkeypatch.setattr(read, "load", changed)
     with pytest.raises(StorageError, match="has changed since it was checked"):
         build()
+
+
+def test_one_page_is_made_alone_with_its_scripts(board: dict[str, str]) -> None:
+    before = contents()
+    shutil.rmtree("site")
+    (ranking,) = {name for name in before if name.startswith("site/rankings/") and ".js" in name}
+    page = f"compare/{board['closed']}.html"
+    scripts = {f"site/{name}" for name in ("site.css", "site.js", "vega.js")}
+
+    def only(name: str) -> Site:
+        store = Experiments(warn=lambda _: None)
+        return Leaderboard(warn=lambda _: None).site("site", experiments=store, only=name)
+
+    assert only(page).drawn == 1
+    assert set(contents()) == {f"site/{page}", ranking, *scripts, f"site/{STAMPS}"}
+    assert contents()[ranking] == before[ranking]
+    assert [only(page).drawn, only("experiments.html").drawn, only("none.html").drawn] == [0, 1, 0]
+    Path("benchmarks/tiny/<script>.json").unlink()
+    for path in Path("benchmarks/tiny").rglob(f"{board['closed']}.json"):
+        path.unlink()
+    assert only("experiments.html").removed == 0
+    assert f"site/{page}" in contents()
+    assert only(page).removed == 1
+    assert f"site/{page}" not in contents()
+    assert "site/experiments.html" in contents()
 
 
 def test_a_page_that_was_changed_by_hand_is_drawn_again(board: dict[str, str]) -> None:

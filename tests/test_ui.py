@@ -36,7 +36,7 @@ SECRET_FILE = "secret.html"
 class Served:
     """A site that is served, and what a client sees of it."""
 
-    def __init__(self, server: SiteServer, warnings: list[str], built: list[int]) -> None:
+    def __init__(self, server: SiteServer, warnings: list[str], built: list[str]) -> None:
         self.server, self.warnings, self.built = server, warnings, built
         self.host = f"127.0.0.1:{server.server_port}"
         self.cookie = f"{server.cookie}={server.secret}"
@@ -92,8 +92,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
     (site / "link.html").symlink_to(tmp_path / SECRET_FILE)
     (site / "above").symlink_to(tmp_path)
     warnings: list[str] = []
-    built: list[int] = []
-    server = SiteServer(str(site), port=0, refresh=lambda: built.append(1), warn=warnings.append)
+    built: list[str] = []
+    server = SiteServer(str(site), port=0, refresh=built.append, warn=warnings.append)
     with serving(server):
         yield Served(server, warnings, built)
 
@@ -144,7 +144,7 @@ def test_a_wrong_secret_is_refused(served: Served, token: str) -> None:
 
 
 def test_each_server_has_a_secret_of_its_own(served: Served) -> None:
-    other = SiteServer(".", port=0, refresh=lambda: None, warn=print)
+    other = SiteServer(".", port=0, refresh=lambda _: None, warn=print)
     other.server_close()
     assert other.secret != served.server.secret
     assert other.cookie != served.server.cookie
@@ -256,22 +256,28 @@ def test_what_is_no_request_harms_nothing(served: Served, data: bytes) -> None:
 def test_a_page_is_up_to_date_when_it_is_sent(served: Served) -> None:
     index = Path(served.server.folder, "index.html")
     texts = iter(["second", "third"])
-    served.server._refresh = lambda: index.write_text(next(texts))
+    served.server._refresh = lambda _: index.write_text(next(texts))
     assert served.ask("/")[1] == "second"
     assert served.ask("/site.css")[1] == "p {}"
     assert served.ask("/index.html")[1] == "third"
 
 
+def test_no_other_page_is_made(served: Served) -> None:
+    for path in ("/", "/runs/a-1.b.html?sort=1", "/site.js"):
+        served.ask(path)
+    assert served.built == ["index.html", "runs/a-1.b.html"]
+
+
 def test_if_it_cannot_be_built_the_page_is_sent_as_it_was(served: Served) -> None:
     for error in (StorageError("is broken", file="a.json"), ZeroDivisionError("by 0")):
 
-        def fail(error: Exception = error) -> None:
+        def fail(name: str, error: Exception = error) -> None:
             raise error
 
         served.server._refresh = fail
         assert served.ask("/")[1] == "<p>first</p>"
     first, second = served.warnings
-    assert first == "the pages are as they were before: a.json: is broken"
+    assert first == "index.html was not made again: a.json: is broken"
     assert "ZeroDivisionError" in second
 
 
@@ -285,13 +291,13 @@ def test_requests_that_wait_share_what_is_built(
         calls.release()
         return next(times)
 
-    def slowly() -> None:
-        served.built.append(1)
+    def slowly(name: str) -> None:
+        served.built.append(name)
         assert go.wait(60)
 
     monkeypatch.setattr(serving_module, "monotonic", now)
     served.server._refresh = slowly
-    threads = [Thread(target=served.server.refresh) for _ in range(6)]
+    threads = [Thread(target=served.server.refresh, args=("index.html",)) for _ in range(6)]
     threads[0].start()
     for _ in range(2):  # it came, and it builds
         assert calls.acquire(timeout=60)
@@ -301,7 +307,7 @@ def test_requests_that_wait_share_what_is_built(
     go.set()
     for thread in threads:
         thread.join()
-    assert len(served.built) == 2
+    assert served.built == ["index.html"] * 2
 
 
 # ---------------------------------------------------------------------------------------- the command
@@ -312,7 +318,7 @@ def test_a_port_that_is_taken_is_an_error_of_one_line(project: Path, qn_exp: Pro
         port = taken.getsockname()[1]
         done = qn_exp("ui", "--no-browser", "--port", str(port))
         with pytest.raises(UnsupportedError, match="address already in use"):
-            SiteServer(".", port=port, refresh=lambda: None, warn=print)
+            SiteServer(".", port=port, refresh=lambda _: None, warn=print)
     assert (done.returncode, done.stdout) == (4, "")
     hint = "--port 0 takes one that is free"
     assert done.stderr == f"error: port {port}: address already in use ({hint})\n"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from qn_tracking.api.experiments import Experiments
-    from qn_tracking.api.site import Site
+    from qn_tracking.api.site import Page as SitePage, Site
     from qn_tracking.api.tasks import ConfigTask
     from qn_tracking.benchmark.checker import Checker
     from qn_tracking.benchmark.entries import Entry, Places, Row
@@ -422,21 +422,44 @@ class Leaderboard:
         experiments: Experiments | None = None,
         runs: bool = True,
         progress: Callable[[int, int], None] | None = None,
+        only: str | None = None,
     ) -> Site:
         """Writes the leaderboard as a static site into a folder: pages that need no server.
 
         With `experiments` it has their pages as well, as `Experiments.site` makes them, or without
         `runs` the pages of those studies that are committed in the repository. A page that is of
         the same as before is left as it is; one of an entry that is gone is removed.
-        `progress` gets the pages done and their number. Raises UsageError for a folder of other
-        files, UnsupportedError without the extra `site`, StorageError.
+        `progress` gets the pages done and their number. With `only`, the name of a page, that page
+        is brought up to date with its scripts, and every other one is left as it is. Raises
+        UsageError for a folder of other files, UnsupportedError without the extra `site`,
+        StorageError.
         """
-        from qn_tracking.api import site_board, site_index
+        from qn_tracking.api import site_runs
         from qn_tracking.api.site import build
-        from qn_tracking.api.site_pages import Source
         from qn_tracking.render.site import check_installed
 
         check_installed()  # before what takes long
+        pages: list[SitePage] = []
+        left_out: Mapping[str, str] = {}
+        nav = [("Leaderboard", "index.html")]
+        if only is None or not site_runs.is_here(only):
+            pages, left_out = self._pages()
+        if experiments is not None:
+            studies = None if runs else site_runs.committed(experiments)
+            if runs or studies:
+                nav.append(("Experiments" if runs else "Studies", "experiments.html"))
+                if only is None or site_runs.is_here(only):
+                    chosen: list[str] | None = None if runs else []
+                    pages += site_runs.pages(experiments, "experiments.html", chosen, studies)
+        return build(os.fspath(folder), pages, nav, left_out, progress, only)
+
+    # --------------------------------------------------------------------------------------- inside
+
+    def _pages(self) -> tuple[list[SitePage], Mapping[str, str]]:
+        """The pages of a site, and the files that are left out with the cause."""
+        from qn_tracking.api import site_board, site_index
+        from qn_tracking.api.site_pages import Source
+
         found = self._survey()
         boards = [
             Board(name, places, found.configs.get(name), found.version)
@@ -444,19 +467,7 @@ class Leaderboard:
         ]
         found.cache.save()
         left_out = site_index.left_out(found)
-        pages = [*site_board.pages(found, boards, Source(found), left_out)]
-        nav = [("Leaderboard", "index.html")]
-        if experiments is not None:
-            from qn_tracking.api import site_runs
-
-            studies = None if runs else site_runs.committed(experiments)
-            if runs or studies:
-                nav.append(("Experiments" if runs else "Studies", "experiments.html"))
-                chosen: list[str] | None = None if runs else []
-                pages += site_runs.pages(experiments, "experiments.html", chosen, studies)
-        return build(os.fspath(folder), pages, nav, left_out, progress)
-
-    # --------------------------------------------------------------------------------------- inside
+        return [*site_board.pages(found, boards, Source(found), left_out)], left_out
 
     def _survey(self, *, complete: bool = False) -> Survey:
         """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""

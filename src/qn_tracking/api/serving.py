@@ -47,8 +47,9 @@ another site would not send the cookie."""
 class SiteServer(ThreadingHTTPServer):
     """Serves the pages in a folder, until it is closed.
 
-    `url` has the secret, which becomes a cookie. `refresh` is called before a page is sent, so that
-    it is up to date; `warn` gets a line if it fails, and the page is sent as it was.
+    `url` has the secret, which becomes a cookie. `refresh` is called with the name of a page before
+    it is sent, so that it is up to date; `warn` gets a line if it fails, and the page is sent as
+    it was.
     """
 
     daemon_threads = True
@@ -59,14 +60,14 @@ class SiteServer(ThreadingHTTPServer):
         folder: str,
         *,
         port: int,
-        refresh: Callable[[], object],
+        refresh: Callable[[str], object],
         warn: Callable[[str], None],
         start: str = "index.html",
     ) -> None:
         """Raises UnsupportedError if the port is taken; port 0 is any that is free."""
         self.folder, self.start = folder, start
         self._refresh, self._warn = refresh, warn
-        self._lock, self._began = Lock(), 0.0
+        self._lock, self._began = Lock(), ("", 0.0)
         self.secret = secrets.token_urlsafe(32)
         self._tickets: set[str] = set()
         try:
@@ -115,18 +116,19 @@ class SiteServer(ThreadingHTTPServer):
         """The name of the cookie: cookies of one machine are the same for all of its ports."""
         return f"qn-ui-{self.server_port}"
 
-    def refresh(self) -> None:
-        """Brings the pages up to date, unless that has begun since this was called."""
+    def refresh(self, name: str) -> None:
+        """Brings a page up to date, unless that has begun since this was called."""
         called = monotonic()
         with self._lock:
-            if self._began >= called:
+            latest, began = self._began
+            if latest == name and began >= called:
                 return
-            self._began = monotonic()
+            self._began = name, monotonic()
             try:
-                self._refresh()
+                self._refresh(name)
             except Exception as error:
                 text = str(error) if isinstance(error, QnError) else describe(error)
-                self._warn(f"the pages are as they were before: {text}")
+                self._warn(f"{name} was not made again: {text}")
 
     def server_close(self) -> None:
         """Ends once no page is being written."""
@@ -203,7 +205,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _file(self, path: str, kind: str) -> bytes | None:
         if kind == "html":
-            self.server.refresh()
+            self.server.refresh(path.removeprefix("/"))
         *folders, name = path.removeprefix("/").split("/")
         try:
             return load(os.path.join(inside(self.server.folder, *folders), name))[0]

@@ -27,6 +27,8 @@ _OURS = re.compile(
     r"(index|experiments|all-runs-\d+)\.html|"
     r"(entries|compare|rankings|runs|studies)/[A-Za-z0-9][A-Za-z0-9._-]*\.(html|js)"
 )
+STYLE = "site.css"
+"""Of every page."""
 SCRIPTS = ("vega.js", "site.js")
 """Of a page with pictures."""
 
@@ -82,17 +84,22 @@ def build(
     nav: Sequence[tuple[str, str]],
     left_out: Mapping[str, str],
     progress: Progress | None = None,
+    only: str | None = None,
 ) -> Site:
     """Writes the pages of which something has changed, and removes those that are gone.
 
-    `nav` are the pages to which every page leads: their titles and names. Raises UsageError for a
-    folder with other files, so that none of them is overwritten; StorageError.
+    `nav` are the pages to which every page leads: their titles and names. With `only` that page
+    alone is looked at, with its scripts. Raises UsageError for a folder with other files, so that
+    none of them is overwritten; StorageError.
     """
     shared = [Page(name=n, inputs=of, make=make) for n, (of, make) in templates.shared().items()]
     before = _stamps(folder)
     place = place_of("qn_tracking")
     tool = [source_digest(place) if place else "", list(nav)]
     made = [*shared, *pages]
+    if only is not None:
+        needed = {name for page in made if page.name == only for name in (only, *page.scripts)}
+        made = [page for page in made if page.name in {*needed, STYLE}]
     now: dict[str, list[str]] = {}
     drawn, size = 0, 0
     try:
@@ -115,14 +122,16 @@ def build(
         make_folder(folder)
         with published(os.path.join(folder, STAMPS), replace=True) as stream:
             stream.write(json.dumps({"pages": {**before, **now}}).encode())
-    gone = [name for name in before if name not in now and _OURS.fullmatch(name)]
+    looked_at = before if only is None else [only] if only in before else []
+    gone = [name for name in looked_at if name not in now and _OURS.fullmatch(name)]
     for name in gone:
         path = _path(folder, name)
         with naming(path), suppress(FileNotFoundError):
             os.unlink(path)
     if gone:
         with published(os.path.join(folder, STAMPS), replace=True) as stream:
-            stream.write(json.dumps({"pages": now}).encode())
+            kept = {name: stamp for name, stamp in {**before, **now}.items() if name not in gone}
+            stream.write(json.dumps({"pages": kept}).encode())
     if progress:
         progress(len(made), len(made))
     return Site(

@@ -39,6 +39,11 @@ TITLES = (
 STUDY_TITLES = ("study", "question", "created", "kind", "arms", "runs", "metric", "what it shows")
 
 
+def is_here(name: str) -> bool:
+    """Whether a page of this name is one of these, and not of the leaderboard."""
+    return name.startswith(("experiments.", "all-runs-", "studies/", "runs/"))
+
+
 def pages(
     store: Experiments,
     index: str,

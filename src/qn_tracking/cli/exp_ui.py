@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from qn_tracking.cli.command import Parser
 
 PORT = 8642
-EPILOG = f"""The pages are those of qn-bench site. They are brought up to date when one is opened
-or loaded again. Nothing can be changed through them. Only this machine can reach them, and only
-with the secret in the address, which is a new one each time. Ctrl-C ends it.
+START = "experiments.html"
+EPILOG = f"""The pages are those of qn-bench site. Each is made when it is opened, and brought up to
+date when it is loaded again. Nothing can be changed through them. Only this machine can reach
+them, and only with the secret in the address, which is a new one each time. Ctrl-C ends it.
 
 examples:
   qn-exp ui                                     opens the browser
   qn-exp ui --no-browser --port 0               prints the address only, with any free port
-  qn-exp ui -o pages                            keeps the pages: the next start is quick
+  qn-exp ui -o pages                            keeps the pages that were opened
   ssh -L {PORT}:127.0.0.1:{PORT} HOST               before the address is opened on another machine
 """
 
@@ -49,27 +50,24 @@ def run(args: Namespace) -> int:
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.api.leaderboard import Leaderboard
     from qn_tracking.api.serving import SiteServer
-    from qn_tracking.render.progress import Display, bar
     from qn_tracking.reproduce.scratch import private_folder
 
     serving = False
+    say = once(warn)
     with signals.handled_by(signals.interrupt) as received, ExitStack() as stack:
         try:
             folder = args.output or os.path.join(stack.enter_context(private_folder()), "site")
 
-            def build(progress: Callable[[int, int], None] | None = None) -> None:
+            def build(name: str) -> None:
                 # A new one each time: what is here may have changed.
-                say = warn if progress else _ignore
                 store = Experiments(args.experiments_dir, warn=say)
-                board = Leaderboard(args.benchmarks_dir, warn=say)
-                board.site(folder, experiments=store, progress=progress)
+                Leaderboard(args.benchmarks_dir, warn=say).site(
+                    folder, experiments=store, only=name
+                )
 
-            server = SiteServer(
-                folder, port=args.port, refresh=build, warn=warn, start="experiments.html"
-            )
+            server = SiteServer(folder, port=args.port, refresh=build, warn=warn, start=START)
             stack.callback(server.server_close)
-            with Display(silent=args.json, delay=0.5) as display:
-                build(lambda done, total: display(f"pages {bar(done, total)} {done} of {total}"))
+            build(START)
             if args.json:
                 print_plain({"url": server.url})
             else:
@@ -84,8 +82,16 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _ignore(text: str) -> None:
-    """What was said once is not repeated at every page."""
+def once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Says each text once, and not again at every page."""
+    said: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            warn(text)
+
+    return say
 
 
 def _open(url: str) -> None:
