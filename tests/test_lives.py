@@ -376,12 +376,26 @@ def test_earlier_lives_travel_in_a_bundle(project: Path) -> None:
     assert there == kept
     assert faults() == []
     with zipfile.ZipFile("b.zip", "a") as bundle:
-        for name in ("1.py", "1.evil.py", "2.PTH", "notes.json"):
+        for name in ("1.py", "1.evil.py", "2.PTH", "notes.json", "0.txt", "2.json"):
             bundle.writestr(f"runs/{id}/lives/{name}", "evil")
     shutil.rmtree(FOLDER)
     done = command("qn-exp", "import", "b.zip")
     assert (done.returncode, "left out: not a file of a run" in done.stderr) == (0, True)
     assert {path.name for path in (FOLDER / "runs" / id / "lives").iterdir()} == {*kept}
+
+
+def test_a_bundle_brings_so_many_files_of_a_life(project: Path) -> None:
+    id = interrupted()
+    finished(id)
+    assert command("qn-exp", "export", id, "--format", "bundle", "-o", "b.zip").returncode == 0
+    with zipfile.ZipFile("b.zip", "a") as bundle:
+        for number in range(300):
+            bundle.writestr(f"runs/{id}/lives/1.x{number}", "evil")
+    shutil.rmtree(FOLDER)
+    done = command("qn-exp", "import", "b.zip")
+    assert done.returncode == 0
+    assert done.stderr.count("left out: not a file of a run") == 1
+    assert len(list((FOLDER / "runs" / id / "lives").iterdir())) == 64
 
 
 @contextmanager

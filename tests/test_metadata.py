@@ -752,3 +752,7 @@ def test_the_cells_of_a_notebook_are_kept_without_secrets(
     assert recorder.experiment is not None
     assert recorder.experiment.facts["metadata"]["script"]["kind"] == "notebook"
     assert recorder.experiment.facts["metadata"]["cells"]["redacted"] is True
+    store = Experiments()
+    store.export("b.zip", [recorder.id], format="bundle")
+    Experiments("there").import_("b.zip")
+    assert (project / f"there/runs/{recorder.id}/cells.py").read_text() == text

@@ -524,6 +524,7 @@ def test_a_commit_of_no_branch_takes_trust(
     assert rerun(id, "--at-commit", *TRUST).returncode == 0
 
 
+@pytest.mark.parametrize("name", ["uncommitted.patch", "untracked.patch"])
 @pytest.mark.parametrize(
     "patch",
     [
@@ -532,10 +533,12 @@ def test_a_commit_of_no_branch_takes_trust(
         "nonsense\n",
     ],
 )
-def test_a_patch_that_leads_out_of_the_tree(patch: str, repo: Path, git: Git, tidy: None) -> None:
+def test_a_patch_that_leads_out_of_the_tree(
+    patch: str, name: str, repo: Path, git: Git, tidy: None
+) -> None:
     with (
-        pytest.raises(UnsupportedError, match="does not apply"),
-        worktree(str(repo), git("rev-parse", "HEAD"), patch.encode()),
+        pytest.raises(UnsupportedError, match=f"{name}: does not apply"),
+        worktree(str(repo), git("rev-parse", "HEAD"), [(name, patch.encode())]),
     ):
         pass
     assert not list(repo.rglob("executed"))

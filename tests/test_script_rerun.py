@@ -184,6 +184,18 @@ def test_a_script_without_episodes_is_compared_by_its_series(
     assert rerun(qn_exp, id)["outcome"] == "different"
 
 
+def test_the_whole_command_is_shown_before_it_starts(project: Path, qn_exp: Program) -> None:
+    Path("train.py").write_text(
+        "import sys\nfrom qn_tracking import track\n"
+        "with track({'a': 1}, seed=1) as run: run.episode(success=True)\n"
+    )
+    start("train.py", "--out", "a; rm -r ~", "\u202e", *("x" * 9 for _ in range(20)))
+    shown = f"python train.py --out 'a; rm -r ~' '\\u202e' {' '.join(['x' * 9] * 20)}"
+    done = qn_exp("rerun", "@1")
+    assert f"running {shown} in the present code\n" in done.stderr
+    assert shown in qn_exp("rerun", "@1", "--dry-run").stdout
+
+
 @pytest.mark.slow
 def test_what_no_commit_has_is_run_with_trust_alone_in_a_copy_of_the_code(
     repository: Path, qn_exp: Program

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +118,64 @@ def test_what_is_missing_is_said_in_one_line(repository: Path, git: Git, qn_exp:
     assert done.stderr.startswith(f"error: {two}: commit aaaaaaaaaaaa does not exist here (")
     with pytest.raises(UnsupportedError, match="does not exist here"):
         Experiments("experiments").diff_code(two, one)
+
+
+def changed_patch(id: str, patch: bytes) -> None:
+    """As a stranger's record may come, with any patch that it names."""
+    record, file = Path(f"experiments/{id}.json"), f"experiments/runs/{id}/uncommitted.patch"
+    before = sha256(Path(file).read_bytes()).hexdigest()
+    Path(file).write_bytes(patch)
+    record.write_text(record.read_text().replace(before, sha256(patch).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    ("patch", "said"),
+    [
+        (b"+x\n" * (3 << 20), "9,437,184 bytes are more than 8 MiB"),
+        (
+            b"diff --git a/z b/z\nnew file mode 100644\nGIT binary patch\nliteral 9999999999\nx\n",
+            "its files have more than 64 MiB",
+        ),
+    ],
+    ids=["long", "bomb"],
+)
+def test_a_patch_that_is_too_large_is_left_out(
+    patch: bytes, said: str, repository: Path, git: Git, qn_exp: Program
+) -> None:
+    one = run()
+    (repository / "agent.py").write_text("GAMMA = 0.5\n")
+    two = run()
+    changed_patch(two, patch)
+    done = qn_exp("diff", "--code", one, two)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"warning: {two}: its uncommitted.patch is left out: {said}\n" in done.stderr
+
+
+def test_a_diff_that_is_too_long_is_cut(
+    repository: Path, git: Git, qn_exp: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qn_tracking.reproduce.sources.MOST_BYTES", 300)
+    one = run()
+    commit(git, repository / "agent.py", "GAMMA = 0.5\n" * 99, "more")
+    found = Experiments("experiments").diff_code(one, run())
+    assert len("\n".join(found.lines)) <= 300
+    assert found.files[0].added == 99
+    assert [text for text in found.missing if "its end is left out" in text]
+
+
+def test_what_turns_text_around_is_an_escape_in_json(
+    repository: Path, git: Git, qn_exp: Program
+) -> None:
+    one = run()
+    text = "GAMMA = 0.5  # \u202eevil\x9b\u200b \N{SNAKE}é\x7f\n"
+    commit(git, repository / "agent.py", text, "turned")
+    two = run()
+    for json_option in ([], ["--json"]):
+        done = qn_exp("diff", "--code", one, two, *json_option)
+        assert not set("\u202e\x9b\u200b\x7f") & set(done.stdout)
+        assert "\\u202eevil" in done.stdout
+        assert "\N{SNAKE}é" in done.stdout
+    assert f"+{text[:-1]}" in json.loads(done.stdout)["diff"]
 
 
 def test_what_the_repository_configures_is_not_run(

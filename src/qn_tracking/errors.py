@@ -39,6 +39,23 @@ def printable(text: object) -> str:
     return str(text).translate(_escapes())
 
 
+def json_escaped(text: str, *, ascii: bool = False) -> str:
+    r"""JSON with what `printable` escapes as `\u202e`, which means the same; with `ascii` all that
+    is not ASCII.
+    """
+    if text.isascii() and "\x7f" not in text:
+        return text
+    if ascii:
+        return "".join(one if " " <= one <= "~" or one == "\n" else _unit(one) for one in text)
+    return text.translate({code: _unit(chr(code)) for code in _escapes() if code > 0x7E})
+
+
+def _unit(character: str) -> str:
+    """A character in JSON's escapes, which are those of UTF-16."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
 def short(text: str, most: int = 60) -> str:
     """At most so many characters, with dots at the end if something is missing."""
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from qn_tracking.cli.options import add_filters, conditions, experiments, names, up_to
-from qn_tracking.cli.output import cells_of, columns_for, print_table, unicode_out
+from qn_tracking.cli.output import cells_of, columns_for, print_table, unicode_out, write_json
 from qn_tracking.errors import printable
 from qn_tracking.render.table import Column
 from qn_tracking.store.fields import FIELDS, SORTS
@@ -141,16 +140,15 @@ def _print_json(
     import json
 
     def text(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=not unicode_out())
+        return json.dumps(value, ensure_ascii=False)
 
     head = {"experiments_dir": folder, "filters": stated, "total": total, "more": more}
-    out = sys.stdout
-    out.write("{\n" + "".join(f"  {text(key)}: {text(value)},\n" for key, value in head.items()))
+    write_json("{\n" + "".join(f"  {text(key)}: {text(value)},\n" for key, value in head.items()))
     faults = [{"id": name, "problem": problem} for name, problem in problems]
-    out.write(f'  "problems": {text(faults)},\n  "experiments": [')
+    write_json(f'  "problems": {text(faults)},\n  "experiments": [')
     for i, row in enumerate(rows):
-        out.write(("," if i else "") + "\n    " + text(row))
-    out.write(("\n  " if rows else "") + "]\n}\n")
+        write_json(("," if i else "") + "\n    " + text(row))
+    write_json(("\n  " if rows else "") + "]\n}\n")
 
 
 def _head(args: Namespace, found: Selection) -> str:

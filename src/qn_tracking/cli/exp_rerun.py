@@ -137,6 +137,7 @@ def _all(experiments: Experiments, args: Namespace) -> int:
         no_sandbox=args.no_sandbox,
         without=args.no_plugin,
         dry_run=args.dry_run,
+        inform=None if args.json else _inform,
     )
     if args.json:
         reruns = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from qn_tracking.errors import printable
+from qn_tracking.errors import json_escaped, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +38,19 @@ def print_plain(value: Any) -> None:
     """Prints plain data (dict, list, text, numbers) as indented JSON on standard output."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=not unicode_out()) + "\n")
+    write_json(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_json(value: Any) -> None:
     """Prints plain data, records among it, as indented JSON on standard output."""
     from qn_tracking.records.codec import document
 
-    sys.stdout.write(document(value).decode())
+    write_json(document(value).decode())
+
+
+def write_json(text: str) -> None:
+    """Writes JSON with what a terminal would obey, or cannot show, as escapes in its texts."""
+    sys.stdout.write(json_escaped(text, ascii=not unicode_out()))
 
 
 def print_text(data: bytes) -> None:

@@ -15,17 +15,20 @@ from qn_tracking.repository import work_tree
 from qn_tracking.reproduce.original import Original, Warn
 from qn_tracking.reproduce.worktree import check_commit, has_commit, in_history
 
+UNCOMMITTED, UNTRACKED = "uncommitted.patch", "untracked.patch"
+"""The texts of what was not committed, and of the code of a script that git did not have."""
+
 
 @frozen(kw_only=True)
 class RecordedCode:
-    """A commit, and the patch of what was not committed.
+    """A commit, and patches of what it lacks, by name, in the order in which they are applied.
 
     `suspect` says why the code may be a stranger's; None if it is from the user's own history.
     """
 
     repository: str
     commit: str
-    patch: bytes | None
+    patches: tuple[tuple[str, bytes], ...]
     packages: tuple[str, ...]
     suspect: str | None
 
@@ -55,9 +58,9 @@ def recorded_code(original: Original) -> RecordedCode:
         raise UnsupportedError(
             "no commit was recorded: its code was not in git", file=id, hint="leave out --at-commit"
         )
-    patch = None
+    patches = []
     if around == commit and origin.git.dirty not in (None, False):
-        patch = _patch(original, origin.git)
+        patches.append((UNCOMMITTED, _patch(original, origin.git)))
     elif any(one.dirty for one in origin.code):
         raise UnsupportedError(
             "its code had uncommitted changes, of another repository than the configuration's: "
@@ -66,18 +69,22 @@ def recorded_code(original: Original) -> RecordedCode:
         )
     untracked = _untracked(original)
     if untracked is not None:
-        patch = (patch or b"") + untracked
+        patches.append((UNTRACKED, untracked))
     repository = repository_with(commit, packages, original.experiments)
     if repository is None:
         hint = "run this inside of its repository, and fetch it first"
         raise UnsupportedError(f"commit {commit[:12]} does not exist here", file=id, hint=hint)
     suspect = None
-    if patch is not None:
+    if patches:
         suspect = "the recorded patch is code that no commit has"
     elif not in_history(repository, commit):
         suspect = f"commit {commit[:12]} is in no branch of yours"
     return RecordedCode(
-        repository=repository, commit=commit, patch=patch, packages=packages, suspect=suspect
+        repository=repository,
+        commit=commit,
+        patches=tuple(patches),
+        packages=packages,
+        suspect=suspect,
     )
 
 
@@ -122,10 +129,10 @@ def _untracked(original: Original) -> bytes | None:
         return None
     if script.redacted:
         raise UnsupportedError("secrets were taken out of its untracked code", file=original.id)
-    data = original.attachment("untracked.patch")
+    data = original.attachment(UNTRACKED)
     if data is None:
         hint = "git carries records, bundles carry all"
-        raise UnsupportedError("is not here", file=original.id, field="untracked.patch", hint=hint)
+        raise UnsupportedError("is not here", file=original.id, field=UNTRACKED, hint=hint)
     return data
 
 
@@ -143,11 +150,10 @@ def _patch(original: Original, git: Git) -> bytes:
     if cause:
         hint = "without --at-commit the present code runs"
         raise UnsupportedError(cause, file=original.id, hint=hint)
-    name = "uncommitted.patch"
-    data = original.attachment(name)
+    data = original.attachment(UNCOMMITTED)
     if data is None:
         hint = "git carries records, bundles carry all"
-        raise UnsupportedError("is not here", file=original.id, field=name, hint=hint)
+        raise UnsupportedError("is not here", file=original.id, field=UNCOMMITTED, hint=hint)
     return data
 
 

@@ -179,7 +179,7 @@ def _plan(original: Original, code: RecordedCode | None, packages: RecordedPacka
         episodes=original.count,
         compared_by="digest" if original.episodes is None else "episode",
         commit=code.commit if code else None,
-        patch=bool(code and code.patch),
+        patch=bool(code and code.patches),
         packages=len(packages.text.splitlines()) if packages else None,
         command=None if original.script is None else words(original.script),
         lives=len(original.document.get("lives") or ()),
@@ -307,9 +307,9 @@ def _run_in_process(
         tree: str | None = None
         if code is not None:
             notes.append(f"at commit {code.commit}")
-            if code.patch is not None:
+            if code.patches:
                 notes.append("with the recorded patch")
-            tree = stack.enter_context(worktree(code.repository, code.commit, code.patch))
+            tree = stack.enter_context(worktree(code.repository, code.commit, code.patches))
             roots = source_roots(tree, code.packages)
             if script is None:
                 check_source(original, roots, code.commit, warn)

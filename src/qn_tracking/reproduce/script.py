@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,8 @@ _INTERACTIVE = {
 }
 _PYTHON = re.compile(r"/lib(64)?/python3[.0-9t]*/")
 """In the path of a Python and of what comes with it."""
+LONGEST = 1_000
+"""Characters of a command that are shown before it is run."""
 Watch = Callable[[str], None]
 """Called several times a second with the folder of the experiments of a re-run."""
 
@@ -60,9 +63,9 @@ def check_script(id: str, script: Script, command: str) -> None:
 
 
 def words(script: Script) -> str:
-    """The command in short."""
-    name = f"-m {script.name}" if script.kind == "module" else script.name
-    return short(" ".join(["python", str(name), *script.arguments]), 100)
+    """The command as a shell would take it: a record may be a stranger's, and so its arguments."""
+    name = ["-m"] if script.kind == "module" else []
+    return short(shlex.join(["python", *name, str(script.name), *script.arguments]), LONGEST)
 
 
 def present_code(script: Script, experiments: str) -> str:

@@ -9,6 +9,7 @@ effect.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from os.path import exists, join
@@ -22,15 +23,19 @@ from qn_tracking.errors import UnsupportedError
 from qn_tracking.program import addition
 from qn_tracking.records.provenance import provenance
 from qn_tracking.repository import GitError, Repository
-from qn_tracking.reproduce.recorded import repository_with
+from qn_tracking.reproduce.recorded import UNCOMMITTED, UNTRACKED, repository_with
 from qn_tracking.reproduce.scratch import private_folder
 from qn_tracking.reproduce.worktree import COMMIT
 from qn_tracking.store import documents
 
-PATCHES = ("uncommitted.patch", "untracked.patch")
+PATCHES = (UNCOMMITTED, UNTRACKED)
 CELLS = "cells.py"
 GIT_SECONDS = 60.0
 MOST_COMMITS = 20
+MOST_BYTES = 8 << 20
+"""Of a patch, as a run keeps none that is larger; and of the lines of a diff."""
+MOST_BINARY = 64 << 20
+"""Bytes that the binary files of a patch may have."""
 FAILED = (GitError, OSError)
 _QUIET = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--submodule=short")
 
@@ -133,14 +138,18 @@ def _side(experiments: str, doc: Mapping[str, Any]) -> _Side:
     patches, missing = [], []
     for name in PATCHES if commit == origin.git.commit else PATCHES[1:]:
         data = documents.attached(experiments, dict(doc), name)
-        if data is not None:
+        if data is not None and (excess := _excess(data)):
+            missing.append(f"{id}: its {name} is left out: {excess}")
+        elif data is not None:
             patches.append((name, data))
         elif name in {one.get("name") for one in doc.get("attachments") or ()}:
             missing.append(f"{id}: its {name} is not here: git carries records, bundles carry all")
         elif name == PATCHES[0] and origin.git.dirty:
             missing.append(f"{id}: its uncommitted changes were not kept")
     cells = documents.attached_text(experiments, dict(doc), CELLS)
-    if cells is not None:
+    if cells is not None and (excess := _excess(cells.encode())):
+        missing.append(f"{id}: its {CELLS} is left out: {excess}")
+    elif cells is not None:
         patches.append((CELLS, addition(f"notebook/{CELLS}", cells).encode()))
     if commit is None and not patches:
         raise UnsupportedError("no commit was recorded, and no code was kept", file=id)
@@ -151,6 +160,14 @@ def _side(experiments: str, doc: Mapping[str, Any]) -> _Side:
         patches=tuple(patches),
         missing=tuple(missing),
     )
+
+
+def _excess(patch: bytes) -> str | None:
+    """Why a patch is larger than one of a run; a record may be a stranger's."""
+    if len(patch) > MOST_BYTES:
+        return f"{len(patch):,} bytes are more than {MOST_BYTES >> 20} MiB"
+    sizes = (int(one[:18]) for one in re.findall(rb"^literal (\d+)", patch, re.MULTILINE))
+    return f"its files have more than {MOST_BINARY >> 20} MiB" if sum(sizes) > MOST_BINARY else None
 
 
 class _Trees:
@@ -233,6 +250,7 @@ class _Changes:
         self.files: list[FileChange] = []
         self.lines: list[str] = []
         self.missing: list[str] = []
+        self._left = MOST_BYTES
 
     def add(self, first: str, second: str, inside: str, places: Sequence[str] = ()) -> None:
         """Adds what differs between two trees, or two commits of the submodule `inside`."""
@@ -246,9 +264,17 @@ class _Changes:
                 self._file(inside + name, *(None if n is None else int(n) for n in numbers))
         if self._wanted:
             prefixes = (f"--src-prefix=a/{inside}", f"--dst-prefix=b/{inside}")
-            self.lines += git("diff", *prefixes, *_QUIET, *about).split("\n")[:-1]
+            self._show(git("diff", *prefixes, *_QUIET, *about))
         for name, commits in links.items():
             self._submodule(f"{inside}{name}", *commits)
+
+    def _show(self, text: str) -> None:
+        if len(text) > self._left:
+            cause = f"the diff is longer than {MOST_BYTES >> 20} MiB: its end is left out"
+            self.missing = [*dict.fromkeys([*self.missing, cause])]
+            text = text[: self._left].rpartition("\n")[0] + "\n"
+        self._left -= len(text)
+        self.lines += text.split("\n")[:-1]
 
     def _file(self, path: str, added: int | None, removed: int | None) -> None:
         self.files.append(FileChange(path=path, added=added, removed=removed))

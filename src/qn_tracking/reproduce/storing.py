@@ -13,7 +13,7 @@ from attrs import evolve
 from qn_tracking.records import codec
 from qn_tracking.records.model import Experiment, Origin
 from qn_tracking.reproduce.original import Original, Warn
-from qn_tracking.reproduce.recorded import RecordedCode
+from qn_tracking.reproduce.recorded import UNCOMMITTED, UNTRACKED, RecordedCode
 from qn_tracking.reproduce.replay import Replay
 from qn_tracking.store import paths
 
@@ -46,7 +46,7 @@ def store_replay(
         config = redact_config(original.config)
         texts["config.yml"] = config.text.encode()
         same = {"config": config, "command": redact_arguments(sys.argv)}
-    for name in ("uncommitted.patch", "untracked.patch") if code is not None else ():
+    for name in (UNCOMMITTED, UNTRACKED) if code is not None else ():
         data = original.attachment(name)
         if data is not None:
             texts[name] = data
@@ -90,7 +90,7 @@ def _with_git(
     git = git_facts(tree)
     if git is not None:
         git = {k: v for k, v in git.items() if k not in ("patch", "config_file")}
-        name = "uncommitted.patch"
+        name = UNCOMMITTED
         if name in texts:
             size, sha256 = len(texts[name]), codec.digest(texts[name])
             git["patch"] = {"file": name, "size": size, "sha256": sha256}

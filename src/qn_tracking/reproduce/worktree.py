@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os.path import basename, dirname, isdir, join
 
@@ -28,11 +28,13 @@ def check_commit(text: object) -> str:
 
 
 @contextmanager
-def worktree(repository: str, commit: str, patch: bytes | None = None) -> Iterator[str]:
-    """A temporary worktree of a commit, with a patch applied; removed afterwards, also by Ctrl-C.
+def worktree(
+    repository: str, commit: str, patches: Sequence[tuple[str, bytes]] = ()
+) -> Iterator[str]:
+    """A temporary worktree of a commit, with patches applied; removed afterwards, also by Ctrl-C.
 
     Also removes the worktrees that killed processes of this program have left. Raises
-    UnsupportedError if the commit does not exist here, or the patch does not apply.
+    UnsupportedError if the commit does not exist here, or a patch does not apply, which it names.
     """
     check_commit(commit)
     git = _repository(repository)
@@ -47,8 +49,9 @@ def worktree(repository: str, commit: str, patch: bytes | None = None) -> Iterat
         tree = join(place, f"{TREE}{os.urandom(4).hex()}")
         try:
             _run(git, "worktree", "add", "--quiet", "--detach", tree, commit)
-            if patch:
-                _apply(git, tree, patch, join(place, "patch"))
+            for name, patch in patches:
+                if patch:
+                    _apply(git, tree, patch, join(place, name))
             yield tree
         finally:
             _remove(git, tree)
@@ -123,7 +126,7 @@ def _apply(git: Repository, tree: str, patch: bytes, file: str) -> None:
     except UnsupportedError as error:
         cause = error.cause.partition(": ")[2]
         raise UnsupportedError(
-            f"does not apply to its commit: {cause}", file="uncommitted.patch"
+            f"does not apply to its commit: {cause}", file=basename(file)
         ) from None
 
 

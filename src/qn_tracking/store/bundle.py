@@ -41,6 +41,10 @@ FILES = frozenset(
 )
 """What the folder of a run holds, beside what its record names."""
 _READ = {".py", ".pyc", ".pth", ".so", ".toml", ".cfg", ".ini", ".sh"}
+_CELLS = "cells.py"
+"""The cells of a notebook: the one text of a run that ends so."""
+MOST_OF_A_LIFE = 64
+"""Files of one earlier life: its record, what was printed, and its texts."""
 _LEFT_OUT = "left out: not a file of a run"
 
 
@@ -134,40 +138,62 @@ def files(folder: str, record: bytes, warn: Callable[[str], None]) -> list[str]:
         return []
     except OSError as error:
         raise os_error(folder, error) from None
-    out, names = [], _names(record)
+    out, own = [], _Own(record)
     place = os.path.join(folder, paths.LIVES)
     for entry in entries:
         if entry.name == paths.LIVES and entry.is_dir(follow_symlinks=False):
             with naming(place):
                 held = sorted(one.name for one in os.scandir(place) if one.is_file())
-            out += [name for one in held if _is_of_a_life(name := f"{paths.LIVES}/{one}")]
+            for one in held:
+                name = f"{paths.LIVES}/{one}"
+                if own.has(name):
+                    out.append(name)
+                else:
+                    warn(f"{os.path.join(folder, name)}: {_LEFT_OUT}")
             continue
-        if entry.name in names and entry.is_file(follow_symlinks=False):
+        if own.has(entry.name) and entry.is_file(follow_symlinks=False):
             out.append(entry.name)
         elif not (entry.name.endswith(".tmp") and entry.name.startswith(".")):
             warn(f"{entry.path}: {_LEFT_OUT}")
     return out
 
 
-def _names(record: bytes) -> frozenset[str]:
-    """What the files of a run may be called: its own, and those that its record names.
+class _Own:
+    """What the files of a run may be called: its own, those that its record names, and some of each
+    earlier life that it counts.
 
     Others could be read as their own by git, Python and this program, in that folder.
     """
-    named: Any = None
-    with suppress(StorageError):  # a damaged record travels, too
-        named = parse(record, "record").get("attachments")
-    texts = [one.get("name") for one in named if type(one) is dict] if type(named) is list else []
-    good = (name for name in texts if type(name) is str and is_id(name))
-    return FILES.union(name for name in good if os.path.splitext(name)[1].lower() not in _READ)
+
+    def __init__(self, record: bytes) -> None:
+        doc: dict[str, Any] = {}
+        with suppress(StorageError):  # a damaged record travels, too
+            doc = parse(record, "record")
+        named, lives = doc.get("attachments"), doc.get("lives")
+        texts = named if type(named) is list else []
+        names = (one.get("name") for one in texts if type(one) is dict)
+        self._names = FILES.union(name for name in names if type(name) is str and _is_text(name))
+        self._left = [MOST_OF_A_LIFE] * (len(lives) if type(lives) is list else 0)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is one of the run's; asked once of each."""
+        top, slash, file = name.partition("/")
+        if not slash:
+            return name in self._names
+        number, _, text = file.partition(".")
+        if top != paths.LIVES or not number.isascii() or not number.isdigit() or len(number) > 9:
+            return False
+        place = int(number) - 1
+        if not (_is_text(file, text) and 0 <= place < len(self._left) and self._left[place]):
+            return False
+        self._left[place] -= 1
+        return True
 
 
-def _is_of_a_life(name: str) -> bool:
-    """Whether it is the name of the record of an earlier life, or of a text of it."""
-    top, _, file = name.partition("/")
-    number = file.partition(".")[0]
-    good = number.isdigit() and is_id(file) and os.path.splitext(file)[1].lower() not in _READ
-    return top == paths.LIVES and good
+def _is_text(file: str, name: str | None = None) -> bool:
+    """Whether a text of a run may be in this file; `name` is what the run calls it."""
+    read_by_others = os.path.splitext(file)[1].lower() in _READ and (name or file) != _CELLS
+    return is_id(file) and not read_by_others
 
 
 def mark(experiments: str, id: str) -> None:
@@ -312,9 +338,9 @@ class Bundle:
 
     def unpack(self, id: str, folder: str, warn: Callable[[str], None] = lambda text: None) -> None:
         """Writes the files of a run into an empty folder. Raises StorageError."""
-        names, strays = _names(self.record(id)), dict[str, None]()
+        own, strays = _Own(self.record(id)), dict[str, None]()
         for name, info in self.members[id][1].items():
-            if name in names or _is_of_a_life(name):
+            if own.has(name):
                 place(folder, name, self._parts(info))
             else:
                 strays[f"runs/{id}/{name.partition('/')[0]}"] = None
