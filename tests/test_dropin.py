@@ -590,6 +590,22 @@ def test_facts_of_a_script_are_in_its_record(project: Path) -> None:
         one.add_facts("data", {})
 
 
+def test_facts_that_a_script_calls_as_a_plugin_does_replace_none(project: Path) -> None:
+    said: list[str] = []
+    with track({}, seed=1, warn=said.append) as one:
+        one.add_facts("metadata", {"system": "mine"})
+        one.add_facts("metadata", {"git": 1})
+        one.episode(success=True)
+        for wrong in ([1], "ab", {1: 2}):
+            with pytest.raises(TypeError, match="add_facts: "):
+                one.add_facts("data", wrong)  # type: ignore[arg-type]
+    found = the_record()
+    assert dict(found.facts["own_metadata"]) == {"system": "mine", "git": 1}
+    assert found.facts["metadata"]["system"]["python"]
+    said = [text for text in said if not text.startswith("git")]
+    assert said == ["add_facts: metadata: a plugin's name; kept as own_metadata"]
+
+
 def test_odd_values_and_names_do_not_stop_the_loop(project: Path) -> None:
     long = "eval" * 200
     with SummaryWriter("runs/a") as writer:

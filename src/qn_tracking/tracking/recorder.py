@@ -80,6 +80,7 @@ from qn_tracking.redact import (
 from qn_tracking.tracking import arguments
 from qn_tracking.tracking.emit import Emitter, slow, storage_of
 from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
+from qn_tracking.tracking.installed import TRACKER
 
 if TYPE_CHECKING:
     from qn_tracking.records.batch import Batch
@@ -95,6 +96,8 @@ RESERVED = frozenset(
     )
 )
 """Files of a run's folder that no attachment may be called after."""
+OF_PLUGINS = frozenset((*TRACKER, "resources"))
+"""Names of facts that are not a host's own."""
 STATUSES = ("completed", "failed", "interrupted")
 MAX_KEYWORDS = 1_000
 """Different keywords of a run that are looked at for misspellings."""
@@ -896,10 +899,21 @@ class Recorder:
         """Adds facts to the record, under a name of the host's own; a later value wins.
 
         They are text, numbers, lists and mappings, and are stored without secrets at the end of the
-        run. What is something else is left out then, with a warning. Raises UsageError after it.
+        run. What is something else is left out then, with a warning. The names of the built-in
+        plugins are theirs: `own_` is put before one. Raises UsageError after the end of the run,
+        and TypeError for what is no mapping by text.
         """
         if self._state == "over":
             raise UsageError("add_facts after the end of the run")
+        name = arguments.text_of("add_facts", name)
+        if not isinstance(facts, Mapping):
+            raise TypeError(f"add_facts: expected values by name, got {type(facts).__name__}")
+        facts = {arguments.name(f"add_facts: {name}", key): facts[key] for key in facts}
+        if name in OF_PLUGINS:
+            self._say_once(
+                f"facts {name}", f"add_facts: {name}: a plugin's name; kept as own_{name}"
+            )
+            name = f"own_{name}"
         self._added.setdefault(storable(name), {}).update(redact_value(dict(facts)))
 
     # --------------------------------------------------------------------------------------- end
