@@ -258,6 +258,33 @@ def test_from_python_it_returns_what_the_command_prints(repo: Path) -> None:
         leaderboard.verify(entry().stem, repeat=True, trust=True, renew=True)
 
 
+def test_runs_that_another_folder_says_are_done_are_run(repo: Path) -> None:
+    """A branch may bring a checkpoint in which all runs are done, and agree."""
+    done: list[tuple[int, int]] = []
+
+    def first_step(runs: int) -> tuple[int, int]:
+        done.clear()
+        report = Leaderboard().verify(
+            entry().stem,
+            repeat=True,
+            sample=4,
+            present_code=True,
+            record=False,
+            progress=lambda *now: done.append(now),
+            stop=lambda: len(done) > runs,
+        )
+        assert report.outcome == "interrupted"
+        return done[0]
+
+    assert first_step(1) == (0, 4)
+    some = done[-1]
+    assert some[0] > 0
+    assert first_step(0) == some  # it goes on where it was
+    shutil.copytree(repo, repo.parent / "branch")
+    os.chdir(repo.parent / "branch")
+    assert first_step(0) == (0, 4)
+
+
 def flip(doc: dict[str, Any]) -> None:
     flags = doc["runs"][3]["episodes"]["success"]
     flags[7] = not flags[7]

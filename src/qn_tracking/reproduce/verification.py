@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from attrs import define, evolve, frozen
 
 from qn_tracking import ids
 from qn_tracking.benchmark import checkpoint, files, signature, validation, verifications, verify
+from qn_tracking.benchmark.cache import stamp
 from qn_tracking.benchmark.checker import Checker
 from qn_tracking.benchmark.checkpoint import Checkpoint, Plan
 from qn_tracking.benchmark.protocol import Protocol, Rulebook
@@ -317,8 +319,11 @@ class _Verifier:
             where = source.commit
         else:
             where = ",".join(str(digest) for digest in self._code(made).values())
+        # A digest can be computed by those who hand over a branch, with runs that no one has done;
+        # how the file lies on this disk they do not know.
         key = checkpoint.key_of(
             self.report.sha256,
+            stamp(os.stat(self.report.path)),
             self.report.level,
             where,
             len(plan.repeat),
