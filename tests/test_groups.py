@@ -91,7 +91,7 @@ def test_a_name_is_taken_once(make: Make, qn_exp: Program) -> None:
         store.gather(name="mine")
     for args, cause in (
         (["gather", "--tag", "none"], "no runs to gather"),
-        (["gather", "--by", "rat"], "no stored field"),
+        (["gather", "--by", "rat"], "--by: no stored field rat (near: rate"),
         (["gather", "--name", "a/b"], "cannot be the name of a study"),
     ):
         done = qn_exp(*args)
@@ -337,6 +337,11 @@ def test_a_window_is_chosen_by_episodes_or_by_their_share(project: Path, qn_exp:
     doc = said(qn_exp("compare", "--by", "config", "--last", "10", "--json"))
     assert doc["compared"]["window"] == "last 10 episodes"
     assert [arm["mean"]["centre"] for arm in doc["arms"]] == [1.0, 1.0]
+    assert "runs have fewer episodes than 60: of these all are taken" in (
+        " ".join(qn_exp("show", "late", "--last", "60").stdout.split())
+    )
+    done = qn_exp("compare", "--by", "nothing")
+    assert done.stderr.startswith("error: --by: no stored field nothing")
     for wrong in (["--last", "0"], ["--tail", "1.5"], ["--last", "3", "--tail", ".5"]):
         done = qn_exp("show", "late", *wrong)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

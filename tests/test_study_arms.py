@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from conftest import Program
 from qn_tracking import Experiments, Study
-from qn_tracking.config import shipped
+from qn_tracking.api.arms import Arms
+from qn_tracking.cli import study_print
 from qn_tracking.errors import UsageError
 from qn_tracking.records.model import Membership
 from qn_tracking.store.studies import run_id
 from qn_tracking.studies.arms import Side, compare, table
-from qn_tracking.studies.declare import METRICS_OF_INCLUDED
+from qn_tracking.studies.comparison import PRIMARY
 from qn_tracking.studies.plan import make_plan
 from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking.tracking.recorder import Recorder
@@ -107,14 +110,12 @@ def test_a_metric_that_no_run_can_have_is_not_declared(
         declared(2, 2, metric=metric)
 
 
-def test_the_metrics_of_the_included_simulation_are_known() -> None:
-    found = set()
-    for config in shipped():
-        plan = make_plan(config, overrides=["max_steps=20"])
-        simulation = make_simulation(plan.config, plan.manager)
-        found |= {name for episode in simulation.episodes(2, 1) for name in episode["metrics"]}
-    assert found <= set(METRICS_OF_INCLUDED)
-    assert set(METRICS_OF_INCLUDED) - found <= {"distance_efficiency"}  # where nothing was eaten
+@pytest.mark.parametrize("config", ["mlp_dynamic_small", "modular_simple_medium"])
+def test_any_metric_that_a_run_has_can_be_declared(config: str) -> None:
+    plan = make_plan(config)
+    (episode,) = make_simulation(plan.config, plan.manager).episodes(1, 1)
+    for metric in (*episode["metrics"], *episode["counts"], "steps", "wall_seconds"):
+        assert Study.plan(config, n_seeds=1, metric=metric).metric == metric
 
 
 def test_a_study_whose_file_is_broken_is_named_by_its_file(project: Path, qn_exp: Program) -> None:
@@ -291,6 +292,40 @@ def test_formats(project: Path, qn_exp: Program) -> None:
         assert list(doc["arms"][0]["values"]) == ["0", "1", "2", "3", "4"]
     other = json.loads(qn_exp("show", "lr", "--metric", "reward", "--json").stdout)
     assert other["compared"]["metric"] == "reward"
+
+
+def test_names_are_text_in_every_format(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["[64, 64]", "*a_b%c", "d&e#f", "{g}|h", "i\\j~k^l", "$m<n>", "-o"]
+    docs = [{"status": "completed", "seed": i, "results": {PRIMARY: 0.5}} for i in range(2)]
+    sides = [Side(name=name, docs=tuple(docs), declared=2) for name in names]
+    monkeypatch.setattr(Arms, "sides", lambda self: sides)
+    monkeypatch.setattr(Arms, "headline", ("names",))
+    study = Arms()
+    study.record = SimpleNamespace(id="", question="# a < b", metric=PRIMARY)
+    made = study.table(episodes=False)
+    how = Namespace(json=False, metric=[], last=None, tail=None, correction="holm", baseline=None)
+    monkeypatch.setattr(study_print, "shown_by", lambda *_: (made, compare(made)))
+    for form in ("latex", "markdown"):
+        how.format = form
+        study_print.print_study(study, how)
+    said = capsys.readouterr().out
+    begins = ("{}[64, 64]", "{}*a\\_b\\%c", "d\\&e\\#f", "\\{g\\}\\textbar{}h", "-o")
+    for begin in (*begins, "i\\textbackslash{}j\\textasciitilde{}k\\textasciicircum{}l"):
+        assert f"\n{begin} & 2 & 50.0\\% [" in said
+    assert "\n\\$m\\textless{}n\\textgreater{} & 2" in said
+    for begin in (
+        "\\[64, 64]",
+        "\\*a\\_b%c",
+        "d\\&e\\#f",
+        "{g}\\|h",
+        "i\\\\j\\~k^l",
+        "\\$m\\<n\\>",
+        "\\-o",
+    ):
+        assert f"\n| {begin} | 2 |" in said
+    assert "\n\\# a \\< b\n" in said
 
 
 def test_compare_shows_the_same(project: Path, qn_exp: Program) -> None:

@@ -100,32 +100,30 @@ def adopt() -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
-def bare(config: str, seeds: int, first: int, step: int, overrides: Sequence[str]) -> None:
+def bare(arms: int, seeds: int, episodes: int, first: int, step: int) -> None:
     """Every so many of the runs of a study, simulated in this process and not recorded."""
-    from qn_tracking.studies.plan import make_plan
+    from qn_tracking import Study
     from qn_tracking.tracking.runner import make_simulation
 
-    plan = make_plan(config, overrides=overrides)
-    for seed in range(first, seeds, step):
-        for _ in make_simulation(plan.config, plan.manager).episodes(plan.episodes(None), seed):
+    study = Study.plan(CONFIG, sweep={RATE: rates(arms)}, n_seeds=seeds, seed=1, episodes=episodes)
+    plans, record = study._planned(), study.record
+    for index in range(first, record.runs, step):
+        plan = plans[record.place_of(index)]
+        simulation = make_simulation(plan.config, plan.manager)
+        for _ in simulation.episodes(episodes, record.seed_of(index)):
             pass
+
+
+def rates(arms: int) -> str:
+    """The values that are swept."""
+    return f"geomspace(1e-4,1e-1,{arms})"
 
 
 def measure(arms: int, seeds: int, episodes: int) -> dict[str, float]:
     """The figures."""
-    runs, settings = arms * seeds, f"episodes={episodes}"
-    alone = [sys.executable, __file__, "--bare", CONFIG, "--n-seeds", str(runs), "--set", settings]
-    sweep = ["--sweep", f"{RATE}=geomspace(1e-4,1e-1,{arms})"]
-    study = [
-        QN_RUN,
-        CONFIG,
-        *sweep,
-        "--n-seeds",
-        str(seeds),
-        "--episodes",
-        str(episodes),
-        "--quiet",
-    ]
+    runs, size = arms * seeds, ["--n-seeds", str(seeds), "--episodes", str(episodes)]
+    alone = [sys.executable, __file__, "--bare", "--arms", str(arms), *size]
+    study = [QN_RUN, CONFIG, "--sweep", f"{RATE}={rates(arms)}", *size, "--seed", "1", "--quiet"]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "init", "-q", folder], check=True)
         one = spent(folder, [*alone, "--part", "0", "1"])
@@ -181,8 +179,8 @@ def overhead(folder: str, runs: int = 60) -> Iterator[float]:
 
 def scale(arms: int, seeds: int) -> dict[str, float]:
     """The figures of a study of many runs."""
-    rates, runs = f"geomspace(1e-4,1e-1,{arms})", arms * seeds
-    study = ["mlp_dynamic_small", "--sweep", f"{RATE}={rates}", "--n-seeds", str(seeds), *SHORT]
+    runs = arms * seeds
+    study = [CONFIG, "--sweep", f"{RATE}={rates(arms)}", "--n-seeds", str(seeds), *SHORT]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "init", "-q", folder], check=True)
         found = {"overhead of a run, CPU ms": statistics.median(overhead(folder))}
@@ -216,12 +214,11 @@ def main() -> None:
     parser.add_argument("--arms", type=int)
     parser.add_argument("--n-seeds", type=int)
     parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--bare", metavar="CONFIG", help=argparse.SUPPRESS)
-    parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.bare:
-        bare(args.bare, args.n_seeds, *args.part, args.set)
+        bare(args.arms, args.n_seeds, args.episodes, *args.part)
         return
     adopt()
     if args.scale:

@@ -175,6 +175,8 @@ class Arms:
             from qn_tracking.api.episodes import with_episodes
 
             sides, notes = with_episodes(self.experiments_dir, sides, window)
+        if window is not None:
+            notes = (*notes, *window.notes([doc for side in sides for doc in side.docs]))
         made = table(sides, metric or metric_of(sides, self.metric))
         return evolve(made, notes=notes, chosen=None if window is None else str(window))
 

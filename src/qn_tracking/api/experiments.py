@@ -438,7 +438,23 @@ class Experiments:
         higher = HIGHER.union(*((one.name, *one.columns) for one in better))
         docs = [documents.with_labels(doc) for doc in docs]
         names = partial(group_names, grouping)
+        self.check_grouping(grouping, docs)
         return compare_groups(docs, grouping.name, grouping.key_of, names, higher)  # type: ignore[arg-type]
+
+    def check_grouping(self, grouping: Grouping, docs: Sequence[dict[str, Any]]) -> None:
+        """Raises UsageError for a stored field that none of these runs has."""
+        from qn_tracking.store.groups import GROUPS
+
+        if grouping.name in GROUPS or any(
+            any(v is not None for v in grouping.key_of(doc)) for doc in docs
+        ):
+            return
+        (path,) = grouping.paths()
+        try:
+            self.consult(lambda index: index.find(path))  # which names the near ones
+        except UsageError as error:
+            raise UsageError(error.cause, file="--by", hint=error.hint) from None
+        raise UsageError(f"no stored field {grouping.name} in these runs", file="--by")
 
     def check_fields(self, ids: Iterable[str]) -> None:
         """Checks every field of these records. Raises StorageError for the first that is wrong."""

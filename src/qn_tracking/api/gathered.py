@@ -123,9 +123,8 @@ def gather(
     docs: list[dict[str, Any]] = [with_labels(doc) for doc in store.select(ids).documents()]
     if not docs:
         raise UsageError("no runs to gather", hint="qn-exp list lists them")
+    store.check_grouping(grouping, docs)
     keys = [grouping.key_of(doc) for doc in docs]
-    if all(value is None for key in keys for value in key):
-        raise UsageError(f"no stored field {by} in these runs", file="--by")
     places = split(map(repr, keys))
     groups = [[docs[place] for place in some] for some in places]
     names = group_names(grouping, [group[0] for group in groups])

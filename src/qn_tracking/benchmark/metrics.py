@@ -88,14 +88,14 @@ def _sample_efficiency(run: Run, rules: Rules) -> float:
     return sample_efficiency(flags(run))
 
 
-_EFFICIENCIES = ("path_efficiency", "distance_efficiency")
+EFFICIENCIES = ("path_efficiency", "distance_efficiency")
 """What simulations call the efficiency of an episode, in 0 … 1; the first that exists counts."""
 
 
 def _path_efficiency(run: Run, rules: Rules) -> float | None:
     from qn_tracking.inference.run import distance_efficiency
 
-    for name in _EFFICIENCIES:
+    for name in EFFICIENCIES:
         if name in run.episodes.metrics:
             return distance_efficiency(flags(run), run.episodes.metrics[name])
     return None
@@ -134,7 +134,7 @@ for _metric in (
         "path efficiency",
         _path_efficiency,
         range=(0.0, 1.0),
-        columns=_EFFICIENCIES,
+        columns=EFFICIENCIES,
         column="path eff.",
     ),
     Metric(

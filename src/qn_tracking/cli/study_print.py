@@ -173,11 +173,20 @@ def _latex(study: Arms, table: StudyTable, found: StudyComparison, more: Sequenc
     titles = [_tex(one.title.lower().replace("_", " ")) for one in columns]
     print(f"\\toprule\n{' & '.join(titles)} \\\\\n\\midrule")
     for cells in zip(*(one.cells for one in columns), strict=True):
-        print(" & ".join(map(_tex, cells)) + " \\\\")
+        row = " & ".join(map(_tex, cells))
+        # At the begin of a row LaTeX would take these for an argument of the row before.
+        print(("{}" if row[:1] in "[*" else "") + row + " \\\\")
     print("\\bottomrule\n\\end{tabular}")
 
 
-_TEX = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+_TEX = {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "|": "\\textbar{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+}
 
 
 def _tex(text: str) -> str:
@@ -187,9 +196,9 @@ def _tex(text: str) -> str:
 
 def cell(text: str) -> str:
     """Text that Markdown takes as it is."""
-    for char in "\\|*_<[`":
+    for char in "\\|*_<>[`$&~#":
         text = text.replace(char, f"\\{char}")
-    return text
+    return f"\\{text}" if text[:1] in ("-", "+", "=") else text  # a list or a heading, at the begin
 
 
 def line(cells: Any) -> str:

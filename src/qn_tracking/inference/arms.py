@@ -343,7 +343,7 @@ def _decided(
     elif min(pair.n, pair.m) < rules.min_runs:
         reasons.append(f"fewer than {rules.min_runs} runs ({pair.n} against {pair.m})")
     if p is None:
-        reasons.append(f"no {pair.decides} test of these runs")
+        reasons += [] if reasons else [f"no {pair.decides} test of these runs"]
     elif not p < rules.alpha:
         reasons.append(f"not significant (p = {p:.3g})")
     if not usual and abs(pair.delta) < margin - 1e-12:

@@ -14,10 +14,11 @@ LARGEST = 1e300
 
 def checked(values: Iterable[float], name: str = "values") -> tuple[float, ...]:
     """The values as Python floats. ValueError: none, NaN, infinite, beyond 1e300, no number."""
-    if type(values) in (tuple, list) and _all_good(values):  # type: ignore[arg-type]
-        return tuple(values)
+    given = tuple(values)
+    if _all_good(given):
+        return given
     out: list[float] = []
-    for value in values:
+    for value in given:
         if not isinstance(value, Real) or not abs(value) <= LARGEST:
             raise ValueError(f"{name}: expected finite numbers, got {value!r}")
         out.append(float(value))

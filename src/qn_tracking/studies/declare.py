@@ -14,7 +14,7 @@ from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import files, tuning
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.division import Division, division
-from qn_tracking.benchmark.metrics import METRICS
+from qn_tracking.benchmark.metrics import EFFICIENCIES, METRICS
 from qn_tracking.benchmark.protocol import Protocol, rulebook
 from qn_tracking.benchmark.task import task_digest, task_of
 from qn_tracking.errors import (
@@ -54,10 +54,6 @@ from qn_tracking.tracking.manager import choose, project
 T = TypeVar("T")
 INCLUDED = ("qn_tracking.nematode",)
 """The packages of a simulation whose metrics are known before it runs."""
-METRICS_OF_INCLUDED = (
-    "path_efficiency", "shortest_steps", "distance_efficiency", "final_satiety", "learning_rate",
-    "loss", "entropy", "gradient_norm", "epsilon", "hidden_rate",
-)  # fmt: skip
 
 
 def study_of(
@@ -103,8 +99,7 @@ def study_of(
         protocol.check_plan(n_seeds or fewest, first.episodes(episodes, least))
         by = contribution() if callable(contribution) else contribution
         _check_contribution(first, by, benchmarks_dir, protocol, category)
-    if all(plan.simulation.subject.packages == INCLUDED for plan in plans):
-        _check_metric(metric)
+    _check_metric(metric, plans)
     names = [storable(text) for text in arms or [_stem(plan) for plan in plans]]
     given = task = None
     if seeds is None:
@@ -252,12 +247,23 @@ def _test(metric: str, runs: int) -> Test:
     return deciding_test(runs, shared_seeds=True, bounded=bounded)
 
 
-def _check_metric(metric: str) -> None:
-    """Raises UsageError for a metric that no run of the included simulation can have."""
-    known = (*COMPUTED, *COSTS, *METRICS_OF_INCLUDED)
-    if metric not in known:
-        hint = did_you_mean(metric, known) or f"known: {', '.join(known)}"
-        raise UsageError(f"no run will have {short(metric)!r}", field="metric", hint=hint)
+def _check_metric(metric: str, plans: Sequence[Plan]) -> None:
+    """Raises UsageError for a metric that no run of the included simulation can have.
+
+    An episode of it, which takes no time, says which it has. Of any other simulation they are not
+    known before it runs.
+    """
+    known = [*COMPUTED, *COSTS, *EFFICIENCIES]
+    if metric in known or any(plan.simulation.subject.packages != INCLUDED for plan in plans):
+        return
+    for plan in plans:
+        for episode in plan.simulation.episodes(1, 0):
+            known += [*episode.get("counts", ()), *episode.get("metrics", ())]
+        if metric in known:
+            return
+    known = list(dict.fromkeys(known))
+    hint = did_you_mean(metric, known) or f"known: {', '.join(known)}"
+    raise UsageError(f"no run will have {short(metric)!r}", field="metric", hint=hint)
 
 
 def _check_arms(arms: Sequence[Arm]) -> None:

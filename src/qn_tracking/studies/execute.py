@@ -132,7 +132,7 @@ def execute(
     """
     experiments = plans[0].experiments_dir
     began = time.perf_counter()
-    told, stopped = -PROGRESS_SECONDS, False
+    shown, stopped = -PROGRESS_SECONDS, False
     with studies.locked(experiments, study.id):
         states = studies.states(experiments, study)
         tasks = _tasks(study, plans, states, warn)
@@ -141,10 +141,10 @@ def execute(
         latest: Sequence[int] = [0] * (2 * study.every_run)
 
         def tick(done: Sequence[int]) -> bool:
-            nonlocal told, stopped, latest
+            nonlocal shown, stopped, latest
             latest, seconds = done, time.perf_counter() - began
-            if seconds - told >= PROGRESS_SECONDS:  # not at each of many short runs: it counts all
-                told = seconds
+            if seconds - shown >= PROGRESS_SECONDS:  # not at each of many short runs: it counts all
+                shown = seconds
                 progress(progress_of(study, before, done, seconds))
             stopped = stopped or stop()
             return stopped

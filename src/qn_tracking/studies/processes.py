@@ -59,7 +59,7 @@ class _Failures:
         if len(same) == 1 and cause != OTHERS:
             self.warn(f"run {index}: {cause}{where}")
 
-    def say_others(self) -> None:
+    def warn_of_others(self) -> None:
         """The runs of which nothing was said yet."""
         for cause, indices in self.causes.items():
             if others := indices if cause == OTHERS else indices[1:]:
@@ -156,7 +156,7 @@ def execute_script(
             for one in running:
                 one.process.wait()
                 _keep_output(one)
-            failures.say_others()
+            failures.warn_of_others()
     return StudyOutcome(
         runs=studies.states(experiments, study),
         seconds=time.perf_counter() - began,

@@ -31,8 +31,9 @@ def can_show(design: Design, *, baseline: str | None, with_baseline: Design) -> 
     """Whether a design can conclude anything, and how large a difference has to be."""
     if not design.concludes:
         asked = counted(design.comparisons, "comparison")
+        few = "1 run an arm is" if design.runs == 1 else f"{design.runs} runs an arm are"
         yield (
-            f"nothing: {design.runs} runs an arm are too few for {asked}"
+            f"nothing: {few} too few for {asked}"
             f" (the smallest p after Holm is {design.smallest_adjusted:.2g},"
             f" and less than {RULES.alpha:g} is needed)"
         )

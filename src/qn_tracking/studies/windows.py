@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import fsum, isfinite
 from typing import Any
 
@@ -38,6 +38,13 @@ class Window:
         if self.tail is not None:
             return max(1, share_of(self.tail, episodes))
         return min(self.last or 1, episodes)
+
+    def notes(self, docs: Sequence[Doc]) -> Iterator[str]:
+        """That runs have fewer episodes than it asks for, if there are such."""
+        counts = [(doc.get("results") or {}).get("episodes") or 0 for doc in docs]
+        if self.last is not None and (short := [n for n in counts if 0 < n < self.last]):
+            runs = f"{len(short)} of {len(docs)} runs have"
+            yield f"{runs} fewer episodes than {self.last:,}: of these all are taken"
 
     def __str__(self) -> str:
         """Such as `last 100 episodes`."""
