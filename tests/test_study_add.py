@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from conftest import Program
-from qn_tracking import ConfigError, StorageError, Study, UsageError
+from qn_tracking import ConfigError, Leaderboard, StorageError, Study, UsageError
+from qn_tracking.records.submission import Contribution
 from qn_tracking.store import studies
-from qn_tracking.studies.execute import StudyProgress
+from qn_tracking.studies.execute import StudyProgress, _first_ones
 from qn_tracking.studies.scripts import words
 from qn_tracking.tracking.runner import run_task
 from test_study_arms import LR, SHORT, declared, finish, rates
@@ -302,3 +303,24 @@ def test_a_study_of_too_many_runs_is_not_read(project: Path, monkeypatch: Any) -
     monkeypatch.setattr(studies, "MOST_RUNS", 5)
     with pytest.raises(StorageError, match="runs: 6 runs, a study has at most 5"):
         Study.load("lr")
+
+
+def test_of_many_workers_that_died_three_are_named() -> None:
+    said: list[str] = []
+    warn = _first_ones(said.append)
+    for place in range(9):
+        warn(f"run {place}: its worker died")
+    assert said[:3] == [f"run {place}: its worker died" for place in range(3)]
+    assert said[3:] == ["the workers of more runs died or were stopped; each once more, by itself"]
+
+
+def test_what_a_study_lacks_for_a_submission_is_a_line_an_arm(project: Path) -> None:
+    study = declared(3, 4)
+    finish(study, rates(0.1, 0.9, 0.5))
+    found = Leaderboard("benchmarks").missing(study.record, experiments="experiments")
+    than = f"4 runs of another configuration than {SHORT}=0.1"
+    assert [text for text in found if "configuration" in text] == [
+        f"{SHORT}=0.2: {than}", f"{SHORT}=0.3: {than}"
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="made of one configuration .it has 3 arms"):
+        study.submit(contribution=Contribution(contributor="Ada"))

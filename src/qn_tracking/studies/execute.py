@@ -343,8 +343,23 @@ def _run(
         jobs,
         runs=study.every_run,
         tick=tick,
-        retry=partial(_again, plans[0].experiments_dir, warn),
+        retry=partial(_again, plans[0].experiments_dir, _first_ones(warn)),
     )
+
+
+def _first_ones(warn: Warn) -> Warn:
+    """Passes on three warnings about workers that ended early, then one about all others."""
+    left = 3
+
+    def passed_on(text: str) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            warn(text)
+        elif left == -1:
+            warn("the workers of more runs died or were stopped; each once more, by itself")
+
+    return passed_on
 
 
 def _again(experiments: str, warn: Warn, task: runner.Task) -> runner.Task | None:
