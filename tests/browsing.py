@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from qn_tracking.render.picture_parts import DARK_COLOURS, LIGHT_COLOURS
+
 SCREENS = [(width, colours) for width in (390, 1400) for colours in ("light", "dark")]
 PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}
 
@@ -60,6 +62,12 @@ def looked_at(page: Any, path: Path, width: int, colours: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == PAPER[colours]
+    strokes = page.evaluate(
+        "[...document.querySelectorAll('svg.light [stroke]')].map(e => getComputedStyle(e).stroke)"
+    )
+    other = LIGHT_COLOURS if colours == "dark" else DARK_COLOURS
+    theirs = {f"rgb({', '.join(str(b) for b in bytes.fromhex(one[1:]))})" for one in other}
+    assert not theirs & {*strokes}
     kept = os.environ.get("QN_SCREENSHOTS")
     if kept:
         page.evaluate("window.scrollTo(0, 0)")

@@ -69,6 +69,44 @@ PICTURES = {
 }
 
 
+# ------------------------------------------------------------------------------------------ colours
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2.1."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [picture_parts.LIGHT, picture_parts.DARK])
+def test_every_colour_stands_out_from_its_paper(theme: picture_parts.Theme) -> None:
+    assert min(contrast(colour, theme.paper) for colour in theme.colours) >= 3
+    assert min(contrast(text, theme.paper) for text in (theme.ink, theme.pale)) >= 4.5
+    assert len({*theme.colours}) == len(theme.colours)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_dark_page_has_the_dark_colours_of_a_light_picture(name: str) -> None:
+    """The style of a page has a rule for every colour that a picture draws groups with."""
+    pytest.importorskip("vl_convert")
+    light, dark = picture_parts.LIGHT, picture_parts.DARK
+    colours = dict(zip((*light.colours, light.pale), (*dark.colours, dark.pale), strict=True))
+    drawn = re.findall(r'(stroke|fill)="(#[0-9a-fA-F]{6})"', draw.svg(PICTURES[name]))
+    style = page.STYLE.partition("prefers-color-scheme: dark")[2]
+    used = {(kind, one) for kind, one in drawn if one in colours}
+    for kind, one in used:
+        assert f'svg.light [{kind}="{one}" i] {{ {kind}: {colours[one]} }}' in style
+    others = {one for _, one in drawn} - {*colours, *dark.colours, dark.pale}
+    plain = {light.paper, light.ink, light.grid, dark.paper, dark.ink, dark.grid, "#000000"}
+    assert "cell" in name or others <= plain
+
+
 # -------------------------------------------------------------------------------------- statistics
 
 

@@ -8,17 +8,31 @@ from hashlib import sha256
 from html import escape
 
 from qn_tracking.errors import printable
+from qn_tracking.render.picture_parts import DARK, LIGHT
 
-STYLE = """
+_DRAWN = {
+    **dict(zip(LIGHT.colours, DARK.colours, strict=True)),
+    LIGHT.pale: DARK.pale,
+}
+"""What a colour of a light picture is where the reader prefers dark."""
+_DARK_COLOURS = "".join(
+    f'  svg.light [{name}="{light}" i] {{ {name}: {dark} }}\n'
+    for light, dark in _DRAWN.items()
+    for name in ("stroke", "fill")
+)
+STYLE = (
+    """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1f2328; --pale: #59636e; --grid: #d8dee4 }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #0d1117; --ink: #e6edf3; --pale: #9da7b3; --grid: #30363d }
   svg.light > rect { fill: var(--paper) }
-  svg.light text { fill: var(--ink) }
-  svg.light .role-title-subtitle text { fill: var(--pale) }
+  svg.light :not(.role-mark) > text { fill: var(--ink) }
+  svg.light .role-title-subtitle > text { fill: var(--pale) }
+  svg.light .role-mark [stroke="#ffffff" i] { stroke: var(--paper) }
   svg.light .role-axis-grid line { stroke: var(--grid) }
-  svg.light .role-axis-domain line, svg.light .role-axis-tick line { stroke: var(--pale) }
-}
+"""
+    + _DARK_COLOURS
+    + """}
 body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
   margin: 0 auto; max-width: 60rem; padding: 1rem }
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere }
@@ -31,6 +45,7 @@ th, td { border-bottom: 1px solid var(--grid); max-width: 24rem; overflow-wrap: 
   padding: .2rem .7rem .2rem 0; text-align: left; vertical-align: top }
 pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
 """
+)
 POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
 
 

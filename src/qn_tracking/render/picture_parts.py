@@ -24,8 +24,9 @@ LONGEST = 60
 ALIKE = 24
 """More lines than this cannot be kept apart: they get one colour and no legend."""
 
-# Okabe and Ito's colours, without the yellow that disappears on white; the same hues for dark.
-LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B7280")
+# Okabe and Ito's colours, those that are too pale on white replaced; dark ones in the same order.
+# Each has a contrast of 3 with its paper, as WCAG 2.1 asks of graphics.
+LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07800", "#882255", "#6B7280")
 DARK_COLOURS = ("#56B4E9", "#FF8A5B", "#1FC8A0", "#F0A6CF", "#E69F00", "#F0E442", "#A9B1BC")
 DASHES = ([1, 0], [5, 2], [2, 2], [7, 2, 2, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond")
