@@ -20,7 +20,7 @@ from qn_tracking.api.picture import Picture
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.inference.bands import estimate, improvement_interval, profile
 from qn_tracking.render import draw, page, picture, picture_parts
-from qn_tracking.render.picture import Cell, Line, Place, Row, Words
+from qn_tracking.render.picture import Axis, Cell, Line, Place, Row, Trace, Words
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = '<script>alert(1)</script>"\'&\n]]>{"signal": "1"} datum.x \u202e\ud800'
@@ -65,6 +65,17 @@ PICTURES = {
         WORDS,
     ),
     "one cell": picture.cells([Cell(column="a", row="b", value=1)], ["a"], ["b"], WORDS),
+    "parallel": picture.parallel(
+        [Trace(places=[0, 1], value=1.0), Trace(places=[1, 0], value=2.0)],
+        [Axis(name=HOSTILE, labels=[HOSTILE, "b"]), Axis(name="b", labels=["1", "2"])],
+        WORDS,
+    ),
+    "100 traces": picture.parallel(
+        [Trace(places=[i], value=0.5) for i in range(100)],
+        [Axis(name="a", labels=[str(i) for i in range(100)])],
+        Words(title="t", caption="c", y="rate", percent=True),
+        dark=True,
+    ),
     "stacked": picture.stacked({HOSTILE: {HOSTILE: 0.5, "b": 0.5}, "g": {"b": 1.0}}, WORDS),
 }
 
@@ -365,6 +376,8 @@ def test_values_that_are_not_finite_are_counted_and_left_out(store: Experiments)
         ([1.0], {"kind": "cost", "metric": "nothing"}, "has no nothing"),
         ([1.0], {"kind": "heat"}, "a heat map takes two settings: no setting differs"),
         ([1.0], {"kind": "heat", "metric": "nothing"}, "has no nothing"),
+        ([1.0], {"kind": "parallel"}, "take a setting that differs: none does"),
+        ([1.0], {"kind": "parallel", "metric": "nothing"}, "has no nothing"),
         ([1.0], {"tag": "other"}, "no matching experiments"),
         ([1.0], {"kind": "pie"}, "unknown kind 'pie'"),
         ([1.0], {"smooth": 0}, "expected a whole number from 1"),
@@ -380,7 +393,7 @@ def test_what_cannot_be_drawn_is_a_sentence(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["final", "profile", "improvement", "cost", "heat"])
+@pytest.mark.parametrize("kind", ["final", "profile", "improvement", "cost", "heat", "parallel"])
 def test_a_metric_that_is_not_finite_is_a_sentence(store: Experiments, kind: str) -> None:
     for epsilon in (1, 2):
         make(epsilon, values=[float("nan")])
@@ -513,6 +526,26 @@ def test_a_heat_map_has_a_cell_for_each_combination_that_ran(store: Experiments)
     assert columns == ["1", "2", "10"]  # by size, not as text
     assert "mean of 2 runs each" in found.caption
     assert "2 cells without a run left empty" in found.caption
+
+
+def test_parallel_coordinates_lead_from_the_settings_to_the_result(store: Experiments) -> None:
+    for epsilon, gamma in ((1, 1), (2, 1), (10, 1), (2, 3)):
+        for seed in (1, 2):
+            make(epsilon, seed, [float(epsilon)], gamma=gamma)
+    found = store.find().plot("loss", kind="parallel")
+    paths: dict[str, list[tuple[str, float]]] = {}
+    for row in data(found, "lines"):
+        paths.setdefault(row["r"], []).append((row["x"], row["y"]))
+    assert [*paths.values()] == [
+        [("epsilon", 0), ("gamma", 0), ("loss", 0)],
+        [("epsilon", 0.5), ("gamma", 0), ("loss", pytest.approx(1 / 9, abs=1e-5))],
+        [("epsilon", 0.5), ("gamma", 1), ("loss", pytest.approx(1 / 9, abs=1e-5))],
+        [("epsilon", 1), ("gamma", 0), ("loss", 1)],
+    ]
+    labels = [(row["x"], row["g"]) for row in data(found, "labels")]
+    assert labels[:3] == [("epsilon", "1"), ("epsilon", "2"), ("epsilon", "10")]  # by size
+    assert found.rows[-1][:4] == ["10", "1", "2", "10.15"]
+    assert "mean of 2 runs each" in found.caption
 
 
 def test_a_notebook_gets_the_specification_and_the_picture(sweep: Experiments) -> None:

@@ -28,6 +28,7 @@ DRAWN: dict[str, Callable[[Sequence[Group], How, dict[str, str]], Picture]] = {
     "endings": values.draw_endings,
     "cost": sweep.draw_cost,
     "heat": sweep.draw_heat,
+    "parallel": sweep.draw_parallel,
 }
 """What can be drawn of one value for each run, by name."""
 

@@ -15,7 +15,7 @@ from qn_tracking.render.text import counted
 from qn_tracking.studies.arms import mean_of
 from qn_tracking.studies.comparison import PRIMARY, RATES
 
-KINDS = ("curve", "final", "profile", "improvement", "cost", "heat", "endings")
+KINDS = ("curve", "final", "profile", "improvement", "cost", "heat", "parallel", "endings")
 X = {"episode": "episode", "step": "steps", "time": "seconds"}
 INTERVALS = {"mean": "95% t-interval of the mean", "iqm": "95% interval of Yuen"}
 GAFFKE = "95% interval of the mean by Gaffke's bound"

@@ -30,13 +30,15 @@ from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST, mean_sd
 from qn_tracking.render import picture
-from qn_tracking.render.picture import Cell, Place, Words
+from qn_tracking.render.picture import Axis, Cell, Place, Trace, Words
 from qn_tracking.render.text import counted
 from qn_tracking.studies.comparison import leaves
 
 COSTS = {"episode": "episodes of a run", "step": "steps of a run", "time": "seconds of a run"}
 CELLS = 40
 """Columns, and rows, of a heat map."""
+AXES, TRACES = 8, 1_000
+"""Settings, and configurations, of parallel coordinates."""
 WIDE = 20.0
 """Costs that differ by more than this factor are spread by their logarithm."""
 
@@ -110,12 +112,7 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
     if not kept:
         raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
-    settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc, _ in kept]
-    values: dict[str, list[Any]] = {}
-    for name in dict.fromkeys(name for one in settings for name in one):
-        some = {repr(one.get(name)): one.get(name) for one in settings}
-        if len(some) > 1 and name.rpartition(".")[2] != "seed":
-            values[name] = sorted(some.values(), key=_order)
+    settings, values = _differing([doc for doc, _ in kept])
     if len(values) < 2:
         differ = f"one setting differs, {next(iter(values))}" if values else "no setting differs"
         raise UsageError(f"a heat map takes two settings: {differ}", hint="--kind final draws it")
@@ -160,6 +157,68 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     spec = picture.cells(cells, columns, rows, words, dark=how.dark)
     titles = [", ".join(others), first, "runs", how.statistic, "95% interval"]
     return Picture(spec, list(map(printable, titles)), table, percent=percent, left_out=left_out)
+
+
+def draw_parallel(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+    """A line for each configuration, through the settings that differ to its metric."""
+    docs = [doc for group in groups for doc in group.docs]
+    metric, percent = metric_of(how)
+    kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
+    if not kept:
+        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+    settings, values = _differing([doc for doc, _ in kept])
+    if not values:
+        cause = "parallel coordinates take a setting that differs: none does"
+        raise UsageError(cause, hint="--kind final draws it")
+    found: dict[tuple[int, ...], list[float]] = {}
+    places = {name: {repr(one): i for i, one in enumerate(some)} for name, some in values.items()}
+    for one, (_, value) in zip(settings, kept, strict=True):
+        key = tuple(places[name][repr(one.get(name))] for name in values)
+        found.setdefault(key, []).append(value)
+    if len(values) > AXES or len(found) > TRACES:
+        size = f"{counted(len(values), 'setting')} and {counted(len(found), 'configuration')}"
+        hint = f"at most {AXES} and {TRACES:,}; --where takes some of the runs"
+        raise UsageError(f"parallel coordinates of {size}", hint=hint)
+    axes = [Axis(name=name, labels=list(map(_said, some))) for name, some in values.items()]
+    traces, table = [], []
+    for key in sorted(found):
+        mean = estimate_of(found[key], how)
+        traces.append(Trace(places=key, value=mean.centre))
+        names = [axis.labels[i] for axis, i in zip(axes, key, strict=True)]
+        interval = range_of(mean.low, mean.high, percent)
+        table.append([*names, str(mean.n), shown(mean.centre, percent), interval])
+    sizes = [len(some) for some in found.values()]
+    caption = [
+        f"line: {bands.STATISTICS[how.statistic]} of {sizes_of(sizes)}"
+        " (its interval is in the table), through the settings of its configuration",
+        "the values of a setting are in their order, evenly apart",
+        left_out_of(left_out),
+    ]
+    words = Words(
+        title=f"{metric[:1].upper()}{metric[1:]} by the settings that differ",
+        caption=sentence(caption),
+        y=metric,
+        percent=percent,
+    )
+    spec = picture.parallel(traces, axes, words, dark=how.dark)
+    titles = [*values, "runs", how.statistic, "95% interval"]
+    table = [list(map(printable, row)) for row in table]
+    return Picture(spec, list(map(printable, titles)), table, percent=percent, left_out=left_out)
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _differing(docs: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, list[Any]]]:
+    """The settings of each run, and the values of those that differ, by name, in order."""
+    settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc in docs]
+    values: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(name for one in settings for name in one):
+        some = {repr(one.get(name)): one.get(name) for one in settings}
+        if len(some) > 1 and name.rpartition(".")[2] != "seed":
+            values[name] = sorted(some.values(), key=_order)
+    return settings, values
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -571,7 +571,8 @@ class Experiments:
         `kind` is curve, final (a value for each run), profile (which share of the runs is above a
         value), improvement (how often a run of one group is above one of another), cost (the metric
         against the steps of a run, or what `x` says), heat (over the settings that differ, two or
-        more) or endings.
+        more), parallel (a line for each configuration, through these settings to the metric) or
+        endings.
         `metric` is of the episodes for curves: success, reward, steps, a count, a metric, or a
         series of `log`; else one of whole runs, as in `compare`. `by` forms groups, as there.
         Along `x`, which is episode (default), step or time, a line is the `statistic` (mean or iqm)

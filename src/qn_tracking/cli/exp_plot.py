@@ -40,10 +40,14 @@ def arguments(parser: Parser, command: str) -> None:
     add(
         "--kind",
         default="curve",
-        choices=("curve", "final", "profile", "improvement", "cost", "heat", "endings"),
+        choices=(
+            *("curve", "final", "profile", "improvement", "cost"),
+            *("heat", "parallel", "endings"),
+        ),
         help="curve (default); final: a value for each run; profile: the share of runs above a"
         " value; improvement: how often one group is above another; cost: the metric against what"
         " runs cost (along --x, default steps); heat: over two or more settings that differ;"
+        " parallel: a line for each configuration through its settings to the metric;"
         " endings: how episodes ended",
     )
     add(

@@ -34,10 +34,12 @@ from qn_tracking.render.picture_parts import (
     number,
 )
 
+MARKED = 9
+"""Values that are written beside an axis."""
 SPACE = 26
 """Pixels of a cell that has space for its number."""
 
-__all__ = ["Cell", "Line", "Number", "Place", "Row", "Spec", "Words"]
+__all__ = ["Axis", "Cell", "Line", "Number", "Place", "Row", "Spec", "Trace", "Words"]
 
 
 @frozen(kw_only=True)
@@ -81,6 +83,22 @@ class Cell:
 
     column: str
     row: str
+    value: float
+
+
+@frozen(kw_only=True)
+class Axis:
+    """A setting as an upright axis: its values as texts, from the lowest."""
+
+    name: str
+    labels: Sequence[str]
+
+
+@frozen(kw_only=True)
+class Trace:
+    """A configuration as a line: which value of each axis it has, and what came of it."""
+
+    places: Sequence[int]
     value: float
 
 
@@ -292,3 +310,68 @@ def cells(
         layers.append(layer("cells", {"type": "text", "fontSize": 9}, text))
     made = framed(words, theme, layers, {"cells": data}, {"step": ROW + 4}, [*down.values()])
     return {**made, "width": {"step": min(step, 60)}}
+
+
+def parallel(
+    found: Sequence[Trace], axes: Sequence[Axis], words: Words, *, dark: bool = False
+) -> Spec:
+    """Parallel coordinates: a line for each trace through upright axes, its value the last one."""
+    theme = DARK if dark else LIGHT
+    last = axis_of("y", words.y, [one.value for one in found], share=words.percent)
+    low, high = last["scale"]["domain"]
+    *settings, result = distinct([*(axis.name.rpartition(".")[2] for axis in axes), words.y])
+    ends = [f"{end:.0%}" if words.percent else f"{end:.4g}" for end in (low, high)]
+    labels = [
+        {"x": name, "y": number(_height(i, axis)), "g": short(printable(axis.labels[i]), 14)}
+        for name, axis in zip(settings, axes, strict=True)
+        for i in _some(len(axis.labels))
+    ]
+    labels += [{"x": result, "y": y, "g": text} for y, text in zip((0, 1), ends, strict=True)]
+    data = [
+        {"x": name, "y": number(y), "r": str(i), "k": number(one.value)}
+        for i, one in enumerate(sorted(found, key=lambda one: one.value))
+        for name, y in [
+            *(
+                (name, _height(place, axis))
+                for name, axis, place in zip(settings, axes, one.places, strict=True)
+            ),
+            (result, (one.value - low) / (high - low)),
+        ]
+    ]
+    names = [*settings, result]
+    x: Spec = {"field": "x", "type": "nominal", "sort": None, "scale": {"domain": names}}
+    x["scale"] |= {"type": "point", "padding": 0.35}
+    about = {"title": None, "labelAngle": 0, "labelLimit": 70, "domain": False, "ticks": False}
+    x["axis"] = {**about, "grid": True, "labelPadding": 10}
+    scale = {"domain": [0, 1]}
+    y = {"field": "y", "type": "quantitative", "scale": scale, "axis": None}
+    colour = {
+        "field": "k",
+        "type": "quantitative",
+        "scale": {"domain": [low, high], "range": [theme.colours[1], theme.colours[0]]},
+        "legend": None,
+    }
+    mark = {"type": "line", "strokeWidth": 1.4, "opacity": 0.9 if len(found) <= ALIKE else 0.45}
+    detail = {"field": "r", "type": "nominal"}
+    order = {"sort": names, "field": "x"}
+    line = layer("lines", mark, {"x": x, "y": y, "color": colour, "detail": detail, "order": order})
+    text = {"type": "text", "fontSize": 9, "align": "right", "dx": -4, "color": theme.ink}
+    made = framed(
+        words,
+        theme,
+        [line, layer("labels", text, {"x": x, "y": y, "text": {"field": "g"}})],
+        {"lines": data, "labels": labels},
+        HEIGHT,
+    )
+    return {**made, "width": max(WIDTH, 80 * len(names))}
+
+
+def _height(place: int, axis: Axis) -> float:
+    return place / (len(axis.labels) - 1) if len(axis.labels) > 1 else 0.5
+
+
+def _some(count: int) -> list[int]:
+    """The places of the values that are written beside an axis: at most nine, with both ends."""
+    if count <= MARKED:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (MARKED - 1)) for i in range(MARKED)})
