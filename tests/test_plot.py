@@ -533,6 +533,13 @@ def test_parallel_coordinates_lead_from_the_settings_to_the_result(store: Experi
         for seed in (1, 2):
             make(epsilon, seed, [float(epsilon)], gamma=gamma)
     found = store.find().plot("loss", kind="parallel")
+    line = found.spec["layer"][0]["encoding"]
+    assert (line["order"]["field"], line["detail"]["field"]) == ("o", "r")
+    assert {(row["x"], row["o"]) for row in data(found, "lines")} == {
+        ("epsilon", 0),
+        ("gamma", 1),
+        ("loss", 2),
+    }
     paths: dict[str, list[tuple[str, float]]] = {}
     for row in data(found, "lines"):
         paths.setdefault(row["r"], []).append((row["x"], row["y"]))

@@ -13,6 +13,7 @@ from qn_tracking.render.picture_parts import DARK, LIGHT
 _DRAWN = {
     **dict(zip(LIGHT.colours, DARK.colours, strict=True)),
     LIGHT.pale: DARK.pale,
+    LIGHT.ink: DARK.ink,
 }
 """What a colour of a light picture is where the reader prefers dark."""
 _DARK_COLOURS = "".join(

@@ -34,7 +34,7 @@ from qn_tracking.render.picture_parts import (
     number,
 )
 
-MARKED = 9
+MARKED = 11
 """Values that are written beside an axis."""
 SPACE = 26
 """Pixels of a cell that has space for its number."""
@@ -285,7 +285,11 @@ def cells(
     ]
     y = {**names_axis([*down.values()], grid=False), "field": "g"}
     x = {**names_axis([*across.values()], grid=False), "field": "x"}
-    x["axis"] |= {"title": short(printable(words.x), 50), "labelAngle": 0, "labelOverlap": True}
+    step = max(9, WIDTH // len(columns))
+    # Of names that overlap, every other one is left out: that is enough for these.
+    across_fits = 5.2 * max(map(len, across.values())) <= 2 * min(step, 60)
+    x["axis"] |= {"title": short(printable(words.x), 50), "labelOverlap": True}
+    x["axis"] |= {"labelAngle": 0} if across_fits else {"labelAngle": -40, "labelLimit": 90}
     colour = {
         "field": "y",
         "type": "quantitative",
@@ -302,7 +306,6 @@ def cells(
     layers = [
         layer("cells", {"type": "rect", "stroke": theme.paper}, {"x": x, "y": y, "color": colour})
     ]
-    step = max(9, WIDTH // len(columns))
     if step >= SPACE:
         ink = {"domain": ["light", "dark"], "range": ["#ffffff", "#000000"]}
         shown = {"field": "k", "type": "nominal", "scale": ink, "legend": None}
@@ -328,15 +331,17 @@ def parallel(
     ]
     labels += [{"x": result, "y": y, "g": text} for y, text in zip((0, 1), ends, strict=True)]
     data = [
-        {"x": name, "y": number(y), "r": str(i), "k": number(one.value)}
+        {"x": name, "o": place, "y": number(y), "r": str(i), "k": number(one.value)}
         for i, one in enumerate(sorted(found, key=lambda one: one.value))
-        for name, y in [
-            *(
-                (name, _height(place, axis))
-                for name, axis, place in zip(settings, axes, one.places, strict=True)
-            ),
-            (result, (one.value - low) / (high - low)),
-        ]
+        for place, (name, y) in enumerate(
+            [
+                *(
+                    (name, _height(place, axis))
+                    for name, axis, place in zip(settings, axes, one.places, strict=True)
+                ),
+                (result, (one.value - low) / (high - low)),
+            ]
+        )
     ]
     names = [*settings, result]
     x: Spec = {"field": "x", "type": "nominal", "sort": None, "scale": {"domain": names}}
@@ -353,13 +358,15 @@ def parallel(
     }
     mark = {"type": "line", "strokeWidth": 1.4, "opacity": 0.9 if len(found) <= ALIKE else 0.45}
     detail = {"field": "r", "type": "nominal"}
-    order = {"sort": names, "field": "x"}
+    order = {"field": "o", "type": "quantitative"}
     line = layer("lines", mark, {"x": x, "y": y, "color": colour, "detail": detail, "order": order})
     text = {"type": "text", "fontSize": 9, "align": "right", "dx": -4, "color": theme.ink}
+    edge = {**text, "stroke": theme.paper, "strokeWidth": 3}  # so that lines do not hide a number
+    said = {"x": x, "y": y, "text": {"field": "g"}}
     made = framed(
         words,
         theme,
-        [line, layer("labels", text, {"x": x, "y": y, "text": {"field": "g"}})],
+        [line, layer("labels", edge, said), layer("labels", text, said)],
         {"lines": data, "labels": labels},
         HEIGHT,
     )
@@ -371,7 +378,7 @@ def _height(place: int, axis: Axis) -> float:
 
 
 def _some(count: int) -> list[int]:
-    """The places of the values that are written beside an axis: at most nine, with both ends."""
+    """The places of the values that are written beside an axis: at most so many, with both ends."""
     if count <= MARKED:
         return list(range(count))
     return sorted({round(i * (count - 1) / (MARKED - 1)) for i in range(MARKED)})
