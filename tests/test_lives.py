@@ -138,6 +138,11 @@ def test_every_life_keeps_its_record_and_its_texts(project: Path) -> None:
     assert (place / "1.packages.txt").read_bytes() == packages
     assert json.loads((place / "2.json").read_bytes())["results"]["episodes"] == 3
     shown = command("qn-exp", "show", id).stdout
+    count = len(json.loads(first)["warnings"]) + len(
+        json.loads((place / "2.json").read_bytes())["warnings"]
+    )
+    assert count
+    assert f"warning  {count} more of earlier lives (runs/{id}/lives)\n" in shown
     assert re.search(r"life 1 +interrupted after 2 episodes, .*; resumed \S+ later", shown)
     assert "life 2" in shown
     (place / "1.json").write_bytes(first + b" ")

@@ -788,6 +788,12 @@ class Experiments:
         self.consult(lambda index: index.sync.relabel([id]))
         return changed
 
+    def earlier_warnings(self, document: dict[str, Any]) -> int:
+        """How many warnings the earlier lives of a resumed run have, as far as they are here."""
+        from qn_tracking.store import documents
+
+        return documents.earlier_warnings(self.folder, document)
+
     def artifacts(self, id: str) -> tuple[Artifact, ...]:
         """The files and folders of a run, such as weights, those attached later last."""
         from qn_tracking.store import artifacts

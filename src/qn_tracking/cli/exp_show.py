@@ -95,7 +95,7 @@ def run(args: Namespace) -> int:
         return 0
     host = store.host(id) if doc["path"] is None else None
     try:
-        _print(doc, host, _learned(store, doc), _artifacts(store, doc))
+        _print(doc, host, _learned(store, doc), _artifacts(store, doc), store.earlier_warnings(doc))
     except MALFORMED:
         store.check_fields([id])
         raise
@@ -146,7 +146,9 @@ def _artifacts(store: Experiments, doc: dict[str, Any]) -> Pairs:
     return lines
 
 
-def _print(doc: dict[str, Any], host: str | None, learned: str | None, artifacts: Pairs) -> None:
+def _print(
+    doc: dict[str, Any], host: str | None, learned: str | None, artifacts: Pairs, earlier: int
+) -> None:
     sections = list(_sections(doc, host, learned))
     sections.insert(-1, ("artifacts", artifacts))
     subject = doc.get("subject") or {}
@@ -168,6 +170,8 @@ def _print(doc: dict[str, Any], host: str | None, learned: str | None, artifacts
         print(f"warning  {printable(short(text, LONGEST))}")
     if len(warnings) > MOST_WARNINGS:
         print(f"warning  and {len(warnings) - MOST_WARNINGS:,} more (--json has all)")
+    if earlier:
+        print(f"warning  {earlier:,} more of earlier lives (runs/{doc['id']}/lives)")
     for failure in doc.get("failures") or []:
         print(f"failure  {printable(failure['plugin'])}: {printable(failure['error'])}")
 

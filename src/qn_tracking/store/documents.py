@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from os.path import dirname, getsize, isdir, join, lexists
 
 from qn_tracking.errors import StorageError, UnsupportedError
+from qn_tracking.files import inside
 from qn_tracking.records import facts
 from qn_tracking.store import fields, labels, paths, phases, read
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Warn = Callable[[str], None]
+
+MOST_LIVES = 100
+"""Earlier lives that are asked how many warnings they have."""
 
 
 def load(experiments: str, id: str, warn: Warn | None = None) -> Document:
@@ -160,6 +165,19 @@ def config_text(experiments: str, id: str) -> bytes:
             hint="run folders are not in git; qn-exp show has the resolved configuration",
         )
     return data
+
+
+def earlier_warnings(experiments: str, doc: Document) -> int:
+    """How many warnings the earlier lives of a run have, as far as their records are here."""
+    lives = doc.get("lives")
+    count = 0
+    for number in range(1, min(len(lives) if type(lives) is list else 0, MOST_LIVES) + 1):
+        with suppress(FileNotFoundError, StorageError):
+            place = inside(paths.run_folder(experiments, doc["id"]), paths.LIVES)
+            file = join(place, f"{number}.json")
+            warnings = read.parse(read.load(file)[0], file).get("warnings")
+            count += len(warnings) if type(warnings) is list else 0
+    return count
 
 
 def attached(experiments: str, doc: Document, name: str) -> bytes | None:
