@@ -250,6 +250,20 @@ def test_a_run_is_named_as_anywhere_else() -> None:
     assert Experiments("experiments").lineage(run.id) == [((id, "weights.pt"),)]
 
 
+def test_each_of_several_files_of_one_name_is_fetched_by_its_digest(qn_exp: Program) -> None:
+    with tracked() as run:
+        for text in ("first", "second"):
+            Path("weights.pt").write_text(text)
+            run.log_artifact("weights.pt")
+        assert Path(run.use_artifact(run.id, "weights.pt")).read_text() == "second"
+    lines = [line.split() for line in qn_exp("artifact", run.id).stdout.splitlines()]
+    assert [(words[0], words[-1]) for words in lines] == [("weights.pt", "kept")] * 2
+    for words, text in zip(lines, ("first", "second"), strict=True):
+        assert qn_exp("artifact", run.id, words[1], "-o", text).returncode == 0
+        assert Path(text).read_text() == text
+    assert qn_exp("artifact", run.id, lines[0][1][:5], "-o", "none").returncode == 2
+
+
 def test_a_file_that_changes_while_it_is_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     write_all = artifacts.write_all
 

@@ -77,9 +77,11 @@ def _artifact(args: Namespace) -> int:
         found = store.artifacts(id)
         if args.json:
             print_plain({"id": id, "artifacts": [plain(one) for one in found]})
+        names = [one.name for one in found]
         for one in () if args.json else found:
             how = "kept" if one.kept else one.path
-            words = (one.name, one.type, f"{one.size:,} bytes", how, one.source and "used")
+            which = one.sha256[:12] if names.count(one.name) > 1 else None
+            words = (one.name, which, one.type, f"{one.size:,} bytes", how, one.source and "used")
             print("  ".join(printable(word) for word in words if word))
         if not found and not args.json:
             print(f"{id} has no files (qn-exp attach adds one)")

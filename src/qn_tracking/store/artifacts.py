@@ -32,6 +32,8 @@ MAX_KEPT = 1 << 30
 """Bytes of the largest file or folder that is kept, unless another limit is given."""
 MAX_FILES = 10_000
 """Files of a folder."""
+SHOWN = 8
+"""Characters of a SHA-256 that tell artifacts of one name apart."""
 CHUNK = 1 << 20
 
 Say = Callable[[str], None]
@@ -230,10 +232,15 @@ def of(experiments: str, id: str) -> tuple[Artifact, ...]:
 
 
 def find(experiments: str, id: str, name: str) -> Artifact:
-    """The latest artifact of a run with this name, or path. Raises UsageError, StorageError."""
+    """The latest artifact of a run with this name, path, or beginning of its SHA-256.
+
+    Raises UsageError and StorageError.
+    """
     check_id(id)
     known = of(experiments, id)
     found = [one for one in known if name in (one.name, one.path)]
+    if not found and len(name) >= SHOWN:
+        found = [one for one in known if one.sha256.startswith(name)]
     if not found:
         names = ", ".join(dict.fromkeys(str(one.name) for one in known))
         hint = f"there: {names}" if names else "it has none"
