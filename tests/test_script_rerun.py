@@ -171,6 +171,36 @@ def test_what_was_logged_and_evaluated_is_compared_as_well(
     assert "not here" not in done.stdout
 
 
+KILLED = """\
+import os
+import random
+from qn_tracking import track
+
+with track({}, seed=1) as run:
+    chance = random.Random(run.seed)
+    for n in range(5):
+        run.episode(reward=chance.random())
+        if n == 2 and not os.path.exists("once"):
+            open("once", "w").close()
+            os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_was_killed_is_run_again_once_it_has_a_record(
+    repository: Path, qn_exp: Program
+) -> None:
+    (repository / "killed.py").write_text(KILLED)
+    assert subprocess.run([sys.executable, "killed.py"]).returncode == -9
+    (folder,) = Path("experiments/runs").iterdir()
+    done = qn_exp("rerun", folder.name)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert f"was killed, and has no record yet (qn-exp recover {folder.name})" in done.stderr
+    assert qn_exp("recover", folder.name).returncode == 0
+    again = rerun(qn_exp, folder.name)
+    assert (again["outcome"], again["episodes"]) == ("identical", 3)
+
+
 @pytest.mark.slow
 def test_a_script_without_episodes_is_compared_by_its_series(
     repository: Path, qn_exp: Program

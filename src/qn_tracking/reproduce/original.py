@@ -112,6 +112,10 @@ def load_original(
     script = not (doc.get("subject") or {}).get("packages")
     if script and not scripts:
         raise _of_a_script(id)
+    if script and not os.path.lexists(paths.record(experiments, id)):
+        raise UnsupportedError(
+            "was killed, and has no record yet", file=id, hint=f"qn-exp recover {id}"
+        )
     if script:
         check_script(id, provenance(doc).script, command_of(doc))
     seed = doc.get("seed")
