@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from math import inf, nan
+from typing import Any
 
 from hypothesis import given, strategies as st
 
-from qn_tracking.records.divergence import SeriesDivergence, first_of_phases, of_series
-from qn_tracking.records.model import Episode, Logged, of_phase
+from qn_tracking.cli.exp_rerun import in_a_line
+from qn_tracking.records.divergence import (
+    Divergence,
+    SeriesDivergence,
+    first_of_phases,
+    of_series,
+)
+from qn_tracking.records.model import Digests, Episode, Logged, of_phase
 from qn_tracking.records.series import logged
+from qn_tracking.reproduce.rerun import Plan, Rerun
 
 
 def calls(*values: float, name: str = "loss", step: int = 0) -> list[Logged]:
@@ -57,3 +65,31 @@ def test_the_phase_of_the_first_difference_is_named() -> None:
     gone = first_of_phases(first, [episode("a", 0, 1.0)])
     assert gone is not None
     assert (gone.phase, gone.field, gone.present) == ("b", "episode", (True, False))
+
+
+def test_one_of_several_runs_is_a_line() -> None:
+    plan = Plan(
+        origin="a",
+        config="c",
+        digest=None,
+        seed=1,
+        planned=1,
+        episodes=1,
+        compared_by="episode",
+        commit=None,
+        patch=False,
+        packages=None,
+    )
+    differs = SeriesDivergence(point=0, step=3, field="value", first=1.0, second=2.0)
+    digests = Digests(exact="e", outcome="o")
+
+    def line(**found: Any) -> str:
+        return in_a_line("a", Rerun(plan=plan, digests=digests, **found))
+
+    assert line(outcome="identical", series={"loss": None}) == "a: identical"
+    series = {"loss": None, "speed": differs}
+    assert line(outcome="identical", series=series) == "a: identical, 1 of 2 series differ"
+    first = Divergence(episode=2, field="reward", first=1.0, second=2.0, phase="frozen")
+    assert line(outcome="different", first_difference=first) == (
+        "a: different, first at phase frozen, episode 2: reward: 1.0, now 2.0"
+    )

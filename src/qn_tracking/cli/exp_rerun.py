@@ -123,10 +123,7 @@ def _all(experiments: Experiments, args: Namespace) -> int:
         if isinstance(found, QnError):
             print_error(found)
         elif not args.json:
-            first = (
-                "" if found.first_difference is None else difference_text(found.first_difference)
-            )
-            print(f"{id}: {found.outcome}{first and ', first at '}{first}", flush=True)
+            print(in_a_line(id, found), flush=True)
 
     found = experiments.rerun_all(
         args.id,
@@ -150,6 +147,17 @@ def _all(experiments: Experiments, args: Namespace) -> int:
     else:
         print(found.summary)
     return found.exit_code
+
+
+def in_a_line(id: str, found: Rerun) -> str:
+    """The outcome of one of several runs."""
+    words = [f"{id}: {found.outcome}"]
+    if found.first_difference is not None:
+        words.append(f"first at {difference_text(found.first_difference)}")
+    differ = sum(1 for first in found.series.values() if first is not None)
+    if differ:
+        words.append(f"{differ} of {len(found.series)} series differ")
+    return ", ".join(words)
 
 
 def _inform(text: str) -> None:
