@@ -33,6 +33,7 @@ from qn_tracking.store.write import (
     sync_folder,
     write_all,
 )
+from qn_tracking.tracking.emit import from_a_handler
 from qn_tracking.tracking.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ class JsonStorage:
             self._count = episode.index + 1
             self._pending = None
         except Exception as error:
-            self._broken, self._pending = error, None
+            if not from_a_handler(error):  # that is an interrupt: see `_settle`
+                self._broken, self._pending = error, None
             raise
 
     @hookimpl(tryfirst=True)
@@ -169,7 +171,8 @@ class JsonStorage:
             self._counted(phase, end)
             self._pending = None
         except Exception as error:
-            self._broken, self._pending = error, None
+            if not from_a_handler(error):  # that is an interrupt: see `_settle`
+                self._broken, self._pending = error, None
             raise
 
     def _counted(self, phase: str | None, count: int) -> None:
@@ -178,9 +181,14 @@ class JsonStorage:
         else:
             self._counts[phase] = count
 
+    def _file(self, name: str) -> Lines:
+        """A new file, or one that is there because an interrupt arrived when it had been made."""
+        path = join(self._folder, name)
+        return Lines(path, more=os.path.lexists(path))
+
     def _phases_file(self) -> Lines:
         if self._phases is None:
-            self._phases = Lines(join(self._folder, phases.NAME))
+            self._phases = self._file(phases.NAME)
         return self._phases
 
     def _episode_of_phase(self, episode: Episode) -> None:
@@ -200,7 +208,9 @@ class JsonStorage:
         try:
             data = logged_line(metrics)
             if self._series is None:
-                self._series = Lines(join(self._folder, series.NAME))
+                self._series = self._file(series.NAME)
+            elif self._series_pending is not None:
+                self._series.settle(*self._series_pending)
             self._series_pending = data, self._series.size
             self._series.commit(data)
         except StorageError as error:  # no reason to lose the episodes that are still to come
@@ -215,7 +225,7 @@ class JsonStorage:
 
         try:
             if self._artifacts is None:
-                self._artifacts = Lines(join(self._folder, artifacts.JOURNAL))
+                self._artifacts = self._file(artifacts.JOURNAL)
             self._artifacts.commit(artifacts.line(artifact))
         except StorageError as error:
             self._warn(f"{error}; the record will name {artifact.path}")

@@ -33,7 +33,7 @@ MAX_KEPT = 1 << 30
 MAX_FILES = 10_000
 """Files of a folder."""
 SHOWN = 8
-"""Characters of a SHA-256 by which artifacts of one name differ."""
+"""Characters of a SHA-256 by which one of several artifacts is named."""
 CHUNK = 1 << 20
 
 Say = Callable[[str], None]

@@ -108,6 +108,8 @@ class Lines:
                 self._synced = now
                 os.fdatasync(self._fd)
         except OSError as error:
+            if error.errno is None:  # of a signal handler: a TimeoutError is one, too
+                raise
             with suppress(OSError):
                 os.ftruncate(self._fd, self.size)
             raise os_error(self.path, error) from None

@@ -185,5 +185,6 @@ class naming:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
+        # A TimeoutError without a number is of a signal handler.
+        if isinstance(error, OSError) and (error.errno or not isinstance(error, TimeoutError)):
             raise os_error(self.path, error) from None

@@ -121,7 +121,7 @@ class Emitter:
         except (QnError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            if _from_a_handler(error):
+            if from_a_handler(error):
                 raise
             raise PluginError(
                 describe(error), file=f"plugin {plugin.name}", field="run_start"
@@ -147,7 +147,7 @@ class Emitter:
                 try:
                     plugin.call(run, episode)
                 except BaseException as error:
-                    if isinstance(error, KeyboardInterrupt) or _from_a_handler(error):
+                    if isinstance(error, KeyboardInterrupt) or from_a_handler(error):
                         raise
                     self._quarantine(plugin, "episode_end", error)
                 now = perf_counter()
@@ -169,7 +169,7 @@ class Emitter:
                 else:
                     self._call_each(plugin, run, batch, again)
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt) or _from_a_handler(error):
+                if isinstance(error, KeyboardInterrupt) or from_a_handler(error):
                     raise
                 self._quarantine(plugin, "episodes_end" if takes_all else "episode_end", error)
 
@@ -203,7 +203,7 @@ class Emitter:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                if _from_a_handler(error):
+                if from_a_handler(error):
                     raise
                 self._quarantine(plugin, hook, error)
 
@@ -218,7 +218,7 @@ class Emitter:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                if _from_a_handler(error):
+                if from_a_handler(error):
                     raise
                 self._quarantine(plugin, "run_facts", error)
         return facts
@@ -237,7 +237,7 @@ class Emitter:
             except KeyboardInterrupt as error:
                 interrupt = error
             except BaseException as error:
-                if _from_a_handler(error):
+                if from_a_handler(error):
                     interrupt = error
                     continue
                 failure = _failure(plugin, "run_end", error)
@@ -285,7 +285,7 @@ class Emitter:
         )
 
 
-def _from_a_handler(error: BaseException) -> bool:
+def from_a_handler(error: BaseException) -> bool:
     """Whether a signal handler raised it, which may happen at any line of the program."""
     import signal
 

@@ -730,7 +730,7 @@ class Recorder:
                 self._log_step = step + 1
                 self._series.add(one)
                 self._emitter.metrics_logged(self.run, one)
-            except KeyboardInterrupt:
+            except BaseException:  # an interrupt, or what a signal handler raises
                 self._recount = True
                 raise
             finally:
