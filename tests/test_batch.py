@@ -81,7 +81,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(ROW, st.sampled_from([1, 1, 3, 300])), max_size=5),
     st.sampled_from([None, "evaluation", 'p%b"']),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from qn_tracking import config
 from qn_tracking.errors import StorageError
@@ -216,6 +216,7 @@ def _as_version_1(doc: Any, names: dict[str, str]) -> Any:
 
 
 @pytest.mark.parametrize("kind", RENAMED, ids=lambda kind: kind.kind)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_an_upgrade_renames_and_loses_nothing(kind: Schema, data: st.DataObject) -> None:
     doc = {**data.draw(_parts(list(RENAMED[kind]))), "schema": 2}
@@ -228,6 +229,7 @@ def test_an_upgrade_renames_and_loses_nothing(kind: Schema, data: st.DataObject)
 
 
 @pytest.mark.parametrize("kind", RENAMED, ids=lambda kind: kind.kind)
+@settings(max_examples=40)
 @given(doc=st.dictionaries(other | st.sampled_from(["runs", "episodes", "sessions"]), values))
 def test_an_upgrade_of_anything_keeps_every_value(kind: Schema, doc: dict[str, Any]) -> None:
     upgraded = kind.current({**doc, "schema": 1}, "x.json")
