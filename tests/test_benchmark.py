@@ -409,6 +409,7 @@ def test_a_provider_that_cannot_tell_its_category_spoils_its_own_only(
     assert sum(len(one["rows"]) for one in json.loads(done.stdout)) == 2
 
 
+@pytest.mark.slow
 def test_a_provider_that_gives_no_subject_spoils_its_own_only(
     coins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +422,7 @@ def test_a_provider_that_gives_no_subject_spoils_its_own_only(
     assert "2 valid, 1 not" in done.stdout
 
 
+@pytest.mark.slow
 def test_runs_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> None:
     done = again(steps='"steps": 1, "reward": float("nan")')
     assert done.returncode == 1
@@ -428,6 +430,7 @@ def test_runs_with_numbers_that_are_not_finite_are_no_benchmark(coins: Path) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_runs_that_fail_are_said_to_be_no_benchmark(coins: Path) -> None:
     done = again(steps='"steps": 1 if draw() < 0.99 else {}["x"]')
     assert done.returncode == 1

@@ -718,6 +718,7 @@ def test_text_that_is_not_utf8(qn_run: Program) -> None:
     assert records("more")[0]["tags"] == {"\\udcff": "\\udcff"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args", [["--version"], ["small.yml", "--episodes", "2"], ["--list-configs"]]
 )

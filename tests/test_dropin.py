@@ -468,6 +468,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_that_of_the_other_tool_but_for_its_import(project: Path, name: str) -> None:
     """The values that the other tool gets are those that the record has."""
@@ -494,6 +495,7 @@ def test_an_example_is_that_of_the_other_tool_but_for_its_import(project: Path, 
     assert found.subject.brain == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_learns(project: Path, name: str) -> None:
     source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")

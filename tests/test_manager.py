@@ -396,6 +396,7 @@ def test_the_short_list_of_plugins_says_what_the_long_one_does(
     assert "cannot be imported: SystemExit: 3" in broken
 
 
+@pytest.mark.slow
 def test_built_in_plugins_may_come_from_any_distribution(project: Path, qn_run: Program) -> None:
     """They are loaded as installed ones are: here the table of built-in ones is empty."""
     site = project / "site"

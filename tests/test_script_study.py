@@ -204,6 +204,7 @@ def test_a_script_that_is_missing_is_said_before_anything_is_declared(qn_run: Pr
     assert not Path("experiments").exists()
 
 
+@pytest.mark.slow
 def test_seeds_are_added_and_each_look_counts(qn_run: Program, qn_exp: Program) -> None:
     made = study(seeds=[1, 2, 3, 4, 5, 6], name="rates")
     assert made.expected_seconds() is None  # nothing is known of a script before it has run
