@@ -227,6 +227,7 @@ class Experiments:
         if isinstance(ids, Selection):
             return ids.ids
         from qn_tracking.ids import check_id
+        from qn_tracking.store.index import NO_FOLDER
         from qn_tracking.store.reference import resolve
 
         texts = [ids] if isinstance(ids, str) else list(ids)
@@ -234,7 +235,7 @@ class Experiments:
             if not text.startswith("@"):
                 check_id(text)
         if not os.path.isdir(self.folder):
-            raise StorageError("no such folder", file=self.folder)
+            raise StorageError("no such folder", file=self.folder, hint=NO_FOLDER)
         found: list[str] = []
         for text in texts:
             study = self.study(text)

@@ -23,8 +23,23 @@ if TYPE_CHECKING:
 TOP = 10
 
 
+EXAMPLES = {
+    "leaderboard": """
+  qn-bench leaderboard
+  qn-bench leaderboard dynamic_small/quantum --all
+""",
+    "list": """
+  qn-bench list --family quantum
+""",
+    "contributor": """
+  qn-bench contributor "Ada L"
+""",
+}
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of each of the three."""
+    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "contributor":
         parser.add_argument(
             "name", metavar="NAME", help="the name of the contributor, or the GitHub account"

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from qn_tracking.inference.pair import Welch
 
 
+EXAMPLES = """examples:
+  qn-bench compare 20260131T12 20260201T09
+  qn-bench compare --quantum-vs-classical dynamic_small
+"""
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `compare`."""
+    parser.epilog = EXAMPLES
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="two submissions of the same environment"
     )

@@ -31,8 +31,15 @@ if TYPE_CHECKING:
     from qn_tracking.records.submission import Submission
 
 
+EXAMPLES = """examples:
+  qn-bench show 20260131T12
+  qn-bench show 20260131T12 --config > theirs.yml
+"""
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `show`."""
+    parser.epilog = EXAMPLES
     parser.add_argument("id", metavar="ID", help="the id of a submission, or its beginning")
     parser.add_argument("--config", action="store_true", help="print only the configuration")
     parser.add_argument(

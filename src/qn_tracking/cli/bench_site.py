@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 
+EXAMPLES = """examples:
+  qn-bench site -o site
+  qn-bench site -o site --experiments     with the local studies and runs
+"""
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `site`."""
+    parser.epilog = EXAMPLES
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="the folder of the site"
     )

@@ -22,8 +22,20 @@ if TYPE_CHECKING:
     from qn_tracking.api.experiments import Experiments
 
 
+EXAMPLES = {
+    "submit": """
+  qn-bench submit lr --contributor "Ada L" --benchmark-notes baseline
+""",
+    "validate": """
+  qn-bench validate                       every submission; exits with 1 if one is not valid
+  qn-bench validate benchmarks/dynamic_small
+""",
+}
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of both."""
+    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "validate":
         parser.add_argument(
             "paths", nargs="*", metavar="PATH", help="files or folders (default: every submission)"

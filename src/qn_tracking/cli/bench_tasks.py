@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 
+EXAMPLES = """examples:
+  qn-bench tasks
+  qn-bench tasks my.yml mlp_dynamic_small
+"""
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `tasks`."""
+    parser.epilog = EXAMPLES
     parser.add_argument(
         "configs",
         nargs="*",

@@ -11,8 +11,23 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 
+EXAMPLES = {
+    "outdated": """
+  qn-bench outdated
+""",
+    "sign": """
+  qn-bench sign 20260131T12 --key ~/.ssh/id_ed25519
+""",
+    "regenerate": """
+  qn-bench regenerate                     README.md and BENCHMARKS.md
+  qn-bench regenerate --check             exits with 1 if they are not up to date
+""",
+}
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of each of the three."""
+    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "sign":
         parser.add_argument(
             "target", metavar="ID|PATH", help="a submission, or the file of a verification"

@@ -29,8 +29,18 @@ ISOLATION = {
 AGREEMENTS = {"exact": "bit-exact", "outcome": "with the same outcomes", "none": "differ"}
 
 
+EXAMPLES = """examples:
+  qn-bench verify 20260131T12                        what can be checked without running it
+  qn-bench verify 20260131T12 --repeat --sample 2    two of its runs again
+  qn-bench verify 20260131T12 --fresh 5              five runs with new seeds
+
+exit codes: 0 confirmed, 1 not confirmed, 4 not possible here
+"""
+
+
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `verify`."""
+    parser.epilog = EXAMPLES
     parser.add_argument(
         "target", metavar="ID|PATH", help="the id of a submission, its beginning, or its file"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import gc
 import os
 import sys
@@ -59,6 +60,14 @@ class Parser(argparse.ArgumentParser):
             hint = hint or did_you_mean(name, options) or f"see {self.prog} --help"
             raise UsageError(f"{kind} {name}", hint=hint)
         raise UsageError(message.removeprefix("argument "), hint=f"see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raises UsageError for a value that is no choice, with the one that was meant."""
+        choices = action.choices
+        if choices is not None and value not in choices:
+            name = "/".join(action.option_strings) or f"{action.metavar or action.dest}"
+            hint = did_you_mean(f"{value}", map(str, choices)) or f"one of {', '.join(choices)}"
+            raise UsageError(f"{name}: no {value!r}", hint=hint)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Ends the program, as the parser's own answer: `--help` has been printed, for instance."""
@@ -370,6 +379,37 @@ def complete(parser: Callable[[list[str]], argparse.ArgumentParser]) -> None:
         answer(parser)
 
 
+READABLE = "qn_tracking.readable"
+"""How a stream shows what its encoding lacks."""
+_ASCII = {
+    "\u2026": "...",
+    "\xb7": "-",
+    "\xd7": "x",
+    "\u2013": "-",
+    "\u2014": "-",
+    "\u2212": "-",
+    "\u2190": "<-",
+    "\u2192": "->",
+    "\xb1": "+-",
+    "\u2264": "<=",
+    "\u2265": ">=",
+    "\xa0": " ",
+    **dict(zip("\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588", "_.:-=+*#", strict=True)),
+}
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    """Signs of this program's own as ASCII has them, other characters as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    escaped = (one.encode("ascii", "backslashreplace").decode() for one in text)
+    return "".join(_ASCII.get(one, by) for one, by in zip(text, escaped, strict=True)), error.end
+
+
+codecs.register_error(READABLE, _readable)
+
+
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Runs a program and exits with its code. Whatever happens, no traceback is shown.
 
@@ -385,7 +425,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+            reconfigure(errors=READABLE)
     try:
         try:
             code = main(None)

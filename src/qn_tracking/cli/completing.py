@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 LATEST = 9
 """How many of the latest runs are offered as `@1`, `@2`, …"""
+MOST_OFFERED = 300
+"""Words that are offered: of runs, the newest; who types more of an id gets others."""
 MOST_NAMES = 4000
 """Names of one folder that are offered."""
 
@@ -100,11 +103,8 @@ class _Completer:
         except Exception:
             return {}
         # What a terminal would take for more than text is not put into a line that may be run.
-        return {
-            text: printable(said)
-            for text, said in about.items()
-            if text.isprintable() and text.startswith(prefix)
-        }
+        good = (text for text in about if text.isprintable() and text.startswith(prefix))
+        return {text: printable(about[text]) for text in islice(good, MOST_OFFERED)}
 
 
 class Asked:

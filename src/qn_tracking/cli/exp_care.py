@@ -12,12 +12,46 @@ if TYPE_CHECKING:
 
     from qn_tracking.cli.command import Parser
 
+EXAMPLES = {
+    "tag": """
+  qn-exp tag @1 paper=yes figure=3        add tags, or change what was added
+  qn-exp tag lr --remove figure           of the study lr
+""",
+    "note": """
+  qn-exp note @1 "the seed of figure 3"
+""",
+    "rm": """
+  qn-exp rm @1 20260131T12                the latest run, and the one whose id begins so
+  qn-exp rm lr                            a study with all its runs
+""",
+    "restore": """
+  qn-exp restore                          what is in the trash
+  qn-exp restore 20260131T12
+""",
+    "recover": """
+  qn-exp recover --all                    records of all runs that have crashed
+  qn-exp recover @1 --force               of one that ran on another machine, and is dead
+""",
+    "gc": """
+  qn-exp gc                               show what would be removed
+  qn-exp gc --older-than 7d --force       remove it
+""",
+    "fsck": """
+  qn-exp fsck                             exits with 1 if there is a fault
+  qn-exp fsck @1
+""",
+    "stats": """
+  qn-exp stats
+  qn-exp stats --json
+""",
+}
 SHOWN = 12
 """Of a field of `stats`, so many values are named."""
 
 
 def arguments(parser: Parser, command: str) -> None:
     """The options of each command."""
+    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command in ("tag", "note"):
         one_id(parser)
     if command == "tag":

@@ -45,6 +45,13 @@ examples:
 """
 
 
+DIFF = """examples:
+  qn-exp diff @2 @1                                the texts of their configurations
+  qn-exp diff @2 @1 --resolved                     what ran, with overrides
+  qn-exp diff @2 @1 --code --stat                  the files of code that differ
+"""
+
+
 def arguments(parser: Parser, command: str) -> None:
     """The options of `compare` and `diff`."""
     if command == "compare":
@@ -63,6 +70,7 @@ def arguments(parser: Parser, command: str) -> None:
         parser.add_argument("--ungrouped", action="store_true", help="keep every run separate")
         parser.add_argument("--all", action="store_true", help="also list fields that are the same")
         return
+    parser.epilog = DIFF
     parser.add_argument("first", metavar="ID", help="an id, its beginning, or @1 for the latest")
     parser.add_argument("second", metavar="ID", help="another one")
     parser.add_argument(

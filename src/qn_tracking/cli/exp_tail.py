@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 LAST = 10
 
 
+EXAMPLES = """examples:
+  qn-exp tail @1                          the latest run, until it ends
+  qn-exp tail 20260131T12 -n 100 --json | jq .reward
+"""
+
+
 def arguments(parser: Parser, command: str) -> None:
     """The options of `tail`."""
+    parser.epilog = EXAMPLES
     one_id(parser, RUN_ID)
     parser.add_argument(
         "-n",

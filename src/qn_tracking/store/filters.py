@@ -121,7 +121,7 @@ def checked_statuses(given: Sequence[str], known: Sequence[str] = STATUSES) -> l
             from qn_tracking.errors import did_you_mean
 
             hint = did_you_mean(word, known) or f"known: {', '.join(known)}"
-            raise UsageError(f"--status {word}", hint=hint)
+            raise UsageError(f"--status: no status {word!r}", hint=hint)
     return statuses
 
 

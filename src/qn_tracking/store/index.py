@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 WHERE_INDEXES = 24
+NO_FOLDER = "--experiments-dir names another; a run that is recorded makes it"
 _held: set[str] = set()
 """Folders whose index another process held when it was last asked for."""
 
@@ -53,7 +54,7 @@ def consult(
     folder.
     """
     if not isdir(experiments):
-        raise StorageError("no such folder", file=experiments)
+        raise StorageError("no such folder", file=experiments, hint=NO_FOLDER)
     cause = ""
     # The next question of a command need not wait once more.
     told = experiments in _held
