@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST = 2000
 """So many of the newest runs are asked for what they have: tags, seeds, names."""
+FEW = 200
+"""So many of the newest runs are described."""
 
 
 class Glance:
@@ -76,7 +78,7 @@ class Glance:
     def about(self) -> dict[str, str]:
         """What the newest runs are, in a few words, by id."""
         rows = self._rows(
-            "SELECT id, config, brain, environment, status FROM run ORDER BY at DESC LIMIT ?", MOST
+            "SELECT id, config, brain, environment, status FROM run ORDER BY at DESC LIMIT ?", FEW
         )
         return {id: ", ".join(filter(None, words)) for id, *words in rows}
 
