@@ -75,13 +75,14 @@ def first_answer(folder: str) -> tuple[float, float]:
     cookie = f"qn-ui-{address.port}={address.query.removeprefix('token=')}"
     connection.request("GET", "/", headers={"Cookie": cookie})
     answer = connection.getresponse()
-    if answer.status != 200 or b"<table" not in answer.read():
-        raise SystemExit(f"no page: {answer.status}")
+    page = answer.read()
     wall = perf_counter() - began
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     process.send_signal(signal.SIGINT)
     process.wait()
+    if answer.status != 200 or b"<main" not in page:
+        raise SystemExit(f"no page: {answer.status}")
     return wall, cpu
 
 
