@@ -184,5 +184,6 @@ def test_gpus_that_never_answer_are_given_up(
     monkeypatch.setattr(devices, "SECONDS", 0.0)
     for _ in range(2):
         assert recorded().facts["metadata"]["gpus"] == "unknown"
-    assert (project / "calls").read_text().count("\n") <= 1
+    calls = project / "calls"  # which it may not have written before it was ended
+    assert not calls.exists() or calls.read_text().count("\n") <= 1
     assert devices.known() == "unknown"
