@@ -355,7 +355,7 @@ def test_a_worker_with_other_code_is_refused(qn: Program) -> None:
     (other / "toy.py").write_text(SIMULATION.replace("< 0.5", "< 0.6"))
     done = qn("toy.yml", "--n-seeds", "2", "--episodes", "5", "--executor", "othercode")
     assert done.returncode == 1
-    assert "runs 0, 1: the worker runs other code of toy" in done.stderr
+    assert "runs 0 and 1: the worker runs other code of toy" in done.stderr
     assert records() == []
     again = qn("--resume", study_id(), "--executor", "processes")
     assert again.returncode == 0, again.stderr
@@ -465,7 +465,7 @@ def test_what_the_executor_does_not_run_is_missing(qn: Program, how: str) -> Non
     args = ("toy.yml", "--n-seeds", "4", "--episodes", "5", "--seed", "2")
     done = qn(*args, "--executor", f"ends{how}")
     assert done.returncode == 1
-    assert "runs 2, 3: " in done.stderr
+    assert "runs 2 and 3: " in done.stderr
     assert HOWS[how] in done.stderr
     assert "Traceback" not in done.stderr
     assert "2 completed, 2 missing" in done.stdout

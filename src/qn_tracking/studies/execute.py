@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 Warn = Callable[[str], None]
-PROGRESS_SECONDS = 0.1
+PROGRESS_SECONDS, PROGRESS_SHARE = 0.1, 20
+"""Progress is shown again after so many seconds, or so many times as long as it took to show."""
 SHOWN_ARMS = 12
 """Of more arms than this the line of progress names none."""
 NAMED = 10
@@ -132,7 +133,7 @@ def execute(
     """
     experiments = plans[0].experiments_dir
     began = time.perf_counter()
-    shown, stopped = -PROGRESS_SECONDS, False
+    due, stopped = 0.0, False
     with studies.locked(experiments, study.id):
         states = studies.states(experiments, study)
         tasks = _tasks(study, plans, states, warn)
@@ -141,11 +142,12 @@ def execute(
         latest: Sequence[int] = [0] * (2 * study.every_run)
 
         def tick(done: Sequence[int]) -> bool:
-            nonlocal shown, stopped, latest
+            nonlocal due, stopped, latest
             latest, seconds = done, time.perf_counter() - began
-            if seconds - shown >= PROGRESS_SECONDS:  # not at each of many short runs: it counts all
-                shown = seconds
+            if seconds >= due:  # it counts all runs: of many, not at each that ends
                 progress(progress_of(study, before, done, seconds))
+                over = time.perf_counter() - began
+                due = over + min(PROGRESS_SECONDS, PROGRESS_SHARE * (over - seconds))
             stopped = stopped or stop()
             return stopped
 
