@@ -258,8 +258,12 @@ def test_from_python_it_returns_what_the_command_prints(repo: Path) -> None:
         leaderboard.verify(entry().stem, repeat=True, trust=True, renew=True)
 
 
-def test_runs_that_another_folder_says_are_done_are_run(repo: Path) -> None:
-    """A branch may bring a checkpoint in which all runs are done, and agree."""
+def test_only_runs_of_this_folder_and_of_these_versions_are_done(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch may bring a checkpoint in which all runs are done, and agree; and what was refused
+    for its versions is run again with those that the submission was made with.
+    """
     done: list[tuple[int, int]] = []
 
     def first_step(runs: int) -> tuple[int, int]:
@@ -280,6 +284,12 @@ def test_runs_that_another_folder_says_are_done_are_run(repo: Path) -> None:
     some = done[-1]
     assert some[0] > 0
     assert first_step(0) == some  # it goes on where it was
+    other = repo.parent / "other"
+    (other / "numpy-0.1.dist-info").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(other))
+        assert first_step(1) == (0, 4)
+    assert first_step(0) == (0, 4)
     shutil.copytree(repo, repo.parent / "branch")
     os.chdir(repo.parent / "branch")
     assert first_step(0) == (0, 4)

@@ -239,7 +239,7 @@ def another_machine(submission: Submission) -> bool:
     here = system_facts()
     if any(submission.system.get(name) != here[name] for name in SAME_MACHINE):
         return True
-    return bool(_packages()["sha256"] != submission.packages)
+    return bool(packages_here()["sha256"] != submission.packages)
 
 
 def another_environment(submission: Submission) -> tuple[str, ...]:
@@ -253,14 +253,15 @@ def another_environment(submission: Submission) -> tuple[str, ...]:
     if (made := _minor(there)) is not None and made != _minor(here):
         found.append(f"Python {short(there, 20)}, here {here}")
     versions = submission.versions or {}
-    installed = versions_of(_packages()["list"])
+    installed = versions_of(packages_here()["list"])
     for name in filter(versions.__contains__, COMPUTING):
         if installed.get(name) != versions[name]:
             found.append(f"{name} {short(versions[name], 20)}, here {installed.get(name, 'none')}")
     return tuple(found)
 
 
-def _packages() -> dict[str, Any]:
+def packages_here() -> dict[str, Any]:
+    """The installed distributions, as a record has them."""
     return package_facts([*filter(None, sys.path)])
 
 

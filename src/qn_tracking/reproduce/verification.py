@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,7 @@ from qn_tracking.benchmark.protocol import Protocol, Rulebook
 from qn_tracking.benchmark.source import ContradictedError, SourceCommit, git_around, trace
 from qn_tracking.code import installed_digests
 from qn_tracking.errors import QnError, UnsupportedError, UsageError
-from qn_tracking.machine import COMPUTING, package_facts, system_facts, versions_of
+from qn_tracking.machine import COMPUTING, system_facts, versions_of
 from qn_tracking.records.submission import Checked, Finding, Replicated, Submission, Verification
 from qn_tracking.reproduce.execution import (
     SAME_MACHINE,
@@ -28,6 +27,7 @@ from qn_tracking.reproduce.execution import (
     another_environment,
     another_machine,
     execution,
+    packages_here,
 )
 
 if TYPE_CHECKING:
@@ -329,6 +329,9 @@ class _Verifier:
             len(plan.repeat),
             len(plan.fresh),
             damaged,
+            # A refusal asks for other versions: runs of these would be taken for runs of those.
+            system_facts()["python"],
+            _versions(),
         )
         state = checkpoint.resume(path, key, plan)
         self._add(plan=state.plan)
@@ -458,5 +461,4 @@ def _damaged_runs(report: VerificationReport) -> list[int]:
 
 
 def _versions() -> Mapping[str, str]:
-    listed = package_facts([*filter(None, sys.path)])["list"]
-    return versions_of(listed, ("qn-tracking", *COMPUTING))
+    return versions_of(packages_here()["list"], ("qn-tracking", *COMPUTING))
