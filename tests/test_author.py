@@ -115,6 +115,7 @@ class Commands:
     def arguments(self, parser):
         parser.add_argument("what", nargs="*")
         parser.add_argument("--twice", action="store_true")
+        parser.add_argument("--level", type=int, choices=(1, 2))
 
     def run(self, args, name):
         print(name, args.what, args.twice, args.json, args.experiments_dir, args.command)
@@ -141,6 +142,8 @@ def test_a_plugin_adds_commands_of_one_word_or_two(pushing: Path) -> None:
     done = call("qn-exp", "push", "all", "--experiments-dir", "e")
     assert (done.returncode, done.stdout) == (5, "push all [] False False e push all\n")
     assert call("qn-bench", "push").returncode == 7
+    wrong = call("qn-exp", "push", "--level", "3")
+    assert (wrong.returncode, wrong.stderr) == (2, "error: --level: no 3 (one of 1, 2)\n")
     for args in (["push", "--help"], ["push", "all", "--help"]):
         assert "--twice" in call("qn-exp", *args).stdout
     assert "  push  plugin pusher\n" in call("qn-exp", "--help").stdout

@@ -66,7 +66,8 @@ class Parser(argparse.ArgumentParser):
         choices = action.choices
         if choices is not None and value not in choices:
             name = "/".join(action.option_strings) or f"{action.metavar or action.dest}"
-            hint = did_you_mean(f"{value}", map(str, choices)) or f"one of {', '.join(choices)}"
+            known = [*map(str, choices)]  # of a plugin's option they may be numbers
+            hint = did_you_mean(f"{value}", known) or f"one of {', '.join(known)}"
             raise UsageError(f"{name}: no {value!r}", hint=hint)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
