@@ -107,12 +107,8 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
 
     The setting with the most values is the columns; the others together are the rows.
     """
-    docs = [doc for group in groups for doc in group.docs]
     metric, percent = metric_of(how)
-    kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
-    if not kept:
-        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
-    settings, values = _differing([doc for doc, _ in kept])
+    measured, settings, values = _swept(groups, how, left_out)
     if len(values) < 2:
         differ = f"one setting differs, {next(iter(values))}" if values else "no setting differs"
         raise UsageError(f"a heat map takes two settings: {differ}", hint="--kind final draws it")
@@ -120,7 +116,7 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     others = [name for name in values if name != first]
     found: dict[tuple[str, str], list[float]] = {}
     ranks: dict[str, list[int]] = {}
-    for one, (_, value) in zip(settings, kept, strict=True):
+    for one, value in zip(settings, measured, strict=True):
         parts = [f"{name.rpartition('.')[2]}={one.get(name)}" for name in others]
         row = ", ".join(parts)
         ranks[row] = [values[name].index(one.get(name)) for name in others]
@@ -161,18 +157,14 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
 
 def draw_parallel(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
     """A line for each configuration, through the settings that differ to its metric."""
-    docs = [doc for group in groups for doc in group.docs]
     metric, percent = metric_of(how)
-    kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
-    if not kept:
-        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
-    settings, values = _differing([doc for doc, _ in kept])
+    measured, settings, values = _swept(groups, how, left_out)
     if not values:
         cause = "parallel coordinates take a setting that differs: none does"
         raise UsageError(cause, hint="--kind final draws it")
     found: dict[tuple[int, ...], list[float]] = {}
     places = {name: {repr(one): i for i, one in enumerate(some)} for name, some in values.items()}
-    for one, (_, value) in zip(settings, kept, strict=True):
+    for one, value in zip(settings, measured, strict=True):
         key = tuple(places[name][repr(one.get(name))] for name in values)
         found.setdefault(key, []).append(value)
     if len(values) > AXES or len(found) > TRACES:
@@ -210,15 +202,23 @@ def _said(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _differing(docs: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, list[Any]]]:
-    """The settings of each run, and the values of those that differ, by name, in order."""
-    settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc in docs]
+def _swept(
+    groups: Sequence[Group], how: How, left_out: dict[str, str]
+) -> tuple[list[float], list[dict[str, Any]], dict[str, list[Any]]]:
+    """The metric of each run that has it, the settings of each, and the values of those settings
+    that differ, by name, in order. Raises UsageError if no run has the metric.
+    """
+    docs = [doc for group in groups for doc in group.docs]
+    kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
+    if not kept:
+        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+    settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc, _ in kept]
     values: dict[str, list[Any]] = {}
     for name in dict.fromkeys(name for one in settings for name in one):
         some = {repr(one.get(name)): one.get(name) for one in settings}
         if len(some) > 1 and name.rpartition(".")[2] != "seed":
             values[name] = sorted(some.values(), key=_order)
-    return settings, values
+    return [value for _, value in kept], settings, values
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -43,13 +43,13 @@ def imprint_of(submission: Submission) -> dict[str, Any]:
         "seeds": [run.seed for run in submission.runs],
         "exact": [run.digests.exact[:LENGTH] for run in submission.runs],
         "outcome": [
-            outcome_of(run.episodes) if bits(run.episodes) >= BITS else None
+            rough_digest(run.episodes) if bits(run.episodes) >= BITS else None
             for run in submission.runs
         ],
     }
 
 
-def outcome_of(of: Columns) -> str:
+def rough_digest(of: Columns) -> str:
     """A digest of successes and steps: what a copy keeps.
 
     Other last digits, other words for how an episode ended, counts under other names, one more or

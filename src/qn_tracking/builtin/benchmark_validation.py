@@ -11,7 +11,7 @@ from typing import Any
 
 from qn_tracking import config as configuration, ids
 from qn_tracking.benchmark import aggregate, files, tuning
-from qn_tracking.benchmark.crossing import BITS, bits, outcome_of
+from qn_tracking.benchmark.crossing import BITS, bits, rough_digest
 from qn_tracking.benchmark.division import undeclared
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.protocol import Protocol
@@ -188,7 +188,7 @@ def _duplicates(submission: Submission) -> Iterator[Finding]:
     for i, run in enumerate(submission.runs):
         keys = {run.digests.exact}
         if len(aggregate.lengths(run.episodes)) == 1 and bits(run.episodes) >= BITS:
-            keys.add(outcome_of(run.episodes))
+            keys.add(rough_digest(run.episodes))
         again = [seen[key] for key in keys if key in seen]
         if again:
             yield _error("duplicate", f"run {min(again)} again", f"runs[{i}]")

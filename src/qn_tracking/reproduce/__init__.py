@@ -3,7 +3,7 @@
 The parts, each usable by itself:
 
     with private_folder() as place:                                # scratch
-        with worktree(repository, commit, patches) as tree:          # worktree
+        with worktree(repository, commit, patches) as tree:        # worktree
             roots = source_roots(tree, ("qn_tracking",))           # roots
             python = environment(packages_text, f"{place}/env")    # environment, or sys.executable
             replay = replay_config(                                # replay, in a sandbox

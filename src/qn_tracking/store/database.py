@@ -71,15 +71,9 @@ def connect(experiments: str, *, discard: bool, wait: float) -> sqlite3.Connecti
     _check_ours(path)
     if not discard:
         try:
-            db = _connect(path, "rw", wait)
-            try:
-                # An index of another version, or an empty file, is rebuilt.
-                if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-                    return db
-            except BaseException:
-                db.close()
-                raise
-            db.close()
+            # An index of another version, or an empty file, is rebuilt.
+            if (db := _of_our_version(path, "rw", wait)) is not None:
+                return db
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorname", "") != "SQLITE_CANTOPEN" or not _creatable(path):
                 raise
@@ -95,7 +89,12 @@ def left(experiments: str) -> sqlite3.Connection | None:
     if not os.path.lexists(path):
         return None
     _check_ours(path)
-    db = _connect(path, "ro", 0.0)
+    return _of_our_version(path, "ro", 0.0)
+
+
+def _of_our_version(path: str, mode: str, wait: float) -> sqlite3.Connection | None:
+    """The database that is there; None if it is of another version."""
+    db = _connect(path, mode, wait)
     try:
         if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
             return db
