@@ -163,3 +163,15 @@ def test_the_library_refuses_it_by_its_own_name() -> None:
     with pytest.raises(UsageError, match="1 of the 10 seeds is one that") as caught:
         plan(contribution=by)
     assert caught.value.field == "tuned_by"
+
+
+@pytest.mark.usefixtures("rate")
+def test_seeds_that_are_added_later_are_none_of_it() -> None:
+    by = Contribution(contributor="Ada", tuning=(Tuning(seeds=(7, 8)),))
+    study = Study.plan("small.yml", contribution=by, seed=1, command=["test"])
+    with pytest.raises(UsageError, match="1 of the 2 seeds is one that") as caught:
+        study.extend(seeds=[6, 7])
+    assert caught.value.field == "seeds"
+    assert study.record.extended == 0
+    study.extend(seeds=[5, 6])
+    assert study.record.extended == 1

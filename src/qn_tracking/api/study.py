@@ -501,15 +501,17 @@ class Study(Arms):
         """Adds seeds for all arms, or `n_seeds` further ones that derive as the first did.
 
         That is recorded beside the study, and each look at its results counts: see `compare`. `run`
-        runs them. Raises UsageError for seeds that are there already or cannot be, StorageError.
+        runs them. Raises UsageError for seeds that are there already or cannot be, also those that
+        the settings of a submission were chosen on, and StorageError.
         """
         import time
 
         from qn_tracking import ids
+        from qn_tracking.benchmark import tuning
         from qn_tracking.errors import UsageError
         from qn_tracking.store import studies
 
-        record = self.record
+        record, chosen = self.record, "seeds" if n_seeds is None else "n_seeds"
         if (n_seeds is None) == (seeds is None):
             raise UsageError("expected either seeds or n_seeds", field="seeds")
         if seeds is None:
@@ -519,6 +521,9 @@ class Study(Arms):
             digest = record.task or studies.seeds_digest(arms)
             first, more = len(record.seeds), n_seeds or 0
             seeds = [ids.run_seed(digest, record.seed, first + place) for place in range(more)]
+        if record.contribution is not None and studies.wrong_seeds(seeds) is None:
+            for cause, _ in tuning.problems(record.contribution.tuning, seeds):
+                raise UsageError(cause, field=chosen)
         self.save()
         created = ids.utc(time.time())
         self.record = studies.extend(self.experiments_dir, record, seeds, created)
