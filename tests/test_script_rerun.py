@@ -212,6 +212,22 @@ def test_a_script_without_episodes_is_compared_by_its_series(
     assert (done.returncode, done.stdout[:30]) == (0, "identical: every number of 1 se"[:30])
     logging(script, 0, 0, ('"loss": 0.0', '"loss": 0.5'))
     assert rerun(qn_exp, id)["outcome"] == "different"
+    Path(f"experiments/runs/{id}/series.jsonl").unlink()  # as in a clone
+    done = qn_exp("rerun", id)
+    assert (done.returncode, done.stdout[:10]) == (1, "different:")
+    assert "the series of the original are not here" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_script_that_evaluates_only_is_compared_by_its_phases(
+    repository: Path, qn_exp: Program
+) -> None:
+    script = repository / "logs.py"
+    logging(script, 0, 2)
+    id = start("logs.py")
+    assert rerun(qn_exp, id)["outcome"] == "identical"
+    logging(script, 0, 0)
+    assert rerun(qn_exp, id)["outcome"] == "different"
 
 
 def test_the_whole_command_is_shown_before_it_starts(project: Path, qn_exp: Program) -> None:
