@@ -352,8 +352,10 @@ class Episodes:
         )
         for id in ids:
             folder, phase = self._store.folder, self._phase
-            others = transfer.of_phases(folder, id)
-            if phase == MAIN_PHASE and not any(e.phase == phase for e in others):
+            # A phase of an older run may be called so, too.
+            if phase == MAIN_PHASE and not any(
+                e.phase == phase for e in transfer.of_phases(folder, id)
+            ):
                 phase = None
             if phase is None:
                 found = transfer.episodes(folder, id, self._store.warn)
