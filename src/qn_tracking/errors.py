@@ -47,7 +47,12 @@ def json_escaped(text: str, *, ascii: bool = False) -> str:
         return text
     if ascii:
         return "".join(one if " " <= one <= "~" or one == "\n" else _unit(one) for one in text)
-    return text.translate({code: _unit(chr(code)) for code in _escapes() if code > 0x7E})
+    return text.translate(_json_escapes())
+
+
+@cache  # a list calls this for each of its rows
+def _json_escapes() -> dict[int, str]:
+    return {code: _unit(chr(code)) for code in _escapes() if code > 0x7E}
 
 
 def _unit(character: str) -> str:
