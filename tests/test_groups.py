@@ -134,9 +134,12 @@ def test_a_list_has_one_row_for_a_study(make: Make, qn_exp: Program, qn_run: Pro
     # Everything else counts runs, as before.
     doc = said(qn_exp("list", "--json"))
     assert len(doc["experiments"]) == doc["total"] == 7
+    compared = repr(Experiments().compare(by="config", where="config.label is not null"))
+    assert len(compared) < 1000
+    assert compared.startswith("<GroupComparison of ")
     few = qn_exp("list", "--limit", "2")
     assert few.stdout.startswith("newest 2 of 7 experiments")
-    assert [row[:2] for row in rows_of(few)][:1] == [["lr", "2/6"]]
+    assert [row[:2] for row in rows_of(few)][:1] == [["lr", "6"]]  # the limit cuts no study
     assert [row[:2] for row in rows_of(qn_exp("list", "--seed", "1"))] == [["lr", "2/6"]]
     assert said(qn_exp("show", "@1", "--json"))["id"].endswith(".s005")
 

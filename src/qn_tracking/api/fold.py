@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 def folded(
-    rows: Sequence[Row], about: Callable[[str], tuple[str | None, int] | None]
+    rows: Sequence[Row],
+    about: Callable[[str], tuple[str | None, int] | None],
+    whole: Callable[[str], Sequence[Row]] | None = None,
 ) -> list[tuple[Row, str]]:
     """Rows of an index, the runs of a study in the place of the first, each with how many runs.
 
     `about` has the name of a study, and how many runs were declared; None for what is no study.
-    A row of a study has what its runs share, and the means of their numbers.
+    `whole` has all rows of a study, where a limit may have cut it. A row of a study has what its
+    runs share, and the means of their numbers.
     """
     members: dict[str, list[Row]] = {}
     for row in rows:
@@ -33,6 +36,8 @@ def folded(
         elif study in members:
             runs = members.pop(study)
             name, declared = known[study]
+            if whole is not None and len(runs) < declared:
+                runs = list(whole(study))
             count = f"{len(runs)}" if len(runs) == declared else f"{len(runs)}/{declared}"
             out.append(({**_one(runs), "id": name or study}, count))
     return out

@@ -134,7 +134,7 @@ class Selection:
 
     def folded(self) -> list[tuple[Row, str]]:
         """The same with one row for the runs of a study, each with how many runs that is; empty
-        for a run of its own. Nothing is left out.
+        for a run of its own. Nothing is left out; a study that a limit has cut is whole.
         """
         rows = self.cells()
         if not any(".s" in row["id"] for row in rows):
@@ -144,7 +144,17 @@ class Selection:
         from qn_tracking.api.fold import folded
         from qn_tracking.store.study_files import summary
 
-        return folded(rows, partial(summary, self.folder))
+        return folded(rows, partial(summary, self.folder), self._whole if self.more else None)
+
+    def _whole(self, study: str) -> list[Row]:
+        """All runs of a study that meet the conditions, beyond the limit, too."""
+
+        def ask(index: Index) -> list[Row]:
+            of_it = query.begins("id", f"{study}.s")
+            rows, more = query.select(index, [*self.filters.conditions(index), of_it])
+            return Found(index, rows, more, self._columns).cells()
+
+        return self._store.consult(ask)
 
     def documents(self) -> list[Row]:
         """The experiments as plain data, each with the path of its record."""

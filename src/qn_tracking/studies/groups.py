@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import interval
 from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import (
@@ -238,6 +238,11 @@ class GroupComparison:
     sides: tuple[Side, ...]
     table: StudyTable
     comparison: StudyComparison
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{group.name} ({len(group.runs)} runs)" for group in self.groups)
+        said = self.conclusion.replace("\n", "; ")
+        return printable(f"<GroupComparison of {groups}: {said}>")
 
     @property
     def names(self) -> list[str]:
