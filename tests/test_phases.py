@@ -264,12 +264,14 @@ def test_show_has_a_section_for_each(project: Path) -> None:
         run.episode(success=False)
         run.episode(success=True, phase="after \x1b[2J switch")
         run.episode(success=True, phase="task A")
+        run.episode(success=True, phase="task A")
     shown = command("qn-exp", "show", run.id).stdout
     main, _, phase = shown.partition("phase: after")
     assert "0.0%" in main
     assert "100.0%" in phase
+    assert "██  (success_rate)" in phase or "@@  (success_rate)" in phase  # from 0 to 1
     assert "\x1b" not in shown
-    done = command("qn-exp", "list", "--where", 'phases."task A".results.episodes=1')
+    done = command("qn-exp", "list", "--where", 'phases."task A".results.episodes=2')
     assert run.id in done.stdout
 
 

@@ -305,7 +305,8 @@ def _curve(results: dict[str, Any]) -> Pairs:
     values = [float(value) for value in results.get("curve") or []]
     if len(values) < 2:
         return []
-    curve = sparkline(means(values, 30), unicode=unicode_out())
+    low, high = (0.0, 1.0) if results.get("curve_of") == "success_rate" else (None, None)
+    curve = sparkline(means(values, 30), low, high, unicode=unicode_out())
     return [("curve", f"{curve}  ({printable(results.get('curve_of'))})")]
 
 
