@@ -539,6 +539,7 @@ def test_options_of_a_study_and_runs_of_scripts_are_refused(project: Path) -> No
     done = command("qn-run", "--resume", loop, process=False)
     assert done.returncode == 4
     assert f"error: {loop}: was recorded by a script" in done.stderr
+    assert f'track(…, resume="{loop}")' in done.stderr
     with new() as alive:
         done = command("qn-run", "--resume", alive.id, process=False)
         assert (done.returncode, "is still running" in done.stderr) == (2, True)

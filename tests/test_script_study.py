@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from conftest import BIN, Program, wait_until
-from qn_tracking import Experiments, Study
+from qn_tracking import Experiments, Leaderboard, Study
 from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.render.report import markdown
 from qn_tracking.tracking.joining import VARIABLE
 
 PYTHON = sys.executable
@@ -59,6 +60,16 @@ def test_the_runs_of_a_script_are_the_runs_of_the_study(qn_run: Program, qn_exp:
     assert "rate=0.9 usually beats rate=0.1" in shown
     (first,) = Path("experiments/runs").glob("*.s000")
     assert (first / "output.txt").read_text().startswith("rate 0.1\n")
+
+
+def test_arms_are_named_by_what_was_set_in_a_report_and_for_a_submission(qn_exp: Program) -> None:
+    made = study(seeds=[1])
+    made.run(warn=quiet)
+    causes = Leaderboard("benchmarks").missing(made.record, experiments="experiments")
+    assert "rate=0.9: 1 run of another configuration than rate=0.1" in causes
+    report = Experiments("experiments").report(made.id)
+    text = markdown(report.blocks, dict.fromkeys(report.pictures, "x.svg"))
+    assert "| rate=0.9 |  | rate=0.9 |" in text
 
 
 def test_what_is_declared_is_the_command_and_where_it_runs() -> None:

@@ -98,7 +98,8 @@ class Run:
         folder = os.fspath(experiments_dir or of_project() or "experiments")
         id = resolve(folder, id)
         lives.check(folder, id)
-        original = load_original(folder, id, warn_on_stderr, least=0)
+        hint = f'start the script again, with track(…, resume="{id}")'
+        original = load_original(folder, id, warn_on_stderr, least=0, hint=hint)
         config, seed = original.simulated
         names = requests(config.settings.get("plugins"), config.label)
         record = os.path.abspath(paths.record(folder, id))

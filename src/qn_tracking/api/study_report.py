@@ -15,8 +15,8 @@ from qn_tracking.records.limits import WHOLE
 from qn_tracking.render.report import Block, Code, Figure, Heading, Items, Table, Text
 from qn_tracking.render.text import counted, duration
 from qn_tracking.store.transfer import journal
-from qn_tracking.studies.comparison import leaves
 from qn_tracking.studies.numbers import metric_text
+from qn_tracking.studies.scripts import values_of
 from qn_tracking.studies.sentences import ASKS, TESTS, decided_by
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _declared(study: Study) -> list[Block]:
     for arm in record.every_arm:
         config = arm.config
         label = "" if record.script is not None else str(config.label)
-        settings = config.overrides if record.script is None else leaves(config.data)
+        settings = config.overrides if record.script is None else values_of(config)
         some = ", ".join(f"{name}={text_of(value)}" for name, value in settings.items())
         arms.append([arm.name, label, some, str(config.digest or "")[:12]])
     titles = ["arm", "configuration", "set", "digest"]

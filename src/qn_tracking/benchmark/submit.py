@@ -159,20 +159,21 @@ def _folded(found: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _other_configurations(docs: Sequence[Mapping[str, Any]], study: Study | None) -> list[str]:
+def _other_configurations(docs: Sequence[dict[str, Any]], study: Study | None) -> list[str]:
     """The runs of another configuration than the first one; of a study its arms, a line each."""
-    first = docs[0]
-    others = [doc for doc in docs if _digest(doc) != _digest(first)]
+    held = list(docs) if study is None else studies.latest(study, docs)
+    first = held[0]
+    others = [doc for doc in held if _digest(doc) != _digest(first)]
     if study is None:
         return _folded(
             (doc["id"], f"has another configuration than {first['id']}") for doc in others
         )
-    names = {arm.config.digest: arm.name for arm in study.every_arm}
+    # By the place of a run: a script gives its runs a configuration of its own, which is no arm's.
     counts: dict[str, int] = {}
     for doc in others:
-        name = names.get(_digest(doc), "no arm")
+        name = study.arm_of(doc["index"]).name
         counts[name] = counts.get(name, 0) + 1
-    than = f"another configuration than {names.get(_digest(first), first['id'])}"
+    than = f"another configuration than {study.arm_of(first['index']).name}"
     return [f"{name}: {counted(runs, 'run')} of {than}" for name, runs in counts.items()]
 
 

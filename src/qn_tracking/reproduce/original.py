@@ -88,15 +88,22 @@ def command_of(doc: Document) -> str:
     return short(" ".join(map(str, doc.get("command") or ())), 80)
 
 
-def _of_a_script(id: str) -> UnsupportedError:
-    cause = "was recorded by a script, not by a simulation"
-    return UnsupportedError(cause, file=id, hint="qn-exp rerun starts the script again")
+def _of_a_script(id: str, hint: str = "qn-exp rerun starts the script again") -> UnsupportedError:
+    return UnsupportedError("was recorded by a script, not by a simulation", file=id, hint=hint)
 
 
 def load_original(
-    experiments: str, id: str, warn: Warn, *, least: int = 1, scripts: bool = False
+    experiments: str,
+    id: str,
+    warn: Warn,
+    *,
+    least: int = 1,
+    scripts: bool = False,
+    hint: str | None = None,
 ) -> Original:
     """Reads what a re-run needs, of a run with so many episodes at `least`, or of `scripts` too.
+
+    `hint` is what to do instead with a run of a script.
 
     Raises UnsupportedError for an experiment that cannot be run again, StorageError for one that
     cannot be read or contradicts itself.
@@ -111,7 +118,7 @@ def load_original(
         raise UnsupportedError("may still be running", file=id, hint=hint)
     script = not (doc.get("subject") or {}).get("packages")
     if script and not scripts:
-        raise _of_a_script(id)
+        raise _of_a_script(id) if hint is None else _of_a_script(id, hint)
     if script and not os.path.lexists(paths.record(experiments, id)):
         raise UnsupportedError(
             "was killed, and has no record yet", file=id, hint=f"qn-exp recover {id}"
