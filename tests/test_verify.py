@@ -404,7 +404,7 @@ def test_the_plan_and_its_cost(repo: Path) -> None:
     ("args", "said"),
     [
         (["../x"], "no such file"),
-        (["nope"], "no such submission"),
+        (["nope"], "no such submission (the newest: "),
         (["benchmarks/static_maze"], "no such file"),
         (["2", "--sample", "3"], "--sample needs"),
         (["2", "-m", "3"], "-m needs"),

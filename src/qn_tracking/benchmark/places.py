@@ -27,8 +27,8 @@ def pick(ids: Collection[str], text: str, empty: str) -> str:
     found = [id for id in ids if id == text] or [id for id in ids if id.startswith(text)]
     if len(found) != 1:
         cause = "is ambiguous" if found else "no such submission"
-        some = found or sorted(ids, reverse=True)
-        raise UsageError(f"{text}: {cause}", hint=", ".join(some[:5]) or empty)
+        some = ", ".join(sorted(found or ids, reverse=True)[:5])
+        raise UsageError(f"{text}: {cause}", hint=f"the newest: {some}" if some else empty)
     return found[0]
 
 

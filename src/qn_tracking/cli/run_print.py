@@ -198,7 +198,8 @@ def study_summary(study: Study, found: StudySummary, seconds: float) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in found.counts.items())
     success = None
     if final:
-        success = f"mean {sum(final) / len(final):.1%}, {min(final):.0%} to {max(final):.0%}"
+        runs = f"runs from {min(final):.0%} to {max(final):.0%}"
+        success = f"mean {sum(final) / len(final):.1%}, {runs}"
     lines: list[tuple[str, object]] = [
         ("study", f"{record.name} ({study.id})" if record.name else study.id),
         ("runs", counts),
