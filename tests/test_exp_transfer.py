@@ -102,6 +102,22 @@ def test_episodes_as_csv_and_json_lines(store: list[str], qn_exp: Program) -> No
     assert {line["id"] for line in lines} == {store[0]}
 
 
+def test_the_ending_of_a_file_names_its_format(store: list[str], qn_exp: Program) -> None:
+    for name in ("a.csv", "b.JSONL", "c.zip"):
+        assert qn_exp("export", "-o", name).returncode == 0
+    assert qn_exp("export", "--format", "jsonl", "-o", "d.csv").returncode == 0
+    assert Path("a.csv").read_text().startswith("schema,id,")
+    assert json.loads(Path("b.JSONL").read_text().splitlines()[0])["id"] == store[0]
+    assert zipfile.is_zipfile("c.zip")
+    assert Path("d.csv").read_text() == Path("b.JSONL").read_text()
+    for output, said in (("e.txt", "e.txt: the ending names no format"), ("-", "no format given")):
+        done = qn_exp("export", "-o", output)
+        assert (done.returncode, done.stderr.startswith(f"error: {said} (--format csv")) == (
+            2,
+            True,
+        )
+
+
 def test_runs_as_json_lines_are_whole(store: list[str], qn_exp: Program) -> None:
     done = qn_exp("export", "--format", "jsonl")
     for id, line in zip(store, done.stdout.splitlines(), strict=True):

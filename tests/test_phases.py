@@ -288,7 +288,7 @@ def test_plots_and_comparisons_are_of_one_phase_or_of_each_apart(project: Path) 
     assert [(row[2], row[3]) for row in reward.rows] == [("3", "11"), ("6", "11")]
     final = store.plot(ids[0], kind="final", metric="reward", phases=["evaluation"])
     assert final.rows[0][2] == "11"
-    with pytest.raises(UsageError, match="no phase nothing"):
+    with pytest.raises(UsageError, match="no phase nothing beside evaluation"):
         store.plot(ids[0], phases=["nothing"])
     shown = command("qn-exp", "compare", *ids, "--phase", "evaluation", "--json")
     rates = {one["metric"]: one["values"] for one in json.loads(shown.stdout)["metrics"]}

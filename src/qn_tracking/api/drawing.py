@@ -102,7 +102,8 @@ def _by_phase(group: Group, phases: Sequence[str], left_out: dict[str, str]) -> 
             elif phase == MAIN_PHASE:
                 docs.append(dict(doc))
             else:
-                left_out[doc["id"]] = f"no phase {phase}"
+                known = ", ".join([*(doc.get("phases") or {})][:12])
+                left_out[doc["id"]] = f"no phase {phase}{known and f' beside {known}'}"
         if docs:
             yield Group(
                 name=group.name if len(phases) == 1 else f"{group.name}, {phase}", docs=docs

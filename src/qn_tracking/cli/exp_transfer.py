@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from qn_tracking.cli.options import add_choice, conditions, experiments
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.cli.command import Parser
 
+ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".zip": "bundle"}
 EXPORT = """examples:
   qn-exp export --format csv -o runs.csv                 a row for each run
   qn-exp export --format jsonl --rows episodes @1        a row for each episode of the latest run
@@ -59,9 +61,9 @@ def arguments(parser: Parser, command: str) -> None:
     add_choice(parser)
     parser.add_argument(
         "--format",
-        required=True,
         choices=("csv", "jsonl", "parquet", "bundle"),
-        help="the format of the file; a bundle is a zip of records with all their files",
+        help="the format of the file (default: by the ending of FILE); a bundle is a zip of records"
+        " with all their files",
     )
     parser.add_argument(
         "--rows",
@@ -87,19 +89,20 @@ def run(args: Namespace) -> int:
 
             columns = tables.columns(args.map)
         return print_arrivals(experiments(args).import_(args.paths, columns=columns), args.json)
-    binary = args.format in ("parquet", "bundle")
-    if args.format == "bundle" and args.rows:
+    form = args.format or _format(args.output)
+    binary = form in ("parquet", "bundle")
+    if form == "bundle" and args.rows:
         raise UsageError("a bundle holds everything", hint="leave --rows out")
     if args.output == "-":
         if binary and sys.stdout.isatty():
-            raise UsageError(f"{args.format} on a terminal", hint="-o FILE")
+            raise UsageError(f"{form} on a terminal", hint="-o FILE")
         if args.json:
             raise UsageError("--json needs a file to describe", hint="-o FILE")
         sys.stdout.flush()
     done = experiments(args).export(
         sys.stdout.buffer if args.output == "-" else args.output,
         args.ids,
-        format=args.format,
+        format=form,
         rows=args.rows or "runs",
         replace=args.force,
         **conditions(args),
@@ -116,3 +119,13 @@ def run(args: Namespace) -> int:
 
         print(f"saved {counted(done.count, what)} to {printable(done.path)}")
     return 0
+
+
+def _format(output: str) -> str:
+    """The format that the ending of a file names. Raises UsageError if it names none."""
+    ending = os.path.splitext(output)[1].lower()
+    if ending not in ENDINGS:
+        cause = "the ending names no format" if output != "-" else "no format given"
+        hint = "--format csv, jsonl, parquet or bundle"
+        raise UsageError(cause, file=None if output == "-" else output, hint=hint)
+    return ENDINGS[ending]
