@@ -51,6 +51,14 @@ def few(eleven: Path) -> Path:
 # ------------------------------------------------------------------------------- stored submissions
 
 
+def test_a_first_reading_says_how_far_it_is(few: Path) -> None:
+    said: list[tuple[int, int]] = []
+    for _ in range(2):  # the second time nothing is read
+        Leaderboard(progress=lambda *counts: said.append(counts)).boards()
+    total = len([*few.glob("benchmarks/dynamic_small/**/*.json")])
+    assert said == [(done, total) for done in range(total + 1)]
+
+
 def test_ids_figures_and_ranks_are_what_they_were(eleven: Path) -> None:
     board = Leaderboard()
     found = []

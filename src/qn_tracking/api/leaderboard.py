@@ -82,7 +82,8 @@ class Leaderboard:
 
     What a submission claims is never shown: figures are recomputed from its episodes, once, and
     kept in a cache in the folder. A submission that is not valid is left out with a warning.
-    `warn` gets one line of text.
+    `warn` gets one line of text, `progress` how many submissions have been read, of how many, where
+    that takes long.
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class Leaderboard:
         folder: str | os.PathLike[str] = "benchmarks",
         *,
         warn: Callable[[str], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.folder = os.fspath(folder)
+        self._progress = progress
         if not self.folder or "\x00" in self.folder:
             raise UsageError("expected a folder of benchmarks")
         self.warn = warn or _warn
@@ -480,7 +483,7 @@ class Leaderboard:
                 checkers.append(self._checker())
             return checkers[0].alone(stored, book)
 
-        found = survey(self.folder, alone, _category, installed_digests())
+        found = survey(self.folder, alone, _category, installed_digests(), self._progress)
         for problem in found.problems:
             self.warn(str(problem))
         for entry in found.invalid:

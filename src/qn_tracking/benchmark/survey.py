@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qn_tracking.benchmark.verifications import CodeNow
     from qn_tracking.records.submission import Finding
 
+    Progress = Callable[[int, int], None]
     Check = Callable[[Stored, Rulebook], tuple[Sequence[Finding], bool]]
     """Checks a submission by itself; False if the findings may be others another time."""
     Categorize = Callable[[str, Rulebook], "str | None"]
@@ -69,15 +70,21 @@ class Survey:
         return rulebook(self.folder).version(number)
 
 
-def survey(folder: str, check: Check, categorize: Categorize, now: CodeNow) -> Survey:
+def survey(
+    folder: str,
+    check: Check,
+    categorize: Categorize,
+    now: CodeNow,
+    progress: Progress | None = None,
+) -> Survey:
     """Reads a folder; `now` gives the digest of the code that is installed.
 
     A submission is checked once in its life, and each time if another installation might find
-    something else.
+    something else. `progress` gets how many files have been read, of how many.
     """
     found = Survey(folder)
     if not _restore(found):
-        _collect(found, check, categorize, now)
+        _collect(found, check, categorize, now, progress or _silent)
     return found
 
 
@@ -158,12 +165,18 @@ def _registry() -> list[Any]:
 # ----------------------------------------------------------------------------- one that has changed
 
 
-def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow) -> None:
+def _silent(done: int, total: int) -> None: ...
+
+
+def _collect(
+    survey: Survey, check: Check, categorize: Categorize, now: CodeNow, progress: Progress
+) -> None:
     from qn_tracking.benchmark.protocol import rulebook
     from qn_tracking.benchmark.status import Statuses
 
     book = rulebook(survey.folder)
-    entries, lasting = _read(survey, book, check)
+    stored = [*names(survey.folder)]
+    entries, lasting = _read(survey, book, check, stored, progress)
     beside = _index(entries)
     more = {entry.path: _shared(beside, entry) for entry in entries}
     for entry in entries:
@@ -172,6 +185,7 @@ def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow)
     for entry in entries:
         entry.verification = statuses.of(entry)
         (survey.invalid if entry.errors else survey.entries).append(entry)
+    progress(len(stored), len(stored))  # with their verifications
     survey.problems += statuses.problems
     watched = _configs(survey, lambda source: categorize(source, book))
     survey.cache.board = {}
@@ -179,7 +193,9 @@ def _collect(survey: Survey, check: Check, categorize: Categorize, now: CodeNow)
         _keep(survey, [*statuses.packages], watched, more)
 
 
-def _read(survey: Survey, book: Rulebook, check: Check) -> tuple[list[Entry], bool]:
+def _read(
+    survey: Survey, book: Rulebook, check: Check, stored_names: Sequence[str], progress: Progress
+) -> tuple[list[Entry], bool]:
     """The entries of all files with what is wrong with each by itself; whether that will last."""
     from qn_tracking.benchmark import files
     from qn_tracking.records.codec import canonical
@@ -192,7 +208,8 @@ def _read(survey: Survey, book: Rulebook, check: Check) -> tuple[list[Entry], bo
     kept: dict[str, Any] = {}
     found: list[Entry] = []
     all_lasting = True
-    for name in names(survey.folder):
+    for done, name in enumerate(stored_names):
+        progress(done, len(stored_names))
         inside = os.path.relpath(name, survey.folder)
         try:
             when = stamp(os.lstat(name))
@@ -243,7 +260,7 @@ def index_of(folder: str, check: Check) -> tuple[Index, list[QnError]]:
     from qn_tracking.benchmark.protocol import rulebook
 
     found = Survey(folder)
-    entries, _ = _read(found, rulebook(folder), check)
+    entries, _ = _read(found, rulebook(folder), check, [*names(folder)], _silent)
     found.cache.save()
     return _index(entries), found.problems
 

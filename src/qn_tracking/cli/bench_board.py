@@ -5,7 +5,8 @@ from __future__ import annotations
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.entries import Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
-from qn_tracking.cli.output import print_json, print_table, warn
+from qn_tracking.cli.options import leaderboard as of_folder
+from qn_tracking.cli.output import print_json, print_table
 from qn_tracking.errors import printable
 from qn_tracking.render.board import circuits, cpu, estimate, number, ranks
 from qn_tracking.render.figures import limits, middle, working
@@ -76,7 +77,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 def run(args: Namespace) -> int:
     """Prints what the command asks for."""
     return {"leaderboard": _leaderboard, "list": _list, "contributor": _contributor}[args.command](
-        args, Leaderboard(args.benchmarks_dir, warn=warn)
+        args, of_folder(args)
     )
 
 

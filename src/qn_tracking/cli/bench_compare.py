@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
-from qn_tracking.cli.output import print_json, warn
+from qn_tracking.cli.options import leaderboard as of_folder
+from qn_tracking.cli.output import print_json
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
@@ -45,7 +45,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Compares, and prints what can be concluded."""
-    leaderboard = Leaderboard(args.benchmarks_dir, warn=warn)
+    leaderboard = of_folder(args)
     if args.quantum_vs_classical is not None:
         if args.ids:
             raise UsageError("--quantum-vs-classical cannot be combined with ids")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
-from qn_tracking.cli.output import print_findings, print_json, print_text, warn
+from qn_tracking.cli.options import leaderboard as of_folder
+from qn_tracking.cli.output import print_findings, print_json, print_text
 from qn_tracking.errors import printable
 from qn_tracking.render.board import (
     circuits,
@@ -49,7 +49,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Prints it."""
-    leaderboard = Leaderboard(args.benchmarks_dir, warn=warn)
+    leaderboard = of_folder(args)
     if args.config:
         text = leaderboard.stored(leaderboard.get(args.id).id).submission.text
         print_text(text.encode(errors="surrogateescape"))

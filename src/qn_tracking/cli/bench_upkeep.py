@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qn_tracking.api.leaderboard import Leaderboard
-from qn_tracking.cli.output import print_json, warn
+from qn_tracking.cli.options import leaderboard as of_folder
+from qn_tracking.cli.output import print_json
 from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 def run(args: Namespace) -> int:
     """Does what the command asks for, and prints the result."""
-    leaderboard = Leaderboard(args.benchmarks_dir, warn=warn)
+    leaderboard = of_folder(args)
     commands = {"outdated": _outdated, "sign": _sign, "regenerate": _regenerate}
     return commands[args.command](args, leaderboard)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.leaderboard import Leaderboard
     from qn_tracking.records.submission import Tuning
     from qn_tracking.store.filters import Conditions
 
@@ -31,6 +32,14 @@ def experiments(args: Namespace) -> Experiments:
     from qn_tracking.api.experiments import Experiments
 
     return Experiments(args.experiments_dir, warn=warn, progress=progress)
+
+
+def leaderboard(args: Namespace) -> Leaderboard:
+    """The submissions of the folder; a first reading of them, which takes seconds, is shown."""
+    from qn_tracking.api.leaderboard import Leaderboard
+
+    shown = progress("reading submissions", 1, delay=1.0)
+    return Leaderboard(args.benchmarks_dir, warn=warn, progress=shown)
 
 
 def resolved(args: Namespace, texts: Iterable[str]) -> list[str]:

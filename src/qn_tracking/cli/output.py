@@ -98,8 +98,13 @@ def print_wrapped(text: str) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def progress(what: str) -> Callable[[int, int], None] | None:
-    """A callback `(done, total)` that draws how far long work has come; None without a terminal."""
+def progress(
+    what: str, least: int = 2000, *, delay: float = 0.0
+) -> Callable[[int, int], None] | None:
+    """A callback `(done, total)` that draws how far long work has come; None without a terminal.
+
+    It draws after `delay` seconds, of `least` steps or more.
+    """
     try:
         if not sys.stderr.isatty():  # a listing is done before the import below would be
             return None
@@ -107,7 +112,7 @@ def progress(what: str) -> Callable[[int, int], None] | None:
         return None
     from qn_tracking.render.progress import counter
 
-    return counter(what)
+    return counter(what, least, delay=delay)
 
 
 def print_section(title: str, pairs: Iterable[tuple[str, object]]) -> None:

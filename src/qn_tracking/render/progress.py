@@ -122,12 +122,14 @@ def time_left(elapsed: float, done: float, total: float) -> str | None:
     return f"{duration(elapsed / done * max(total - done, 0))} left"
 
 
-def counter(what: str, least: int = 2000) -> Callable[[int, int], None] | None:
-    """A callback `(done, total)` that shows how far long work has come.
+def counter(
+    what: str, least: int = 2000, *, delay: float = 0.0
+) -> Callable[[int, int], None] | None:
+    """A callback `(done, total)` that shows how far long work has come, after `delay` seconds.
 
     None where standard error is no terminal. Less work than `least` shows nothing.
     """
-    display = Display(plain=False)
+    display = Display(plain=False, delay=delay)
     if not display.live:
         return None
 
