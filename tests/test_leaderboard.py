@@ -59,6 +59,17 @@ def test_a_first_reading_says_how_far_it_is(few: Path) -> None:
     assert said == [(done, total) for done in range(total + 1)]
 
 
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [("dynamic_smal", "dynamic_small"), ("dynamic_smal/quantum", "dynamic_small/quantum")],
+)
+def test_a_mistyped_category_is_answered_with_one_of_its_kind(
+    few: Path, given: str, near: str
+) -> None:
+    with pytest.raises(UsageError, match=f"no category {given} .did you mean {near}.."):
+        Leaderboard().boards(given)
+
+
 def test_ids_figures_and_ranks_are_what_they_were(eleven: Path) -> None:
     board = Leaderboard()
     found = []

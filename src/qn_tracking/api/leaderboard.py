@@ -127,7 +127,8 @@ class Leaderboard:
                 if category in (name, name.partition("/")[0])
             }
             if not every:
-                hint = did_you_mean(category, names) or f"known: {', '.join(names)}"
+                near = names if "/" in category else [name.partition("/")[0] for name in names]
+                hint = did_you_mean(category, near) or f"known: {', '.join(names)}"
                 raise UsageError(f"no category {category}", hint=hint)
         return {
             name: Board(name, places, found.configs.get(name), found.version)

@@ -275,7 +275,7 @@ def fetch(experiments: str, artifact: Artifact, output: str) -> str:
     Raises UnsupportedError if its bytes are not here, StorageError if they are others.
     """
     if lexists(output):
-        raise StorageError("is there already", file=output)
+        raise StorageError("is there already", file=output, hint="-o names another path")
     place = files.inside(experiments, FOLDER)
     if not artifact.kept:
         found = take(artifact.path, None, say=lambda text: None) if lexists(artifact.path) else None
