@@ -156,7 +156,7 @@ def quicker(folder: str) -> dict[str, str]:
 
 
 def sweep(
-    title: str, command: list[str], made: Future[None], env: dict[str, str]
+    title: str, command: list[str], made: Future[None], env: dict[str, str] | None
 ) -> tuple[str, int, str]:
     """The title, the exit code, and all that the sweep printed."""
     made.result()
@@ -196,7 +196,9 @@ def main() -> int:
                     whole += ["--calls", OURS if mode == "kill" else OURS.replace(",unlink", "")]
                 check = f"{sys.executable} {HERE} --check {name}"
                 whole += ["--setup", f"cp -a {template}/. .", "--check", check, "--", *command]
-                sweeps.append(pool.submit(sweep, f"{name}, {mode}", whole, made, env))
+                # Its filter leaves no line of a call at which the program was killed.
+                by = None if mode == "kill" else env
+                sweeps.append(pool.submit(sweep, f"{name}, {mode}", whole, made, by))
         for ended in as_completed(sweeps):
             title, code, said = ended.result()
             print(f"-- {title}\n{said}", end="", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from os.path import basename, dirname, isdir, join
 from typing import TYPE_CHECKING
@@ -27,10 +27,10 @@ from qn_tracking.store.write import (
     ignore,
     make_folder,
     naming,
+    opened,
     published,
     side_by_side,
-    sync_file,
-    sync_folder,
+    sync_names,
     write_all,
 )
 from qn_tracking.tracking.emit import from_a_handler
@@ -289,18 +289,22 @@ class JsonStorage:
         started = join(self._folder, "run.json")  # beside a record it is not needed
         files = [*texts, started] if os.path.exists(started) else texts
         folders = self._folder, dirname(self._folder)
-        side_by_side(
-            [
-                *(file.sync for file in self._files),
-                *(partial(self._sync_one, sync_file, path) for path in files),
-                *(partial(self._sync_one, sync_folder, path) for path in folders),
-                partial(os.fsync, record),
-            ]
-        )
+        with ExitStack() as stack:
+            with naming(self._folder):
+                texts_open = [stack.enter_context(opened(path)) for path in files]
+                names_open = [stack.enter_context(opened(path, os.O_DIRECTORY)) for path in folders]
+            side_by_side(
+                [
+                    *(file.sync for file in self._files),
+                    *(partial(self._sync_one, os.fsync, fd) for fd in texts_open),
+                    *(partial(self._sync_one, sync_names, fd) for fd in names_open),
+                    partial(os.fsync, record),
+                ]
+            )
 
-    def _sync_one(self, sync: Callable[[str], None], path: str) -> None:
+    def _sync_one(self, sync: Callable[[int], None], fd: int) -> None:
         with naming(self._folder):
-            sync(path)
+            sync(fd)
 
     @property
     def _files(self) -> list[Lines]:

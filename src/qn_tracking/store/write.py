@@ -118,23 +118,33 @@ def ignore(folder: str, names: str) -> None:
 
 def sync_file(path: str) -> None:
     """Makes the content of a file durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(path) as fd:
         os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def sync_folder(path: str) -> None:
     """Makes the names in a folder durable, where the file system can. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with opened(path, os.O_DIRECTORY) as fd:
+        sync_names(fd)
+
+
+@contextmanager
+def opened(path: str, flags: int = 0) -> Iterator[int]:
+    """The descriptor of a file or a folder, to be made durable by. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_names(fd: int) -> None:
+    """`sync_folder` by the folder's descriptor."""
     try:
         os.fsync(fd)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
-    finally:
-        os.close(fd)
 
 
 def side_by_side(calls: Sequence[Callable[[], None]]) -> None:
