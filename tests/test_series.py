@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -256,6 +257,7 @@ def test_a_kill_loses_no_value_that_was_logged(project: Path) -> None:
 
 KILLED = """
 import os
+import re
 from qn_tracking import track
 run = track({"a": 1}, seed=1).start()
 run.episode(success=True)
@@ -340,6 +342,25 @@ def test_commands_show_and_export_them(project: Path) -> None:
     assert "nothing was logged" in none.stderr
     found = command("qn-exp", "list", "--where", "series.loss.last < 0.5", "--json")
     assert [one["id"] for one in json.loads(found.stdout)["experiments"]] == [run.id]
+
+
+def test_commands_show_and_draw_them_while_the_run_still_runs(project: Path) -> None:
+    run = track({"a": 1}, seed=1, warn=lambda text: None).start()
+    for i in range(20):
+        run.log({"loss": 1 / (i + 1)})
+        run.episode(success=i > 3, speed=float(i))
+    said = command("qn-exp", "show", "@1").stdout
+    assert "· running" in said
+    assert re.search(r"^series\n  loss +0.05  \(0.05 to 1, n 20, steps 0 to 19\)", said, re.M)
+    drawn = command("qn-exp", "plot", "@1", "--metric", "loss")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "Loss, config" in drawn.stdout
+    metric = command("qn-exp", "plot", "@1", "--metric", "speed")
+    assert metric.returncode == 0, metric.stderr
+    unknown = command("qn-exp", "plot", "@1", "--metric", "lost")
+    assert (unknown.returncode, "no finite lost" in unknown.stderr) == (2, True)
+    run.end()
+    assert command("qn-exp", "show", "@1").stdout.count("n 20, steps 0 to 19") == 1
 
 
 def test_series_travel_in_a_bundle(project: Path, tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ def logged(doc: Mapping[str, Any], name: str) -> bool:
     return name in {**(doc.get("series") or {}), **sampled(doc)} and name not in metrics
 
 
+def _may_log(doc: Mapping[str, Any], name: str) -> bool:
+    """The same, or not known: of a run without a record the series are not summarised yet."""
+    return logged(doc, name) or (name != "success" and doc.get("ended") is None)
+
+
 @frozen(kw_only=True)
 class Curve:
     """A run: where each episode ends on the axis, and running sums of its finite values."""
@@ -149,8 +154,8 @@ def _read(
             if not os.path.lexists(journal(folder, id)):
                 left_out[id] = "its episodes are not here"
                 continue
-            if logged(doc, name):
-                point = points(run_folder(folder, id), (name,))
+            point = points(run_folder(folder, id), (name,)) if _may_log(doc, name) else None
+            if point is not None and (point["value"] or logged(doc, name)):
                 values, ends = point["value"], [point["at" if how.x == "time" else how.x]]
             else:
                 values, *ends = columns(folder, id, [name, *along], doc.get("phase"))

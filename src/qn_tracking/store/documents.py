@@ -8,7 +8,7 @@ from os.path import dirname, getsize, isdir, join, lexists
 from qn_tracking.errors import StorageError, UnsupportedError
 from qn_tracking.files import inside
 from qn_tracking.records import facts
-from qn_tracking.store import fields, labels, paths, phases, read
+from qn_tracking.store import fields, labels, paths, phases, read, series
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,12 +141,19 @@ def _counted(journal: str, glanced: Document, warn: Warn) -> Document:
         except StorageError as error:
             warn(str(error))
     counted = {"results": plain(tally.results()), "digests": plain(tally.digests())}
+    folder = dirname(journal)
     try:
-        of_phases = plain(phases.summarised(dirname(journal)))
+        if of_phases := plain(phases.summarised(folder)):
+            counted["phases"] = of_phases
+        if (size := series.size(folder)) > GLANCE:
+            warn(f"{size:,} bytes of series are summed up when the run has a record")
+        elif size:
+            counted["digests"], counted["series"] = map(
+                plain, series.summarised(folder, tally.digests())
+            )
     except StorageError as error:
         warn(str(error))
-        return counted
-    return {**counted, "phases": of_phases} if of_phases else counted
+    return counted
 
 
 def config_text(experiments: str, id: str) -> bytes:

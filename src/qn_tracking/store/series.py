@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import join, lexists
+from os.path import getsize, join, lexists
 
 from qn_tracking.errors import StorageError
 from qn_tracking.files import open_file, os_error
@@ -48,6 +48,12 @@ def calls(run_folder: str, name: str = NAME) -> Iterator[Logged]:
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _bad(path, number, f"not a call of log: {error}") from None
+
+
+def size(run_folder: str) -> int:
+    """The bytes of the file; 0 where nothing was logged."""
+    path = join(run_folder, NAME)
+    return getsize(path) if lexists(path) else 0
 
 
 def summarised(run_folder: str, digests: Digests) -> tuple[Digests, Mapping[str, SeriesSummary]]:
