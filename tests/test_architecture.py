@@ -47,7 +47,7 @@ LAYERS = (
         "redact",
         "render",
     ),
-    ("options", "devices", "changes"),
+    ("options", "devices"),
     ("captured",),
     (
         "capture",

@@ -21,20 +21,10 @@ import psutil
 import pytest
 
 from conftest import command, wait_until
-from qn_tracking import (
-    Experiment,
-    Experiments,
-    Recorder,
-    capture,
-    changes,
-    hookimpl,
-    make_manager,
-    track,
-)
+from qn_tracking import Experiment, Experiments, Recorder, hookimpl, make_manager, track
 from qn_tracking.builtin.json_storage import JsonStorage
 from qn_tracking.errors import PluginError
 from qn_tracking.program import NUMERIC
-from qn_tracking.repository import Repository, Status
 
 Git = Callable[..., str]
 
@@ -466,60 +456,6 @@ def test_an_edit_between_two_runs_of_one_process_is_seen(repository: Path, git: 
     git("commit", "-qam", "second")
     assert patch() is None
     assert facts()[0]["commit"] == git("rev-parse", "HEAD")
-
-
-def test_a_further_run_reads_the_patch_again_only_if_it_may_differ(
-    repository: Path, git: Git, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(changes, "YOUNG", 0)  # no file is written twice in one tick of the clock
-    monkeypatch.setattr(capture, "SOON", 60.0)
-    start, started = Repository.start, [""]
-    monkeypatch.setattr(
-        Repository,
-        "start",
-        lambda self, *words, **more: started.append(words[0]) or start(self, *words, **more),  # type: ignore[func-returns-value]
-    )
-
-    def read() -> tuple[str | None, bool]:
-        """The patch of a run, and whether git was asked for it."""
-        started.clear()
-        file = repository / "experiments" / "runs" / run().id / "uncommitted.patch"
-        return file.read_text() if file.exists() else None, "diff" in started
-
-    config, text = repository / "small.yml", (repository / "small.yml").read_text()
-    run()
-    assert read() == (None, False)
-    config.write_text(f"{text}# one\n")
-    first, asked = read()
-    assert first is not None
-    assert asked
-    assert read() == (first, False)
-    added = repository / "added.txt"
-    changed = {
-        "again, at equal size": lambda: config.write_text(f"{text}# two\n"),
-        "by its mode": lambda: config.chmod(0o755),
-        "in the index": lambda: git("add", "small.yml"),
-        "beside another file": lambda: added.write_text("x"),
-        "with another file": lambda: git("add", added.name),
-        "by a setting": lambda: git("config", "diff.context", "1"),
-        "by attributes": lambda: (repository / ".gitattributes").write_text("*.yml -diff\n"),
-        "by other attributes": lambda: (repository / ".gitattributes").write_text("*.yml +diff\n"),
-        "by a removal": added.unlink,
-    }
-    for how, change in changed.items():
-        change()
-        patch, asked = read()
-        assert asked, how
-        assert read() == (patch, False), how
-    git("commit", "-qam", "second")
-    assert read() == (None, False)
-
-
-def test_a_file_that_was_just_written_is_not_taken_as_the_same(repository: Path) -> None:
-    (repository / "small.yml").write_text("changed: 1\n")
-    status = Status(b"1 .M N... 100644 100644 100644 0 0 small.yml\0")
-    one, other = (changes.Changes("", b"", status, str(repository)) for _ in range(2))
-    assert one != other
 
 
 def test_what_changes_after_the_start_is_not_of_the_run(repository: Path) -> None:

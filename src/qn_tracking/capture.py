@@ -14,13 +14,12 @@ from contextlib import suppress
 from os.path import isdir, join, realpath, relpath
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking import changes, devices, program
+from qn_tracking import devices, program
 from qn_tracking.captured import CELLS, GPUS, IF_ANY, SCRIPT, assembled
-from qn_tracking.changes import Changes
 from qn_tracking.code import is_installed, source_digest
 from qn_tracking.machine import distributions_of, job_facts, package_facts, system_facts
 from qn_tracking.redact import redact_value, strip_url
-from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, Status, escaped
+from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +34,6 @@ TEXTS = {
     CELLS: ("text", "cells.py"),
 }
 """The texts among the facts that become files: field, and name of the file, by key."""
-SOON = 0.05
-"""Seconds for which the start of a further run of a process waits for the status."""
 _KNOWN = "known.json"
 _NO_GIT = "the program is not installed; commit and changes are not recorded"
 
@@ -66,8 +63,6 @@ class Capture:
         it was started is read.
         """
         self._commands: dict[str, Command] = {}
-        self._said: dict[str, bytes | Exception] = {}
-        self._changes: Changes | None = None
         self._end = 0.0
         self._folder = run_folder and join(run_folder, FOLDER)
         self._answer: dict[str, Any] | None = None
@@ -148,7 +143,7 @@ class Capture:
         inside = [".", *excluded(top, own)]
         self._start("status", repository, *repository.status(*inside))
         try:
-            self._start_diff(repository, inside)
+            self._start("diff", repository, *repository.diff(*inside))
         except (GitError, TimeoutError) as error:
             warn(f"git: patch: {str(error) or 'took too long'}")
         names = [name for _, code in sources if (name := _inside(top, code))]
@@ -161,34 +156,6 @@ class Capture:
             listed = ("--literal-pathspecs", "ls-files", "-z", "--", *names)
             self._start("tracked", repository, *listed)
         return known
-
-    def _start_diff(self, repository: Repository, inside: Sequence[str]) -> None:
-        """Starts reading the patch, if a further run of this process needs it: see `changes`."""
-        command, top = repository.diff(*inside), repository.top or ""
-        if changes.known(top) and (said := self._soon("status")) is not None:
-            status = Status(said)
-            if not status.dirty:
-                return
-            self._changes = Changes((top, repository.settings, command), said, status, top)
-            patch = changes.patch_of(self._changes)
-            if patch is not None:
-                self._said["diff"] = patch
-                if (out := self._out("diff")) is not None:
-                    with open(out, "wb") as stream:
-                        stream.write(patch)
-                return
-        self._start("diff", repository, *command)
-
-    def _soon(self, name: str) -> bytes | None:
-        """What a command has printed if it is over at once; of a large repository it goes on."""
-        if not self._commands[name].over(min(self._end, time.monotonic() + SOON)):
-            return None
-        try:
-            said = self._said[name] = self._commands.pop(name).result(self._end)
-        except (GitError, OSError) as error:
-            self._said[name] = error
-            return None
-        return said
 
     def _script(self, here: str, own: str | None) -> dict[str, Any]:
         """How the program was started, and its files of code as they are now."""
@@ -254,18 +221,10 @@ class Capture:
         return os.open(join(self._folder, name), flags, 0o600)
 
     def _read(self, name: str) -> bytes:
-        said = self._said.get(name)
-        if isinstance(said, Exception):
-            raise said
-        if said is not None:
-            return said
         command = self._commands.pop(name, None)
         if command is None:
             raise GitError("was not read")
-        said = command.result(self._end)
-        if name == "diff" and self._changes is not None:
-            changes.keep(self._changes, said)
-        return said
+        return command.result(self._end)
 
     def result(self, timeout: float | None = None) -> dict[str, Any]:
         """The facts by `KEYS`, waited for no longer than so many seconds.
