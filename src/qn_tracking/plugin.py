@@ -127,10 +127,8 @@ if TYPE_CHECKING:
     from qn_tracking.tracking.hookspecs import Commands as Commands, hookimpl as hookimpl
     from qn_tracking.tracking.manager import project as project
     from qn_tracking.tracking.outbox import Outbox as Outbox
-    from qn_tracking.tracking.recorder import (
-        Recorder as Recorder,
-        warn_on_stderr as warn_on_stderr,
-    )
+    from qn_tracking.tracking.recorder import Recorder as Recorder
+    from qn_tracking.tracking.warned import warn_on_stderr as warn_on_stderr
 
 _NAMES = {
     # The library that the commands use, too.
@@ -139,7 +137,8 @@ _NAMES = {
     # Hooks, and the sending of what they get.
     "tracking.hookspecs": "hookimpl Commands",
     "tracking.outbox": "Outbox",
-    "tracking.recorder": "Recorder warn_on_stderr",
+    "tracking.recorder": "Recorder",
+    "tracking.warned": "warn_on_stderr",
     "tracking.manager": "project",
     # Errors: whatever a plugin raises of these is shown to the user as one line.
     "errors": "QnError ConfigError PluginError StorageError UnsupportedError UsageError"

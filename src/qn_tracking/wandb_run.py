@@ -18,7 +18,8 @@ from typing import IO, Any, NoReturn, Self
 from qn_tracking.dropin import DropIn, mapping
 from qn_tracking.errors import StorageError, UsageError, storable
 from qn_tracking.tracking.ending import status_of
-from qn_tracking.tracking.recorder import Recorder, warn_on_stderr
+from qn_tracking.tracking.recorder import Recorder
+from qn_tracking.tracking.warned import warn_on_stderr
 
 WITHOUT_MEANING = frozenset(
     (

@@ -93,7 +93,7 @@ class Run:
         from qn_tracking.store.reference import resolve
         from qn_tracking.tracking.installed import TRACKER, requests
         from qn_tracking.tracking.manager import check_asked
-        from qn_tracking.tracking.recorder import warn_on_stderr
+        from qn_tracking.tracking.warned import warn_on_stderr
 
         folder = os.fspath(experiments_dir or of_project() or "experiments")
         id = resolve(folder, id)
@@ -175,7 +175,8 @@ class Run:
         from qn_tracking.errors import UsageError
         from qn_tracking.studies.plan import seed_or_new
         from qn_tracking.tracking import runner
-        from qn_tracking.tracking.recorder import Recorder, warn_on_stderr
+        from qn_tracking.tracking.recorder import Recorder
+        from qn_tracking.tracking.warned import warn_on_stderr
 
         if self.plan.unchecked:
             raise UsageError("a dry run is not executed")

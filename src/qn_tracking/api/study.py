@@ -460,7 +460,7 @@ class Study(Arms):
         from qn_tracking.errors import UsageError
         from qn_tracking.store import studies
         from qn_tracking.studies.execute import execute, opened
-        from qn_tracking.tracking.recorder import warn_on_stderr
+        from qn_tracking.tracking.warned import warn_on_stderr
 
         if self.unchecked:
             raise UsageError("a dry run is not executed")

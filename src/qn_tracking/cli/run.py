@@ -420,7 +420,7 @@ def _run(args: Namespace) -> int:
     from qn_tracking.api.run import Run
     from qn_tracking.builtin.progress import Progress
     from qn_tracking.cli.run_print import dry_run, summary
-    from qn_tracking.tracking.recorder import warn_on_stderr
+    from qn_tracking.tracking.warned import warn_on_stderr
 
     if args.resume is not None:
         run = Run.load(

@@ -21,7 +21,7 @@ from qn_tracking.render.text import counted
 from qn_tracking.repository import user_name
 from qn_tracking.studies.comparison import PRIMARY
 from qn_tracking.studies.sweep import factors
-from qn_tracking.tracking.recorder import warn_on_stderr
+from qn_tracking.tracking.warned import warn_on_stderr
 
 if TYPE_CHECKING:
     from argparse import Namespace

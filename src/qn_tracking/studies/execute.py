@@ -22,8 +22,8 @@ from qn_tracking.store.unfinished import unseen
 from qn_tracking.studies.plan import Plan
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.emit import slow
+from qn_tracking.tracking.facts import FACTS_TIMEOUT
 from qn_tracking.tracking.manager import make_executor
-from qn_tracking.tracking.recorder import FACTS_TIMEOUT
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -20,10 +20,11 @@ from qn_tracking.errors import PluginError, QnError, describe
 from qn_tracking.records.facts import METADATA
 from qn_tracking.records.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
 from qn_tracking.tracking.ending import error_info
+from qn_tracking.tracking.facts import FACTS_TIMEOUT
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.installed import entry_points
 from qn_tracking.tracking.manager import make_manager, make_simulation
-from qn_tracking.tracking.recorder import FACTS_TIMEOUT, NO_SUBJECT, Recorder, warn_on_stderr
+from qn_tracking.tracking.recorder import NO_SUBJECT, Recorder
 from qn_tracking.tracking.runner import (
     Outcome,
     Task,
@@ -33,6 +34,7 @@ from qn_tracking.tracking.runner import (
     recorder_of,
     run_simulation,
 )
+from qn_tracking.tracking.warned import warn_on_stderr
 
 NOT_HERE = ("progress", "resources")
 """Sinks that are left out: the study draws one bar for all runs, and this machine runs none."""

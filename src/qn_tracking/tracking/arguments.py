@@ -5,7 +5,7 @@ NumPy and tensor scalars are taken as the numbers they hold. Errors name the arg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf, isfinite, nan
 from typing import Any
@@ -166,6 +166,32 @@ def numbers(
             finite = False
         checked[key] = value
     return checked, texts, finite
+
+
+def logged(
+    values: Mapping[Any, Any], once: Callable[[str, str], None]
+) -> tuple[dict[str, float], dict[str, str], list[str]]:
+    """Values of `log` as floats, the texts of those that are not exact, and names of infinite ones.
+
+    What is no number is left out. `once` says a warning, the first of its kind.
+    """
+    checked, texts, infinite = {}, {}, []
+    for key, value in values.items():
+        if type(key) is not str:
+            key = name("log", key)
+        if type(value) is not float:
+            try:
+                value, text = measured(f"log: {key}", value)
+            except TypeError as error:
+                once(f"not a number {key}", f"{error}; left out")
+                continue
+            if text is not None:
+                texts[key] = text
+                once(f"inexact {key}", f"log: {key}: {text} would be rounded; kept as text")
+        if not isfinite(value):
+            infinite.append(key)
+        checked[key] = value
+    return checked, texts, infinite
 
 
 def whole(key: str, value: Any) -> int:

@@ -1,4 +1,4 @@
-"""What a run is called and belongs to, from the arguments of `track()`.
+"""What a run is called and belongs to, and all that is known of it before its first episode.
 
 A name and a group are the tags `name` and `group`: they are listed, filtered and changed later as
 every tag is, and a record without them is as it was before there were any.
@@ -7,11 +7,15 @@ every tag is, and a record without them is as it was before there were any.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from qn_tracking.errors import UsageError, did_you_mean
-from qn_tracking.records.model import Subject
+from qn_tracking import config as configuration, ids
+from qn_tracking.errors import UsageError, did_you_mean, storable
+from qn_tracking.records.limits import MAX_START
+from qn_tracking.records.model import MAX_INT, Config, Membership, RunInfo, Subject
+from qn_tracking.redact import redact_arguments, redact_config, redact_text, redact_value
 
 
 def tags_of(tags: Any, **named: Any) -> Mapping[str, str]:
@@ -70,3 +74,47 @@ def check_keywords(function: Callable[..., Any], given: Iterable[str], own: Iter
             names = [name for name in known if name not in ("self", "manager")]
             hint = f"here: {HERE[word]}" if word in HERE else did_you_mean(word, names)
             raise TypeError(f"track() has no argument {word!r}" + (f" ({hint})" if hint else ""))
+
+
+def run_info(
+    config: Config | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    id: str | None,
+    started: str,
+    subject: Subject,
+    seed: int | None,
+    episodes: int | None,
+    tags: Mapping[str, str],
+    notes: str | None,
+    command: Sequence[str],
+    study: Membership | None,
+    experiments_dir: str | os.PathLike[str] | None,
+) -> RunInfo:
+    """What is known of a run before its first episode, without secrets.
+
+    Raises ConfigError for the configuration, and UsageError for what cannot be recorded.
+    """
+    config = configuration.of_host(config)
+    for name, number in (("seed", seed), ("episodes", episodes)):
+        if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
+            raise UsageError(f"{name}: expected a whole number below 2**53, got {number!r}")
+    if not all(type(text) is str for pair in dict(tags).items() for text in pair):
+        raise UsageError("tags: expected texts by name")
+    if notes is not None and type(notes) is not str:
+        raise UsageError(f"notes: expected text, got {type(notes).__name__}")
+    if len(notes or "") + sum(len(text) for pair in tags.items() for text in pair) > MAX_START:
+        raise UsageError(f"tags and notes are larger than {MAX_START >> 20} MiB")
+    return RunInfo(
+        id=ids.new_id() if id is None else ids.check_id(id),
+        started=started,
+        config=redact_config(config),
+        subject=subject,
+        seed=config.settings.get("seed") if seed is None else seed,
+        episodes=episodes,
+        tags={storable(key): storable(redact_value(value, key)) for key, value in tags.items()},
+        notes=None if notes is None else redact_text(storable(notes)),
+        command=tuple(map(storable, redact_arguments(command))),
+        study=study,
+        # Absolute now: the host may change its directory before the end.
+        experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
+    )

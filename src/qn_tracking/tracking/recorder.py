@@ -25,34 +25,25 @@ import orjson
 from attrs import evolve
 from pluggy import PluginManager
 
-from qn_tracking import config as configuration, ids
+from qn_tracking import ids
 from qn_tracking.errors import (
     QnError,
-    StorageError,
     UsageError,
-    describe,
-    printable,
     short,
     storable,
 )
 from qn_tracking.files import fill_standard_descriptors
 from qn_tracking.records import codec
 from qn_tracking.records.limits import (
-    MAIN_PHASE,
-    MAX_BYTES,
     MAX_EPISODE,
-    MAX_FACTS,
     MAX_NAME,
     MAX_NAMES,
-    MAX_PHASES,
-    MAX_START,
     MAX_TEXT,
 )
 from qn_tracking.records.model import (
     EMPTY,
     MAX_INT,
     Artifact,
-    Attachment,
     Config,
     Episode,
     ErrorInfo,
@@ -62,25 +53,30 @@ from qn_tracking.records.model import (
     Logged,
     Membership,
     Origin,
-    RunInfo,
     Subject,
     episode_of,
-    freeze,
 )
-from qn_tracking.records.stats import OTHERS, Tally, sealed
+from qn_tracking.records.stats import sealed
 from qn_tracking.redact import (
     masked_fields,
-    redact_arguments,
-    redact_config,
     redact_text,
-    redact_value,
     redact_within,
     said_of,
 )
 from qn_tracking.tracking import arguments
 from qn_tracking.tracking.emit import Emitter, slow, storage_of
 from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
-from qn_tracking.tracking.installed import TRACKER
+from qn_tracking.tracking.facts import Facts
+from qn_tracking.tracking.identity import run_info
+from qn_tracking.tracking.made import copied, made
+from qn_tracking.tracking.phases import Phases, phase_name
+from qn_tracking.tracking.warned import (
+    MAX_WARNING,
+    MAX_WARNINGS,
+    Warned,
+    print_on_stderr,
+    warn_on_stderr,
+)
 
 if TYPE_CHECKING:
     from qn_tracking.records.batch import Batch
@@ -89,28 +85,10 @@ if TYPE_CHECKING:
     from qn_tracking.tracking.vector import Checked
 
 NO_SUBJECT = Subject()
-RESERVED = frozenset(
-    (
-        *("run.json", "episodes.jsonl", "phases.jsonl", "series.jsonl", "facts.json"),
-        *("artifacts.jsonl", "labels.json", "output.txt", "resources.jsonl", "bundled"),
-    )
-)
-"""Files of a run's folder that no attachment may be called after."""
-OF_PLUGINS = frozenset((*TRACKER, "resources"))
-"""Names of facts that are not a host's own."""
 STATUSES = ("completed", "failed", "interrupted")
 MAX_KEYWORDS = 1_000
 """Different keywords of a run that are looked at for misspellings."""
-MAX_WARNINGS = 1_000
-MAX_WARNING = 4_000
-"""Warnings that a record keeps, and characters of each."""
 MAX_ARTIFACTS = 10_000
-FEW = 5
-"""Warnings of one kind at the start."""
-FACTS_DEPTH = 3
-"""Collections of a record around those of a fact."""
-FACTS_TIMEOUT = 15.0
-"""Seconds that the end of a run waits for facts that are still being found out."""
 
 _process = os.getpid()
 """The id of this process, without asking the system for it at each episode."""
@@ -122,17 +100,6 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
-
-
-def warn_on_stderr(text: str) -> None:
-    """One line, `warning: …`, on standard error; a closed standard error does not end the run."""
-    _print_on_stderr(f"warning: {printable(text)}")
-
-
-def _print_on_stderr(line: str) -> None:
-    if sys.stderr is not None:  # of None, `print` makes standard output
-        with suppress(OSError, ValueError):
-            print(line, file=sys.stderr, flush=True)
 
 
 class Clock(Protocol):
@@ -185,38 +152,25 @@ class Recorder:
             if episodes is not None:
                 raise UsageError("runs: the former name of episodes, which is given too")
             episodes = runs
-        config = configuration.of_host(config)
-        for name, number in (("seed", seed), ("episodes", episodes)):
-            if number is not None and (type(number) is not int or not 0 <= number < MAX_INT):
-                raise UsageError(f"{name}: expected a whole number below 2**53, got {number!r}")
-        if not all(type(text) is str for pair in dict(tags).items() for text in pair):
-            raise UsageError("tags: expected texts by name")
-        if notes is not None and type(notes) is not str:
-            raise UsageError(f"notes: expected text, got {type(notes).__name__}")
-        if len(notes or "") + sum(len(text) for pair in tags.items() for text in pair) > MAX_START:
-            raise UsageError(f"tags and notes are larger than {MAX_START >> 20} MiB")
-        self.warnings: list[str] = []
+        self._warned = Warned(warn)
+        self.warnings = self._warned.texts
         self.experiment: Experiment | None = None
-        self._show = warn
         self._name_slow = name_slow
         self._capture, self._tee = capture_output, cast("Tee | None", None)
         self._manager = manager
         self._emitter = Emitter(manager, self.warn)
-        self.run = RunInfo(
-            id=ids.new_id() if id is None else ids.check_id(id),
+        self.run = run_info(
+            config,
+            id=id,
             started=ids.utc(clock.time()),
-            config=redact_config(config),
             subject=subject,
-            seed=config.settings.get("seed") if seed is None else seed,
+            seed=seed,
             episodes=episodes,
-            tags={storable(key): storable(redact_value(value, key)) for key, value in tags.items()},
-            notes=None if notes is None else redact_text(storable(notes)),
-            command=tuple(
-                map(storable, redact_arguments(sys.argv if command is None else command))
-            ),
+            tags=tags,
+            notes=notes,
+            command=sys.argv if command is None else command,
             study=study,
-            # Absolute now: the host may change its directory before the end.
-            experiments_dir=None if experiments_dir is None else os.path.abspath(experiments_dir),
+            experiments_dir=experiments_dir,
         )
         if resume is not None and not isinstance(resume, str):
             cause = f"expected the id of a run, got {type(resume).__name__}"
@@ -226,18 +180,13 @@ class Recorder:
         self._origin = origin
         self._at_exit, self._before = False, cast("BaseException | None", None)
         self._clock, self._now = clock, clock.perf_counter
-        self._tally = Tally(self.warn)
-        self._phases: dict[str, Tally] = {}
+        self._phases = Phases(self.warn)
         self._phase: str | None = None
         self._series: SeriesTally | None = None
         self._logged: Callable[..., Logged]
         self._log_step = 0
-        self._told: set[str] = set()
-        self._patience = FACTS_TIMEOUT
         self._artifacts: list[Artifact] = []
-        self._facts_size = 0
-        self._facts: dict[str, Mapping[str, Any]] = {}
-        self._added: dict[str, dict[str, Any]] = {}
+        self._facts = Facts(self._warned)
         self.cost: Mapping[str, int] = EMPTY
         """What the simulation has counted of the run; set it before the end."""
         self._count = 0
@@ -265,8 +214,9 @@ class Recorder:
         from qn_tracking.store import lives
 
         past = lives.load(self.run.experiments_dir, id, self.run, self.warn)
-        self.run, self._tally, self._count = past.run, past.tally, past.tally.count
-        self._phases, self._artifacts = past.phases, list(past.artifacts)
+        self.run, self._count = past.run, past.tally.count
+        self._phases.main, self._phases.others = past.tally, past.phases
+        self._artifacts = list(past.artifacts)
         self._series, self._log_step, self._logged = past.series, past.step, series.logged
         self._ran, self._had = past.seconds, len(self._artifacts)
 
@@ -327,19 +277,7 @@ class Recorder:
 
     def warn(self, text: str) -> None:
         """Says a warning and keeps it for the record."""
-        text = redact_within(storable(text), MAX_WARNING)
-        if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(text)
-        elif len(self.warnings) == MAX_WARNINGS:
-            self.warnings.append(f"more than {MAX_WARNINGS:,} warnings; the others are not kept")
-        with suppress(OSError, ValueError):
-            self._show(text)
-
-    def _warn_of_some(self, texts: Sequence[str], what: str) -> None:
-        for text in texts[:FEW]:
-            self.warn(text)
-        if len(texts) > FEW:
-            self.warn(f"{len(texts) - FEW} more {what}")
+        self._warned.say(text)
 
     # ------------------------------------------------------------------------------------- start
 
@@ -360,15 +298,15 @@ class Recorder:
         self._manager.qn_run = self.id  # type: ignore[attr-defined]
         self._began, self._since = self._now() - self._ran, perf_counter()
         fill_standard_descriptors()
-        self._warn_of_some(self.run.config.differences, "values that PyYAML reads otherwise")
-        self._warn_of_some(said_of(self.run.config), "fields that are taken for secrets")
+        self._warned.some(self.run.config.differences, "values that PyYAML reads otherwise")
+        self._warned.some(said_of(self.run.config), "fields that are taken for secrets")
         for field in (
             *masked_fields(self.run.tags, "tags"),
             *masked_fields(self.run.notes, "notes"),
         ):
             self.warn(f"{field}: is taken for a secret and not stored")
         try:
-            self._facts = self._emitter.run_start(self.run)
+            self._facts.at_start = self._emitter.run_start(self.run)
         except BaseException as error:
             self._state = "over"
             # A life that could not begin leaves a resumed run as it was: it can be tried again.
@@ -415,7 +353,7 @@ class Recorder:
         try:
             self.end(status, error)
         except QnError as failure:  # no caller is left to catch it
-            _print_on_stderr(f"error: {failure}")
+            print_on_stderr(f"error: {failure}")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -449,7 +387,7 @@ class Recorder:
             termination = arguments.text_of("termination", termination)
         if termination is not None and len(termination) > MAX_TEXT:
             termination = short(termination, MAX_TEXT)
-            self._say_once(
+            self._warned.once(
                 "termination", f"a termination of more than {MAX_TEXT:,} characters is cut"
             )
         if steps is not None and (type(steps) is not int or not 0 <= steps < MAX_INT):
@@ -508,9 +446,9 @@ class Recorder:
                     self._catch_up()
                 if phase is None:
                     phase = self._phase
-                index, tally = self._count, self._tally
+                index, tally = self._count, self._phases.main
                 if phase is not None:
-                    phase, tally = self._tally_of(phase)
+                    phase, tally = self._phases.of(phase)
                     index = index if phase is None else tally.count
                 at = self._now() - self._began
                 fields: dict[str, Any] = {
@@ -553,14 +491,14 @@ class Recorder:
         """The fields of an episode with numbers that JSON cannot hold as texts."""
         stored = dict(fields)
         if not finite:
-            self._say_once(
+            self._warned.once(
                 "not finite",
                 f"episode {fields['index']}: a number is NaN or infinite; kept as text",
             )
             stored = codec.plain(stored)
         if texts:
             key, text = next(iter(texts.items()))
-            self._say_once(
+            self._warned.once(
                 "inexact",
                 f"episode {fields['index']}: {key}: {text} would be rounded; kept as text",
             )
@@ -616,9 +554,9 @@ class Recorder:
                     self._catch_up()
                 if phase is None:
                     phase = self._phase
-                first, tally = self._count, self._tally
+                first, tally = self._count, self._phases.main
                 if phase is not None:
-                    phase, tally = self._tally_of(phase)
+                    phase, tally = self._phases.of(phase)
                     first = first if phase is None else tally.count
                 batch = Batch(
                     checked.size,
@@ -656,23 +594,11 @@ class Recorder:
 
         Raises TypeError or ValueError for a name that cannot be recorded.
         """
-        before, self._phase = self._phase, _phase_name(name)
+        before, self._phase = self._phase, phase_name(name)
         try:
             yield self
         finally:
             self._phase = before
-
-    def _tally_of(self, name: str) -> tuple[str | None, Tally]:
-        """The name of a phase as it is kept, None for the main one, and its summary."""
-        if type(name) is not str or name not in self._phases:
-            name = _phase_name(name)
-            if name == MAIN_PHASE:
-                return None, self._tally
-            if name not in self._phases and len(self._phases) >= MAX_PHASES:
-                if OTHERS not in self._phases:
-                    self.warn(f"more than {MAX_PHASES} phases; the others are counted as {OTHERS}")
-                name = OTHERS
-        return name, self._phases.setdefault(name, Tally(self.warn))
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs values between episodes, such as a loss: each name is a series of its own.
@@ -691,33 +617,16 @@ class Recorder:
         if self._state != "running" or self._pid != _process:
             self._not_running("log")
             return
-        values, texts, odd = {}, {}, []
-        for key, value in metrics.items():
-            if type(key) is not str:
-                key = arguments.name("log", key)
-            if type(value) is not float:
-                try:
-                    value, text = arguments.measured(f"log: {key}", value)
-                except TypeError as error:
-                    self._say_once(f"not a number {key}", f"{error}; left out")
-                    continue
-                if text is not None:
-                    texts[key] = text
-                    self._say_once(
-                        f"inexact {key}", f"log: {key}: {text} would be rounded; kept as text"
-                    )
-            if not isfinite(value):
-                odd.append(key)
-            values[key] = value
+        values, texts, odd = arguments.logged(metrics, self._warned.once)
         with self._lock:
             if self._inside:
                 raise UsageError("log inside of a hook")
             if step is None:  # here, or two threads would have the same
                 step = self._log_step
-            elif step < self._log_step - 1 and "back" not in self._told:
+            elif step < self._log_step - 1:
                 self._look_back(step, values)
             for key in odd:
-                self._say_once(
+                self._warned.once(
                     f"not finite {key}", f"log: {key}: is NaN or infinite at step {step}"
                 )
             if self._series is None:
@@ -743,13 +652,8 @@ class Recorder:
         for name in values:
             last = None if self._series is None else self._series.last_step(name)
             if last is not None and step < last:
-                self._say_once("back", f"log: {name}: step {step} after step {last}")
+                self._warned.once("back", f"log: {name}: step {step} after step {last}")
                 return
-
-    def _say_once(self, key: str, text: str) -> None:
-        if key not in self._told and len(self._told) < MAX_KEYWORDS:
-            self._told.add(key)
-            self.warn(text)
 
     def _catch_up(self) -> None:
         """Finishes an episode that a Ctrl-C, or an exception of a signal handler, has interrupted.
@@ -762,9 +666,8 @@ class Recorder:
         self._recount = True
         episodes = (current,) if isinstance(current, Episode) else tuple(current)
         if current.phase is None:
-            tally, self._count = self._tally, episodes[-1].index + 1
-        else:
-            tally = self._phases[current.phase]
+            self._count = episodes[-1].index + 1
+        _, tally = self._phases.of(current.phase)
         if isinstance(current, Episode):
             self._emitter.episode_end(self.run, current, again=True)
         else:
@@ -821,20 +724,9 @@ class Recorder:
         if self._state != "running" or self._pid != _process:
             self._not_running("log_artifact")
             return None
-        from qn_tracking.store import artifacts
-
-        given = os.fsdecode(path)
-        name = arguments.text_of("name", name or os.path.basename(os.path.abspath(given)))
-        if type is not None:
-            type = storable(arguments.text_of("type", type))
         place = self.run.experiments_dir if keep and storage_of(self._manager) else None
-        limit = artifacts.MAX_KEPT if keep_up_to is None else keep_up_to
-        try:
-            found = artifacts.take(given, place, limit=limit, say=self.warn)
-        except StorageError as error:
-            self.warn(f"log_artifact: {error}; not recorded")
-            return None
-        return self._add_artifact(evolve(found, name=storable(name), type=type))
+        found = made(path, type, name=name, limit=keep_up_to, place=place, warned=self._warned)
+        return None if found is None else self._add_artifact(found)
 
     def use_artifact(
         self, id: str, name: str, *, into: str | os.PathLike[str] | None = None
@@ -849,8 +741,6 @@ class Recorder:
         """
         if self._state != "running":
             self._not_running("use_artifact")
-        from qn_tracking.store import artifacts
-
         root = self.run.experiments_dir
         if root is None:
             raise UsageError("use_artifact needs a folder of experiments")
@@ -858,16 +748,7 @@ class Recorder:
             from qn_tracking.store.reference import resolve
 
             id = resolve(root, id)
-        found = artifacts.find(root, id, name)
-        if into is None:
-            import atexit
-            import shutil
-            import tempfile
-
-            folder = tempfile.mkdtemp(prefix="qn-")
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            into = os.path.join(folder, os.path.basename(found.name or found.sha256))
-        output = artifacts.fetch(root, found, os.fsdecode(into))
+        output, found = copied(root, id, name, into)
         if not self.forked and id != self.id:  # of an earlier life of its own it is no source
             self._add_artifact(evolve(found, source=id))
         return output
@@ -890,7 +771,7 @@ class Recorder:
                 with self._lock:
                     self._emitter.artifact_added(self.run, found)
         else:
-            self._say_once(
+            self._warned.once(
                 "artifacts", f"more than {MAX_ARTIFACTS:,} artifacts; the others are not kept"
             )
         return found
@@ -905,16 +786,7 @@ class Recorder:
         """
         if self._state == "over":
             raise UsageError("add_facts after the end of the run")
-        name = arguments.text_of("add_facts", name)
-        if not isinstance(facts, Mapping):
-            raise TypeError(f"add_facts: expected values by name, got {type(facts).__name__}")
-        facts = {arguments.name(f"add_facts: {name}", key): facts[key] for key in facts}
-        if name in OF_PLUGINS:
-            self._say_once(
-                f"facts {name}", f"add_facts: {name}: a plugin's name; kept as own_{name}"
-            )
-            name = f"own_{name}"
-        self._added.setdefault(storable(name), {}).update(redact_value(dict(facts)))
+        self._facts.add(name, facts)
 
     # --------------------------------------------------------------------------------------- end
 
@@ -953,7 +825,7 @@ class Recorder:
             self.experiment = self._seal(status, error)
         except KeyboardInterrupt as raised:  # while facts were waited for: then without them
             interrupt = raised
-            self._patience = 0.0
+            self._facts.patience = 0.0
             self.experiment = self._seal("interrupted", error or raised)
         masked = error is not None or interrupt is not None
         failed = self._call_run_end(self.experiment, masked=masked)
@@ -981,8 +853,7 @@ class Recorder:
             shares = slow(self._emitter.usage(), perf_counter() - self._since)
             texts += [f"plugin {name} took {share:.0%} of the run" for name, share in shares]
         for text in texts:
-            with suppress(OSError, ValueError):
-                self._show(redact_text(text))
+            self._warned.show(redact_text(text))
         return failed
 
     def _seal(
@@ -990,12 +861,6 @@ class Recorder:
     ) -> Experiment:
         seconds = self._now() - self._began
         captured = self._tee is not None and self._tee.stop()
-        facts = {name: dict(said) for name, said in self._facts.items()}
-        if started and self._patience:
-            for name, said in self._emitter.run_facts(self.run).items():
-                facts.setdefault(name, {}).update(said)
-        for name, said in self._added.items():
-            facts.setdefault(name, {}).update(said)
         attachments = [codec.attachment("config.yml", self.run.config.text.encode())]
         if captured:
             from qn_tracking.store import output
@@ -1003,14 +868,14 @@ class Recorder:
             with suppress(QnError):  # it was removed
                 printed = output.load(self.run.experiments_dir or "", self.id)
                 attachments.append(codec.attachment(output.NAME, printed))
-        resolved = {name: self._resolve(name, said, attachments) for name, said in facts.items()}
-        digests, series = self._tally.digests(), self._series
+        facts = self._facts.sealed(self._emitter, self.run, attachments, ask=started)
+        digests, series = self._phases.main.digests(), self._series
         if series is not None:
             digests = evolve(digests, series=series.digest())
         return sealed(
             self.run,
-            self._tally.results(),
-            {name: one.phase() for name, one in self._phases.items() if one.count},
+            self._phases.main.results(),
+            self._phases.summaries(),
             seconds,
             status=status,
             ended=ids.utc(self._clock.time()),
@@ -1026,59 +891,7 @@ class Recorder:
             artifacts=tuple(self._artifacts),
             attachments=tuple(attachments),
             origin=self._origin,
-            facts=resolved,
+            facts=facts,
             cost=self.cost,
             recount=self._recount,
         )
-
-    def _resolve(
-        self, name: str, said: Mapping[str, Any], attachments: list[Attachment]
-    ) -> Mapping[str, Any]:
-        """Facts with Futures waited for, attachments taken out, and warnings said."""
-        out: dict[str, Any] = {}
-        for key, value in said.items():
-            try:
-                if type(key) is not str:
-                    raise TypeError(f"key {key!r} is not text")
-                if hasattr(value, "result"):
-                    with self._emitter.waiting_for(name):
-                        value = value.result(self._patience)
-                if key == "warnings":
-                    for text in value:
-                        self.warn(text)
-                    continue
-                found = codec.plain(_detach(value, attachments), key, FACTS_DEPTH)
-                size = self._facts_size + len(orjson.dumps({key: found}))
-                if size > MAX_FACTS:
-                    raise ValueError(f"the facts are larger than {MAX_FACTS >> 20} MiB")
-                self._facts_size, out[key] = size, found
-            except (Exception, SystemExit) as error:
-                key = storable(key)
-                out[key] = None
-                cause = redact_within(describe(error), MAX_WARNING)
-                self._emitter.failures.append(Failure(plugin=name, hook="run_facts", error=cause))
-                self.warn(f"plugin {name}: {key}: {cause}")
-        return FrozenDict(freeze(out))
-
-
-def _phase_name(name: Any) -> str:
-    text = arguments.text_of("phase", name)
-    if not text or len(text) > MAX_NAME or storable(text) != text:
-        cause = "not valid Unicode" if text else "expected a name"
-        cause = f"more than {MAX_NAME} characters" if len(text) > MAX_NAME else cause
-        raise ValueError(f"phase: {printable(short(text, MAX_NAME))}: {cause}")
-    return text
-
-
-def _detach(value: Any, attachments: list[Attachment]) -> Any:
-    if isinstance(value, Attachment):
-        ids.check_id(value.name)
-        if value.name in {*RESERVED, *(other.name for other in attachments)}:
-            raise ValueError(f"attachment {value.name}: the name is taken")
-        if len(value.data) > MAX_BYTES:
-            raise ValueError(f"attachment {value.name}: larger than {MAX_BYTES >> 20} MiB")
-        attachments.append(value)
-        return {"file": value.name, "size": value.size, "sha256": value.sha256}
-    if isinstance(value, Mapping):
-        return {key: _detach(item, attachments) for key, item in value.items()}
-    return value
