@@ -17,13 +17,8 @@ from qn_tracking import Study, make_manager, run as run_, track
 from qn_tracking.api.run import Run
 from qn_tracking.config import from_mapping, load
 from qn_tracking.errors import ConfigError, PluginSetupError, QnError, UsageError
-from qn_tracking.tracking.manager import (
-    BUILTIN,
-    choose,
-    list_plugins,
-    make_simulation,
-    project as settings,
-)
+from qn_tracking.tracking.manager import BUILTIN, list_plugins, make_simulation
+from qn_tracking.tracking.wanted import choose, project as settings
 
 SINK = '''
 from qn_tracking import hookimpl

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     )
     from qn_tracking.tracking.callback import Callback as Callback
     from qn_tracking.tracking.hookspecs import hookimpl as hookimpl
-    from qn_tracking.tracking.manager import make_manager as make_manager, track as track
+    from qn_tracking.tracking.manager import make_manager as make_manager
     from qn_tracking.tracking.recorder import Recorder as Recorder
+    from qn_tracking.tracking.track import track as track
 
 _HOME = {
     "Experiments": "api.experiments",
@@ -48,7 +49,7 @@ _HOME = {
     "Leaderboard": "api.leaderboard",
     "hookimpl": "tracking.hookspecs",
     "make_manager": "tracking.manager",
-    "track": "tracking.manager",
+    "track": "tracking.track",
     "Recorder": "tracking.recorder",
     "Study": "api.study",
     "run": "api.run",

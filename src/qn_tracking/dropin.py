@@ -24,8 +24,8 @@ from qn_tracking.records.model import Config
 from qn_tracking.redact import redact_config, redact_text, redact_value
 from qn_tracking.tracking.arguments import item
 from qn_tracking.tracking.ending import last_error, status_of
-from qn_tracking.tracking.manager import track
 from qn_tracking.tracking.recorder import Recorder
+from qn_tracking.tracking.track import track
 
 EPISODES = {"episodic_return": "reward", "episodic_length": "steps"}
 """Last parts of names whose values are those of an episode that is over."""

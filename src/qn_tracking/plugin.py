@@ -125,9 +125,9 @@ if TYPE_CHECKING:
     from qn_tracking.store.recover import recover as recover
     from qn_tracking.studies.remote import RemoteRun as RemoteRun, run_remotely as run_remotely
     from qn_tracking.tracking.hookspecs import Commands as Commands, hookimpl as hookimpl
-    from qn_tracking.tracking.manager import project as project
     from qn_tracking.tracking.outbox import Outbox as Outbox
     from qn_tracking.tracking.recorder import Recorder as Recorder
+    from qn_tracking.tracking.wanted import project as project
     from qn_tracking.tracking.warned import warn_on_stderr as warn_on_stderr
 
 _NAMES = {
@@ -139,7 +139,7 @@ _NAMES = {
     "tracking.outbox": "Outbox",
     "tracking.recorder": "Recorder",
     "tracking.warned": "warn_on_stderr",
-    "tracking.manager": "project",
+    "tracking.wanted": "project",
     # Errors: whatever a plugin raises of these is shown to the user as one line.
     "errors": "QnError ConfigError PluginError StorageError UnsupportedError UsageError"
     " describe did_you_mean printable storable",

@@ -92,7 +92,7 @@ class Run:
         from qn_tracking.store import lives, paths
         from qn_tracking.store.reference import resolve
         from qn_tracking.tracking.installed import TRACKER, requests
-        from qn_tracking.tracking.manager import check_asked
+        from qn_tracking.tracking.wanted import check_asked
         from qn_tracking.tracking.warned import warn_on_stderr
 
         folder = os.fspath(experiments_dir or of_project() or "experiments")

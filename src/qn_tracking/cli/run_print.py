@@ -56,14 +56,15 @@ def _import_plugins(args: Namespace) -> int:
     """Lists the plugins with their hooks, which are known only once they are imported."""
     from qn_tracking import config as configuration
     from qn_tracking.records.model import Config
-    from qn_tracking.tracking import manager
+    from qn_tracking.tracking.manager import list_plugins
+    from qn_tracking.tracking.wanted import choose, project, unasked
 
     config = configuration.load(args.config[0], args.overrides) if args.config else Config(label="")
-    project = manager.project()
-    found = manager.list_plugins(
-        manager.choose(config, project, args.plugins),
+    settings = project()
+    found = list_plugins(
+        choose(config, settings, args.plugins),
         args.no_plugin,
-        tuple(manager.unasked(config, project, args.plugins)),
+        tuple(unasked(config, settings, args.plugins)),
     )
     if args.json:
         print_json(list(found))

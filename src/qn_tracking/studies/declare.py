@@ -49,7 +49,7 @@ from qn_tracking.studies.plan import EPISODES, Plan, Requests, plan_of, seed_or_
 from qn_tracking.studies.sweep import one_choice
 from qn_tracking.tracking.emit import storage_of
 from qn_tracking.tracking.evaluation import evaluating
-from qn_tracking.tracking.manager import choose, project
+from qn_tracking.tracking.wanted import choose, project
 
 T = TypeVar("T")
 INCLUDED = ("qn_tracking.nematode",)

@@ -15,14 +15,8 @@ from qn_tracking.redact import redact_config, said_of
 from qn_tracking.studies.sweep import choices, parse
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.evaluation import with_evaluation
-from qn_tracking.tracking.manager import (
-    check_asked,
-    choose,
-    make_manager,
-    make_simulation,
-    project,
-    unasked,
-)
+from qn_tracking.tracking.manager import make_manager, make_simulation
+from qn_tracking.tracking.wanted import check_asked, choose, project, unasked
 
 if TYPE_CHECKING:
     from pluggy import PluginManager

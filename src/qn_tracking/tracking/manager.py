@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 from attrs import fields, frozen
 
-from qn_tracking import config as configuration, project as pyproject
 from qn_tracking.errors import (
     ConfigError,
     PluginError,
@@ -28,7 +27,7 @@ from qn_tracking.errors import (
 from qn_tracking.files import current_folder
 from qn_tracking.importing import include
 from qn_tracking.records.model import EMPTY, Config, Simulation, Subject, Value
-from qn_tracking.tracking import hookspecs, identity
+from qn_tracking.tracking import hookspecs
 from qn_tracking.tracking.installed import (
     BUILTIN as BUILTIN,
     CONFIGS,
@@ -37,11 +36,8 @@ from qn_tracking.tracking.installed import (
     VALIDATORS as VALIDATORS,
     EntryPoint,
     entry_points as entry_points,
-    named,
     requests as requests,
 )
-from qn_tracking.tracking.joining import VARIABLE, Rerunning, joining, rerunning
-from qn_tracking.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -49,29 +45,7 @@ if TYPE_CHECKING:
     from pluggy import HookimplOpts, HookspecOpts
 
     from qn_tracking.tracking.hookspecs import View
-    from qn_tracking.tracking.installed import Named, Requests
-
-
-@frozen(kw_only=True, eq=False, repr=False)
-class Project(Value):
-    """What `[tool.qn-tracking]` in the project's pyproject.toml says."""
-
-    file: str | None = None
-    plugins: Requests = EMPTY
-    experiments_dir: str | None = None
-
-
-def project(folder: str | None = None) -> Project:
-    """The settings of the nearest pyproject.toml, from this folder upward.
-
-    Raises ConfigError for settings that are wrong; tables of other tools are not checked.
-    """
-    path, table = pyproject.settings(folder)
-    return Project(
-        file=path,
-        plugins=requests(table.get("plugins"), path or "", f"{pyproject.TABLE}.plugins"),
-        experiments_dir=table.get("experiments_dir"),
-    )
+    from qn_tracking.tracking.installed import Requests
 
 
 class _Manager(pluggy.PluginManager):
@@ -233,110 +207,6 @@ def _called(entry: EntryPoint, hook: str, **arguments: Any) -> Any:
         raise PluginError(
             describe(error), file=f"plugin {entry.name}", field=hook, hint=hint
         ) from error
-
-
-def track(
-    config: Config | Mapping[str, Any] | str | os.PathLike[str],
-    *,
-    name: str | None = None,
-    group: str | None = None,
-    task: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | Iterable[str] | None = None,
-    overrides: Any = (),
-    environment: str = "",
-    brain: str = "",
-    family: str = "",
-    subject: Subject | None = None,
-    plugins: Named = (),
-    blocked: Sequence[str] = (),
-    experiments_dir: str | os.PathLike[str] | None = None,
-    **options: Any,
-) -> Recorder:
-    """A recorder with the default tracker and the plugins that configuration and project name.
-
-        with track({"gamma": 0.99}, seed=1, name="first", environment="FrozenLake-v1") as run:
-            run.episode(success=True, steps=12, reward=3.5)
-
-    `name` and `group` are the tags `name` and `group`; `tags` are texts by key, or a list of keys.
-    `overrides` change fields of the configuration: values by dotted field, the arguments of a
-    parser, or a list of `FIELD=VALUE`. `task` says what is solved, for the open division of the
-    leaderboard: a section of the configuration with its `environment`, limits, the end of an
-    episode, and what counts as a success. `environment`, `brain` and `family` are the names of a
-    `Subject`. `plugins` are names, or a mapping of names to options, which replace those of the
-    configuration. `options` are those of `Recorder`: `seed`, `episodes`, `notes` and so on. In a
-    script that a study runs (`qn-run … -- python …`) the run joins the study, and has its seed:
-    `run.seed`; so has one that `qn-exp rerun` runs again. Raises UsageError for what contradicts,
-    TypeError for an unknown keyword, and PluginSetupError for `module:attribute` that a file
-    outside of the current folder names, and neither `plugins` nor `blocked` do.
-    """
-    identity.check_keywords(Recorder.__init__, options, inspect.signature(track).parameters)
-    options["tags"] = identity.tags_of(tags, name=name, group=group)
-    options["subject"] = identity.subject_of(
-        subject, environment=environment, brain=brain, family=family
-    )
-    config = configuration.of_host(config, overrides)
-    if task is not None:
-        config = configuration.declaring(config, {"environment": environment, **task})
-    settings = project()
-    check_asked({k: v for k, v in unasked(config, settings, plugins).items() if k not in blocked})
-    wanted = choose(config, settings, named(plugins, *TRACKER))
-    given = joining() if VARIABLE in os.environ else rerunning()
-    if given is not None:
-        options, experiments_dir = given.options(options), given.experiments_dir
-        options["capture_output"] = False  # what scripts print is kept by the study, if at all
-    if isinstance(given, Rerunning):  # as of every re-run: no other plugin gets it
-        wanted = {name: wanted[name] for name in TRACKER}
-    return Recorder(
-        config,
-        manager=make_manager(wanted, blocked=blocked),
-        experiments_dir=experiments_dir or settings.experiments_dir or "experiments",
-        **options,
-    )
-
-
-def choose(config: Config, settings: Project, plugins: Named) -> Requests:
-    """All plugins asked for, by the project, the configuration and by name, with their options."""
-    section = requests(config.settings.get("plugins"), config.label)
-    return {
-        **settings.plugins,
-        **section,
-        **{
-            name: options or section.get(name, settings.plugins.get(name, EMPTY))
-            for name, options in named(plugins).items()
-        },
-    }
-
-
-def unasked(config: Config, settings: Project, plugins: Named) -> Mapping[str, str | None]:
-    """The plugins of the current folder that a file names and `plugins` does not, and that file.
-
-    None stands for the mapping that a program has passed, which knows what it asks for.
-    """
-    asked = named(plugins)
-    # A configuration that is shipped has no path, but its name.
-    file = config.path or (None if config.label == configuration.MAPPING else config.label)
-    found = dict.fromkeys(requests(config.settings.get("plugins"), config.label), file)
-    found = {**dict.fromkeys(settings.plugins, settings.file), **found}
-    return {name: file for name, file in found.items() if ":" in name and name not in asked}
-
-
-def check_asked(files: Mapping[str, str | None]) -> None:
-    """Raises PluginSetupError for a plugin of the current folder that a file outside it names.
-
-    Such a file may be a stranger's, and meet a module that is here by chance.
-    """
-    for name, file in files.items():
-        if file is not None and not _in_folder(file):
-            raise PluginSetupError(
-                f"is code of this folder, and {file} is not in it",
-                file=f"plugin {name}",
-                hint=f"--plugins {name} turns it on, --no-plugin {name} off",
-            )
-
-
-def _in_folder(file: str) -> bool:
-    here = os.path.realpath(current_folder())
-    return os.path.commonpath((os.path.realpath(file), here)) == here
 
 
 # ---------------------------------------------------------------------------------------- finding
