@@ -576,6 +576,7 @@ def qmodular(**fields: Any) -> QmodularBrain:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

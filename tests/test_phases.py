@@ -322,6 +322,7 @@ def copies() -> list[str]:
     return [*KINDS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", copies())
 def test_a_copy_of_a_brain_plays_and_learns_as_the_brain_itself(kind: str) -> None:
     """So what it plays with learning off is what the brain would have played."""
