@@ -224,12 +224,12 @@ class Project:
             capture_output=True, text=True, timeout=120, env={**self.env, **more},
         )  # fmt: skip
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str, **more: str) -> subprocess.Popen[str]:
         """Starts `qn-run`, in a process group of its own as a terminal would."""
         with Path("said").open("w") as said:
             process = subprocess.Popen(
                 [str(BIN / "qn-run"), *args], stdout=subprocess.DEVNULL,
-                stderr=said, text=True, env=self.env, start_new_session=True,
+                stderr=said, text=True, env={**self.env, **more}, start_new_session=True,
             )  # fmt: skip
         self._running.append(process)
         return process

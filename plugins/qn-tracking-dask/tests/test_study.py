@@ -141,7 +141,7 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(
 ) -> None:
     cluster.start().add()
     project.pause(0.1)
-    process = project.start(*TOY, "--executor", cluster.spec)
+    process = project.start(*TOY, "--executor", cluster.spec, QN_DASK_PATIENCE="15")
     project.until(project.at_work, "a run has begun")
     cluster.scheduler.send_signal(signal.SIGSTOP)
     silent = f"--executor {cluster.spec}: the scheduler does not answer; waiting for it"
