@@ -33,9 +33,8 @@ from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Words
 from qn_tracking.render.text import counted
 from qn_tracking.store.columns import columns
-from qn_tracking.store.paths import run_folder
+from qn_tracking.store.paths import journal, run_folder
 from qn_tracking.store.series import points
-from qn_tracking.store.transfer import journal
 from qn_tracking.studies.comparison import RATES
 
 if TYPE_CHECKING:

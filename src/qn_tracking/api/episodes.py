@@ -10,8 +10,8 @@ from attrs import evolve
 from qn_tracking.errors import StorageError
 from qn_tracking.inference.rules import RULES
 from qn_tracking.records.limits import WHOLE
-from qn_tracking.store import outcomes
-from qn_tracking.store.transfer import journal
+from qn_tracking.store.columns import every_column
+from qn_tracking.store.paths import journal
 from qn_tracking.studies.windows import Window, windowed
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def with_episodes(
     def read(doc: Mapping[str, Any]) -> Mapping[str, Any]:
         if doc["id"] not in names:
             return doc
-        columns = outcomes.read(experiments, doc["id"])
+        columns = every_column(experiments, doc["id"])
         done = doc if window is None else windowed(doc, columns, window)
         return {**done, "columns": columns}
 

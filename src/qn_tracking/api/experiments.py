@@ -310,13 +310,14 @@ class Experiments:
 
         Raises UsageError for an unknown id, and StorageError for a line that is damaged.
         """
-        from qn_tracking.store import outcomes, transfer
+        from qn_tracking.store import paths
+        from qn_tracking.store.columns import every_column
         from qn_tracking.studies.levels import run_level
 
         id = self.id(id)
-        if not os.path.lexists(transfer.journal(self.folder, id)):
+        if not os.path.lexists(paths.journal(self.folder, id)):
             return None
-        return run_level(outcomes.read(self.folder, id), metric)
+        return run_level(every_column(self.folder, id), metric)
 
     def config_text(self, id: str) -> bytes:
         """The text of the configuration, as it was read. Raises UnsupportedError if it is not

@@ -16,7 +16,7 @@ from qn_tracking.errors import MALFORMED, QnError
 from qn_tracking.render.report import Block, Figure, Table, Text
 from qn_tracking.render.text import counted, duration
 from qn_tracking.repository import GitError, Repository
-from qn_tracking.store.transfer import journal
+from qn_tracking.store.paths import journal
 
 if TYPE_CHECKING:
     from qn_tracking.api.experiments import Experiments

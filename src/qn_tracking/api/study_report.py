@@ -14,7 +14,7 @@ from qn_tracking.errors import UsageError
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.render.report import Block, Code, Figure, Heading, Items, Table, Text
 from qn_tracking.render.text import counted, duration
-from qn_tracking.store.transfer import journal
+from qn_tracking.store.paths import journal
 from qn_tracking.studies.numbers import metric_text
 from qn_tracking.studies.scripts import values_of
 from qn_tracking.studies.sentences import ASKS, TESTS, decided_by

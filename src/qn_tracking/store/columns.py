@@ -1,14 +1,15 @@
-"""Numbers of the episodes of a run, one for each episode, read fast: for pictures of many runs."""
+"""Values of the episodes of a run, in columns: faster than one episode after the other."""
 
 from __future__ import annotations
 
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice
 from zlib import crc32
 
 from qn_tracking.records.limits import as_number
 from qn_tracking.store import paths, phases
+from qn_tracking.store.paths import journal
 from qn_tracking.store.read import Lines
-from qn_tracking.store.transfer import journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,20 +34,47 @@ def columns(
     a metric, or `counts.NAME`, `metrics.NAME`, `timing.NAME`. Raises StorageError naming a bad
     line.
     """
-    path = journal(experiments, id)
-    if phase is not None:
-        return _of_phase(experiments, id, [_reader(name) for name in names], phase)
     reads = [_reader(name) for name in names]
+    if phase is not None:
+        return _of_phase(experiments, id, reads, phase)
     out: list[list[Any]] = [[] for _ in names]
-    try:
+    with _named(path := journal(experiments, id)):
         for docs in _decoded(path):
             for read, values in zip(reads, out, strict=True):
                 values += map(read, docs)
+    return out
+
+
+def every_column(experiments: str, id: str) -> dict[str, list[Any]]:
+    """success, reward, steps, and each count and metric, a value an episode; None where it has
+    none, NaN and infinities as they are.
+
+    Raises StorageError for a journal that is not here, or a line that is damaged.
+    """
+    found: dict[str, list[Any]] = {"success": [], "reward": [], "steps": []}
+    with _named(path := journal(experiments, id)):
+        for count, doc in enumerate(chain.from_iterable(_decoded(path))):
+            own = {name: doc[name] for name in ("success", "reward", "steps")}
+            for name, value in {**own, **doc["counts"], **doc["metrics"]}.items():
+                column = found.get(name)
+                if column is None:
+                    column = found[name] = [None] * count
+                column.append(_number(value))
+            for column in found.values():
+                if len(column) <= count:
+                    column.append(None)
+    return found
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Raises StorageError naming the line of a journal that cannot be decoded."""
+    try:
+        yield
     except (ValueError, TypeError, KeyError, AttributeError):
-        for _ in Lines(path):  # names the line
+        for _ in Lines(path):
             pass
         raise
-    return out
 
 
 def _of_phase(experiments: str, id: str, reads: Sequence[Read], phase: str) -> list[list[Any]]:

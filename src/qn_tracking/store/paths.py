@@ -49,6 +49,11 @@ def labels_folder(experiments: str, id: str) -> str:
     return inside(experiments, LABELS, check_id(id))
 
 
+def journal(experiments: str, id: str) -> str:
+    """The file of the episodes of a run. Raises StorageError as `run_folder` does."""
+    return join(run_folder(experiments, id), "episodes.jsonl")
+
+
 def run_folder(experiments: str, id: str) -> str:
     """The folder of the texts of a run. Raises StorageError for a link in its place."""
     return inside(experiments, "runs", check_id(id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from os.path import join, lexists
+from os.path import lexists
 
 from qn_tracking.errors import UnsupportedError
 from qn_tracking.records.limits import RUNNING
@@ -25,7 +25,7 @@ def episodes(
 
     None stands for a pause. Raises UnsupportedError if the episodes are not here.
     """
-    journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
+    journal = paths.journal(experiments, id)
     if not lexists(journal) and not _running(experiments, id):
         raise UnsupportedError(
             "the episodes are not here", file=journal, hint="run folders are not in git"

@@ -14,6 +14,7 @@ from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records import facts
 from qn_tracking.records.model import Episode
 from qn_tracking.store import bundle, documents, export, paths, phases, series
+from qn_tracking.store.paths import journal
 from qn_tracking.store.read import Lines
 from qn_tracking.store.write import published
 
@@ -170,11 +171,6 @@ def about(doc: dict[str, Any]) -> dict[str, Any]:
         "config_digest": (doc.get("config") or {}).get("digest"),
         "run_seed": doc.get("seed"),
     }
-
-
-def journal(experiments: str, id: str) -> str:
-    """The file of the episodes of a run."""
-    return os.path.join(paths.run_folder(experiments, id), "episodes.jsonl")
 
 
 def with_episodes(experiments: str, ids: Sequence[str], *, named: bool, warn: Warn) -> list[str]:
