@@ -363,9 +363,7 @@ class JsonStorage:
         from qn_tracking.records.stats import Tally
         from qn_tracking.store import read
 
-        tally = Tally()
-        for episode in read.Lines(self._journal.path):
-            tally.add(episode)
+        tally = Tally.of(read.Lines(self._journal.path))
         digests, summaries = series.summarised(self._folder, tally.digests())
         return evolve(
             experiment,

@@ -59,6 +59,14 @@ class Tally:
         self._exact = sha256()
         self._outcome = sha256()
 
+    @classmethod
+    def of(cls, episodes: Iterable[Episode]) -> Tally:
+        """Of all these episodes."""
+        tally = cls()
+        for episode in episodes:
+            tally.add(episode)
+        return tally
+
     def add(self, episode: Episode) -> None:
         """One more episode, the next in order."""
         self._chunk.append(episode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from os.path import join
 from typing import Any
 
 from attrs import evolve, frozen
@@ -170,23 +169,21 @@ def _episodes(
     recorded = None
     if type(stored.get("exact")) is str and type(stored.get("outcome")) is str:
         recorded = Digests(exact=stored["exact"], outcome=stored["outcome"])
-    journal = join(paths.run_folder(experiments, doc["id"]), "episodes.jsonl")
+    journal = paths.journal(experiments, doc["id"])
     if not os.path.lexists(journal):
         return None, recorded
-    tally, episodes = Tally(), []
     try:
-        for episode in read.Lines(journal):
-            tally.add(episode)
-            episodes.append(episode)
+        episodes = tuple(read.Lines(journal))
     except StorageError as error:
         if recorded is None:
             raise
         warn(f"{error}; only the digests are compared")
         return None, recorded
-    if recorded is not None and tally.digests() != recorded:
+    digests = Tally.of(episodes).digests()
+    if recorded is not None and digests != recorded:
         warn(f"{journal}: not the episodes of the record; only the digests are compared")
         return None, recorded
-    return tuple(episodes), tally.digests()
+    return episodes, digests
 
 
 def _config(experiments: str, doc: Document) -> Config:

@@ -18,7 +18,8 @@ from qn_tracking.records.provenance import provenance
 from qn_tracking.records.stats import Tally
 from qn_tracking.reproduce.process import minimal_environment, supervise
 from qn_tracking.reproduce.sandbox import require, run, sandboxed
-from qn_tracking.store import paths, read
+from qn_tracking.store import read
+from qn_tracking.store.paths import journal
 
 # A constant: what it runs comes as arguments. `-I` leaves out the current folder, the user's own
 # packages and every PYTHON variable; the folders of the code come before all that is installed.
@@ -120,15 +121,12 @@ def load_replay(
         raise UnsupportedError(f"the run failed: {cause[:400]}")
     path = join(experiments, records[0])
     experiment = read.experiment(path)
-    tally, episodes = Tally(), []
-    for episode in read.Lines(join(paths.run_folder(experiments, experiment.id), "episodes.jsonl")):
-        tally.add(episode)
-        episodes.append(episode)
+    episodes = tuple(read.Lines(journal(experiments, experiment.id)))
     return Replay(
         experiment=experiment,
         record=path,
-        episodes=tuple(episodes),
-        digests=tally.digests(),
+        episodes=episodes,
+        digests=Tally.of(episodes).digests(),
         isolated=isolated,
     )
 

@@ -395,10 +395,7 @@ def _compare(original: Original, experiment: Experiment, plan: Plan, warn: Warn)
     if original.script is not None and original.early and len(episodes) > original.count:
         # A script goes on after the episode at which the original ended.
         episodes = episodes[: original.count]
-        tally = Tally()
-        for episode in episodes:
-            tally.add(episode)
-        experiment = evolve(experiment, digests=tally.digests(), phases={})
+        experiment = evolve(experiment, digests=Tally.of(episodes).digests(), phases={})
     outcome = _outcome(original, experiment, episodes)
     if not original.count and not original.document.get("phases"):  # there is nothing else
         outcome = "identical" if compared and not any(compared.values()) else "different"

@@ -445,7 +445,7 @@ def _agree(record: Experiment, folder: str, source: str) -> None:
         path = join(folder, attachment.name)
         if "/" in attachment.name or not lexists(path):
             continue
-        if _digest(path) != attachment.sha256:
+        if artifacts.digest_of(path) != attachment.sha256:
             raise StorageError(
                 "is not the file that the record names", file=source, field=attachment.name
             )
@@ -455,24 +455,14 @@ def _agree(record: Experiment, folder: str, source: str) -> None:
         )
 
 
-def _digest(path: str) -> str:
-    total = sha256()
-    with bundle.opened(path) as stream:
-        while part := stream.read(bundle.CHUNK):
-            total.update(part)
-    return total.hexdigest()
-
-
 def _same_journal(record: Experiment, folder: str) -> bool:
     """Whether the journal gives the digests of the record, as far as it should: a record without
     digests cannot show it, and the disk of one whose journal failed was full.
     """
     if record.digests is None or any(f.storage for f in record.failures):
         return True
-    tally = Tally()
     try:
-        for episode in read.Lines(join(folder, "episodes.jsonl")):
-            tally.add(episode)
+        tally = Tally.of(read.Lines(join(folder, "episodes.jsonl")))
         digests, _ = series.summarised(folder, tally.digests())
         of_phases = phases.summarised(folder)
     except StorageError:

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from os.path import basename, isdir, join, lexists
 from typing import Any
 
@@ -348,17 +348,13 @@ def parts(file: str) -> Iterator[bytes]:
 
 def digest_of(file: str) -> str:
     """The SHA-256 of a file that is kept. Raises FileNotFoundError and StorageError."""
-    total = sha256()
     try:
-        fd = files.open_file(file)
+        with open(files.open_file(file), "rb") as stream:
+            return file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise files.os_error(file, error) from None
-    with open(fd, "rb") as stream, naming(file):
-        while part := stream.read(CHUNK):
-            total.update(part)
-    return total.hexdigest()
 
 
 def check_digest(text: Any, file: str) -> str:

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from typing import IO, Any
 
 from qn_tracking.errors import StorageError
@@ -117,7 +118,7 @@ def _add(bundle: zipfile.ZipFile, experiments: str, name: str) -> None:
 
 
 @contextmanager
-def opened(path: str, *, follow: bool = False) -> Iterator[IO[bytes]]:
+def opened(path: str, *, follow: bool = False) -> Iterator[BufferedReader]:
     """A regular file, open for reading, as `files.open_file`. Raises StorageError."""
     try:
         fd = open_file(path, follow=follow)

@@ -233,10 +233,9 @@ def _journal(path: str, journal: str, experiment: Experiment, count: _Count) -> 
         if experiment.results.episodes and lexists(join(os.path.dirname(journal), "run.json")):
             yield _fault(journal, "missing")
         return
-    tally, lines = Tally(), read.Lines(journal)
+    lines = read.Lines(journal)
     try:
-        for episode in lines:
-            tally.add(episode)
+        tally = Tally.of(lines)
     except QnError as error:
         yield _of(error)
         return

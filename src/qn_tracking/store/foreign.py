@@ -28,7 +28,6 @@ from qn_tracking.records.facts import METADATA
 from qn_tracking.records.limits import MAX_INT
 from qn_tracking.records.model import (
     EMPTY,
-    Attachment,
     Config,
     Episode,
     Experiment,
@@ -114,9 +113,7 @@ def experiment(
     if len(episodes) > results.episodes:
         cause = f"{len(episodes)} episodes, but total_runs is {results.episodes}"
         raise fields.wrong("results.per_run_results", cause)
-    tally = Tally()
-    for episode in episodes:
-        tally.add(episode)
+    tally = Tally.of(episodes)
     whole = bool(episodes) and len(episodes) == results.episodes
     if whole:
         results = _counted(tally.results(), results, notes)
@@ -133,7 +130,7 @@ def experiment(
         digests=tally.digests() if whole else None,
         config=config,
         notes=fields.text("notes" if submission else "benchmark.notes"),
-        attachments=_attachments(config),
+        attachments=(attachment("config.yml", config.text.encode()),) if config.text else (),
         origin=Origin(
             kind="import",
             id=name,
@@ -144,13 +141,6 @@ def experiment(
         ),
         facts=_facts(fields),
     ), episodes
-
-
-def _attachments(config: Config) -> tuple[Attachment, ...]:
-    data = config.text.encode()
-    if not data:
-        return ()
-    return (attachment("config.yml", data),)
 
 
 def _episodes(fields: _Fields, notes: list[str]) -> tuple[Episode, ...]:

@@ -10,7 +10,7 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from io import TextIOWrapper
 from math import isfinite
 from os.path import basename
@@ -234,7 +234,6 @@ def _table(
     if rows and rows[0].at is None:
         notes.append("no times: `started` and `ended` are when the file was changed last")
     seconds = max((row.at or 0.0 for row in rows), default=0.0)
-    tally = Tally()
     episodes: tuple[Episode, ...] = ()
     calls: tuple[Logged, ...] = ()
     series = SeriesTally()
@@ -244,8 +243,7 @@ def _table(
             series.add(call)
     else:
         episodes = tuple(_episode(i, row, found, names) for i, row in enumerate(rows))
-        for episode in episodes:
-            tally.add(episode)
+    tally = Tally.of(episodes)
     digests: Digests = tally.digests()
     asked = canonical({"columns": dict(found), "files": digest})
     record = Experiment(
@@ -275,11 +273,8 @@ def _digest(paths: Sequence[str]) -> str:
     """Of one file its own, of several that of theirs."""
     each = []
     for path in paths:
-        total = sha256()
         with bundle.opened(path, follow=True) as stream:
-            while part := stream.read(bundle.CHUNK):
-                total.update(part)
-        each.append(total.hexdigest())
+            each.append(file_digest(stream, "sha256").hexdigest())
     return each[0] if len(each) == 1 else sha256("".join(sorted(each)).encode()).hexdigest()
 
 
