@@ -136,12 +136,12 @@ def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
     return True
 
 
-def lock_soon(fd: int) -> bool:
+def lock_soon(fd: int, seconds: float = 1.0) -> bool:
     """Locks an open file, as `lock`, waiting for those who only look whether it is locked.
 
-    Raises BlockingIOError if another process holds it for a second, and OSError.
+    Raises BlockingIOError if another process holds it for so long, and OSError.
     """
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + seconds
     while True:
         try:
             return lock(fd, wait=False)

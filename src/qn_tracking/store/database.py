@@ -148,26 +148,11 @@ def _connect(path: str, mode: str, wait: float) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{name}?mode={mode}", uri=True, timeout=wait, isolation_level=None)
 
 
-def _lock(lock: int, wait: float) -> None:
-    """Takes a lock. Raises BlockingIOError if another process holds it for longer than `wait`."""
-    import time
-
-    end = time.monotonic() + wait
-    while True:
-        try:
-            files.lock(lock, wait=False)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-
-
 def _make(experiments: str, path: str, discard: bool, wait: float) -> sqlite3.Connection:
     """A database with empty tables, made by one process at a time."""
     lock = files.open_file(join(experiments, ".index.lock"), os.O_RDWR | os.O_CREAT)
     try:
-        _lock(lock, wait)
+        files.lock_soon(lock, wait)
         if discard and not _sound(path, wait):
             for name in (path, path + "-journal"):
                 try:  # noqa: SIM105  contextlib costs a listing two milliseconds

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
+from itertools import islice
 from typing import IO, Any
 
 from qn_tracking.errors import StorageError, UnsupportedError
@@ -24,6 +25,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 BATCH = 10_000
 
 _LEFT_OUT = {("origin", "original"), ("labels",)}
+_GROUPS = ("counts", "metrics", "timing")
 
 
 # -------------------------------------------------------------------------------------------- rows
@@ -66,33 +68,18 @@ def _step(name: str) -> str:
 
 def of_episode(about: Mapping[str, Any], episode: Episode) -> Row:
     """An episode as one row, after the columns that say which run it is of."""
-    row = {
-        **about,
-        **_phase(episode),
-        "index": episode.index,
-        "seed": episode.seed,
-        "success": episode.success,
-        "termination": episode.termination,
-        "steps": episode.steps,
-        "reward": episode.reward,
-    }
-    row.update((f"counts.{key}", value) for key, value in episode.counts.items())
-    row.update((f"metrics.{key}", value) for key, value in episode.metrics.items())
-    row.update((f"timing.{key}", value) for key, value in episode.timing.items())
+    row = nested(about, episode)
+    for group in _GROUPS:
+        row.update([(f"{group}.{key}", value) for key, value in row.pop(group).items()])
     return row
 
 
 def nested(about: Mapping[str, Any], episode: Episode) -> Row:
     """An episode as a JSON object."""
     fields = ("index", "seed", "success", "termination", "steps", "reward")
-    groups = ("counts", "metrics", "timing")
-    own = {name: getattr(episode, name) for name in (*fields, *groups)}
-    return {**about, **_phase(episode), **own}
-
-
-def _phase(episode: Episode) -> Row:
-    """The columns `phase` and `after`, which a table has if any of its episodes is of a phase."""
-    return {} if episode.phase is None else {"phase": episode.phase, "after": episode.after}
+    # A table has these columns if any of its episodes is of a phase.
+    phase = () if episode.phase is None else ("phase", "after")
+    return {**about, **{name: getattr(episode, name) for name in (*phase, *fields, *_GROUPS)}}
 
 
 def _json(value: Any) -> str:
@@ -208,24 +195,14 @@ def write_parquet(stream: IO[bytes], rows: Rows) -> int:
         "text": pyarrow.string(),
     }
     schema = pyarrow.schema([(name, types[kind]) for name, kind in kinds.items()])
-    count = 0
+    count, checked = 0, _checked(rows(), kinds)
     with writer_of(stream, schema) as writer:
-        batch: list[Row] = []
-
-        def flush() -> None:
+        while batch := list(islice(checked, BATCH)):
             lists = {
                 name: [_typed(row.get(name), kind) for row in batch] for name, kind in kinds.items()
             }
             writer.write_table(pyarrow.table(lists, schema=schema))
-            batch.clear()
-
-        for row in _checked(rows(), kinds):
-            batch.append(row)
-            count += 1
-            if len(batch) >= BATCH:
-                flush()
-        if batch:
-            flush()
+            count += len(batch)
     return count
 
 

@@ -14,6 +14,7 @@ from attrs import frozen
 from qn_tracking import files
 from qn_tracking.ids import is_id
 from qn_tracking.store import artifacts, labels, paths, read, trash
+from qn_tracking.store.summary import size_below
 from qn_tracking.store.write import naming
 
 _GONE = ".gone-"
@@ -37,7 +38,9 @@ def find(experiments: str, before: float) -> tuple[Garbage, ...]:
     """
     slots = dict(_slots(experiments))
     old = {path for path, changed in slots.items() if changed < before}
-    found = [Garbage(path=path, bytes=_size(path), cause="in the trash") for path in sorted(old)]
+    found = [
+        Garbage(path=path, bytes=size_below(path), cause="in the trash") for path in sorted(old)
+    ]
     place = files.inside(experiments, artifacts.FOLDER)
     if isdir(place):
         needed = _needed(experiments, [path for path in slots if path not in old])
@@ -81,15 +84,6 @@ def _slots(experiments: str) -> Iterator[tuple[str, float]]:
                 info = os.lstat(join(place, name))
                 if stat.S_ISDIR(info.st_mode):
                     yield join(place, name), info.st_mtime
-
-
-def _size(top: str) -> int:
-    total = 0
-    for folder, _, names in os.walk(top):
-        for name in names:
-            with suppress(OSError):
-                total += os.lstat(join(folder, name)).st_size
-    return total
 
 
 def _needed(experiments: str, slots: list[str]) -> set[str]:

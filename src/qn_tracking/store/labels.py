@@ -59,7 +59,8 @@ def survey(
         place = paths.labels_folder(experiments, id)
         for name in files(place):
             try:
-                changes.append((*_change(join(place, name)), name))
+                file = join(place, name)
+                changes.append((*parsed(load(file)[0], file), name))
             except FileNotFoundError:  # gone since
                 continue
             except StorageError as error:
@@ -103,11 +104,6 @@ def _before(file: str) -> Labels:
             return {"tags": {}, "notes": []}
         raise
     return _checked(doc, file, removed=False)
-
-
-def _change(file: str) -> tuple[int, Labels]:
-    """The time of a change, and what it says. Raises FileNotFoundError and StorageError."""
-    return parsed(load(file)[0], file)
 
 
 def parsed(data: bytes, file: str) -> tuple[int, Labels]:
@@ -186,7 +182,8 @@ def _next(place: str) -> str:
     latest = 0
     for name in files(place):
         try:
-            latest = max(latest, _change(join(place, name))[0])
+            file = join(place, name)
+            latest = max(latest, parsed(load(file)[0], file)[0])
         except (FileNotFoundError, StorageError):
             continue
     return utc(max(time.time(), (latest + 1) / 1_000_000))

@@ -6,7 +6,8 @@ from os.path import getsize, join, lexists
 
 from qn_tracking.errors import StorageError
 from qn_tracking.files import open_file, os_error
-from qn_tracking.records.limits import MAX_BYTES, as_number
+from qn_tracking.records.limits import as_number
+from qn_tracking.store.read import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def calls(run_folder: str, name: str = NAME) -> Iterator[Logged]:
     from qn_tracking.records.model import Logged
 
     path = join(run_folder, name)
-    for number, line in enumerate(_lines(path), 1):
+    lines = Lines(path).raw() if lexists(path) else ()
+    for number, line in enumerate(lines, 1):
         body, mark, crc = line.rpartition(b',"crc":"')
         if not mark or crc[8:] != b'"}\n' or crc[:8] != b"%08x" % crc32(body):
             raise _bad(path, number, "checksum does not match")
@@ -123,17 +125,6 @@ def _whole(path: str) -> bytes:
     except OSError as error:
         raise os_error(path, error) from None
     return data[: data.rfind(b"\n") + 1]
-
-
-def _lines(path: str) -> Iterator[bytes]:
-    try:
-        with open(open_file(path), "rb") as stream:
-            while (line := stream.readline(MAX_BYTES))[-1:] == b"\n":
-                yield line
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise os_error(path, error) from None
 
 
 def _parsed(data: bytes) -> Any:

@@ -60,11 +60,7 @@ def keep(
     """
     place = folder(experiments, name)
     write.make_folder(place)
-    try:
-        write.publish(join(place, ".gitignore"), b"*\n")
-    except StorageError as error:
-        if error.hint != "EEXIST":
-            raise
+    write.ignore(place, "*\n")
     path = join(place, f"{id}.zip")
     with write.published(path, replace=True) as stream:
         if lexists(paths.record(experiments, id)):

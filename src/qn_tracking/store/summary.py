@@ -45,8 +45,7 @@ def sizes(experiments: str) -> dict[str, int | None]:
     found = dict.fromkeys(("records", "runs", "index", "trash"), 0)
     for name, key in (("runs", "runs"), (".trash", "trash")):
         if not islink(join(experiments, name)):
-            for place, _, names in os.walk(join(experiments, name)):
-                found[key] += sum(_size(join(place, name)) for name in names)
+            found[key] = size_below(join(experiments, name))
     try:
         names = os.listdir(experiments)
     except OSError as error:
@@ -61,6 +60,11 @@ def sizes(experiments: str) -> dict[str, int | None]:
     except OSError:
         return {**found, "free": None}
     return {**found, "free": disk.f_bavail * disk.f_frsize}
+
+
+def size_below(folder: str) -> int:
+    """The bytes of all files in a folder, and in those in it."""
+    return sum(_size(join(place, name)) for place, _, names in os.walk(folder) for name in names)
 
 
 def _size(path: str) -> int:

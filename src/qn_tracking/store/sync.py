@@ -178,11 +178,10 @@ class Sync:
         """Finds runs that had crashed and go on: the record that such a run gets has come and gone,
         and its journal is younger.
         """
-        from qn_tracking.records.limits import CRASHED as STATUS
         from qn_tracking.store.unfinished import signature
 
         for n, name, _, stamp in list(self._entries("WHERE kind = 2")):
-            if stamp != signature(self.experiments, name, STATUS):
+            if stamp != signature(self.experiments, name):
                 self._survey(name, n, None)
 
     def _check_active(self) -> None:
@@ -265,10 +264,9 @@ class Sync:
         labels = [row[1] for row in rows if row[4] != labels_stamp(self.experiments, row[1])]
         dead = [(row[0], row[1], row[3]) for row in rows if row[2] == CRASHED]
         if dead:
-            from qn_tracking.records.limits import CRASHED as STATUS
             from qn_tracking.store.unfinished import signature
 
-            dead = [d for d in dead if d[2] != signature(self.experiments, d[1], STATUS)]
+            dead = [d for d in dead if d[2] != signature(self.experiments, d[1])]
         if not stale and not labels and not dead:
             return True
         with Writing(self.db):

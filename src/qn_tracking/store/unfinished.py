@@ -62,11 +62,7 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
     With the signature of an earlier survey, and nothing changed since: one without a `doc`.
     """
     folder = paths.run_folder(experiments, id)
-    try:
-        info = os.lstat(join(folder, "episodes.jsonl"))
-        size, stamp = info.st_size, info.st_mtime_ns
-    except OSError:
-        size = stamp = -1
+    size, stamp = _stamp(folder)
     about, problem = _about(folder)
     if about is None and size < 0:
         # Reserved an instant ago, or never a run: labels of a record that was imported.
@@ -106,13 +102,18 @@ def survey(experiments: str, id: str, known: int | None = None) -> Unfinished | 
     return Unfinished(status, doc, signature, final, problem)
 
 
-def signature(experiments: str, id: str, status: str) -> int:
-    """What changes when the status or the journal does."""
+def signature(experiments: str, id: str) -> int:
+    """What changes when the journal of a run that has crashed does."""
+    return _signature(CRASHED, *_stamp(f"{experiments}/runs/{id}"))
+
+
+def _stamp(folder: str) -> tuple[int, int]:
+    """Size and time of the last change of a journal; -1 without one."""
     try:
-        info = os.lstat(f"{experiments}/runs/{id}/episodes.jsonl")
+        info = os.lstat(join(folder, "episodes.jsonl"))
     except OSError:
-        return _signature(status, -1, -1)
-    return _signature(status, info.st_size, info.st_mtime_ns)
+        return -1, -1
+    return info.st_size, info.st_mtime_ns
 
 
 def _signature(status: str, size: int, stamp: int) -> int:
@@ -129,7 +130,7 @@ def check_over(experiments: str, id: str, *, force: bool, hint: str) -> None:
     """Raises UsageError for a run without a record that is running, or may be, unless `force`d,
     and StorageError for one whose journal is a link.
     """
-    journal = join(paths.run_folder(experiments, id), "episodes.jsonl")
+    journal = paths.journal(experiments, id)
     try:
         files.check_file(journal)
     except OSError as error:
