@@ -39,11 +39,9 @@ LAYERS = (
     ("program", "records.model", "inference", "shipped"),
     (
         "records.submission",
-        "records.gathered",
         "records.codec",
         "records.stats",
         "records.provenance",
-        "records.rounding",
         "redact",
         "render",
     ),

@@ -17,8 +17,8 @@ from qn_tracking.benchmark.aggregate import columns
 from qn_tracking.benchmark.task import differences, task_digest, task_of
 from qn_tracking.errors import ConfigError, PluginError
 from qn_tracking.nematode.circuit import depth
+from qn_tracking.records.divergence import close
 from qn_tracking.records.model import Config, Subject
-from qn_tracking.records.rounding import close
 from qn_tracking.reproduce.execution import another_environment
 from qn_tracking.tracking.manager import make_manager, register
 from qn_tracking.tracking.recorder import Recorder

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.api.experiments import Experiments
-    from qn_tracking.records.gathered import Gathered as Record
+    from qn_tracking.records.submission import Gathered as Record
     from qn_tracking.store.groups import Grouping
     from qn_tracking.studies.arms import Side
     from qn_tracking.studies.groups import GroupComparison
@@ -112,7 +112,7 @@ def gather(
     import time
 
     from qn_tracking.ids import new_id, utc
-    from qn_tracking.records.gathered import Gathered as Record, Members
+    from qn_tracking.records.submission import Gathered as Record, Members
     from qn_tracking.redact import redact_arguments, redact_text
     from qn_tracking.store.documents import with_labels
     from qn_tracking.store.groups import Grouping
@@ -149,7 +149,7 @@ def gather(
 
 def of_groups(found: GroupComparison, experiments_dir: str) -> Gathered:
     """The groups of a comparison as a study that is not saved, and has no id."""
-    from qn_tracking.records.gathered import Gathered as Record, Members
+    from qn_tracking.records.submission import Gathered as Record, Members
 
     arms = tuple(
         Members(name=side.name, runs=tuple(doc["id"] for doc in side.docs)) for side in found.sides

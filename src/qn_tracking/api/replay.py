@@ -11,9 +11,8 @@ from attrs import frozen
 
 from qn_tracking.errors import PluginError, QnError, UnsupportedError, UsageError, describe
 from qn_tracking.files import format_of
-from qn_tracking.records.divergence import Divergence, first_difference
+from qn_tracking.records.divergence import Divergence, close, first_difference
 from qn_tracking.records.model import Episode
-from qn_tracking.records.rounding import close
 from qn_tracking.records.stats import outcome_of
 from qn_tracking.reproduce.original import Original, load_original
 from qn_tracking.reproduce.rerun import simulation_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import wraps
+from math import fsum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from qn_tracking.benchmark.cost import cost
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, Metric, final_rate, flags, mean
 from qn_tracking.inference import interval, run as of_run
 from qn_tracking.inference.rules import Rules
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+SPENT = ("circuits", "shots")
+"""What a run uses up: a mean over runs."""
+SIZE = ("parameters", "qubits", "depth")
+"""What a brain has: the most of any run, since the runs are of one configuration."""
 
 
 def rules_of(protocol: Protocol) -> Rules:
@@ -171,7 +176,7 @@ def aggregate(runs: Sequence[Run], protocol: Protocol) -> dict[str, Any]:
             (one.peak_memory_bytes for one in runs if one.peak_memory_bytes), default=None
         ),
         "steps_per_second": mean(tuple(one.steps_per_second for one in runs)),
-        **cost(runs),
+        **_cost(runs),
     }
 
 
@@ -244,3 +249,27 @@ def _share(final: Sequence[float], rules: Rules) -> ThresholdShare:
         low=low,
         high=high,
     )
+
+
+def _cost(runs: Sequence[Run]) -> dict[str, Any]:
+    """Environment steps, `SPENT` and `SIZE` by name; None for what not every run has counted.
+
+    All but the steps is what the simulation has counted: a claim, until the runs are run again.
+    """
+    steps = [
+        sum(step for step in run.episodes.steps if step is not None)
+        for run in runs
+        if None not in run.episodes.steps
+    ]
+    found: dict[str, Any] = {"environment_steps": _mean_of_all(steps, len(runs))}
+    for name in (*SPENT, *SIZE):
+        counted = [run.cost[name] for run in runs if name in run.cost]
+        if name in SPENT:
+            found[name] = _mean_of_all(counted, len(runs))
+        else:
+            found[name] = max(counted) if len(counted) == len(runs) > 0 else None
+    return found
+
+
+def _mean_of_all(numbers: Sequence[int], runs: int) -> float | None:
+    return fsum(numbers) / runs if len(numbers) == runs > 0 else None

@@ -151,9 +151,7 @@ class Cache:
 
     def save(self) -> None:
         """Writes what changed; a folder that cannot be written costs time only."""
-        if not self._changed and self._before == json.dumps(
-            [list(self.entries), self.configs, self.board]
-        ):
+        if not self._changed and self._before == self._derived():
             return
         self._prune()
         names = ("rules", "entries", "ranks", "verifications", "configs", "board")

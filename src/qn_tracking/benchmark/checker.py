@@ -7,17 +7,17 @@ them refuses, none of them accepts.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import cached_property
+from itertools import starmap
 
 from qn_tracking.benchmark import files, survey
 from qn_tracking.benchmark.aggregate import lengths
 from qn_tracking.benchmark.crossing import Index, imprint_of
 from qn_tracking.benchmark.files import Stored
 from qn_tracking.benchmark.protocol import Rulebook, rulebook
-from qn_tracking.benchmark.validation import CHANGING, MakeManager, validate
+from qn_tracking.benchmark.validation import CHANGING, MakeManager, errors_first, validate
 from qn_tracking.errors import QnError
-from qn_tracking.records.submission import Finding
+from qn_tracking.records.submission import Finding, an_error
 
 
 class Checker:
@@ -75,13 +75,4 @@ class Checker:
         shared = self._index.findings(
             inside, imprint_of(submission), inside=not inside.startswith(os.pardir)
         )
-        more = (
-            Finding(rule=rule, level="error", message=message, field=field)
-            for rule, message, field in shared
-        )
-        return errors_first((*more, *found))
-
-
-def errors_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Findings in order, those that keep a submission out before the others."""
-    return tuple(sorted(findings, key=lambda finding: finding.level != "error"))
+        return errors_first((*starmap(an_error, shared), *found))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from os.path import basename, dirname, exists, isdir, join, lexists
-from typing import Any, Literal
+from typing import Any
 
 from attrs import field, frozen
 
@@ -18,7 +18,13 @@ from qn_tracking.errors import QnError, StorageError, UsageError, printable
 from qn_tracking.ids import check_id
 from qn_tracking.records.codec import digest, document, structure
 from qn_tracking.records.schema import SUBMISSION
-from qn_tracking.records.submission import Contribution, Finding, Submission
+from qn_tracking.records.submission import (
+    Contribution,
+    Finding,
+    Submission,
+    a_warning,
+    an_error,
+)
 from qn_tracking.store import read
 from qn_tracking.store.paths import IGNORED_BENCHMARKS
 from qn_tracking.store.write import ignore, make_folder, naming, publish
@@ -67,22 +73,15 @@ def check_folder(folder: str) -> None:
 
 def check_contribution(by: Contribution, protocol: Protocol) -> Iterator[Finding]:
     """What is wrong with what a contributor says; of the rule `contributor-text`."""
-
-    def finding(level: Literal["error", "warning"], message: str, name: str) -> Finding:
-        where = f"contribution.{name}"
-        return Finding(rule="contributor-text", level=level, message=message, field=where)
-
-    notes = by.notes or ""
+    rule, notes = "contributor-text", by.notes or ""
     if len(notes) > protocol.maximum_notes:
-        yield finding("error", f"longer than {protocol.maximum_notes}", "notes")
+        yield an_error(rule, f"longer than {protocol.maximum_notes}", "contribution.notes")
     if printable(notes) != notes.replace("\n", "\\n"):
-        yield finding("warning", "holds invisible characters", "notes")
-    problem = name_problem(by.contributor, protocol.maximum_name)
-    if problem:
-        yield finding("error", problem, "contributor")
-    problem = None if by.github is None else account_problem(by.github)
-    if problem:
-        yield finding("error", problem, "github")
+        yield a_warning(rule, "holds invisible characters", "contribution.notes")
+    if problem := name_problem(by.contributor, protocol.maximum_name):
+        yield an_error(rule, problem, "contribution.contributor")
+    if by.github is not None and (problem := account_problem(by.github)):
+        yield an_error(rule, problem, "contribution.github")
 
 
 def load(name: str, *, follow: bool = False) -> Stored:
@@ -96,14 +95,8 @@ def load(name: str, *, follow: bool = False) -> Stored:
     findings: tuple[Finding, ...] = ()
     if "verified" in doc:
         del doc["verified"]
-        findings = (
-            Finding(
-                rule="verified-claim",
-                level="warning",
-                field="verified",
-                message="a submission cannot say of itself that it is verified; ignored",
-            ),
-        )
+        cause = "a submission cannot say of itself that it is verified; ignored"
+        findings = (a_warning("verified-claim", cause, "verified"),)
     submission = structure(doc, Submission, file=name, error=StorageError)
     return Stored(path=name, sha256=digest(data), submission=submission, findings=findings)
 

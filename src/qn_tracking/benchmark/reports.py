@@ -18,7 +18,13 @@ from qn_tracking.benchmark.people import folded
 from qn_tracking.benchmark.validation import checkable, passes
 from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, did_you_mean
 from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
-from qn_tracking.records.submission import Finding, Submission, Verification
+from qn_tracking.records.submission import (
+    Finding,
+    Submission,
+    Verification,
+    a_warning,
+    an_error,
+)
 
 if TYPE_CHECKING:
     from qn_tracking.benchmark.division import Division
@@ -47,8 +53,8 @@ class Report:
 
 def read_error(error: QnError, place: str, rule: str) -> Report:
     """The report on a file that cannot be read."""
-    found = Finding(rule=rule, level="error", field=error.field, message=error.cause)
-    return Report(path=error.file or place, findings=(found,))
+    findings = (an_error(rule, error.cause, error.field),)
+    return Report(path=error.file or place, findings=findings)
 
 
 def of_verifications(
@@ -90,10 +96,7 @@ def _contradictions(
     elif stored is not None:
         sound = all(len(lengths(run.episodes)) == 1 for run in stored.submission.runs)
         problems = evidence.check(record, stored.submission, book) if sound else []
-    return tuple(
-        Finding(rule="verification", level="error", message=message, field=field)
-        for message, field in problems
-    )
+    return tuple(an_error("verification", message, field) for message, field in problems)
 
 
 def _verification_files(benchmarks: str, found: list[Report]) -> list[str]:
@@ -133,8 +136,8 @@ def of_signatures(benchmarks: str) -> list[Report]:
                 cause = f"the key signed for another name, in {os.path.basename(other)}"
                 raise StorageError(cause, file=name, field="key")
         except UnsupportedError as error:
-            finding = Finding(rule="signature", level="warning", message=f"not checked: {error}")
-            found.append(Report(path=name, findings=(finding,)))
+            findings = (a_warning("signature", f"not checked: {error}"),)
+            found.append(Report(path=name, findings=findings))
         except QnError as error:
             found.append(read_error(error, name, "signature"))
     return found

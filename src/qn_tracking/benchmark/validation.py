@@ -18,7 +18,7 @@ from qn_tracking.benchmark.task import SCRIPT, differences, task_of
 from qn_tracking.errors import QnError, describe
 from qn_tracking.records.codec import plain
 from qn_tracking.records.model import Config, Subject
-from qn_tracking.records.submission import Finding, Submission
+from qn_tracking.records.submission import Finding, Submission, an_error as _error
 
 if TYPE_CHECKING:
     import pluggy
@@ -86,7 +86,7 @@ def validate(
         except (Exception, SystemExit) as error:
             cause = f"plugin {implementation.plugin_name} raised {type(error).__name__}: {error}"
             found.append(_error("validator", cause))
-    return tuple(sorted(found, key=lambda finding: finding.level != "error"))
+    return errors_first(found)
 
 
 def _absent(submission: Submission) -> list[str]:
@@ -194,6 +194,11 @@ def checkable(findings: Sequence[Finding]) -> bool:
     return errors != {INSTALLED}
 
 
+def errors_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings in order, those that keep a submission out before the others."""
+    return tuple(sorted(findings, key=lambda finding: finding.level != "error"))
+
+
 def passes(findings: Sequence[Finding]) -> bool:
     """Whether nothing keeps the submission out."""
     return not any(finding.level == "error" for finding in findings)
@@ -210,7 +215,3 @@ def _place(submission: Submission, place: str) -> list[Finding]:
     if in_benchmarks and here != str(submission.category):
         found.append(_error("place", f"the file is in {here}", "category"))
     return found
-
-
-def _error(rule: str, message: str, field: str | None = None) -> Finding:
-    return Finding(rule=rule, level="error", message=message, field=field)

@@ -28,8 +28,8 @@ from qn_tracking.errors import UsageError
 from qn_tracking.inference.replication import replicate, replication_power
 from qn_tracking.inference.run import Rate, final_success, rate
 from qn_tracking.records import divergence
+from qn_tracking.records.divergence import close
 from qn_tracking.records.model import Digests, Episode, FrozenDict
-from qn_tracking.records.rounding import close
 from qn_tracking.records.submission import Checked, Columns, Replicated, Run, Submission
 
 

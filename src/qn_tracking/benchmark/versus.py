@@ -124,7 +124,17 @@ def compare_entries(
     pair = compare(oriented(first, metric), oriented(second, metric), rules=rules)
     result = verdict(pair, rules=rules)
     needed = None if result.better else runs_needed(pair.hedges_g, rules=rules)
-    more = None if needed is None else max(0, needed - min(pair.n, pair.m))
+    more = max(0, (needed or 0) - min(pair.n, pair.m))
+    likely = (
+        ""
+        if not more
+        else (
+            f" If the effect is as large as it looks, about {more} more runs a side would show it."
+        )
+    )
+    sentence = _sentence(first, second, result, "is better than", families, likely)
+    if result.better and pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high:
+        sentence += " But Welch's interval contains 0: treat this with care, or add runs."
     return EntryComparison(
         metric=metric,
         protocol=protocol.version,
@@ -134,7 +144,7 @@ def compare_entries(
         verdict=result,
         runs_needed=needed,
         detectable_effect=_detectable(pair, rules),
-        sentence=_sentence(first, second, pair, result, more, families),
+        sentence=sentence,
     )
 
 
@@ -156,6 +166,17 @@ def _guarded(
     result = picked_verdict(pair, picked, bounds=bounds, rules=rules)
     shows = reach(x, y, bounds=bounds, tries=tries, rules=rules)
     needed = None if result.better else shows.needed
+    likely = (
+        ""
+        if (needed or 0) <= min(pair.n, pair.m)
+        else (
+            f" If the difference is what it looks like, about {needed} runs a side would show it."
+        )
+    )
+    says = "usually beats" if pair.usual else "is better on average than"
+    sentence = _sentence(first, second, result, says, families, likely)
+    if result.better and tries > 1:
+        sentence += f" It was picked as the first of {tries} entries; p is corrected for that."
     return EntryComparison(
         metric=metric,
         protocol=version,
@@ -167,39 +188,8 @@ def _guarded(
         detectable_effect=None,
         detectable_difference=shows.detectable,
         picked=picked,
-        sentence=_guarded_sentence(first, second, pair, result, needed, tries, families),
+        sentence=sentence,
     )
-
-
-def _guarded_sentence(
-    first: Entry,
-    second: Entry,
-    pair: Comparison,
-    result: Verdict,
-    needed: int | None,
-    tries: int,
-    families: bool,
-) -> str:
-    if not result.better:
-        text = f"No conclusion at this sample size: {'; '.join(result.reasons)}."
-        if needed and needed > min(pair.n, pair.m):
-            text += f" If the difference is what it looks like, about {needed} runs a side would"
-            text += " show it."
-        return text
-    says = "usually beats" if pair.usual else "is better on average than"
-    text = _better(first, second, result, says, families)
-    if tries > 1:
-        text += f" It was picked as the first of {tries} entries; p is corrected for that."
-    return text
-
-
-def _better(first: Entry, second: Entry, result: Verdict, says: str, families: bool) -> str:
-    winner, loser = (first, second) if result.winner == "first" else (second, first)
-    text = f"{printable(winner.brain)} {says} {printable(loser.brain)}"
-    if families:
-        family, environment = winner.category["family"], winner.category["environment"]
-        text += f": a {family} advantage in {environment}"
-    return f"{text} ({winner.id})."
 
 
 def _detectable(pair: Comparison, rules: Rules) -> float | None:
@@ -210,20 +200,14 @@ def _detectable(pair: Comparison, rules: Rules) -> float | None:
 
 
 def _sentence(
-    first: Entry,
-    second: Entry,
-    pair: Comparison,
-    result: Verdict,
-    more: int | None,
-    families: bool,
+    first: Entry, second: Entry, result: Verdict, says: str, families: bool, likely: str
 ) -> str:
+    """The conclusion, or that there is none and what would `likely` show one."""
     if not result.better:
-        text = f"No conclusion at this sample size: {'; '.join(result.reasons)}."
-        if more:
-            text += f" If the effect is as large as it looks, about {more} more runs a side would"
-            text += " show it."
-        return text
-    text = _better(first, second, result, "is better than", families)
-    if pair.welch is not None and pair.welch.low <= 0 <= pair.welch.high:
-        text += " But Welch's interval contains 0: treat this with care, or add runs."
-    return text
+        return f"No conclusion at this sample size: {'; '.join(result.reasons)}.{likely}"
+    winner, loser = (first, second) if result.winner == "first" else (second, first)
+    text = f"{printable(winner.brain)} {says} {printable(loser.brain)}"
+    if families:
+        family, environment = winner.category["family"], winner.category["environment"]
+        text += f": a {family} advantage in {environment}"
+    return f"{text} ({winner.id})."

@@ -19,7 +19,13 @@ from qn_tracking.errors import QnError, printable
 from qn_tracking.ids import HASH, ID
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.codec import structure
-from qn_tracking.records.submission import Finding, Run, Submission
+from qn_tracking.records.submission import (
+    Finding,
+    Run,
+    Submission,
+    a_warning as _warning,
+    an_error as _error,
+)
 from qn_tracking.tracking.hookspecs import hookimpl
 
 _TIME = re.compile(
@@ -39,14 +45,6 @@ class BenchmarkValidation:
     ) -> tuple[Finding, ...]:
         protocol = structure(rules, Protocol, file="protocol")
         return tuple(_findings(benchmark, protocol))
-
-
-def _error(rule: str, message: str, field: str | None = None) -> Finding:
-    return Finding(rule=rule, level="error", message=message, field=field)
-
-
-def _warning(rule: str, message: str, field: str | None = None) -> Finding:
-    return Finding(rule=rule, level="warning", message=message, field=field)
 
 
 def _findings(submission: Submission, protocol: Protocol) -> Iterator[Finding]:

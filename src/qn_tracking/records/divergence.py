@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import copysign
+from math import copysign, isclose
 from typing import Any
 
 from attrs import evolve, frozen
@@ -45,6 +45,8 @@ class SeriesDivergence:
     present: tuple[bool, bool] = (True, True)
 
 
+ROUNDING = 1e-6
+"""How far the last bits may grow over an episode: relative to the larger number, or absolute."""
 _FIELDS = ("seed", "success", "termination", "steps", "reward")
 
 
@@ -136,6 +138,17 @@ def _same(one: float, other: float) -> bool:
     if one == other:  # 0.0 is not -0.0
         return one != 0 or copysign(1, one) == copysign(1, other)
     return one != one and other != other
+
+
+def close(first: float | None, second: float | None) -> bool:
+    """Whether two numbers differ by rounding only, as between two machines. NaN is NaN, None is
+    None.
+    """
+    if first is None or second is None or first == second:
+        return first is second or first == second
+    return isclose(first, second, rel_tol=ROUNDING, abs_tol=ROUNDING) or (
+        first != first and second != second
+    )
 
 
 def _fields(episode: Episode) -> dict[str, Any]:

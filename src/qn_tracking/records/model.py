@@ -56,6 +56,11 @@ def _frozen_mapping() -> Any:
     return field(factory=FrozenDict, converter=freeze)
 
 
+def mapping_if_any() -> Any:
+    """A field of names and values that is stored where there are any."""
+    return field(factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"})
+
+
 class Value:
     """What has the same fields is equal; its fields are those of its class by attrs.
 
@@ -453,13 +458,9 @@ class Experiment(Value):
     episodes: int | None = None
     subject: Subject = Subject()
     results: Results = Results()
-    series: Mapping[str, SeriesSummary] = field(
-        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
-    )
+    series: Mapping[str, SeriesSummary] = mapping_if_any()
     digests: Digests | None = None
-    phases: Mapping[str, Phase] = field(
-        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
-    )
+    phases: Mapping[str, Phase] = mapping_if_any()
     tags: Mapping[str, str] = _frozen_mapping()
     notes: str | None = None
     config: Config
@@ -474,9 +475,7 @@ class Experiment(Value):
     attachments: tuple[Attachment, ...] = ()
     origin: Origin | None = None
     facts: Mapping[str, Any] = _frozen_mapping()
-    cost: Mapping[str, int] = field(
-        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
-    )
+    cost: Mapping[str, int] = mapping_if_any()
     recount: bool = field(default=False, eq=False, metadata={"stored": False})
 
 

@@ -238,23 +238,14 @@ def sealed(
 ) -> Experiment:
     """The record of a run that is over: what was known before it, its summary, and `more`."""
     steps = sum(one.total_steps or 0 for one in (results, *(p.results for p in phases.values())))
+    known = ("id", "started", "seed", "episodes", "subject", "tags", "notes", "config", "command")
     return Experiment(
-        id=run.id,
-        started=run.started,
+        **{name: getattr(run, name) for name in (*known, "study", "lives")},
         wall_seconds=seconds,
         # A coarse clock may not have moved.
         steps_per_second=steps / seconds if steps and seconds > 0 else None,
-        seed=run.seed,
-        episodes=run.episodes,
-        subject=run.subject,
         results=results,
         phases=phases,
-        tags=run.tags,
-        notes=run.notes,
-        config=run.config,
-        command=run.command,
-        study=run.study,
-        lives=run.lives,
         **more,
     )
 

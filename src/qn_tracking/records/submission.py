@@ -11,10 +11,19 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from qn_tracking.records.model import Config, Digests, FrozenDict, Measure, Subject, freeze
+from qn_tracking.records.model import (
+    Config,
+    Digests,
+    FrozenDict,
+    Measure,
+    Subject,
+    freeze,
+    mapping_if_any,
+)
 from qn_tracking.records.schema import (
     ADDITION,
     EXTENSION,
+    GATHERED,
     PRUNING,
     STUDY,
     SUBMISSION,
@@ -164,6 +173,32 @@ class Pruning:
 
 
 @frozen(kw_only=True)
+class Members:
+    """The runs of one arm of a study that was gathered, by their ids."""
+
+    name: str
+    runs: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Gathered:
+    """Runs chosen when they were done, which is no declaration: the results were known.
+
+    `by` is the field that made the arms. The runs stay where they are, and may be in several.
+    """
+
+    schema: int = GATHERED.version
+    id: str
+    created: str
+    name: str | None = None
+    question: str | None = None
+    by: str
+    metric: str = "final_success_rate"
+    arms: tuple[Members, ...]
+    command: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
 class Category:
     """Where a submission competes: derived from its configuration, never declared."""
 
@@ -203,9 +238,7 @@ class Run:
     peak_memory_bytes: int | None = None
     steps_per_second: float | None = None
     jobs: int | None = None
-    cost: Mapping[str, int] = field(
-        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
-    )
+    cost: Mapping[str, int] = mapping_if_any()
     episodes: Columns
 
 
@@ -359,6 +392,16 @@ class Finding:
     field: str | None = None
 
 
+def an_error(rule: str, message: str, field: str | None = None) -> Finding:
+    """A finding that keeps a submission out."""
+    return Finding(rule=rule, level="error", message=message, field=field)
+
+
+def a_warning(rule: str, message: str, field: str | None = None) -> Finding:
+    """A finding that does not."""
+    return Finding(rule=rule, level="warning", message=message, field=field)
+
+
 @frozen(kw_only=True)
 class Checked:
     """A run that was executed for a verification: its outcome, and whether it agrees.
@@ -375,9 +418,7 @@ class Checked:
     successes: int | None = None
     episodes: int | None = None
     cpu_seconds: float | None = field(default=None, metadata={"stored": "if any"})
-    cost: Mapping[str, int] = field(
-        factory=FrozenDict, converter=FrozenDict, metadata={"stored": "if any"}
-    )
+    cost: Mapping[str, int] = mapping_if_any()
 
 
 @frozen(kw_only=True)

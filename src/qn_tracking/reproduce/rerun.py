@@ -24,12 +24,12 @@ from qn_tracking.records import codec
 from qn_tracking.records.divergence import (
     Divergence,
     SeriesDivergence,
+    close,
     first_difference,
     first_of_phases,
     of_series,
 )
 from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
-from qn_tracking.records.rounding import close
 from qn_tracking.records.stats import Tally
 from qn_tracking.reproduce.environment import environment
 from qn_tracking.reproduce.original import Original, Warn, command_of, load_original
@@ -302,6 +302,10 @@ def _run_in_process(
 ) -> Experiment:
     """Runs a script, the recorded code, or with the recorded packages, in another process."""
     notes, script = [], original.script
+
+    def differs(first: Divergence) -> None:
+        inform(f"differs since episode {first.episode}: {first.field}")
+
     with ExitStack() as stack:
         place = stack.enter_context(private_folder())
         tree: str | None = None
@@ -354,35 +358,16 @@ def _run_in_process(
                 own=code is None,
                 data=original.experiments,
                 isolated=isolated,
-                watch=_comparing(original, inform, progress),
+                watch=Comparing(original.episodes or (), differs, progress),
             )
-            _check_seed(original, replay.experiment, warn)
+            now, said = replay.experiment.seed, original.seed
+            if now != said:  # it takes it neither from its arguments nor from `run.seed`
+                warn(f"the script has seed {now} now, recorded is {said}: it draws its own")
         if code is not None and code.suspect is not None:
             notes.append("isolated" if replay.isolated else "no isolation")
             if not replay.isolated:
                 warn("no isolation: the code can do all that you can")
         return store_replay(original, replay, tree, code, _origin(original, notes), warn)
-
-
-def _comparing(
-    original: Original,
-    inform: Callable[[str], None],
-    progress: Callable[[int, int], None] | None,
-) -> Comparing:
-    """Says at once where a re-run of a script begins to differ."""
-
-    def differs(first: Divergence) -> None:
-        inform(f"differs since episode {first.episode}: {first.field}")
-
-    return Comparing(original.episodes or (), differs, progress)
-
-
-def _check_seed(original: Original, again: Experiment, warn: Warn) -> None:
-    """Warns of a script that chose another seed: it takes it neither from its arguments nor from
-    `run.seed`.
-    """
-    if again.seed != original.seed:
-        warn(f"the script has seed {again.seed} now, recorded is {original.seed}: it draws its own")
 
 
 # ---------------------------------------------------------------------------------------- comparing

@@ -8,8 +8,8 @@ from os.path import dirname, lexists
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.ids import is_id
 from qn_tracking.records.codec import document, structure
-from qn_tracking.records.gathered import Gathered
 from qn_tracking.records.schema import GATHERED
+from qn_tracking.records.submission import Gathered
 from qn_tracking.store import read, studies
 from qn_tracking.store.write import make_folder, publish
 
