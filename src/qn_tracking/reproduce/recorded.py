@@ -67,13 +67,9 @@ def recorded_code(original: Original) -> RecordedCode:
             "they were not kept",
             file=id,
         )
-    untracked = _untracked(original)
-    if untracked is not None:
-        patches.append((UNTRACKED, untracked))
-    repository = repository_with(commit, packages, original.experiments)
-    if repository is None:
-        hint = "run this inside of its repository, and fetch it first"
-        raise UnsupportedError(f"commit {commit[:12]} does not exist here", file=id, hint=hint)
+    if origin.script.added is not None:
+        patches.append((UNTRACKED, _untracked(original)))
+    repository = repository_with(commit, packages, original.experiments, id)
     suspect = None
     if patches:
         suspect = "the recorded patch is code that no commit has"
@@ -120,24 +116,15 @@ def check_source(original: Original, roots: Sequence[str], commit: str, warn: Wa
             warn(f"the source of {one.name} is not what ran: git did not have all of it")
 
 
-def _untracked(original: Original) -> bytes | None:
-    """The code of a script that git did not have, as a patch. Raises UnsupportedError if it is not
-    available.
-    """
-    script = original.origin.script
-    if script.added is None:
-        return None
-    if script.redacted:
+def _untracked(original: Original) -> bytes:
+    """The code of a script that git did not have, as a patch. Raises UnsupportedError."""
+    if original.origin.script.redacted:
         raise UnsupportedError("secrets were taken out of its untracked code", file=original.id)
-    data = original.attachment(UNTRACKED)
-    if data is None:
-        hint = "git carries records, bundles carry all"
-        raise UnsupportedError("is not here", file=original.id, field=UNTRACKED, hint=hint)
-    return data
+    return _kept(original, UNTRACKED)
 
 
 def _patch(original: Original, git: Git) -> bytes:
-    """The uncommitted changes, complete. Raises UnsupportedError if they are not available."""
+    """The uncommitted changes, complete. Raises UnsupportedError."""
     cause = None
     if git.dirty is not True:
         cause = "it is not known whether all its code was committed"
@@ -150,20 +137,26 @@ def _patch(original: Original, git: Git) -> bytes:
     if cause:
         hint = "without --at-commit the present code runs"
         raise UnsupportedError(cause, file=original.id, hint=hint)
-    data = original.attachment(UNCOMMITTED)
+    return _kept(original, UNCOMMITTED)
+
+
+def _kept(original: Original, name: str) -> bytes:
+    data = original.attachment(name)
     if data is None:
         hint = "git carries records, bundles carry all"
-        raise UnsupportedError("is not here", file=original.id, field=UNCOMMITTED, hint=hint)
+        raise UnsupportedError("is not here", file=original.id, field=name, hint=hint)
     return data
 
 
-def repository_with(commit: str, packages: Sequence[str], experiments: str) -> str | None:
+def repository_with(commit: str, packages: Sequence[str], experiments: str, id: str) -> str:
     """The repository that has a commit: around the code of these packages, the current folder or
-    the experiments; None if none of them has.
+    the experiments. Raises UnsupportedError, which names the run, if none of them has.
     """
     sources = [source_of(package) for package in packages]
     folders = [dirname(place) for place in sources if place and not is_installed(place)]
     places = (work_tree(place) for place in (*folders, current_folder(), experiments))
-    return next(
-        (one for one in dict.fromkeys(filter(None, places)) if has_commit(one, commit)), None
-    )
+    for place in dict.fromkeys(filter(None, places)):
+        if has_commit(place, commit):
+            return place
+    hint = "run this inside of its repository, and fetch it first"
+    raise UnsupportedError(f"commit {commit[:12]} does not exist here", file=id, hint=hint)

@@ -20,12 +20,12 @@ from attrs import evolve, field, frozen
 from qn_tracking.capture import excluded
 from qn_tracking.code import packages_of
 from qn_tracking.errors import UnsupportedError
+from qn_tracking.ids import HASH
 from qn_tracking.program import addition
 from qn_tracking.records.provenance import provenance
 from qn_tracking.repository import GitError, Repository
 from qn_tracking.reproduce.recorded import UNCOMMITTED, UNTRACKED, repository_with
 from qn_tracking.reproduce.scratch import private_folder
-from qn_tracking.reproduce.worktree import COMMIT
 from qn_tracking.store import documents
 
 PATCHES = (UNCOMMITTED, UNTRACKED)
@@ -125,16 +125,13 @@ def _side(experiments: str, doc: Mapping[str, Any]) -> _Side:
     origin, id = provenance(doc), str(doc["id"])
     own = {one.commit for one in origin.code if one.commit}
     commit = own.pop() if len(own) == 1 else origin.git.commit
-    if commit is not None and not COMMIT.fullmatch(commit):
+    if commit is not None and not HASH.fullmatch(commit):
         raise UnsupportedError("is not the full hash of a commit", file=id, field="commit")
     repository = None
     if commit is not None:
         subject = doc.get("subject") or {}
         packages = packages_of(["qn_tracking", *(subject.get("packages") or ())])
-        repository = repository_with(commit, packages, experiments)
-        if repository is None:
-            hint = "run this inside of its repository, and fetch it first"
-            raise UnsupportedError(f"commit {commit[:12]} does not exist here", file=id, hint=hint)
+        repository = repository_with(commit, packages, experiments, id)
     patches, missing = [], []
     for name in PATCHES if commit == origin.git.commit else PATCHES[1:]:
         data = documents.attached(experiments, dict(doc), name)

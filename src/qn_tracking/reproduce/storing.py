@@ -34,7 +34,7 @@ def store_replay(
     What the replay says about its temporary folder is replaced by what that was made of: the
     original configuration, the commit and the patch. Raises StorageError.
     """
-    from qn_tracking.records.model import Attachment, RunInfo
+    from qn_tracking.records.model import RunInfo
     from qn_tracking.redact import redact_arguments, redact_config
     from qn_tracking.store import arrival
     from qn_tracking.store.write import naming
@@ -50,10 +50,7 @@ def store_replay(
         data = original.attachment(name)
         if data is not None:
             texts[name] = data
-    new = [
-        Attachment(name=name, size=len(data), sha256=codec.digest(data))
-        for name, data in texts.items()
-    ]
+    new = [codec.attachment(name, data) for name, data in texts.items()]
     experiment = evolve(
         ran,
         **same,

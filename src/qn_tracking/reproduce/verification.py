@@ -387,10 +387,8 @@ class _Verifier:
 
     def _not_clean(self) -> tuple[str, ...]:
         """That other episodes came out, though the submission says that all was committed."""
-        source, found = self._submission.source, self.report.source
-        if self._options.which != "commit" or found is None or found.squashed:
-            return ()
-        if source.dirty is not False:
+        said, found = self._submission.source.dirty, self.report.source
+        if said is not False or self._options.which != "commit" or not found or found.squashed:
             return ()
         return (
             f"source.dirty: is false, but the code of {found.commit[:12]} gives other episodes",
@@ -400,9 +398,7 @@ class _Verifier:
         """Who verifies. Raises UsageError if git has no name either."""
         from qn_tracking.repository import user_name
 
-        name = self._options.verifier
-        if name is None:
-            name = user_name(self._benchmarks)
+        name = self._options.verifier or user_name(self._benchmarks)
         if not name:
             raise UsageError(
                 "no name of a verifier", hint="--verifier NAME, or set git's user.name"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os.path import basename, dirname, isdir, join
 
 from qn_tracking.errors import UnsupportedError, printable
+from qn_tracking.ids import HASH
 from qn_tracking.repository import GitError, Repository
 from qn_tracking.reproduce.scratch import PREFIX, in_use, private_folder
 
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 GIT_SECONDS = 300.0
 """Checking out a large repository takes its time."""
 TREE = "qn-tracking-tree-"
@@ -21,7 +20,7 @@ TREE = "qn-tracking-tree-"
 
 def check_commit(text: object) -> str:
     """Returns a full hash, which is never an option or a name. Raises UnsupportedError."""
-    if type(text) is not str or not COMMIT.fullmatch(text):
+    if type(text) is not str or not HASH.fullmatch(text):
         shown = printable(text if isinstance(text, str) else repr(text))[:60]
         raise UnsupportedError(f"{shown!r} is not the full hash of a commit", field="commit")
     return text
@@ -113,16 +112,8 @@ def _apply(git: Repository, tree: str, patch: bytes, file: str) -> None:
     with open(file, "xb") as out:
         out.write(patch)
     try:
-        _run(
-            git,
-            "-c",
-            "apply.ignoreWhitespace=no",
-            "apply",
-            "--whitespace=nowarn",
-            "--",
-            file,
-            folder=tree,
-        )
+        options = ("-c", "apply.ignoreWhitespace=no", "apply", "--whitespace=nowarn")
+        _run(git, *options, "--", file, folder=tree)
     except UnsupportedError as error:
         cause = error.cause.partition(": ")[2]
         raise UnsupportedError(
