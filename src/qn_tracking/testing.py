@@ -126,17 +126,24 @@ def record(
     return received.run, tuple(received.episodes), experiment
 
 
-def _recorder(sink: object, tmp_path: Path) -> Recorder:
+def _recorder(sink: object, tmp_path: Path, seed: int = 1) -> Recorder:
     """A run that has started, for a sink."""
     manager = make_manager()
     register(manager, "sink", sink)
     return Recorder(
         make_config(),
         manager=manager,
-        seed=1,
+        seed=seed,
         experiments_dir=tmp_path / "e",
         warn=lambda text: None,
     ).start()
+
+
+def _end(recorder: Recorder) -> None:
+    """Ends a run in which no sink has failed."""
+    experiment = recorder.end()
+    assert experiment is not None
+    assert experiment.failures == ()
 
 
 def make_run(**fields: Any) -> RunInfo:
@@ -195,6 +202,13 @@ class SinkContract:
     def _arrived(self, sink: object, episodes: int) -> None:
         assert self.received(sink) in (None, episodes)
 
+    def _sent(self, tmp_path: Path, episodes: Sequence[Mapping[str, Any]], **options: Any) -> None:
+        """A run with these episodes, as `record` makes it, reaches the destination."""
+        sink = self.make_sink(tmp_path)
+        *_, experiment = record(episodes, sinks=[sink], experiments_dir=tmp_path / "e", **options)
+        assert experiment.failures == ()
+        self._arrived(sink, len(episodes))
+
     def test_it_implements_only_hooks_of_a_run(self, tmp_path: Path) -> None:
         found = implemented(self.make_sink(tmp_path))
         assert set(found) & set(RUN_HOOKS), "no hook is marked with @hookimpl"
@@ -204,10 +218,7 @@ class SinkContract:
         register(make_manager(), "sink", self.make_sink(tmp_path))
 
     def test_a_run_with_episodes(self, tmp_path: Path) -> None:
-        sink = self.make_sink(tmp_path)
-        *_, experiment = record([EPISODE] * 5, sinks=[sink], experiments_dir=tmp_path / "e")
-        assert experiment.failures == ()
-        self._arrived(sink, 5)
+        self._sent(tmp_path, [EPISODE] * 5)
 
     def test_many_episodes_at_once(self, tmp_path: Path) -> None:
         sink = self.make_sink(tmp_path)
@@ -215,9 +226,7 @@ class SinkContract:
         recorder.episodes([EPISODE] * 3)
         recorder.episode(**EPISODE)
         recorder.episodes(success=[True, False], reward=[0.5, 1.5], loss=[0.25, 0.5])
-        experiment = recorder.end()
-        assert experiment is not None
-        assert experiment.failures == ()
+        _end(recorder)
         self._arrived(sink, 6)
 
     def test_episodes_of_another_phase(self, tmp_path: Path) -> None:
@@ -229,9 +238,7 @@ class SinkContract:
             recorder.episode(**EPISODE)
             recorder.episodes([EPISODE] * 2)
         recorder.episode(**EPISODE)
-        experiment = recorder.end()
-        assert experiment is not None
-        assert experiment.failures == ()
+        _end(recorder)
         assert self.received(sink) in (None, 2, 5)
 
     def test_values_between_episodes_and_artifacts(self, tmp_path: Path) -> None:
@@ -243,57 +250,34 @@ class SinkContract:
         recorder.episode(**EPISODE)
         recorder.artifact(file)
         recorder.log({"loss": float("inf")}, step=7)
-        experiment = recorder.end()
-        assert experiment is not None
-        assert experiment.failures == ()
+        _end(recorder)
         self._arrived(sink, 1)
 
     def test_a_run_without_any(self, tmp_path: Path) -> None:
-        sink = self.make_sink(tmp_path)
-        *_, experiment = record(sinks=[sink], experiments_dir=tmp_path / "e")
-        assert experiment.failures == ()
-        self._arrived(sink, 0)
+        self._sent(tmp_path, [])
 
     def test_fields_that_do_not_apply_are_absent(self, tmp_path: Path) -> None:
-        sink = self.make_sink(tmp_path)
-        episodes: list[dict[str, Any]] = [{}, {"steps": 3}, {"metrics": {"only_here": 1.0}}]
-        *_, experiment = record(episodes, sinks=[sink], seed=None, experiments_dir=tmp_path / "e")
-        assert experiment.failures == ()
-        self._arrived(sink, 3)
+        self._sent(tmp_path, [{}, {"steps": 3}, {"metrics": {"only_here": 1.0}}], seed=None)
 
     def test_numbers_that_are_not_finite(self, tmp_path: Path) -> None:
-        sink = self.make_sink(tmp_path)
         odd = {"reward": nan, "metrics": {"loss": float("inf"), "tiny": -5e-324, "huge": 1e308}}
-        *_, experiment = record(
-            [odd], sinks=[sink], warn=lambda text: None, experiments_dir=tmp_path / "e"
-        )
-        assert experiment.failures == ()
-        self._arrived(sink, 1)
+        self._sent(tmp_path, [odd], warn=lambda text: None)
 
     @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
     def test_text_is_data(self, tmp_path: Path, text: str) -> None:
-        sink = self.make_sink(tmp_path)
-        *_, experiment = record(
+        self._sent(
+            tmp_path,
             [{"termination": text, "metrics": {text: 1.0}, "counts": {f"n {text}": 2}}],
-            sinks=[sink],
             config={"name": text, text: {text: [text]}},
             subject=Subject(environment=text, brain=text),
             tags={text: text},
             notes=text,
-            experiments_dir=tmp_path / "e",
         )
-        assert experiment.failures == ()
-        self._arrived(sink, 1)
 
     @pytest.mark.parametrize("status", ["failed", "interrupted"])
     def test_a_run_that_failed_or_was_interrupted(self, tmp_path: Path, status: str) -> None:
-        sink = self.make_sink(tmp_path)
         error = RuntimeError("the simulation broke") if status == "failed" else None
-        *_, experiment = record(
-            [EPISODE] * 2, sinks=[sink], status=status, error=error, experiments_dir=tmp_path / "e"
-        )
-        assert experiment.failures == ()
-        self._arrived(sink, 2)
+        self._sent(tmp_path, [EPISODE] * 2, status=status, error=error)
 
     def test_runs_one_after_the_other_and_side_by_side(self, tmp_path: Path) -> None:
         folders = [tmp_path / name for name in "abc"]
@@ -301,23 +285,13 @@ class SinkContract:
             folder.mkdir()
         first, *both = (self.make_sink(folder) for folder in folders)
         record([EPISODE] * 3, sinks=[first], experiments_dir=tmp_path / "e")
-        recorders = []
-        for number, sink in enumerate(both):
-            manager = make_manager()
-            register(manager, "sink", sink)
-            recorders.append(
-                Recorder(
-                    make_config(), manager=manager, seed=number, experiments_dir=tmp_path / "e"
-                ).start()
-            )
+        recorders = [_recorder(sink, tmp_path, seed) for seed, sink in enumerate(both)]
         for count in range(4):
             recorders[0].episode(**EPISODE)
             if count % 2:
                 recorders[1].episode(**EPISODE)
         for recorder in recorders:
-            experiment = recorder.end()
-            assert experiment is not None
-            assert experiment.failures == ()
+            _end(recorder)
         for sink, episodes in zip([first, *both], (3, 4, 2), strict=True):
             self._arrived(sink, episodes)
 

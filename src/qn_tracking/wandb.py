@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from qn_tracking.dropin import mapping
@@ -23,7 +24,6 @@ from qn_tracking.wandb_run import (
     Artifact as Artifact,
     Config as Config,
     Media,
-    Metric,
     Run as Run,
     reader,
     silent,
@@ -142,39 +142,19 @@ def _open(call: str) -> Run:
     return _current[-1]
 
 
-def log(
-    data: Mapping[str, Any],
-    step: int | None = None,
-    commit: bool | None = None,
-    sync: bool | None = None,
-) -> None:
-    """As `Run.log`, of the run that is open. Raises UsageError if none is."""
-    _open("log").log(data, step, commit)
+def _of_run(name: str) -> Callable[..., Any]:
+    """The call of this name, of the run that is open. It raises UsageError if none is."""
+
+    @wraps(getattr(Run, name))
+    def call(*args: Any, **options: Any) -> Any:
+        return getattr(_open(name), name)(*args, **options)
+
+    return call
 
 
-def define_metric(name: str, step_metric: str | Metric | None = None, **others: Any) -> Metric:
-    """As `Run.define_metric`, of the run that is open. Raises UsageError if none is."""
-    return _open("define_metric").define_metric(name, step_metric, **others)
-
-
-def log_artifact(
-    artifact_or_path: Artifact | str,
-    name: str | None = None,
-    type: str | None = None,
-    aliases: Iterable[str] | None = None,
-) -> Artifact:
-    """As `Run.log_artifact`, of the run that is open. Raises UsageError if none is."""
-    return _open("log_artifact").log_artifact(artifact_or_path, name, type, aliases)
-
-
-def log_model(path: str, name: str | None = None, aliases: Iterable[str] | None = None) -> None:
-    """As `Run.log_model`, of the run that is open. Raises UsageError if none is."""
-    _open("log_model").log_model(path, name, aliases)
-
-
-def save(glob_str: str = "", base_path: str | None = None, policy: str = "live") -> list[str]:
-    """As `Run.save`, of the run that is open. Raises UsageError if none is."""
-    return _open("save").save(glob_str, base_path, policy)
+log, define_metric, log_artifact, log_model, save = map(
+    _of_run, ("log", "define_metric", "log_artifact", "log_model", "save")
+)
 
 
 def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:

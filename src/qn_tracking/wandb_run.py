@@ -32,7 +32,7 @@ READERS = frozenset(("Api", "agent", "controller", "sweep", "use_artifact"))
 """What reads from W&B's server, or lets it decide: there is none."""
 
 
-class Config:
+class Config(Mapping[str, Any]):
     """The configuration of a run: `config.lr`, `config["lr"]`, `update`."""
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -55,9 +55,6 @@ class Config:
     def __setitem__(self, name: str, value: Any) -> None:
         self._values[str(name)] = value
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
@@ -66,22 +63,6 @@ class Config:
 
     def __repr__(self) -> str:
         return repr(self._values)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of a name, or the default."""
-        return self._values.get(name, default)
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        return self._values.keys()
-
-    def values(self) -> Iterable[Any]:
-        """The values."""
-        return self._values.values()
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """The pairs."""
-        return self._values.items()
 
     def as_dict(self) -> dict[str, Any]:
         """A copy as a dictionary."""
