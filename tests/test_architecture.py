@@ -214,7 +214,7 @@ def test_commands_of_a_plugin_need_no_command_of_ours(
     )
     assert module in loaded
     ours = {name for name in loaded if name.startswith("qn_tracking.cli.")}
-    assert ours <= {"qn_tracking.cli.options", "qn_tracking.cli.output"}
+    assert ours <= {f"qn_tracking.cli.{name}" for name in ("options", "output", "parser")}
 
 
 _NAMES = dict.fromkeys(("name", "module", "short", "kind"), "name")
@@ -267,6 +267,7 @@ SHARED = {
     "command",
     "options",
     "output",
+    "parser",
     "signals",
     "run_print",
     "study_print",

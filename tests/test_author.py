@@ -234,9 +234,8 @@ def test_the_parser_of_all_commands_has_those_of_plugins(
 ) -> None:
     (pushing / "pusher.py").write_text(COMMANDS.replace('("push", "push all")', repr(names)))
     asked = (
-        "from qn_tracking.cli import command, exp\n"
-        "whole = command.whole_parser('qn-exp', exp.ABOUT, exp.COMMANDS, exp.common)\n"
-        "whole = command.with_added(whole, 'qn-exp', exp.common)\n"
+        "from qn_tracking.cli.exp import PROGRAM\n"
+        "whole = PROGRAM.with_added(PROGRAM.whole_parser())\n"
         "print(vars(whole.parse_args(['push', 'all', '--twice', '--json'])))\n"
         "print(vars(whole.parse_args(['list', '--json'])))\n"
     )

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import BIN, SMALL
 from qn_tracking import Experiments, Study, track
-from qn_tracking.cli import bench, command, completing, exp, run
+from qn_tracking.cli import bench, completing, exp, run
 
 pytest.importorskip("argcomplete")
 
@@ -237,8 +237,8 @@ def arguments(parser: ArgumentParser) -> Iterator[tuple[ArgumentParser, object]]
     "parser",
     [
         run.parser,
-        lambda: command.whole_parser("qn-exp", exp.ABOUT, exp.COMMANDS, exp.common),
-        lambda: command.whole_parser("qn-bench", bench.ABOUT, bench.COMMANDS, bench.common),
+        exp.PROGRAM.whole_parser,
+        bench.PROGRAM.whole_parser,
     ],
 )
 def test_every_argument_is_completed_or_free_text(parser: Callable[[], ArgumentParser]) -> None:

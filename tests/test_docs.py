@@ -20,7 +20,6 @@ import pytest
 from conftest import Program, command, version_1
 from qn_tracking.benchmark.protocol import Protocol
 from qn_tracking.cli import bench, exp, run as qn_run_program
-from qn_tracking.cli.command import whole_parser
 from qn_tracking.config import shipped
 from qn_tracking.nematode import world
 from qn_tracking.nematode.brain import Brain
@@ -122,7 +121,7 @@ def test_the_attachment_of_the_page_is_stored(project: Path) -> None:
 def programs() -> dict[str, ArgumentParser]:
     """The parser of each program."""
     parsers = {
-        name: whole_parser(name, module.ABOUT, module.COMMANDS, module.common)
+        name: module.PROGRAM.whole_parser()
         for name, module in (("qn-bench", bench), ("qn-exp", exp))
     }
     return {**parsers, "qn-run": qn_run_program.parser()}

@@ -15,12 +15,12 @@ import pytest
 
 from conftest import BIN, command as run_command
 from qn_tracking import track
-from qn_tracking.cli import bench, command, exp
+from qn_tracking.cli import bench, exp
 
 
 def commands() -> Iterator[tuple[str, str, ArgumentParser]]:
     for prog, module in (("qn-exp", exp), ("qn-bench", bench)):
-        whole = command.whole_parser(prog, module.ABOUT, module.COMMANDS, module.common)
+        whole = module.PROGRAM.whole_parser()
         for action in whole._actions:
             if isinstance(action, _SubParsersAction):
                 yield from ((prog, name, below) for name, below in action.choices.items())

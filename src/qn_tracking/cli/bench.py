@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.command import dispatch, run
+from argparse import ArgumentParser
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
-    from collections.abc import Sequence
+from qn_tracking.cli.command import Program, run
+from qn_tracking.cli.parser import flag, valued
 
-ABOUT = "Make, check and rank submissions, which are published sets of runs."
 COMMANDS = {
     "leaderboard": ("bench_board", "rank the submissions of each category"),
     "list": ("bench_board", "list every submission"),
@@ -45,20 +42,26 @@ exit codes: 0 success, 1 a submission is not valid or not confirmed, or a page i
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command that the arguments name; returns the exit code."""
-    return dispatch("qn-bench", ABOUT, COMMANDS, FOOT, common, argv)
-
-
 def common(parser: ArgumentParser) -> None:
     """Adds the options that every command has."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
+    flag(parser, "--json", "print JSON")
+    valued(
+        parser,
         "--benchmarks-dir",
-        metavar="DIR",
+        "DIR",
+        "the folder of the submissions (default: benchmarks)",
         default="benchmarks",
-        help="the folder of the submissions (default: benchmarks)",
     )
+
+
+PROGRAM = Program(
+    "qn-bench",
+    "Make, check and rank submissions, which are published sets of runs.",
+    COMMANDS,
+    FOOT,
+    common,
+)
+main = PROGRAM.main
 
 
 def entry() -> None:

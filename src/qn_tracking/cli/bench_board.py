@@ -7,6 +7,7 @@ from qn_tracking.benchmark.entries import Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_json, print_table
+from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 from qn_tracking.render.board import circuits, cpu, estimate, number, ranks
 from qn_tracking.render.figures import limits, middle, working
@@ -42,16 +43,15 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of each of the three."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "contributor":
-        parser.add_argument(
-            "name", metavar="NAME", help="the name of the contributor, or the GitHub account"
-        )
+        valued(parser, "name", "NAME", "the name of the contributor, or the GitHub account")
         return
     if command == "leaderboard":
-        parser.add_argument(
+        valued(
+            parser,
             "category",
+            "CATEGORY",
+            "such as dynamic_small, or dynamic_small/quantum (default: every category)",
             nargs="?",
-            metavar="CATEGORY",
-            help="such as dynamic_small, or dynamic_small/quantum (default: every category)",
         )
         parser.add_argument(
             "--metric",
@@ -59,19 +59,11 @@ def arguments(parser: ArgumentParser, command: str) -> None:
             default=PRIMARY,
             help=f"rank by this metric (default: {PRIMARY})",
         )
-        parser.add_argument(
-            "--all",
-            action="store_true",
-            help=f"show every entry, not only the first {TOP} of each category",
-        )
-    parser.add_argument(
-        "--env", metavar="NAME", help="only this environment, such as dynamic_small"
-    )
-    parser.add_argument("--family", metavar="NAME", help="only this family: quantum or classical")
-    parser.add_argument("--brain", metavar="NAME", help="only this brain")
-    parser.add_argument(
-        "--verified", action="store_true", help="only submissions that someone else has verified"
-    )
+        flag(parser, "--all", f"show every entry, not only the first {TOP} of each category")
+    valued(parser, "--env", "NAME", "only this environment, such as dynamic_small")
+    valued(parser, "--family", "NAME", "only this family: quantum or classical")
+    valued(parser, "--brain", "NAME", "only this brain")
+    flag(parser, "--verified", "only submissions that someone else has verified")
 
 
 def run(args: Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_json
+from qn_tracking.cli.parser import valued
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
@@ -27,13 +28,12 @@ EXAMPLES = """examples:
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `compare`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "ids", nargs="*", metavar="ID", help="two submissions of the same environment"
-    )
-    parser.add_argument(
+    valued(parser, "ids", "ID", "two submissions of the same environment", nargs="*")
+    valued(
+        parser,
         "--quantum-vs-classical",
-        metavar="ENV",
-        help="compare the first-ranked submission of each family, such as in dynamic_small",
+        "ENV",
+        "compare the first-ranked submission of each family, such as in dynamic_small",
     )
     parser.add_argument(
         "--metric",

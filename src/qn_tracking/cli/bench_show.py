@@ -7,6 +7,7 @@ import sys
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_findings, print_json, print_text
+from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 from qn_tracking.render.board import (
     circuits,
@@ -40,11 +41,9 @@ EXAMPLES = """examples:
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `show`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("id", metavar="ID", help="the id of a submission, or its beginning")
-    parser.add_argument("--config", action="store_true", help="print only the configuration")
-    parser.add_argument(
-        "--allowed-signers", metavar="FILE", help="check signatures against this file of ssh-keygen"
-    )
+    valued(parser, "id", "ID", "the id of a submission, or its beginning")
+    flag(parser, "--config", "print only the configuration")
+    valued(parser, "--allowed-signers", "FILE", "check signatures against this file of ssh-keygen")
 
 
 def run(args: Namespace) -> int:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser, Namespace
 
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.cli.parser import valued
 from qn_tracking.errors import StorageError, printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-
 
 EXAMPLES = """examples:
   qn-bench site -o site
@@ -22,15 +19,14 @@ EXAMPLES = """examples:
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `site`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="the folder of the site"
-    )
-    parser.add_argument(
+    valued(parser, "--output", "DIR", "the folder of the site", required=True, short="-o")
+    valued(
+        parser,
         "--experiments",
+        "DIR",
+        "also the local studies and runs (of DIR; default: the project's experiments)",
         nargs="?",
         const="",
-        metavar="DIR",
-        help="also the local studies and runs (of DIR; default: the project's experiments)",
     )
 
 

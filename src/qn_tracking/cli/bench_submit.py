@@ -13,6 +13,7 @@ from qn_tracking.cli.output import (
     print_submitted,
     warn,
 )
+from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
@@ -37,30 +38,25 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of both."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "validate":
-        parser.add_argument(
-            "paths", nargs="*", metavar="PATH", help="files or folders (default: every submission)"
-        )
+        valued(parser, "paths", "PATH", "files or folders (default: every submission)", nargs="*")
         return
-    parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="a study, or experiments of one configuration"
-    )
-    parser.add_argument("--contributor", metavar="NAME", help="who submits")
-    parser.add_argument("--github", metavar="ACCOUNT", help="the GitHub account of the contributor")
-    parser.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
+    valued(parser, "ids", "ID", "a study, or experiments of one configuration", nargs="+")
+    valued(parser, "--contributor", "NAME", "who submits")
+    valued(parser, "--github", "ACCOUNT", "the GitHub account of the contributor")
+    valued(parser, "--benchmark-notes", "TEXT", "a description of the submission")
     add_tuned_by(parser)
-    parser.add_argument(
+    valued(
+        parser,
         "--experiments-dir",
-        metavar="DIR",
-        help="the folder of the records (default: that of the project, or experiments)",
+        "DIR",
+        "the folder of the records (default: that of the project, or experiments)",
     )
-    parser.add_argument(
+    flag(
+        parser,
         "--dry-run",
-        action="store_true",
-        help="print what is missing for a submission, also of runs that have just begun",
+        "print what is missing for a submission, also of runs that have just begun",
     )
-    parser.add_argument(
-        "--yes", action="store_true", help="save the submission despite warnings, without asking"
-    )
+    flag(parser, "--yes", "save the submission despite warnings, without asking")
 
 
 def run(args: Namespace) -> int:

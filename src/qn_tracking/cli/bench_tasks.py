@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.cli.output import print_json, print_table, warn
+from qn_tracking.cli.parser import valued
 from qn_tracking.errors import printable
 from qn_tracking.render.table import Column
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-
 
 EXAMPLES = """examples:
   qn-bench tasks
@@ -21,11 +19,12 @@ EXAMPLES = """examples:
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `tasks`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
+    valued(
+        parser,
         "configs",
+        "CONFIG",
+        "files or names of configurations (default: all that are shipped)",
         nargs="*",
-        metavar="CONFIG",
-        help="files or names of configurations (default: all that are shipped)",
     )
 
 

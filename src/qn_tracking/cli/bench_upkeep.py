@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_json
+from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-
 
 EXAMPLES = {
     "outdated": """
@@ -30,27 +28,12 @@ def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of each of the three."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "sign":
-        parser.add_argument(
-            "target", metavar="ID|PATH", help="a submission, or the file of a verification"
-        )
-        parser.add_argument(
-            "--key",
-            required=True,
-            metavar="FILE",
-            help="your SSH key, such as ~/.ssh/id_ed25519",
-        )
+        valued(parser, "target", "ID|PATH", "a submission, or the file of a verification")
+        valued(parser, "--key", "FILE", "your SSH key, such as ~/.ssh/id_ed25519", required=True)
     elif command == "regenerate":
-        parser.add_argument(
-            "--check",
-            action="store_true",
-            help="change nothing; exit with 1 if a page is not up to date",
-        )
-        parser.add_argument(
-            "--readme", default="README.md", metavar="FILE", help="default: README.md"
-        )
-        parser.add_argument(
-            "--pages", default="BENCHMARKS.md", metavar="FILE", help="default: BENCHMARKS.md"
-        )
+        flag(parser, "--check", "change nothing; exit with 1 if a page is not up to date")
+        valued(parser, "--readme", "FILE", "default: README.md", default="README.md")
+        valued(parser, "--pages", "FILE", "default: BENCHMARKS.md", default="BENCHMARKS.md")
 
 
 def run(args: Namespace) -> int:

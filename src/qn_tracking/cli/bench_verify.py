@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.output import print_findings, print_json, warn
+from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 
 if TYPE_CHECKING:
@@ -41,67 +42,35 @@ exit codes: 0 confirmed, 1 not confirmed, 4 not possible here
 def arguments(parser: ArgumentParser, command: str) -> None:
     """The options of `verify`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "target", metavar="ID|PATH", help="the id of a submission, its beginning, or its file"
-    )
-    parser.add_argument(
-        "--repeat", action="store_true", help="run the runs of the submission again"
-    )
-    parser.add_argument(
-        "--sample", type=int, metavar="K", help="run again only K of them, chosen at random"
-    )
-    parser.add_argument(
-        "--replicate",
-        action="store_true",
-        help="also run with new seeds, which the contributor could not know",
-    )
-    parser.add_argument(
-        "-m", "--fresh", type=int, metavar="M", help="how many new seeds (default: 10)"
-    )
+    valued(parser, "target", "ID|PATH", "the id of a submission, its beginning, or its file")
+    flag(parser, "--repeat", "run the runs of the submission again")
+    valued(parser, "--sample", "K", "run again only K of them, chosen at random", type=int)
+    flag(parser, "--replicate", "also run with new seeds, which the contributor could not know")
+    valued(parser, "--fresh", "M", "how many new seeds (default: 10)", type=int, short="-m")
     code = parser.add_mutually_exclusive_group()
-    code.add_argument(
-        "--trust", action="store_true", help="run the code of the submission's commit"
-    )
-    parser.add_argument(
-        "--no-sandbox",
-        action="store_true",
-        help="with --trust: run it without a sandbox, with all that you may do",
-    )
-    code.add_argument(
+    flag(code, "--trust", "run the code of the submission's commit")
+    flag(parser, "--no-sandbox", "with --trust: run it without a sandbox, with all that you may do")
+    flag(
+        code,
         "--present-code",
-        action="store_true",
-        help="run the installed code, if it is the same as that of the submission",
+        "run the installed code, if it is the same as that of the submission",
     )
-    code.add_argument(
+    flag(
+        code,
         "--renew",
-        action="store_true",
-        help="run the installed code although it has changed: does the result still hold?",
+        "run the installed code although it has changed: does the result still hold?",
     )
-    parser.add_argument(
-        "--main-branch", metavar="NAME", help="the protected branch (default: that of the remote)"
+    valued(parser, "--main-branch", "NAME", "the protected branch (default: that of the remote)")
+    valued(
+        parser, "--allowed-signers", "FILE", "check the signature against this file of ssh-keygen"
     )
-    parser.add_argument(
-        "--allowed-signers",
-        metavar="FILE",
-        help="check the signature against this file of ssh-keygen",
+    valued(parser, "--verifier", "NAME", "who verifies (default: git's user.name)")
+    valued(parser, "--github", "ACCOUNT", "the GitHub account of the verifier")
+    flag(parser, "--no-record", "write no verification beside the submission")
+    valued(
+        parser, "--jobs", "N", "how many runs at the same time (default: 1)", type=int, default=1
     )
-    parser.add_argument(
-        "--verifier", metavar="NAME", help="who verifies (default: git's user.name)"
-    )
-    parser.add_argument("--github", metavar="ACCOUNT", help="the GitHub account of the verifier")
-    parser.add_argument(
-        "--no-record", action="store_true", help="write no verification beside the submission"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="how many runs at the same time (default: 1)",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the plan and its cost, and run nothing"
-    )
+    flag(parser, "--dry-run", "print the plan and its cost, and run nothing")
 
 
 def run(args: Namespace) -> int:

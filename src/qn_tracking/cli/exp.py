@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.command import dispatch, run
+from argparse import ArgumentParser
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
-    from collections.abc import Sequence
+from qn_tracking.cli.command import Program, run
+from qn_tracking.cli.parser import flag, valued
 
 COMMANDS = {
     "list": ("exp_list", "list experiments, newest first"),
@@ -39,7 +37,6 @@ COMMANDS = {
 }
 """Every command: the module in this folder that has its `arguments` and `run`, and its help."""
 
-ABOUT = "Find, compare and maintain experiments."
 FOOT = """
 ID is an id, its beginning, or @1 for the latest, @2 for the one before.
 qn-exp COMMAND --help explains the options of a command.
@@ -48,17 +45,14 @@ exit codes: 0 success, 1 a fault was found, 2 usage, 3 data or storage, 4 not po
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command that the arguments name; returns the exit code."""
-    return dispatch("qn-exp", ABOUT, COMMANDS, FOOT, common, argv)
-
-
 def common(parser: ArgumentParser) -> None:
     """The options that every command has."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--experiments-dir", metavar="DIR", help="the folder of the records (default: experiments)"
-    )
+    flag(parser, "--json", "print JSON")
+    valued(parser, "--experiments-dir", "DIR", "the folder of the records (default: experiments)")
+
+
+PROGRAM = Program("qn-exp", "Find, compare and maintain experiments.", COMMANDS, FOOT, common)
+main = PROGRAM.main
 
 
 def entry() -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 
 from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
 from qn_tracking.cli.output import print_plain
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import UsageError, printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = """examples:
   qn-exp attach @1 weights.pt --type weights   keep a copy with the latest run
@@ -26,22 +22,21 @@ def arguments(parser: Parser, command: str) -> None:
     parser.epilog = EXAMPLES
     one_id(parser, RUN_ID)
     if command == "attach":
-        parser.add_argument("path", metavar="PATH", help="a file or a folder")
-        parser.add_argument("--type", metavar="TYPE", help="a word of your choice, such as weights")
-        parser.add_argument("--name", metavar="NAME", help="its name (default: of the file)")
-        parser.add_argument(
-            "--reference", action="store_true", help="keep path, size and SHA-256, and no copy"
-        )
-        parser.add_argument(
+        valued(parser, "path", "PATH", "a file or a folder")
+        valued(parser, "--type", "TYPE", "a word of your choice, such as weights")
+        valued(parser, "--name", "NAME", "its name (default: of the file)")
+        flag(parser, "--reference", "keep path, size and SHA-256, and no copy")
+        valued(
+            parser,
             "--keep-up-to",
+            "BYTES",
+            "keep no copy of what is larger (default: 1 GiB)",
             type=up_to(2**53),
-            metavar="BYTES",
-            help="keep no copy of what is larger (default: 1 GiB)",
         )
     else:
-        parser.add_argument("name", nargs="?", metavar="NAME", help="which one (default: list all)")
-        parser.add_argument(
-            "-o", "--output", metavar="PATH", help="where to write it (default: its name, here)"
+        valued(parser, "name", "NAME", "which one (default: list all)", nargs="?")
+        valued(
+            parser, "--output", "PATH", "where to write it (default: its name, here)", short="-o"
         )
 
 

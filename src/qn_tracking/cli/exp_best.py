@@ -10,6 +10,7 @@ from qn_tracking.cli.output import (
     print_table,
     print_wrapped,
 )
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.studies.numbers import interval_text, metric_text
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from qn_tracking.api.ranking import Part, Ranking
     from qn_tracking.api.reports import Best
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = """examples:
   qn-exp best                                      configurations, in each category
@@ -38,24 +38,22 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `best`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
-    parser.add_argument(
+    valued(
+        parser,
         "--metric",
+        "NAME",
+        "such as final_success_rate (default), reward, steps or a metric of your own",
         default="final_success_rate",
-        metavar="NAME",
-        help="such as final_success_rate (default), reward, steps or a metric of your own",
     )
-    parser.add_argument(
-        "--by", metavar="FIELD", help="what is ranked: runs that share FIELD (default: config)"
-    )
-    parser.add_argument(
+    valued(parser, "--by", "FIELD", "what is ranked: runs that share FIELD (default: config)")
+    valued(
+        parser,
         "--within",
+        "FIELD",
+        "rank within each value of FIELD (default: category); all: everything together",
         default="category",
-        metavar="FIELD",
-        help="rank within each value of FIELD (default: category); all: everything together",
     )
-    parser.add_argument(
-        "--single", action="store_true", help="the best single run within each, and no ranking"
-    )
+    flag(parser, "--single", "the best single run within each, and no ranking")
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
         "--lowest",
@@ -70,18 +68,20 @@ def arguments(parser: Parser, command: str) -> None:
         const=False,
         help="the largest value is the best",
     )
-    parser.add_argument(
+    valued(
+        parser,
         "--min-episodes",
+        "N",
+        "ignore runs with fewer episodes",
         type=up_to(10**15),
         default=1,
-        metavar="N",
-        help="ignore runs with fewer episodes",
     )
-    parser.add_argument(
+    valued(
+        parser,
         "--columns",
+        "NAME,…",
+        "with --single: show these columns too, as in qn-exp list",
         type=names,
-        metavar="NAME,…",
-        help="with --single: show these columns too, as in qn-exp list",
     )
 
 

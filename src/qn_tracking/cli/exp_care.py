@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 from qn_tracking.cli.options import RUN_OR_STUDY, do_all, experiments, one_id, tags
 from qn_tracking.cli.output import print_plain, print_section, warn
+from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import UsageError, printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = {
     "tag": """
@@ -55,47 +52,39 @@ def arguments(parser: Parser, command: str) -> None:
     if command in ("tag", "note"):
         one_id(parser)
     if command == "tag":
-        parser.add_argument("tags", nargs="*", metavar="KEY=VALUE", help="tags to add or to change")
-        parser.add_argument(
+        valued(parser, "tags", "KEY=VALUE", "tags to add or to change", nargs="*")
+        many(
+            parser,
             "--remove",
-            action="append",
-            default=[],
-            metavar="KEY",
-            help="remove a tag that was added after the run; tags of the record stay",
+            "KEY",
+            "remove a tag that was added after the run; tags of the record stay",
         )
     elif command == "note":
-        parser.add_argument("text", metavar="TEXT", help="the note")
+        valued(parser, "text", "TEXT", "the note")
     elif command == "rm":
-        parser.add_argument("id", nargs="+", metavar="ID", help=RUN_OR_STUDY)
-        parser.add_argument(
+        valued(parser, "id", "ID", RUN_OR_STUDY, nargs="+")
+        flag(
+            parser,
             "--force",
-            action="store_true",
-            help="also a run that may still be running: one of another host, or without locks",
+            "also a run that may still be running: one of another host, or without locks",
         )
     elif command == "restore":
-        parser.add_argument(
-            "id", nargs="*", metavar="ID", help="an id; without one, the trash is listed"
-        )
+        valued(parser, "id", "ID", "an id; without one, the trash is listed", nargs="*")
     elif command == "recover":
-        parser.add_argument(
-            "id", nargs="*", metavar="ID", help="a run that died before its record was written"
-        )
-        parser.add_argument("--all", action="store_true", help="every run that has crashed")
-        parser.add_argument(
-            "--force",
-            action="store_true",
-            help="also a run whose status is unknown, if you know that it is dead",
-        )
+        valued(parser, "id", "ID", "a run that died before its record was written", nargs="*")
+        flag(parser, "--all", "every run that has crashed")
+        flag(parser, "--force", "also a run whose status is unknown, if you know that it is dead")
     elif command == "gc":
-        parser.add_argument(
+        valued(
+            parser,
             "--older-than",
+            "AGE",
+            "what has been there for so long (default: 30d)",
             default="30d",
-            metavar="AGE",
-            help="what has been there for so long (default: 30d)",
         )
-        parser.add_argument("--force", action="store_true", help="remove it, not only show it")
+        flag(parser, "--force", "remove it, not only show it")
     elif command == "fsck":
-        parser.add_argument("id", nargs="*", metavar="ID", help="check these (default: all)")
+        valued(parser, "id", "ID", "check these (default: all)", nargs="*")
 
 
 def run(args: Namespace) -> int:

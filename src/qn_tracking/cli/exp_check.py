@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qn_tracking.cli.options import experiments
 from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import UsageError, printable, short
 
 TYPE_CHECKING = False
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from qn_tracking.api.arms import Arms
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = """A range is where the mean of an arm is expected. --update writes where the mean of as
 many further runs is, 95 times in 100 if nothing has changed; the file may be edited.
@@ -27,15 +27,14 @@ exit codes: 0 every arm is in its ranges, 1 one is not, or has no finished runs
 def arguments(parser: Parser, command: str) -> None:
     """The options of `check`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("study", metavar="STUDY", help="the id or the name of a study")
-    parser.add_argument("--expect", required=True, metavar="FILE", help="the YAML file of ranges")
-    parser.add_argument("--update", action="store_true", help="write the ranges from the study")
-    parser.add_argument(
+    valued(parser, "study", "STUDY", "the id or the name of a study")
+    valued(parser, "--expect", "FILE", "the YAML file of ranges", required=True)
+    flag(parser, "--update", "write the ranges from the study")
+    many(
+        parser,
         "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="with --update: the range of this metric (default: the declared one), or several",
+        "NAME",
+        "with --update: the range of this metric (default: the declared one), or several",
     )
 
 

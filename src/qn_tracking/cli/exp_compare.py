@@ -12,6 +12,7 @@ from qn_tracking.cli.output import (
     unicode_out,
     warn,
 )
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.cli.study_print import add_options, options_given
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.studies.numbers import interval_text, metric_text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.api.reports import RunComparison
-    from qn_tracking.cli.command import Parser
     from qn_tracking.studies.comparison import Difference
     from qn_tracking.studies.groups import GroupComparison, Pair, Sample
 
@@ -61,34 +61,18 @@ def arguments(parser: Parser, command: str) -> None:
         parser.renamed = {"--runs": "--ungrouped"}
         add_choice(parser)
         add_options(parser)
-        parser.add_argument(
-            "--by", metavar="FIELD", help="runs with the same value of FIELD form a group"
-        )
-        parser.add_argument(
-            "--phase", metavar="NAME", help="compare the episodes of a phase, such as evaluation"
-        )
-        parser.add_argument("--ungrouped", action="store_true", help="keep every run separate")
-        parser.add_argument("--all", action="store_true", help="also list fields that are the same")
+        valued(parser, "--by", "FIELD", "runs with the same value of FIELD form a group")
+        valued(parser, "--phase", "NAME", "compare the episodes of a phase, such as evaluation")
+        flag(parser, "--ungrouped", "keep every run separate")
+        flag(parser, "--all", "also list fields that are the same")
         return
     parser.epilog = DIFF
-    parser.add_argument("first", metavar="ID", help="an id, its beginning, or @1 for the latest")
-    parser.add_argument("second", metavar="ID", help="another one")
-    parser.add_argument(
-        "--resolved",
-        action="store_true",
-        help="compare what ran, with overrides applied, instead of the files",
-    )
-    parser.add_argument(
-        "--code",
-        action="store_true",
-        help="compare the source that ran: commits, uncommitted changes, submodules",
-    )
-    parser.add_argument("--stat", action="store_true", help="with --code: the files, no lines")
-    parser.add_argument(
-        "--exit-code",
-        action="store_true",
-        help="exit with 1 if they differ (default: 0, like git diff)",
-    )
+    valued(parser, "first", "ID", "an id, its beginning, or @1 for the latest")
+    valued(parser, "second", "ID", "another one")
+    flag(parser, "--resolved", "compare what ran, with overrides applied, instead of the files")
+    flag(parser, "--code", "compare the source that ran: commits, uncommitted changes, submodules")
+    flag(parser, "--stat", "with --code: the files, no lines")
+    flag(parser, "--exit-code", "exit with 1 if they differ (default: 0, like git diff)")
 
 
 def run(args: Namespace) -> int:

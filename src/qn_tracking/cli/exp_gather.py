@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 from qn_tracking.cli.options import add_choice, conditions, experiments
 from qn_tracking.cli.output import print_plain
+from qn_tracking.cli.parser import Parser, valued
 from qn_tracking.errors import printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = """The runs stay where they are. The study is marked as gathered afterwards: nothing was
 declared before its runs, so that what it shows has to be shown again by a study that was.
@@ -26,11 +23,10 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `gather`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
-    add = parser.add_argument
-    add("--by", default="config", metavar="FIELD", help="an arm for each value (default: config)")
-    add("--name", metavar="NAME", help="what the study is called")
-    add("--question", metavar="TEXT", help="what it was asked")
-    add("--metric", metavar="NAME", help="what it is shown by (default: final_success_rate)")
+    valued(parser, "--by", "FIELD", "an arm for each value (default: config)", default="config")
+    valued(parser, "--name", "NAME", "what the study is called")
+    valued(parser, "--question", "TEXT", "what it was asked")
+    valued(parser, "--metric", "NAME", "what it is shown by (default: final_success_rate)")
 
 
 def run(args: Namespace) -> int:

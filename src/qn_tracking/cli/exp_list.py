@@ -6,6 +6,7 @@ import os
 
 from qn_tracking.cli.options import add_filters, conditions, experiments, names, up_to
 from qn_tracking.cli.output import cells_of, columns_for, print_table, unicode_out, write_json
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
 from qn_tracking.render.table import Column
 from qn_tracking.store.fields import FIELDS, SORTS
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.api.selection import Selection
-    from qn_tracking.cli.command import Parser
 
 LIMIT = 20
 
@@ -44,39 +44,33 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `list`."""
     parser.epilog = WHERE
     add_filters(parser.add_argument_group("filters"))
-    parser.add_argument(
+    valued(
+        parser,
         "--sort",
-        metavar="FIELD[:asc]",
-        help="sort by FIELD, largest first; :asc for smallest first (default: newest first)",
+        "FIELD[:asc]",
+        "sort by FIELD, largest first; :asc for smallest first (default: newest first)",
     )
-    parser.add_argument(
+    valued(
+        parser,
         "--limit",
+        "N",
+        "show N experiments, 0 for all (default: 20)",
         type=up_to(10**9),
         default=LIMIT,
-        metavar="N",
-        help="show N experiments, 0 for all (default: 20)",
     )
-    parser.add_argument(
-        "--columns", type=names, metavar="NAME,…", help="show these columns, in this order"
-    )
-    parser.add_argument(
+    valued(parser, "--columns", "NAME,…", "show these columns, in this order", type=names)
+    flag(
+        parser,
         "--flat",
-        action="store_true",
-        help="a row for each run of a study, as with --sort and --columns (default: one for all)",
+        "a row for each run of a study, as with --sort and --columns (default: one for all)",
     )
-    parser.add_argument(
-        "--studies",
-        action="store_true",
-        help="list studies, with what each has shown; of the filters, --tag applies",
+    flag(
+        parser, "--studies", "list studies, with what each has shown; of the filters, --tag applies"
     )
     parser.add_argument(
         "--format", choices=("text", "markdown"), help="markdown: the studies, for a document"
     )
-    parser.add_argument(
-        "--fresh",
-        action="store_true",
-        help="read every file again, for files that were edited in place",
-    )
+    flag(parser, "--fresh", "read every file again, for files that were edited in place")
 
 
 def run(args: Namespace) -> int:

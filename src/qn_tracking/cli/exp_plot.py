@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 
 from qn_tracking.cli.options import add_choice, conditions, experiments, positive
 from qn_tracking.cli.output import print_plain, unicode_out
+from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import UsageError, printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = """examples:
   qn-exp plot @1                                          the learning curve of the latest run
@@ -30,12 +26,13 @@ def arguments(parser: Parser, command: str) -> None:
     parser.epilog = EXAMPLES
     add_choice(parser)
     add = parser.add_argument
-    add("--metric", default="success", metavar="NAME", help="what is drawn (default: success)")
-    add(
+    valued(parser, "--metric", "NAME", "what is drawn (default: success)", default="success")
+    valued(
+        parser,
         "--by",
+        "FIELD",
+        "runs with the same value of FIELD form a group (default: config)",
         default="config",
-        metavar="FIELD",
-        help="runs with the same value of FIELD form a group (default: config)",
     )
     add(
         "--kind",
@@ -61,28 +58,29 @@ def arguments(parser: Parser, command: str) -> None:
         choices=("mean", "iqm"),
         help="the mean over runs (default), or the interquartile mean",
     )
-    add(
+    valued(
+        parser,
         "--smooth",
+        "N",
+        "a point is the mean of the last N episodes (default: of success a tenth, else 1)",
         type=positive,
-        metavar="N",
-        help="a point is the mean of the last N episodes (default: of success a tenth, else 1)",
     )
-    add(
+    many(
+        parser,
         "--phase",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="the episodes of a phase, such as evaluation; of several (main is one), each apart",
+        "NAME",
+        "the episodes of a phase, such as evaluation; of several (main is one), each apart",
     )
-    add("--runs", action="store_true", help="also single runs, as thin lines")
-    add("--dark", action="store_true", help="for a dark background")
-    add(
-        "-o",
+    flag(parser, "--runs", "also single runs, as thin lines")
+    flag(parser, "--dark", "for a dark background")
+    valued(
+        parser,
         "--output",
-        metavar="FILE",
-        help="the file to write: .svg, .png, .pdf, .html or .json (the Vega-Lite specification)",
+        "FILE",
+        "the file to write: .svg, .png, .pdf, .html or .json (the Vega-Lite specification)",
+        short="-o",
     )
-    add("--force", action="store_true", help="overwrite FILE if it exists")
+    flag(parser, "--force", "overwrite FILE if it exists")
 
 
 def run(args: Namespace) -> int:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from qn_tracking.cli import signals
 from qn_tracking.cli.options import RUN_ID, one_id, up_to
 from qn_tracking.cli.output import difference_text, print_plain, unicode_out, warn
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from qn_tracking.api.replay import Replay
-    from qn_tracking.cli.command import Parser
 
 EPILOG = """What learns does so from episode to episode, so the episodes before are run again,
 too. All of them are compared with the record, as by qn-exp rerun. The installed code runs, and
@@ -37,18 +37,18 @@ PIPED = 80, 60
 def arguments(parser: Parser, command: str) -> None:
     """The options of `replay`."""
     parser.epilog = EPILOG
-    add = parser.add_argument
     one_id(parser, RUN_ID)
-    add("--episode", type=up_to(2**53), metavar="N", help="which one, from 0 (default: the last)")
-    add(
+    valued(parser, "--episode", "N", "which one, from 0 (default: the last)", type=up_to(2**53))
+    valued(
+        parser,
         "--speed",
+        "N",
+        "steps a second, from 0.1 to 1000 (default: 10)",
         type=_speed,
         default=10.0,
-        metavar="N",
-        help="steps a second, from 0.1 to 1000 (default: 10)",
     )
-    add("-o", "--output", metavar="FILE", help="write an animation: .svg or .gif")
-    add("--force", action="store_true", help="overwrite FILE if it exists")
+    valued(parser, "--output", "FILE", "write an animation: .svg or .gif", short="-o")
+    flag(parser, "--force", "overwrite FILE if it exists")
 
 
 def _speed(text: str) -> float:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 from qn_tracking.cli.options import add_choice, conditions, experiments
 from qn_tracking.cli.output import print_plain
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.cli.command import Parser
 
 EXAMPLES = """examples:
   qn-exp report --tag sweep=gamma -o report.html     one page, without scripts
@@ -27,25 +24,21 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `report`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
-    parser.add_argument(
+    valued(
+        parser,
         "--metric",
-        metavar="NAME",
-        help="what is shown (default: success, else the reward; of a study: what was declared)",
+        "NAME",
+        "what is shown (default: success, else the reward; of a study: what was declared)",
     )
-    parser.add_argument(
+    valued(
+        parser,
         "--by",
-        metavar="FIELD",
-        help="runs with the same value of FIELD form a group (default: config, or the arms)",
+        "FIELD",
+        "runs with the same value of FIELD form a group (default: config, or the arms)",
     )
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="the file to write: .html or .md"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit code 1 if the file is not up to date",
-    )
+    valued(parser, "--output", "FILE", "the file to write: .html or .md", required=True, short="-o")
+    flag(parser, "--force", "overwrite files that exist")
+    flag(parser, "--check", "write nothing; exit code 1 if the file is not up to date")
 
 
 def run(args: Namespace) -> int:

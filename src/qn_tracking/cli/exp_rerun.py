@@ -15,6 +15,7 @@ from qn_tracking.cli.output import (
     print_table,
     warn,
 )
+from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import printable
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from qn_tracking.api.experiments import Experiments
-    from qn_tracking.cli.command import Parser
     from qn_tracking.reproduce.rerun import Plan, Rerun
 
 EPILOG = """By default the installed code runs the recorded configuration. --at-commit runs the code
@@ -46,11 +46,11 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `rerun`."""
     parser.epilog = EPILOG
     about = "an id, its beginning, @1 for the latest, a study, or a bundle: a file of qn-exp export"
-    parser.add_argument("id", metavar="ID", help=about)
-    parser.add_argument(
+    valued(parser, "id", "ID", about)
+    flag(
+        parser,
         "--at-commit",
-        action="store_true",
-        help="run the code of the recorded commit, with the recorded uncommitted changes",
+        "run the code of the recorded commit, with the recorded uncommitted changes",
     )
     parser.add_argument(
         "--env",
@@ -58,22 +58,10 @@ def arguments(parser: Parser, command: str) -> None:
         default="present",
         help="recorded: in a new virtual environment with the recorded packages (default: present)",
     )
-    parser.add_argument(
-        "--trust", action="store_true", help="run code that may be someone else's, in a sandbox"
-    )
-    parser.add_argument(
-        "--no-sandbox",
-        action="store_true",
-        help="with --trust: run it without a sandbox, with all that you may do",
-    )
-    parser.add_argument(
-        "--no-plugin",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="run without a plugin that the configuration names",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
+    flag(parser, "--trust", "run code that may be someone else's, in a sandbox")
+    flag(parser, "--no-sandbox", "with --trust: run it without a sandbox, with all that you may do")
+    many(parser, "--no-plugin", "NAME", "run without a plugin that the configuration names")
+    flag(parser, "--dry-run", "print the plan and run nothing")
 
 
 def run(args: Namespace) -> int:

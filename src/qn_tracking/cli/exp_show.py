@@ -16,6 +16,7 @@ from qn_tracking.cli.output import (
     value_text,
     warn,
 )
+from qn_tracking.cli.parser import Parser, flag
 from qn_tracking.cli.study_print import add_options, options_given, print_study
 from qn_tracking.errors import MALFORMED, StorageError, UsageError, printable, short
 from qn_tracking.records import facts
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qn_tracking.api.experiments import Experiments
-    from qn_tracking.cli.command import Parser
 
     Pairs = list[tuple[str, object]]
 
@@ -53,13 +53,9 @@ def arguments(parser: Parser, command: str) -> None:
     parser.epilog = EXAMPLES
     one_id(parser)
     add_options(parser)
-    parser.add_argument("--all", action="store_true", help="of a study: every pair of arms")
-    parser.add_argument(
-        "--config", action="store_true", help="print only the configuration, exactly as it was"
-    )
-    parser.add_argument(
-        "--output", action="store_true", help="print only what the run has printed, if that is kept"
-    )
+    flag(parser, "--all", "of a study: every pair of arms")
+    flag(parser, "--config", "print only the configuration, exactly as it was")
+    flag(parser, "--output", "print only what the run has printed, if that is kept")
 
 
 def run(args: Namespace) -> int:

@@ -6,13 +6,13 @@ import sys
 
 from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
 from qn_tracking.cli.output import unicode_out
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from qn_tracking.cli.command import Parser
     from qn_tracking.records.model import Episode
 
 LAST = 10
@@ -28,19 +28,16 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `tail`."""
     parser.epilog = EXAMPLES
     one_id(parser, RUN_ID)
-    parser.add_argument(
-        "-n",
+    valued(
+        parser,
         "--last",
+        "N",
+        f"begin with the last N episodes, 0 for all of them (default: {LAST})",
         type=up_to(10**9),
         default=LAST,
-        metavar="N",
-        help=f"begin with the last N episodes, 0 for all of them (default: {LAST})",
+        short="-n",
     )
-    parser.add_argument(
-        "--no-follow",
-        action="store_true",
-        help="print the episodes so far, and do not wait for more",
-    )
+    flag(parser, "--no-follow", "print the episodes so far, and do not wait for more")
 
 
 def run(args: Namespace) -> int:

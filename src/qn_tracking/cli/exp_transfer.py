@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 
 from qn_tracking.cli.options import add_choice, conditions, experiments
 from qn_tracking.cli.output import print_arrivals, print_plain
+from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import UsageError, printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.cli.command import Parser
 
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".zip": "bundle"}
 EXPORT = """examples:
@@ -48,7 +44,7 @@ def arguments(parser: Parser, command: str) -> None:
     """The options of `export` and `import`."""
     if command == "import":
         parser.epilog = IMPORT
-        parser.add_argument("paths", nargs="+", metavar="PATH", help="files or folders")
+        valued(parser, "paths", "PATH", "files or folders", nargs="+")
         parser.add_argument(
             "--map",
             action="append",
@@ -70,14 +66,15 @@ def arguments(parser: Parser, command: str) -> None:
         choices=("runs", "episodes", "series"),
         help="a row for each run (default), each episode, or each logged value",
     )
-    parser.add_argument(
-        "-o",
+    valued(
+        parser,
         "--output",
+        "FILE",
+        "the file to write (default: -, standard output)",
         default="-",
-        metavar="FILE",
-        help="the file to write (default: -, standard output)",
+        short="-o",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
+    flag(parser, "--force", "overwrite FILE if it exists")
 
 
 def run(args: Namespace) -> int:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from argparse import Namespace
+from collections.abc import Callable
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.options import up_to
 from qn_tracking.cli.output import print_plain, warn
-
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable
-
-    from qn_tracking.cli.command import Parser
+from qn_tracking.cli.parser import Parser, flag, valued
 
 PORT = 8642
 START = "experiments.html"
@@ -34,13 +30,14 @@ examples:
 def arguments(parser: Parser, command: str) -> None:
     """The options of `ui`."""
     parser.epilog = EPILOG
-    add = parser.add_argument
     about = f"the port of 127.0.0.1, 0 for any that is free (default: {PORT})"
-    add("--port", type=up_to(65535), default=PORT, metavar="N", help=about)
-    add("--no-browser", action="store_true", help="print the address and open no browser")
+    valued(parser, "--port", "N", about, type=up_to(65535), default=PORT)
+    flag(parser, "--no-browser", "print the address and open no browser")
     about = "the folder of the submissions (default: benchmarks)"
-    add("--benchmarks-dir", metavar="DIR", default="benchmarks", help=about)
-    add("-o", "--output", metavar="DIR", help="keep the pages here (default: a temporary folder)")
+    valued(parser, "--benchmarks-dir", "DIR", about, default="benchmarks")
+    valued(
+        parser, "--output", "DIR", "keep the pages here (default: a temporary folder)", short="-o"
+    )
 
 
 def run(args: Namespace) -> int:

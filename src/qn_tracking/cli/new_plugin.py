@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from string import Template
 
-from qn_tracking.cli.command import print_json
+from qn_tracking.cli.output import print_json
 from qn_tracking.config import parse
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.tracking.installed import entry_points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.cli.output import print_error, progress, warn
+from qn_tracking.cli.parser import flag, many, valued
 from qn_tracking.errors import (
     MALFORMED,
     QnError,
@@ -55,17 +56,15 @@ def add_filters(group: _ArgumentGroup) -> None:
     from qn_tracking.records.limits import STATUSES
 
     def texts(option: str, metavar: str, about: str) -> None:
-        group.add_argument(option, action="append", default=[], metavar=metavar, help=about)
+        many(group, option, metavar, about)
 
     texts("--env-type", "NAME", "of this environment")
     texts("--brain-type", "NAME", "of this brain")
     texts("--family", "NAME", "quantum or classical")
     texts("--status", "STATUS", ", ".join(STATUSES))
-    group.add_argument(
-        "--min-success-rate", type=share, metavar="R", help="success rate at least R, from 0 to 1"
-    )
-    group.add_argument("--since", metavar="WHEN", help="started at that time or later")
-    group.add_argument("--until", metavar="WHEN", help="started at that time or earlier")
+    valued(group, "--min-success-rate", "R", "success rate at least R, from 0 to 1", type=share)
+    valued(group, "--since", "WHEN", "started at that time or later")
+    valued(group, "--until", "WHEN", "started at that time or earlier")
     texts("--tag", "KEY[=VALUE]", "with this tag; if given again, with all of them")
     texts("--config", "NAME", "of this configuration: its name or digest")
     texts("--commit", "HASH", "of this commit, or a commit that begins so")
@@ -80,9 +79,7 @@ def add_filters(group: _ArgumentGroup) -> None:
         const=False,
         help="without uncommitted changes",
     )
-    group.add_argument(
-        "--seed", type=up_to(2**53), action="append", default=[], metavar="S", help="with this seed"
-    )
+    many(group, "--seed", "S", "with this seed", type=up_to(2**53))
     texts("--where", "EXPR", "a condition on any stored field; if given again, all must hold")
 
 
@@ -95,11 +92,12 @@ def conditions(args: Namespace) -> Conditions:
 
 def add_choice(parser: ArgumentParser) -> None:
     """Adds ids, or the filters of `list`."""
-    parser.add_argument(
+    valued(
+        parser,
         "ids",
+        "ID",
+        "experiments, or studies; instead of ids, the filters below choose them",
         nargs="*",
-        metavar="ID",
-        help="experiments, or studies; instead of ids, the filters below choose them",
     )
     add_filters(parser.add_argument_group("filters, as in qn-exp list"))
 
@@ -117,7 +115,7 @@ RUN_OR_STUDY = "an id, its beginning, @1 for the latest, or the id or name of a 
 
 def one_id(parser: ArgumentParser, about: str = RUN_OR_STUDY) -> None:
     """Adds the id of one experiment."""
-    parser.add_argument("id", metavar="ID", help=about)
+    valued(parser, "id", "ID", about)
 
 
 def up_to(most: int) -> Callable[[str], int]:
@@ -158,8 +156,8 @@ def share(text: str) -> float:
 
 def ids_or_all(parser: ArgumentParser) -> None:
     """Adds ids, and `--all`: for commands that take records only."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="as in qn-exp show")
-    parser.add_argument("--all", action="store_true", help="every experiment that has a record")
+    valued(parser, "ids", "ID", "as in qn-exp show", nargs="*")
+    flag(parser, "--all", "every experiment that has a record")
 
 
 def named_or_all(args: Namespace) -> list[str]:

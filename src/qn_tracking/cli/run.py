@@ -10,7 +10,7 @@ from argparse import SUPPRESS
 from contextlib import contextmanager
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.command import Parser, Version, complete, run
+from qn_tracking.cli.command import complete, run
 from qn_tracking.cli.options import (
     add_tuned_by,
     plugin_names,
@@ -20,6 +20,7 @@ from qn_tracking.cli.options import (
     tags,
 )
 from qn_tracking.cli.output import print_json
+from qn_tracking.cli.parser import Parser, Version, flag, many, valued
 from qn_tracking.errors import QnError, UsageError, describe, printable, short, storable
 
 TYPE_CHECKING = False
@@ -74,171 +75,153 @@ def parser() -> Parser:
         description="Run a configuration, and record the run if asked.",
         epilog=EXAMPLES,
     )
-    p.add_argument(
+    valued(
+        p,
         "config",
-        nargs="*",
-        metavar="CONFIG",
-        help="a YAML file, or the name of a shipped configuration; several are arms of a study;"
+        "CONFIG",
+        "a YAML file, or the name of a shipped configuration; several are arms of a study;"
         " or, after --, the command of a script of your own, with {FIELD} and {seed} in it",
+        nargs="*",
     )
-    p.add_argument(
+    valued(
+        p,
         "--episodes",
+        "N",
+        "how many episodes (default: those of the configuration, or 50)",
         type=positive,
-        metavar="N",
-        help="how many episodes (default: those of the configuration, or 50)",
     )
-    p.add_argument("--runs", type=positive, metavar="N", help=SUPPRESS)
+    valued(p, "--runs", "N", SUPPRESS, type=positive)
     p.renamed = {"--sessions": "--n-seeds"}
-    p.add_argument(
+    valued(
+        p,
         "--seed",
+        "S",
+        "the seed (default: that of the configuration, or a random one)",
         type=seed_number,
-        metavar="S",
-        help="the seed (default: that of the configuration, or a random one)",
     )
-    p.add_argument(
+    many(
+        p,
         "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
+        "FIELD=VALUE",
+        "change a field of the configuration; VALUE is YAML",
         dest="overrides",
-        help="change a field of the configuration; VALUE is YAML",
     )
-    p.add_argument(
+    valued(
+        p,
         "--evaluate-every",
+        "N",
+        "after every N episodes, show what was learned by then, in other episodes",
         type=positive,
-        metavar="N",
-        help="after every N episodes, show what was learned by then, in other episodes",
     )
-    p.add_argument(
+    valued(
+        p,
         "--evaluate-episodes",
+        "M",
+        "in M episodes each, without learning (they are recorded as a phase of their own)",
         type=positive,
-        metavar="M",
-        help="in M episodes each, without learning (they are recorded as a phase of their own)",
     )
-    p.add_argument("--dry-run", action="store_true", help="check everything, run nothing")
+    flag(p, "--dry-run", "check everything, run nothing")
     tracking = p.add_argument_group("tracking")
-    tracking.add_argument(
+    flag(
+        tracking,
         "--track-experiment",
-        action="store_true",
-        help="record the run (turns on the plugins metadata and json_storage)",
+        "record the run (turns on the plugins metadata and json_storage)",
     )
-    tracking.add_argument(
+    many(
+        tracking,
         "--plugins",
-        action="append",
-        default=[],
-        metavar="NAME[,NAME...]",
-        help="turn on plugins: built-in, installed, or MODULE:ATTRIBUTE of this folder",
+        "NAME[,NAME...]",
+        "turn on plugins: built-in, installed, or MODULE:ATTRIBUTE of this folder",
     )
-    tracking.add_argument(
-        "--no-plugin",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="turn a plugin off, wherever it was turned on",
-    )
-    tracking.add_argument(
-        "--experiments-dir", metavar="DIR", help="the folder of the records (default: experiments)"
-    )
-    tracking.add_argument(
-        "--tag", action="append", default=[], metavar="KEY=VALUE", help="add a tag to the record"
-    )
-    tracking.add_argument("--notes", metavar="TEXT", help="add a note to the record")
-    tracking.add_argument(
+    many(tracking, "--no-plugin", "NAME", "turn a plugin off, wherever it was turned on")
+    valued(tracking, "--experiments-dir", "DIR", "the folder of the records (default: experiments)")
+    many(tracking, "--tag", "KEY=VALUE", "add a tag to the record")
+    valued(tracking, "--notes", "TEXT", "add a note to the record")
+    flag(
+        tracking,
         "--capture-output",
-        action="store_true",
-        help="keep what is printed with the record; qn-exp show ID --output shows it",
+        "keep what is printed with the record; qn-exp show ID --output shows it",
     )
     runs = p.add_argument_group("studies and benchmarks (these record every run)")
-    runs.add_argument(
+    valued(
+        runs,
         "--n-seeds",
+        "N",
+        "run N times, each time with another seed, as one study",
         type=positive,
-        metavar="N",
-        help="run N times, each time with another seed, as one study",
     )
-    runs.add_argument(
+    valued(
+        runs,
         "--seeds",
+        "LIST",
+        "run once with each of these seeds, such as 42-49,60",
         type=seed_list,
-        metavar="LIST",
-        help="run once with each of these seeds, such as 42-49,60",
     )
-    runs.add_argument(
+    many(
+        runs,
         "--sweep",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUES",
-        help="an arm for each value: 1,2,3, geomspace(1e-4,1e-2,5), linspace(…) or range(…); of"
+        "FIELD=VALUES",
+        "an arm for each value: 1,2,3, geomspace(1e-4,1e-2,5), linspace(…) or range(…); of"
         " several fields, for each combination",
     )
-    runs.add_argument(
-        "--zip", action="store_true", help="pair the values of the fields instead of combining them"
-    )
-    runs.add_argument("--name", metavar="NAME", help="the name of the study")
-    runs.add_argument("--question", metavar="TEXT", help="what the study is to answer")
-    runs.add_argument(
+    flag(runs, "--zip", "pair the values of the fields instead of combining them")
+    valued(runs, "--name", "NAME", "the name of the study")
+    valued(runs, "--question", "TEXT", "what the study is to answer")
+    valued(
+        runs,
         "--baseline",
-        metavar="ARM",
-        help="compare the other arms with this one only (default: each with each)",
+        "ARM",
+        "compare the other arms with this one only (default: each with each)",
     )
-    runs.add_argument(
-        "--metric", metavar="NAME", help="the metric that decides (default: final_success_rate)"
-    )
-    runs.add_argument(
-        "--jobs", type=positive, metavar="N", help="how many runs at the same time (default: 1)"
-    )
+    valued(runs, "--metric", "NAME", "the metric that decides (default: final_success_rate)")
+    valued(runs, "--jobs", "N", "how many runs at the same time (default: 1)", type=positive)
     about = (
         "where runs are executed: local (default), or that of a plugin, such as dask://HOST:PORT"
     )
-    runs.add_argument("--executor", metavar="SPEC", help=about)
-    runs.add_argument(
+    valued(runs, "--executor", "SPEC", about)
+    valued(
+        runs,
         "--resume",
-        metavar="ID",
-        help="execute the runs that a study, by id or name, still lacks; or go on with a run that"
+        "ID",
+        "execute the runs that a study, by id or name, still lacks; or go on with a run that"
         " was interrupted or has crashed, once its episodes, run again, are the same",
     )
-    runs.add_argument(
+    valued(
+        runs,
         "--extend",
-        metavar="ID",
-        help="add the --seeds, or --n-seeds further ones, to a study, and run them; p-values count"
+        "ID",
+        "add the --seeds, or --n-seeds further ones, to a study, and run them; p-values count"
         " the looks",
     )
-    runs.add_argument(
+    flag(
+        runs,
         "--save-benchmark",
-        action="store_true",
-        help="make a submission of the runs; by default as many runs as the protocol requires",
+        "make a submission of the runs; by default as many runs as the protocol requires",
     )
-    runs.add_argument("--contributor", metavar="NAME", help="who submits it")
-    runs.add_argument("--github", metavar="ACCOUNT", help="the contributor's GitHub account")
-    runs.add_argument("--benchmark-notes", metavar="TEXT", help="a description of the submission")
+    valued(runs, "--contributor", "NAME", "who submits it")
+    valued(runs, "--github", "ACCOUNT", "the contributor's GitHub account")
+    valued(runs, "--benchmark-notes", "TEXT", "a description of the submission")
     add_tuned_by(runs)
-    runs.add_argument(
-        "--benchmarks-dir",
-        metavar="DIR",
-        help=f"the folder of the submissions (default: {BENCHMARKS})",
+    valued(
+        runs, "--benchmarks-dir", "DIR", f"the folder of the submissions (default: {BENCHMARKS})"
     )
-    runs.add_argument(
-        "--yes", action="store_true", help="save the submission despite warnings, without asking"
-    )
+    flag(runs, "--yes", "save the submission despite warnings, without asking")
     output = p.add_argument_group("output")
-    output.add_argument("--quiet", action="store_true", help="print no progress and no summary")
-    output.add_argument("--json", action="store_true", help="print the record as JSON")
-    output.add_argument(
-        "--traceback", action="store_true", help="show where a simulation or a plugin failed"
-    )
-    output.add_argument(
-        "--list-configs", action="store_true", help="list the shipped configurations"
-    )
-    output.add_argument(
-        "--list-plugins", action="store_true", help="list the plugins: version, kind, on or off"
-    )
-    output.add_argument(
+    flag(output, "--quiet", "print no progress and no summary")
+    flag(output, "--json", "print the record as JSON")
+    flag(output, "--traceback", "show where a simulation or a plugin failed")
+    flag(output, "--list-configs", "list the shipped configurations")
+    flag(output, "--list-plugins", "list the plugins: version, kind, on or off")
+    flag(
+        output,
         "--hooks",
-        action="store_true",
-        help="with --list-plugins: import each plugin, and list its hooks or its error",
+        "with --list-plugins: import each plugin, and list its hooks or its error",
     )
-    output.add_argument(
+    valued(
+        output,
         "--new-plugin",
-        metavar="NAME",
-        help="write a new plugin package with tests into a folder of that name",
+        "NAME",
+        "write a new plugin package with tests into a folder of that name",
     )
     output.add_argument("--version", nargs=0, action=Version, help="print the version")
     return p

@@ -11,6 +11,7 @@ from qn_tracking.cli.output import (
     print_wrapped,
     unicode_out,
 )
+from qn_tracking.cli.parser import many, valued
 from qn_tracking.errors import printable
 from qn_tracking.render.table import Column
 from qn_tracking.render.text import width
@@ -34,16 +35,13 @@ ENDINGS = 4
 def add_options(parser: ArgumentParser) -> None:
     """Adds the options of commands that print a study."""
     group = parser.add_argument_group("studies")
-    group.add_argument(
+    many(
+        group,
         "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="compare by this metric instead of the declared one; given again: a column more",
+        "NAME",
+        "compare by this metric instead of the declared one; given again: a column more",
     )
-    group.add_argument(
-        "--baseline", metavar="ARM", help="compare the other arms of the study with this one"
-    )
+    valued(group, "--baseline", "ARM", "compare the other arms of the study with this one")
     group.add_argument(
         "--correction",
         choices=("holm", "fdr_bh"),
@@ -51,13 +49,14 @@ def add_options(parser: ArgumentParser) -> None:
         help="for several comparisons: Holm (default) or Benjamini-Hochberg",
     )
     window = group.add_mutually_exclusive_group()
-    window.add_argument(
+    valued(
+        window,
         "--last",
+        "N",
+        "the last N episodes of a run are the final ones (default: as the protocol says)",
         type=positive,
-        metavar="N",
-        help="the last N episodes of a run are the final ones (default: as the protocol says)",
     )
-    window.add_argument("--tail", type=share, metavar="R", help="so is this share of its episodes")
+    valued(window, "--tail", "R", "so is this share of its episodes", type=share)
     group.add_argument("--format", choices=FORMATS, default="text", help="the format of the table")
 
 
