@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api import drawing_sweep as sweep, drawing_values as values
 from qn_tracking.api.drawing_curves import curves, from_values
-from qn_tracking.api.drawing_how import KINDS, Group, How, reasons
+from qn_tracking.api.drawing_parts import KINDS, Drawing, Group, How, reasons
 from qn_tracking.errors import UsageError
 from qn_tracking.records.limits import MAIN_PHASE, WHOLE
 from qn_tracking.store import documents
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
 
-DRAWN: dict[str, Callable[[Sequence[Group], How, dict[str, str]], Picture]] = {
+DRAWN: dict[str, Callable[[Drawing], Picture]] = {
     "final": values.draw_final,
     "profile": values.draw_profile,
     "improvement": values.draw_improvement,
@@ -87,9 +87,10 @@ def of_groups(
         groups = [one for group in groups for one in _by_phase(group, how.phases, left_out)]
     if not groups:
         raise UsageError(f"no run to draw: {reasons(left_out)}")
+    drawing = Drawing(groups=groups, how=how, left_out=left_out)
     if how.kind == "curve":
-        return curves(folder, groups, how, left_out, progress)
-    return DRAWN[how.kind](groups, how, left_out)
+        return curves(folder, drawing, progress)
+    return DRAWN[how.kind](drawing)
 
 
 def _by_phase(group: Group, phases: Sequence[str], left_out: dict[str, str]) -> Iterator[Group]:

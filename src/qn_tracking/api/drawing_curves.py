@@ -8,29 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from qn_tracking.api.drawing_how import (
+from qn_tracking.api.drawing_parts import (
+    Drawing,
     Group,
     How,
     X,
     clipped,
-    interval_of,
-    known_metrics,
-    left_out_of,
     of_runs,
     range_of,
-    reasons,
-    sentence,
     shown,
-    title_of,
     with_counts,
 )
 from qn_tracking.api.picture import Picture
-from qn_tracking.errors import UsageError
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST
 from qn_tracking.records.facts import sampled
 from qn_tracking.render import picture
-from qn_tracking.render.picture import Line, Words
+from qn_tracking.render.picture import Line
 from qn_tracking.render.text import counted
 from qn_tracking.store.columns import columns
 from qn_tracking.store.paths import journal, run_folder
@@ -108,42 +102,34 @@ def _curve(values: list[Any], ends: list[Any] | None) -> tuple[Curve | None, int
 
 def from_values(values: Mapping[str, Sequence[Sequence[Any]]], how: How) -> Picture:
     """A curve for each name, from the values of the episodes of its runs."""
-    groups = [Group(name=name, docs=[{}]) for name in values]
+    drawing = Drawing(groups=[Group(name=name, docs=[{}]) for name in values], how=how, left_out={})
     made = [(name, [_curve(list(run), None) for run in runs]) for name, runs in values.items()]
     found = [(name, [one for one, _ in some if one]) for name, some in made]
     wrong = sum(count for _, some in made for _, count in some)
-    return _drawn([(name, some) for name, some in found if some], wrong, groups, how, {})
+    return _drawn(drawing, [(name, some) for name, some in found if some], wrong)
 
 
 def curves(
-    folder: str,
-    groups: Sequence[Group],
-    how: How,
-    left_out: dict[str, str],
-    progress: Callable[[int, int], None] | None = None,
+    folder: str, drawing: Drawing, progress: Callable[[int, int], None] | None = None
 ) -> Picture:
     """The learning curves of groups, from the episodes and series of their runs."""
-    found, wrong = _read(folder, progress, groups, how, left_out)
-    return _drawn(found, wrong, groups, how, left_out)
+    return _drawn(drawing, *_read(folder, drawing, progress))
 
 
 def _read(
-    folder: str,
-    progress: Callable[[int, int], None] | None,
-    groups: Sequence[Group],
-    how: How,
-    left_out: dict[str, str],
+    folder: str, drawing: Drawing, progress: Callable[[int, int], None] | None
 ) -> tuple[list[tuple[str, list[Curve]]], int]:
     """The curves of each group that has any, and how many values are not finite."""
     import os
     from itertools import accumulate
 
+    how, left_out = drawing.how, drawing.left_out
     along = {"episode": [], "step": ["steps"], "time": ["timing.at"]}[how.x]
     name = "success" if how.metric in RATES else how.metric
-    total = sum(len(group.docs) for group in groups)
+    total = sum(len(group.docs) for group in drawing.groups)
     done = wrong = 0
     found = []
-    for group in groups:
+    for group in drawing.groups:
         curves = []
         for doc in group.docs:
             done += 1
@@ -175,7 +161,7 @@ def _read(
         if curves:
             found.append((group.name, curves))
     if not found:
-        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+        raise drawing.nothing()
     return found, wrong
 
 
@@ -205,17 +191,13 @@ def _places(curves: Sequence[Curve], step: int) -> tuple[Array, list[Array]]:
     return x, [np.maximum(np.searchsorted(c.ends, x, side="right"), 1) for c in curves]
 
 
-def _drawn(
-    found: Sequence[tuple[str, list[Curve]]],
-    wrong: int,
-    groups: Sequence[Group],
-    how: How,
-    left_out: dict[str, str],
-) -> Picture:
+def _drawn(drawing: Drawing, found: Sequence[tuple[str, list[Curve]]], wrong: int) -> Picture:
     import numpy as np
 
+    how = drawing.how
     percent = how.metric in ("success", *RATES)
-    what = "values" if any(logged(group.docs[0], how.metric) for group in groups) else "episodes"
+    has_series = any(logged(group.docs[0], how.metric) for group in drawing.groups)
+    what = "values" if has_series else "episodes"
     longest = max(len(curve.ends) for _, curves in found for curve in curves)
     step = ceil(longest / POINTS)
     smooth = how.smooth or (max(1, longest // 10) if percent else 1)
@@ -254,29 +236,22 @@ def _drawn(
     banded = any(value is not None for line in lines for value in line.low)
     cut = any(len({float(c.ends[-1]) for c in curves}) > 1 for _, curves in found)
     caption = [
-        f"{of_runs(sizes, how.statistic)}; {interval_of(sizes, how, banded, 'band')}",
+        f"{of_runs(sizes, how.statistic)}; {drawing.interval(sizes, banded, 'band')}",
         f"each point: the mean of the last {window:,} {what}"
         if window > 1 and not how.phases
         else "",
         "a line ends with the shortest run of its group" if cut else "",
         "thin lines: single runs" if any(line.runs for line in lines) else "",
         f"{counted(wrong, 'value')} not finite, left out" if wrong else "",
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=title_of("success rate" if percent else how.metric, groups, how),
-        caption=sentence(caption),
-        x=X[how.x],
-        y="success rate" if percent else how.metric,
-        percent=percent,
-    )
-    return Picture(
+    metric = "success rate" if percent else how.metric
+    words = drawing.words(drawing.title(metric), caption, x=X[how.x], y=metric, percent=percent)
+    return drawing.picture(
         picture.lines(lines, words, dark=how.dark),
         ["group", "runs", X[how.x], how.statistic, "95% interval"],
         rows,
         curves=curves_of if len(rows) == len(curves_of) or len(curves_of) <= 3 else [],
         percent=percent,
-        left_out=left_out,
     )
 
 

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from qn_tracking.api.drawing_how import (
-    Group,
-    How,
+from qn_tracking.api.drawing_parts import (
+    Drawing,
     X,
     clipped,
-    estimate_of,
-    interval_of,
-    known_metrics,
-    left_out_of,
-    metric_of,
     of_runs,
     range_of,
-    reasons,
-    sentence,
     shown,
     sizes_of,
-    title_of,
     with_counts,
 )
-from qn_tracking.api.drawing_values import value_in
 from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST, mean_sd
 from qn_tracking.render import picture
-from qn_tracking.render.picture import Axis, Cell, Place, Trace, Words
+from qn_tracking.render.picture import Axis, Cell, Place, Trace
 from qn_tracking.render.text import counted
 from qn_tracking.studies.comparison import leaves
 
@@ -43,26 +32,26 @@ WIDE = 20.0
 """Costs that differ by more than this factor are spread by their logarithm."""
 
 
-def draw_cost(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+def draw_cost(drawing: Drawing) -> Picture:
     """The metric against what the runs cost, along `x`: episodes, steps or seconds."""
-    metric, percent = metric_of(how)
+    metric, percent = drawing.metric, drawing.percent
     found: list[tuple[str, list[tuple[float, float]]]] = []
-    for group in groups:
+    for group in drawing.groups:
         pairs = []
         for doc in group.docs:
-            cost, value = _cost(doc, how.x), value_in(doc, how, left_out)
+            cost, value = _cost(doc, drawing.how.x), drawing.value(doc)
             if cost is None or not cost > 0:
-                left_out.setdefault(doc["id"], f"does not say its {X[how.x]}")
+                drawing.left_out.setdefault(doc["id"], f"does not say its {X[drawing.how.x]}")
             elif value is not None:
                 pairs.append((cost, value))
         if pairs:
             found.append((group.name, pairs))
     if not found:
-        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+        raise drawing.nothing()
     names = with_counts([(name, len(pairs)) for name, pairs in found])
     places, table = [], []
     for name, (_, pairs) in zip(names, found, strict=True):
-        one = estimate_of([value for _, value in pairs], how)
+        one = drawing.estimate([value for _, value in pairs])
         cost, _ = mean_sd([cost for cost, _ in pairs])
         low, high = clipped(one.low, percent), clipped(one.high, percent)
         points = pairs if len(pairs) > 1 else ()
@@ -74,22 +63,21 @@ def draw_cost(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     sizes = [len(pairs) for _, pairs in found]
     banded = any(one.low is not None for one in places)
     caption = [
-        f"dot: {of_runs(sizes, how.statistic).lower()}, at its mean cost;"
-        f" {interval_of(sizes, how, banded, 'line')}",
+        f"dot: {of_runs(sizes, drawing.how.statistic).lower()}, at its mean cost;"
+        f" {drawing.interval(sizes, banded, 'line')}",
         "small dots: single runs" if max(sizes) > 1 else "",
         "costs on a logarithmic axis" if log else "",
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=title_of(f"{metric} against cost", groups, how),
-        caption=sentence(caption),
-        x=COSTS[how.x],
+    words = drawing.words(
+        drawing.title(f"{metric} against cost"),
+        caption,
+        x=COSTS[drawing.how.x],
         y=metric,
         percent=percent,
     )
-    spec = picture.scatter(places, words, dark=how.dark, log=log)
-    titles = ["group", "runs", COSTS[how.x], how.statistic, "95% interval"]
-    return Picture(spec, titles, table, percent=percent, left_out=left_out)
+    spec = picture.scatter(places, words, dark=drawing.how.dark, log=log)
+    titles = ["group", "runs", COSTS[drawing.how.x], drawing.how.statistic, "95% interval"]
+    return drawing.picture(spec, titles, table, percent=percent)
 
 
 def _cost(doc: Any, x: str) -> float | None:
@@ -102,13 +90,13 @@ def _cost(doc: Any, x: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) and value <= LARGEST else None
 
 
-def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+def draw_heat(drawing: Drawing) -> Picture:
     """The mean of the metric over the settings in which the configurations differ.
 
     The setting with the most values is the columns; the others together are the rows.
     """
-    metric, percent = metric_of(how)
-    measured, settings, values = _swept(groups, how, left_out)
+    metric, percent = drawing.metric, drawing.percent
+    measured, settings, values = _swept(drawing)
     if len(values) < 2:
         differ = f"one setting differs, {next(iter(values))}" if values else "no setting differs"
         raise UsageError(f"a heat map takes two settings: {differ}", hint="--kind final draws it")
@@ -130,35 +118,34 @@ def draw_heat(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Pi
     for row in rows:
         for column in columns:
             if some_values := found.get((column, row)):
-                mean = estimate_of(some_values, how)
+                mean = drawing.estimate(some_values)
                 cells.append(Cell(column=column, row=row, value=mean.centre))
                 interval = range_of(mean.low, mean.high, percent)
                 table.append([row, column, str(mean.n), shown(mean.centre, percent), interval])
     sizes = [len(some) for some in found.values()]
     caption = [
-        f"cell: {bands.STATISTICS[how.statistic]} of {sizes_of(sizes)}"
+        f"cell: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}"
         " (its interval is in the table)",
         f"{counted(len(columns) * len(rows) - len(found), 'cell')} without a run left empty"
         if len(found) < len(columns) * len(rows)
         else "",
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=f"{metric[:1].upper()}{metric[1:]} over the settings that differ",
-        caption=sentence(caption),
+    words = drawing.words(
+        f"{metric[:1].upper()}{metric[1:]} over the settings that differ",
+        caption,
         x=first,
         y=metric,
         percent=percent,
     )
-    spec = picture.cells(cells, columns, rows, words, dark=how.dark)
-    titles = [", ".join(others), first, "runs", how.statistic, "95% interval"]
-    return Picture(spec, list(map(printable, titles)), table, percent=percent, left_out=left_out)
+    spec = picture.cells(cells, columns, rows, words, dark=drawing.how.dark)
+    titles = [", ".join(others), first, "runs", drawing.how.statistic, "95% interval"]
+    return drawing.picture(spec, list(map(printable, titles)), table, percent=percent)
 
 
-def draw_parallel(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+def draw_parallel(drawing: Drawing) -> Picture:
     """A line for each configuration, through the settings that differ to its metric."""
-    metric, percent = metric_of(how)
-    measured, settings, values = _swept(groups, how, left_out)
+    metric, percent = drawing.metric, drawing.percent
+    measured, settings, values = _swept(drawing)
     if not values:
         cause = "parallel coordinates take a setting that differs: none does"
         raise UsageError(cause, hint="--kind final draws it")
@@ -174,44 +161,41 @@ def draw_parallel(groups: Sequence[Group], how: How, left_out: dict[str, str]) -
     axes = [Axis(name=name, labels=list(map(_said, some))) for name, some in values.items()]
     traces, table = [], []
     for key in sorted(found):
-        mean = estimate_of(found[key], how)
+        mean = drawing.estimate(found[key])
         traces.append(Trace(places=key, value=mean.centre))
         names = [axis.labels[i] for axis, i in zip(axes, key, strict=True)]
         interval = range_of(mean.low, mean.high, percent)
         table.append([*names, str(mean.n), shown(mean.centre, percent), interval])
     sizes = [len(some) for some in found.values()]
     caption = [
-        f"line: {bands.STATISTICS[how.statistic]} of {sizes_of(sizes)}"
+        f"line: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}"
         " (its interval is in the table), through the settings of its configuration",
         "the values of a setting are in their order, evenly apart",
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=f"{metric[:1].upper()}{metric[1:]} by the settings that differ",
-        caption=sentence(caption),
+    words = drawing.words(
+        f"{metric[:1].upper()}{metric[1:]} by the settings that differ",
+        caption,
         y=metric,
         percent=percent,
     )
-    spec = picture.parallel(traces, axes, words, dark=how.dark)
-    titles = [*values, "runs", how.statistic, "95% interval"]
+    spec = picture.parallel(traces, axes, words, dark=drawing.how.dark)
+    titles = [*values, "runs", drawing.how.statistic, "95% interval"]
     table = [list(map(printable, row)) for row in table]
-    return Picture(spec, list(map(printable, titles)), table, percent=percent, left_out=left_out)
+    return drawing.picture(spec, list(map(printable, titles)), table, percent=percent)
 
 
 def _said(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _swept(
-    groups: Sequence[Group], how: How, left_out: dict[str, str]
-) -> tuple[list[float], list[dict[str, Any]], dict[str, list[Any]]]:
+def _swept(drawing: Drawing) -> tuple[list[float], list[dict[str, Any]], dict[str, list[Any]]]:
     """The metric of each run that has it, the settings of each, and the values of those settings
     that differ, by name, in order. Raises UsageError if no run has the metric.
     """
-    docs = [doc for group in groups for doc in group.docs]
-    kept = [(doc, value) for doc in docs if (value := value_in(doc, how, left_out)) is not None]
+    docs = [doc for group in drawing.groups for doc in group.docs]
+    kept = [(doc, value) for doc in docs if (value := drawing.value(doc)) is not None]
     if not kept:
-        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
+        raise drawing.nothing()
     settings = [leaves((doc.get("config") or {}).get("data") or {}) for doc, _ in kept]
     values: dict[str, list[Any]] = {}
     for name in dict.fromkeys(name for one in settings for name in one):

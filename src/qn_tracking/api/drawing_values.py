@@ -5,35 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
 
-from qn_tracking.api.drawing_how import (
-    Group,
-    How,
+from qn_tracking.api.drawing_parts import (
+    Drawing,
+    captioned,
     clipped,
-    estimate_of,
-    interval_of,
-    known_metrics,
-    left_out_of,
-    metric_of,
     of_runs,
     range_of,
     reasons,
-    sentence,
     shown,
     sizes_of,
-    title_of,
     with_counts,
 )
 from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
 from qn_tracking.inference.pair import probability_of_improvement
-from qn_tracking.inference.sample import LARGEST, mean_sd
+from qn_tracking.inference.sample import mean_sd
+from qn_tracking.records.model import EMPTY
 from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Row, Words
 from qn_tracking.render.picture_parts import distinct
-from qn_tracking.studies.comparison import PRIMARY, letters, values_of
+from qn_tracking.studies.comparison import letters
 
 POINTS = 200
 """Of a profile."""
@@ -45,40 +38,13 @@ KINDS_OF_ENDING = 6
 """The most frequent ones; the others are one."""
 
 
-def value_in(doc: Mapping[str, Any], how: How, left_out: dict[str, str]) -> float | None:
-    """The metric of a run; one without it, or whose is not finite, is left out."""
-    metric = PRIMARY if how.metric == "success" else how.metric
-    value = values_of(doc).get(metric)
-    if value is None:
-        left_out[doc["id"]] = f"has no {metric}"
-    elif abs(value) <= LARGEST:
-        return value
-    else:
-        left_out[doc["id"]] = f"its {metric} is not finite"
-    return None
-
-
-def values_in(
-    groups: Sequence[Group], how: How, left_out: dict[str, str]
-) -> list[tuple[str, list[float]]]:
-    """The metric of each run, by group. Raises UsageError if no run has it."""
-    found = []
-    for group in groups:
-        known = (value_in(doc, how, left_out) for doc in group.docs)
-        if values := [value for value in known if value is not None]:
-            found.append((group.name, values))
-    if not found:
-        raise UsageError(f"no run to draw: {reasons(left_out)}", hint=known_metrics(groups))
-    return found
-
-
-def draw_final(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
-    found = values_in(groups, how, left_out)
-    metric, percent = metric_of(how)
+def draw_final(drawing: Drawing) -> Picture:
+    found = drawing.values()
+    metric, percent = drawing.metric, drawing.percent
     names = with_counts([(name, len(values)) for name, values in found])
     rows, table = [], []
     for name, (_, values) in zip(names, found, strict=True):
-        one = estimate_of(values, how)
+        one = drawing.estimate(values)
         low, high = clipped(one.low, percent), clipped(one.high, percent)
         points = values if len(values) > 1 else []
         rows.append(Row(name=name, value=one.centre, low=low, high=high, points=points))
@@ -87,24 +53,24 @@ def draw_final(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> P
     sizes = [len(values) for _, values in found]
     banded = any(row.low is not None for row in rows)
     caption = [
-        f"dot: {of_runs(sizes, how.statistic).lower()}; {interval_of(sizes, how, banded, 'line')}",
+        f"dot: {of_runs(sizes, drawing.how.statistic).lower()};"
+        f" {drawing.interval(sizes, banded, 'line')}",
         "ticks: single runs" if max(sizes) > 1 else "",
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=title_of(metric, groups, how), caption=sentence(caption), x=metric, percent=percent
-    )
-    spec = picture.rows(rows, words, dark=how.dark)
-    titles = ["group", "runs", how.statistic, "95% interval"]
-    return Picture(spec, titles, table, percent=percent, left_out=left_out)
+    words = drawing.words(drawing.title(metric), caption, x=metric, percent=percent)
+    spec = picture.rows(rows, words, dark=drawing.how.dark)
+    titles = ["group", "runs", drawing.how.statistic, "95% interval"]
+    return drawing.picture(spec, titles, table, percent=percent)
 
 
-def draw_profile(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+def draw_profile(drawing: Drawing) -> Picture:
     """Which share of the runs of a group is above a value."""
-    found = values_in(groups, how, left_out)
-    metric, percent = metric_of(how)
-    title = title_of(f"performance profile of {metric}", groups, how)
-    return profile_of(found, metric, title, percent, dark=how.dark, left_out=left_out)
+    found = drawing.values()
+    metric, percent = drawing.metric, drawing.percent
+    title = drawing.title(f"performance profile of {metric}")
+    return profile_of(
+        found, metric, title, percent, dark=drawing.how.dark, left_out=drawing.left_out
+    )
 
 
 def profile_of(
@@ -114,7 +80,7 @@ def profile_of(
     percent: bool,
     *,
     dark: bool = False,
-    left_out: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] = EMPTY,
 ) -> Picture:
     """The same of values by name."""
     names = with_counts([(name, len(values)) for name, values in found])
@@ -137,12 +103,12 @@ def profile_of(
         table.append([name, str(len(values)), shown(median(values), percent)])
     words = Words(
         title=title,
-        caption=sentence(
+        caption=captioned(
             [
                 f"share of the runs that are above a value; {sizes_of([len(v) for _, v in found])}",
                 "band: Wilson's 95% interval over runs, pointwise",
-                left_out_of(left_out or {}),
-            ]
+            ],
+            left_out,
         ),
         x=metric,
         y="share of runs above",
@@ -151,14 +117,14 @@ def profile_of(
     )
     spec = picture.lines(lines, words, dark=dark, steps=True)
     titles = ["group", "runs", "median"]
-    return Picture(spec, titles, table, curves=curves, percent=True, left_out=dict(left_out or {}))
+    return Picture(spec, titles, table, curves=curves, percent=True, left_out=dict(left_out))
 
 
-def draw_improvement(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
-    found = values_in(groups, how, left_out)
-    metric, _ = metric_of(how)
+def draw_improvement(drawing: Drawing) -> Picture:
+    found = drawing.values()
+    metric = drawing.metric
     if len(found) < 2:
-        cause = f"one group to compare: all have the same {how.by}"
+        cause = f"one group to compare: all have the same {drawing.how.by}"
         raise UsageError(cause, hint="--by takes another field")
     names = with_counts([(name, len(values)) for name, values in found])
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]
@@ -186,21 +152,17 @@ def draw_improvement(groups: Sequence[Group], how: How, left_out: dict[str, str]
         f"{sizes_of([len(values) for _, values in found])}; line: Newcombe's 95% interval over"
         " runs",
         key,
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=title_of("probability of improvement", groups, how),
-        caption=sentence(caption),
-        x=f"P(higher {metric})",
-        percent=True,
+    words = drawing.words(
+        drawing.title("probability of improvement"), caption, x=f"P(higher {metric})", percent=True
     )
-    spec = picture.rows(rows, words, dark=how.dark, middle=0.5)
-    return Picture(spec, ["pair", "probability", "95% interval"], table, left_out=left_out)
+    spec = picture.rows(rows, words, dark=drawing.how.dark, middle=0.5)
+    return drawing.picture(spec, ["pair", "probability", "95% interval"], table)
 
 
-def draw_endings(groups: Sequence[Group], how: How, left_out: dict[str, str]) -> Picture:
+def draw_endings(drawing: Drawing) -> Picture:
     found: list[tuple[str, int, Counter[str]]] = []
-    for group in groups:
+    for group in drawing.groups:
         counts: Counter[str] = Counter()
         runs = 0
         for doc in group.docs:
@@ -209,11 +171,11 @@ def draw_endings(groups: Sequence[Group], how: How, left_out: dict[str, str]) ->
                 counts.update(ends)
                 runs += 1
             else:
-                left_out[doc["id"]] = "does not say how its episodes ended"
+                drawing.left_out[doc["id"]] = "does not say how its episodes ended"
         if counts:
             found.append((group.name, runs, counts))
     if not found:
-        raise UsageError(f"no run to draw: {reasons(left_out)}")
+        raise UsageError(f"no run to draw: {reasons(drawing.left_out)}")
     whole = sum((counts for _, _, counts in found), Counter())
     kinds = sorted(whole, key=lambda kind: (-whole[kind], kind))
     names = distinct(with_counts([(name, runs) for name, runs, _ in found]))
@@ -227,14 +189,8 @@ def draw_endings(groups: Sequence[Group], how: How, left_out: dict[str, str]) ->
         table.append([name, str(runs), f"{total:,}", *(shown(v, True) for v in parts.values())])
     caption = [
         f"how the episodes ended; {sizes_of([runs for _, runs, _ in found])}, all their episodes",
-        left_out_of(left_out),
     ]
-    words = Words(
-        title=title_of("endings", groups, how),
-        caption=sentence(caption),
-        x="share of episodes",
-        percent=True,
-    )
+    words = drawing.words(drawing.title("endings"), caption, x="share of episodes", percent=True)
     titles = ["group", "runs", "episodes", *map(printable, next(iter(shares.values())))]
-    spec = picture.stacked(shares, words, dark=how.dark)
-    return Picture(spec, titles, table, left_out=left_out)
+    spec = picture.stacked(shares, words, dark=drawing.how.dark)
+    return drawing.picture(spec, titles, table)
