@@ -81,9 +81,13 @@ def _code(text: str) -> str:
 
 
 def _members(cls: type) -> list[str]:
-    """The public methods and properties that a class defines, in the order of its source."""
+    """The public methods and properties of a class, in the order of the source; those of a base
+    that is private as well.
+    """
     parts = []
-    for name, value in vars(cls).items():
+    bases = [one for one in cls.__mro__[:0:-1] if one.__module__.startswith("qn_tracking.api.")]
+    found = {name: value for one in (*bases, cls) for name, value in vars(one).items()}
+    for name, value in found.items():
         if name.startswith("_"):
             continue
         plain = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value

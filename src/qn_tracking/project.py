@@ -37,10 +37,9 @@ def settings(folder: str | None = None) -> tuple[str | None, dict[str, Any]]:
     return None, {}
 
 
-def experiments_dir(folder: str | None = None) -> str | None:
-    """The folder that `experiments_dir` in `[tool.qn-tracking]` names, as an absolute path."""
-    name: str | None = settings(folder)[1].get("experiments_dir")
-    return name
+def experiments_dir(given: str | os.PathLike[str] | None = None) -> str:
+    """What is given, else what `[tool.qn-tracking]` names, else `experiments`."""
+    return os.fspath(given or settings()[1].get("experiments_dir") or "experiments")
 
 
 def _read(path: str) -> bytes | None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.comparisons import Comparisons
     from qn_tracking.records.submission import Gathered as Record
     from qn_tracking.store.groups import Grouping
     from qn_tracking.studies.arms import Side
@@ -99,7 +99,7 @@ class Gathered(Arms):
 
 
 def gather(
-    store: Experiments,
+    store: Comparisons,
     ids: Sequence[str],
     by: str,
     *,

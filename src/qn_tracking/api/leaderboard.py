@@ -312,7 +312,7 @@ class Leaderboard:
         from qn_tracking.benchmark.submit import assembled
         from qn_tracking.project import experiments_dir
 
-        source = experiments or experiments_dir() or "experiments"
+        source = experiments_dir(experiments)
         checker = self._checker()
         submission = assembled(source, ids, contribution, checker.book.now, validators)
         name = places.submission(
@@ -343,7 +343,7 @@ class Leaderboard:
         from qn_tracking.benchmark.submit import missing
         from qn_tracking.project import experiments_dir
 
-        source = experiments or experiments_dir() or "experiments"
+        source = experiments_dir(experiments)
         return missing(source, ids, self._checker().book.now, validators)
 
     def sign(self, target: str, key: str) -> Signed:

@@ -15,7 +15,7 @@ from qn_tracking.studies.comparison import lower_is_better
 from qn_tracking.studies.groups import repeats, split
 
 if TYPE_CHECKING:
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
     from qn_tracking.store.filters import Filters
     from qn_tracking.store.index import Index
 
@@ -69,7 +69,7 @@ class Ranking:
 
 
 def rank(
-    store: Experiments,
+    store: Folder,
     metric: str,
     filters: Filters,
     *,

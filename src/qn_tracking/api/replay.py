@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pluggy import PluginManager
 
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
     from qn_tracking.records.model import Simulation
 
     Progress = Callable[[int, int], None]
@@ -118,9 +118,7 @@ def check_format(path: str) -> str:
     return format_of(path, FORMATS, "animation")
 
 
-def replay(
-    store: Experiments, id: str, number: int | None, progress: Progress | None = None
-) -> Replay:
+def replay(store: Folder, id: str, number: int | None, progress: Progress | None = None) -> Replay:
     """Runs the episodes of a run up to this one; see `Experiments.replay`."""
     original = load_original(store.folder, id, store.warn)
     count = original.count

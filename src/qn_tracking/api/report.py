@@ -18,7 +18,7 @@ from qn_tracking.studies.comparison import ABSENT, leaves, letters, values_of
 from qn_tracking.studies.groups import GroupComparison
 
 if TYPE_CHECKING:
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.comparisons import Comparisons
 
     Doc = dict[str, Any]
 
@@ -32,7 +32,7 @@ class RunReport(Report):
     """A report on experiments: `blocks` of text, tables and figures, and the `pictures` by name."""
 
     def __init__(
-        self, store: Experiments, ids: Sequence[str], *, metric: str | None, by: str
+        self, store: Comparisons, ids: Sequence[str], *, metric: str | None, by: str
     ) -> None:
         found = store.select(ids)
         self.docs = sorted(found.documents(), key=lambda doc: (doc["started"], doc["id"]))
@@ -61,7 +61,7 @@ class RunReport(Report):
 
     def _results(
         self,
-        store: Experiments,
+        store: Comparisons,
         ids: Sequence[str],
         metric: str,
         by: str,
@@ -114,7 +114,7 @@ def _metric(docs: Sequence[Doc]) -> str:
     return "reward" if "reward" in names else next(iter(names), "success")
 
 
-def _compared(store: Experiments, ids: Sequence[str], by: str) -> GroupComparison | None:
+def _compared(store: Comparisons, ids: Sequence[str], by: str) -> GroupComparison | None:
     """The comparison of the groups, if there are two or more."""
     try:
         found = store.compare(ids, by=by)
@@ -288,7 +288,7 @@ def text_of(value: Any) -> str:
 
 
 def report(
-    store: Experiments, ids: Sequence[str], *, metric: str | None = None, by: str = "config"
+    store: Comparisons, ids: Sequence[str], *, metric: str | None = None, by: str = "config"
 ) -> RunReport:
     """The report. Raises UsageError and StorageError."""
     from qn_tracking.errors import MALFORMED

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
     from qn_tracking.store.filters import Filters
     from qn_tracking.store.groups import Grouping
     from qn_tracking.store.index import Index
@@ -21,7 +21,7 @@ class RunComparison:
     each what differs in run, config, code, packages and machine.
     """
 
-    def __init__(self, store: Experiments, docs: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, store: Folder, docs: Sequence[dict[str, Any]]) -> None:
         from qn_tracking.store.documents import packages
         from qn_tracking.studies import comparison
 
@@ -43,7 +43,7 @@ class RunComparison:
         return [doc["id"] for doc in self.runs]
 
 
-def _source(store: Experiments, docs: Sequence[dict[str, Any]]) -> str | None:
+def _source(store: Folder, docs: Sequence[dict[str, Any]]) -> str | None:
     """How the source of two runs differs, as far as it is here; None if nothing is known."""
     from qn_tracking.errors import MALFORMED, QnError
     from qn_tracking.reproduce.sources import source_diff
@@ -112,7 +112,7 @@ class Best:
 
     def __init__(
         self,
-        store: Experiments,
+        store: Folder,
         metric: str,
         by: Grouping,
         lowest: bool,

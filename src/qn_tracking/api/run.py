@@ -87,7 +87,7 @@ class Run:
         still running, UnsupportedError for one that a script has recorded, and StorageError.
         """
         from qn_tracking.errors import UsageError
-        from qn_tracking.project import experiments_dir as of_project
+        from qn_tracking.project import experiments_dir as folder_of
         from qn_tracking.reproduce.original import load_original
         from qn_tracking.store import lives, paths
         from qn_tracking.store.reference import resolve
@@ -95,7 +95,7 @@ class Run:
         from qn_tracking.tracking.wanted import check_asked
         from qn_tracking.tracking.warned import warn_on_stderr
 
-        folder = os.fspath(experiments_dir or of_project() or "experiments")
+        folder = folder_of(experiments_dir)
         id = resolve(folder, id)
         lives.check(folder, id)
         hint = f'start the script again, with track(…, resume="{id}")'

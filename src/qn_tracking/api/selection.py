@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
     from qn_tracking.api.picture import Picture
     from qn_tracking.records.model import Episode, Experiment
     from qn_tracking.store.fields import Field
@@ -35,7 +35,7 @@ class Selection:
 
     def __init__(
         self,
-        store: Experiments,
+        store: Folder,
         filters: Filters | None,
         *,
         ids: Sequence[str] = (),
@@ -216,7 +216,9 @@ class Selection:
 
     def plot(self, metric: str = "success", **options: Any) -> Picture:
         """A picture of them; the options are those of `Experiments.plot`."""
-        return self._store.plot(self, metric=metric, **options)
+        store: Any = self._store  # `Experiments`, which has more than this module knows
+        made: Picture = store.plot(self, metric=metric, **options)
+        return made
 
     def episodes(self, *, phase: str | None = None) -> Episodes:
         """The episodes of all of them, or those of a phase, in order.
@@ -335,7 +337,7 @@ class Episodes:
 
     def __init__(
         self,
-        store: Experiments,
+        store: Folder,
         ids: Sequence[str],
         *,
         named: bool = True,
@@ -406,7 +408,7 @@ class Points:
     has no points.
     """
 
-    def __init__(self, store: Experiments, ids: Sequence[str], names: tuple[str, ...]) -> None:
+    def __init__(self, store: Folder, ids: Sequence[str], names: tuple[str, ...]) -> None:
         self._store = store
         self._ids = list(ids)
         self._names = names

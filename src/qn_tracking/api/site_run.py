@@ -18,7 +18,7 @@ from qn_tracking.studies.comparison import leaves
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
 
     Doc = dict[str, Any]
 
@@ -33,7 +33,7 @@ LINES = 400
 class RunPage:
     """The blocks of the page of a run, and its pictures by name."""
 
-    def __init__(self, store: Experiments, id: str, before: str | None) -> None:
+    def __init__(self, store: Folder, id: str, before: str | None) -> None:
         doc = store.document(id)
         self.pictures: dict[str, Spec] = {}
         subject = doc.get("subject") or {}
@@ -156,7 +156,7 @@ def _configuration(doc: Doc) -> Iterator[Block]:
         yield Code("\n".join(f"{name}: {text_of(value)}" for name, value in settings.items()))
 
 
-def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]:
+def _changed(store: Folder, before: str | None, id: str) -> Iterator[Block]:
     """What differs from the run before: settings, code and packages, and the texts line by line."""
     from qn_tracking.api.reports import Diff
     from qn_tracking.store.documents import attached_text, packages
@@ -190,7 +190,7 @@ def _changed(store: Experiments, before: str | None, id: str) -> Iterator[Block]
         yield from _source(store, docs)
 
 
-def _source(store: Experiments, docs: Sequence[Doc]) -> Iterator[Block]:
+def _source(store: Folder, docs: Sequence[Doc]) -> Iterator[Block]:
     """What differs in the code, as far as it is here."""
     from qn_tracking.reproduce.sources import source_diff
 

@@ -19,7 +19,7 @@ from qn_tracking.repository import GitError, Repository
 from qn_tracking.store.paths import journal
 
 if TYPE_CHECKING:
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
     from qn_tracking.api.gathered import Gathered
     from qn_tracking.api.study import Study
 
@@ -45,7 +45,7 @@ def is_here(name: str) -> bool:
 
 
 def pages(
-    store: Experiments,
+    store: Folder,
     index: str,
     chosen: Sequence[str] | None = None,
     studies: Sequence[Study | Gathered] | None = None,
@@ -63,7 +63,7 @@ def pages(
     yield from _pages(store, index, rows, found, {row["id"]: row for row in everything})
 
 
-def committed(store: Experiments) -> list[Study | Gathered]:
+def committed(store: Folder) -> list[Study | Gathered]:
     """The studies that the repository has, so that a site of it shows what is public anyway."""
     try:
         found = Repository(os.path.abspath(store.folder)).git("ls-files", "-z", "--", "studies")
@@ -74,7 +74,7 @@ def committed(store: Experiments) -> list[Study | Gathered]:
 
 
 def _studies(
-    store: Experiments,
+    store: Folder,
     everything: Sequence[Row],
     rows: Sequence[Row] | None,
     studies: Sequence[Study | Gathered] | None,
@@ -94,7 +94,7 @@ def _studies(
 
 
 def _pages(
-    store: Experiments,
+    store: Folder,
     index: str,
     rows: Sequence[Row],
     studies: Sequence[tuple[Study | Gathered, list[str]]],
@@ -155,7 +155,7 @@ def _state(row: Row | None) -> Any:
     return None if row is None else [*row.values()]
 
 
-def _journal(store: Experiments, row: Row) -> Any:
+def _journal(store: Folder, row: Row) -> Any:
     """Of a run that is not over, how far its episodes are written."""
     if row["status"] not in ("running", "unknown", "crashed"):
         return None
@@ -278,7 +278,7 @@ def _number(value: Any, form: str) -> tuple[str, object]:
     return (f"{value:{form}}" if isinstance(value, (int, float)) else str(value)), value
 
 
-def _study(store: Experiments, study: Study | Gathered, links: Mapping[str, str]) -> dict[str, Any]:
+def _study(store: Folder, study: Study | Gathered, links: Mapping[str, str]) -> dict[str, Any]:
     from qn_tracking.api.study_report import StudyReport
 
     kind = "declared before its first run" if study.declared else "gathered afterwards"
@@ -304,7 +304,7 @@ def _study(store: Experiments, study: Study | Gathered, links: Mapping[str, str]
 
 
 def _run(
-    store: Experiments,
+    store: Folder,
     id: str,
     before: str,
     links: Mapping[str, str],

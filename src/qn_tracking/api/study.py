@@ -168,10 +168,10 @@ class Study(Arms):
         script runs in this folder; the first `track()` in it joins the study, and has its seed. The
         other arguments are those of `plan`. Raises UsageError.
         """
-        from qn_tracking.project import experiments_dir as of_project
+        from qn_tracking.project import experiments_dir as folder_of
         from qn_tracking.studies.scripts import script_study
 
-        folder = os.fspath(experiments_dir or of_project() or "experiments")
+        folder = folder_of(experiments_dir)
         record = script_study(
             command,
             sweep or {},
@@ -217,10 +217,10 @@ class Study(Arms):
         on. `dry_run` is that of `plan`.
         """
         from qn_tracking.errors import UsageError
-        from qn_tracking.project import experiments_dir as of_project
+        from qn_tracking.project import experiments_dir as folder_of
         from qn_tracking.store import studies
 
-        folder = os.fspath(experiments_dir or of_project() or "experiments")
+        folder = folder_of(experiments_dir)
         study = cls(studies.load(folder, id), folder)
         declared = {name for arm in study.arms for name in arm.plugins}
         for name in plugins:

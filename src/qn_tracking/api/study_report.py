@@ -22,7 +22,7 @@ from qn_tracking.studies.sentences import ASKS, TESTS, decided_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qn_tracking.api.experiments import Experiments
+    from qn_tracking.api.folder import Folder
     from qn_tracking.api.gathered import Gathered
     from qn_tracking.api.study import Study
     from qn_tracking.studies.arms import StudyComparison, StudyTable
@@ -39,7 +39,7 @@ class StudyReport(Report):
     """A report on a study, declared or gathered; see `Report`."""
 
     def __init__(
-        self, store: Experiments, study: Study | Gathered, *, metric: str | None = None
+        self, store: Folder, study: Study | Gathered, *, metric: str | None = None
     ) -> None:
         self.study = study
         self.key = study.name or study.id

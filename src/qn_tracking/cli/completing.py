@@ -126,7 +126,7 @@ class Asked:
         from qn_tracking import project
         from qn_tracking.store.glance import Glance
 
-        folder = self.given("experiments_dir") or [project.experiments_dir() or "experiments"]
+        folder = self.given("experiments_dir") or [project.experiments_dir()]
         return Glance(folder[-1])
 
     @property

@@ -44,7 +44,7 @@ from qn_tracking.store.studies import (
     seeds_digest,
     wrong_seeds,
 )
-from qn_tracking.studies.comparison import COMPUTED, COSTS, PRIMARY, RATES
+from qn_tracking.studies.comparison import COMPUTED, COSTS, RATES
 from qn_tracking.studies.plan import EPISODES, Plan, Requests, plan_of, seed_or_new
 from qn_tracking.studies.sweep import one_choice
 from qn_tracking.tracking.emit import storage_of
@@ -59,29 +59,24 @@ INCLUDED = ("qn_tracking.nematode",)
 def study_of(
     plans: Sequence[Plan],
     *,
-    arms: Sequence[str] = (),
-    n_seeds: int | None = None,
-    seeds: Sequence[int] | None = None,
-    seed: int | None = None,
-    episodes: int | None = None,
-    name: str | None = None,
-    question: str | None = None,
-    baseline: str | None = None,
-    metric: str = PRIMARY,
-    tags: Mapping[str, str],
-    notes: str | None,
-    command: Sequence[str],
-    contribution: Contribution | Callable[[], Contribution] | None = None,
-    benchmarks_dir: str = "benchmarks",
+    arms: Sequence[str],
+    n_seeds: int | None,
+    seeds: Sequence[int] | None,
+    seed: int | None,
+    episodes: int | None,
+    metric: str,
+    contribution: Contribution | Callable[[], Contribution] | None,
+    benchmarks_dir: str,
+    **options: Any,
 ) -> Study:
     """The study that a plan for each arm and these numbers make; writes nothing.
 
     Every arm has the `seeds`, or `n_seeds` seeds that are derived from `seed` and the task of the
     configurations; from what they share, where they have no task, or several, and by an older
     protocol. With a contribution the numbers are by default the budget of the task. `arms` are the
-    names of the arms, by default those of their files. A contribution that is a function is called
-    once the numbers are checked. Raises UsageError for what cannot be, and with a contribution for
-    what the protocol does not allow.
+    names of the arms. A contribution that is a function is called
+    once the numbers are checked. `options` are those of `declared`. Raises UsageError for what
+    cannot be, and with a contribution for what the protocol does not allow.
     """
     first = plans[0]
     fewest = least = by = None
@@ -100,7 +95,7 @@ def study_of(
         by = contribution() if callable(contribution) else contribution
         _check_contribution(first, by, benchmarks_dir, protocol, category)
     _check_metric(metric, plans)
-    names = [storable(text) for text in arms or [_stem(plan) for plan in plans]]
+    names = [storable(text) for text in arms]
     given = task = None
     if seeds is None:
         given = _agreed("seed", [plan.seed(seed) for plan in plans], "--seed S, or --seeds LIST")
@@ -116,13 +111,8 @@ def study_of(
         seed=seed if seeds is not None else given,
         episodes=number,
         task=task,
-        name=name,
-        question=question,
-        baseline=baseline,
         metric=metric,
-        tags=tags,
-        notes=notes,
-        command=command,
+        **options,
     )
     for cause, _ in tuning.problems(by.tuning if by else (), study.seeds):
         raise UsageError(cause, field="tuned_by", hint="another --seed gives other seeds")
@@ -234,10 +224,6 @@ def _arm(plan: Plan, name: str) -> Arm:
         subject=plan.simulation.subject,
         plugins=redact_value(plan.requests),
     )
-
-
-def _stem(plan: Plan) -> str:
-    return os.path.splitext(os.path.basename(plan.config.label))[0]
 
 
 def _test(metric: str, runs: int) -> Test:
