@@ -161,6 +161,22 @@ def test_a_writer_adds_and_takes_nothing_away(
                 mine.execute(statement.encode())
 
 
+def test_a_run_that_a_writer_resumes_is_refused_by_the_right_that_is_missing(
+    role: Callable[[str], None], qn_exp: Program, query: Query
+) -> None:
+    role("writer")
+    with track({"a": 1}, seed=1, plugins=["postgres"]) as run:
+        run.episode(reward=1.0)
+        run.end("interrupted")
+    with track({"a": 1}, resume=run.id, seed=1) as again:
+        again.episode(reward=2.0)
+    there = query("SELECT document FROM experiments")
+    done = qn_exp("postgres", "push", run.id)
+    assert (done.returncode, done.stdout) == (3, "1 refused\n")
+    assert "permission denied for table experiments" in done.stderr
+    assert query("SELECT document FROM experiments") == there
+
+
 def test_a_reader_reads_and_adds_nothing(
     role: Callable[[str], None], qn_exp: Program, qn_run: Program, query: Query
 ) -> None:
