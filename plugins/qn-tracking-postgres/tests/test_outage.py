@@ -16,10 +16,11 @@ import pytest
 
 from qn_tracking import track
 from qn_tracking.errors import StorageError
+from qn_tracking.plugin import spool
 from qn_tracking.testing import EPISODE
 from qn_tracking.tracking.manager import make_manager
 from qn_tracking.tracking.recorder import Recorder
-from qn_tracking_postgres import delivery, spool
+from qn_tracking_postgres import delivery
 
 if TYPE_CHECKING:
     from conftest import Program, Query, Server
@@ -223,12 +224,12 @@ def test_the_next_run_sends_what_waits(project: Path, server: Server, query: Que
         _play(run)
         run.end()
         runs.append(run.id)
-    assert spool.waiting("experiments") == sorted(runs)
+    assert spool.waiting("experiments", "postgres") == sorted(runs)
     server.start()
     run = _start()
     _play(run)
     run.end()
-    assert spool.waiting("experiments") == []
+    assert spool.waiting("experiments", "postgres") == []
     for id in (*runs, run.id):
         assert _arrived(query, id) == (50, _record(id))
 
@@ -270,14 +271,14 @@ def test_a_bundle_that_is_damaged_stays_and_is_named(
         _play(run)
         run.end()
     server.start()
-    bad, good = spool.waiting("experiments")
+    bad, good = spool.waiting("experiments", "postgres")
     path = SPOOL / f"{bad}.zip"
     path.write_bytes(path.read_bytes()[:-40])
     done = qn_exp("postgres", "flush")
     assert done.returncode == 3
     assert done.stderr.startswith(f"error: {path}: not a whole zip file")
     assert done.stdout == "1 sent, 1 refused\n"
-    assert spool.waiting("experiments") == [bad]
+    assert spool.waiting("experiments", "postgres") == [bad]
     assert _arrived(query, good) == (50, _record(good))
     capfd.readouterr()
     run = _start()
@@ -307,7 +308,7 @@ def test_a_server_that_hangs_holds_nobody_up_for_longer_than_it_may(
     try:
         _play(run)
         run.end()
-        assert spool.waiting("experiments") == [run.id]
+        assert spool.waiting("experiments", "postgres") == [run.id]
         said = capfd.readouterr().err
         assert f"warning: postgres: {server.folder}:{server.port}/" in said
         assert ": timed out: the run is kept in" in said
@@ -351,7 +352,7 @@ def test_ctrl_c_while_the_end_waits_for_the_server(
     run.communicate(timeout=30)
     assert run.returncode == 130
     (path,) = Path("experiments").glob("*.json")
-    assert spool.waiting("experiments") == [path.stem]
+    assert spool.waiting("experiments", "postgres") == [path.stem]
     server.start()
     assert qn_exp("postgres", "flush").stdout == "1 sent\n"
     episodes = json.loads(path.read_bytes())["results"]["episodes"]

@@ -43,27 +43,13 @@ class MlflowCommands:
     @hookimpl
     def register_commands(self, commands: Commands) -> None:
         """Called for the help, and to run one of the commands."""
-        commands.add(
-            "qn-exp",
-            "mlflow export",
-            help="send experiments to MLflow",
-            arguments=export_arguments,
-            run=run_export,
-        )
-        commands.add(
-            "qn-exp",
-            "mlflow flush",
-            help="send the runs that wait for MLflow",
-            arguments=flush_arguments,
-            run=run_flush,
-        )
-        commands.add(
-            "qn-exp",
-            "mlflow import",
-            help="import runs of MLflow, from any program, as experiments",
-            arguments=import_arguments,
-            run=run_import,
-        )
+        of_import = "import runs of MLflow, from any program, as experiments"
+        for name, help, arguments, run in (
+            ("export", "send experiments to MLflow", export_arguments, run_export),
+            ("flush", "send the runs that wait for MLflow", flush_arguments, run_flush),
+            ("import", of_import, import_arguments, run_import),
+        ):
+            commands.add("qn-exp", f"mlflow {name}", help=help, arguments=arguments, run=run)
 
 
 def export_arguments(parser: ArgumentParser) -> None:

@@ -100,17 +100,18 @@ class Mlflow:
 
     @hookimpl
     def episode_end(self, episode: Episode) -> None:
-        """Queue the episode for the background thread; beyond many, the journal has it."""
-        if len(self._outbox) < WAITING or not self._has_journal():
-            self._outbox.put(episode)
-        else:
-            self._left_out += 1
+        """Queue the episode for the background thread."""
+        self._queue(episode)
 
     @hookimpl
     def metrics_logged(self, metrics: Logged) -> None:
-        """Queue what was logged between episodes; beyond many, the file of the series has it."""
+        """Queue what was logged between episodes."""
+        self._queue(metrics)
+
+    def _queue(self, one: Item) -> None:
+        # Beyond many, the journal has them, or the file of the series.
         if len(self._outbox) < WAITING or not self._has_journal():
-            self._outbox.put(metrics)
+            self._outbox.put(one)
         else:
             self._left_out += 1
 

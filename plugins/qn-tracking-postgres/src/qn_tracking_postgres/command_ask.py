@@ -187,11 +187,11 @@ def _print(experiment: Experiment, episodes: int) -> None:
 
 def run_status(args: Namespace) -> int:
     """Print the state of the server; return 3 if it cannot be reached."""
-    from qn_tracking.plugin import rows
-    from qn_tracking_postgres import reading, schema, spool
+    from qn_tracking.plugin import rows, spool
+    from qn_tracking_postgres import reading, schema
 
     server, experiments = place.server_of(args), args.experiments_dir
-    waiting = spool.waiting(experiments)
+    waiting = spool.waiting(experiments, place.OURS)
     about: dict[str, Any] = {}
     failed: StorageError | None = None
     try:
@@ -209,7 +209,7 @@ def run_status(args: Namespace) -> int:
         text = None if failed is None else str(failed)
         print_plain({**about, "waiting": waiting, "error": text})
     else:
-        shown = {**about, "waiting": f"{len(waiting):,} in {spool.folder(experiments)}"}
+        shown = {**about, "waiting": f"{len(waiting):,} in {spool.folder(experiments, place.OURS)}"}
         sys.stdout.write(rows(shown.items(), ""))
     if failed is None:
         return 0

@@ -11,6 +11,7 @@ from qn_tracking_postgres import place
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Sequence
 
 
 def pull_arguments(parser: ArgumentParser) -> None:
@@ -30,7 +31,6 @@ def run_pull(args: Namespace) -> int:
     """Download experiments."""
     from qn_tracking.plugin import arrival, check_id
     from qn_tracking_postgres import reading, schema
-    from qn_tracking_postgres.server import UnreachableError
 
     since, many = place.since(args), args.all or args.since is not None
     if many == bool(args.ids):
@@ -40,25 +40,38 @@ def run_pull(args: Namespace) -> int:
     server, experiments = place.server_of(args), args.experiments_dir
     texts = [check_id(text) for text in args.ids]
     arrival.sweep(experiments)
-    done: list[tuple[str, str]] = []
-    errors: list[tuple[str, QnError]] = []
     with schema.checked(server) as connection:
+
+        def pulled(text: str) -> tuple[str, str]:
+            with server.transaction(connection):
+                id = reading.resolve(connection, text)
+            one = reading.pull(server, connection, id, experiments, warn, crashed=args.recover)
+            return one.id, one.outcome
+
         if many:
             with server.transaction(connection):
                 rows, _ = reading.newest(connection, reading.Filters(since=since))
             texts = [row.id for row in reversed(rows) if row.status != reading.UNFINISHED]
-        for text in texts:
-            try:
-                with server.transaction(connection):
-                    id = reading.resolve(connection, text)
-                one = reading.pull(server, connection, id, experiments, warn, crashed=args.recover)
-                done.append((one.id, one.outcome))
-            except UnreachableError:
-                raise
-            except QnError as error:
-                errors.append((text, error))
-                print(f"error: {error}", file=sys.stderr)
+        done, errors = _all(texts, pulled)
     return _report(args, done, errors)
+
+
+def _all(
+    texts: Sequence[str], do: Callable[[str], tuple[str, str]]
+) -> tuple[list[tuple[str, str]], list[tuple[str, QnError]]]:
+    """Do something with each; return the outcomes, and the errors of the others, by id."""
+    from qn_tracking_postgres.server import UnreachableError
+
+    done, errors = [], []
+    for text in texts:
+        try:
+            done.append(do(text))
+        except UnreachableError:
+            raise
+        except QnError as error:
+            errors.append((text, error))
+            print(f"error: {error}", file=sys.stderr)
+    return done, errors
 
 
 def _report(
@@ -92,32 +105,26 @@ def run_push(args: Namespace) -> int:
     from qn_tracking.plugin import paths
     from qn_tracking_postgres import schema
     from qn_tracking_postgres.sending import send_stored
-    from qn_tracking_postgres.server import UnreachableError
 
     ids = named_or_all(args)
     server, experiments = place.server_of(args), args.experiments_dir
-    done: list[tuple[str, str]] = []
-    errors: list[tuple[str, QnError]] = []
     with schema.prepared(server) as connection:
-        for id in ids:
-            try:
-                if not os.path.lexists(paths.record(experiments, id)):
-                    hint = f"qn-exp recover {id}, if it has ended"
-                    raise UsageError(f"{id} has no record yet", hint=hint)
-                with server.transaction(connection):
-                    sent = send_stored(connection, experiments, id)
-                done.append((id, "sent" if sent else "there already"))
-            except UnreachableError:
-                raise
-            except QnError as error:
-                errors.append((id, error))
-                print(f"error: {error}", file=sys.stderr)
+
+        def pushed(id: str) -> tuple[str, str]:
+            if not os.path.lexists(paths.record(experiments, id)):
+                hint = f"qn-exp recover {id}, if it has ended"
+                raise UsageError(f"{id} has no record yet", hint=hint)
+            with server.transaction(connection):
+                sent = send_stored(connection, experiments, id)
+            return id, "sent" if sent else "there already"
+
+        done, errors = _all(ids, pushed)
     return _report(args, done, errors)
 
 
 def run_flush(args: Namespace) -> int:
     """Send the runs that wait."""
-    from qn_tracking_postgres import spool
+    from qn_tracking.plugin import spool
     from qn_tracking_postgres.delivery import flush
 
     server, experiments = place.server_of(args), args.experiments_dir
@@ -130,7 +137,7 @@ def run_flush(args: Namespace) -> int:
         args,
         [(id, "sent") for id in found.sent],
         list(found.errors),
-        waiting=spool.waiting(experiments),
+        waiting=spool.waiting(experiments, place.OURS),
     )
 
 

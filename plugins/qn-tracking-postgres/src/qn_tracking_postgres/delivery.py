@@ -7,8 +7,9 @@ from os.path import exists, join
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking.plugin import Episode, paths
-from qn_tracking_postgres import schema, spool
+from qn_tracking.plugin import Episode, paths, spool
+from qn_tracking_postgres import schema
+from qn_tracking_postgres.place import OURS
 from qn_tracking_postgres.rows import Run, Sealed
 from qn_tracking_postgres.sending import (
     RefusedError,
@@ -17,7 +18,7 @@ from qn_tracking_postgres.sending import (
     send_sealed,
     send_stored,
 )
-from qn_tracking_postgres.server import Server
+from qn_tracking_postgres.server import Server, UnreachableError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -33,7 +34,7 @@ def flush(
     server: Server, experiments: str, stop: Callable[[], bool] = lambda: False
 ) -> spool.Flushed:
     """Send the runs that wait, until `stop` returns True. Raises StorageError."""
-    if not spool.waiting(experiments):
+    if not spool.waiting(experiments, OURS):
         return spool.Flushed()
     with schema.prepared(server) as connection:
 
@@ -41,7 +42,7 @@ def flush(
             with server.transaction(connection):
                 send_stored(connection, folder, id, partial=True)
 
-        return spool.flush(experiments, send, stop)
+        return spool.flush(experiments, OURS, send, UnreachableError, stop)
 
 
 class Delivery:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qn_tracking_postgres.server import Server
 
 OURS = "postgres"
+"""The name of the plugin, and of the folder of the runs that wait in `.spool`."""
 _AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

@@ -23,9 +23,11 @@ from qn_tracking.plugin import (
     journal,
     paths,
     read,
+    spool,
 )
-from qn_tracking_postgres import rows, spool
+from qn_tracking_postgres import rows
 from qn_tracking_postgres.delivery import Delivery, Item, flush
+from qn_tracking_postgres.place import OURS
 from qn_tracking_postgres.rows import Sealed
 from qn_tracking_postgres.sending import beside
 from qn_tracking_postgres.server import SCHEMA, Server, UnreachableError
@@ -143,7 +145,8 @@ class Postgres:
         if self._experiments is None:
             raise StorageError(f"not delivered: {cause}", file=NAME)
         episodes = [item for item in left if isinstance(item, Episode)]
-        path = spool.keep(self._experiments, sealed, episodes, self._warn)
+        id, files = sealed.run.id, sealed.files
+        path = spool.keep(self._experiments, OURS, id, sealed.document, files, episodes, self._warn)
         self._warn(
             f"{cause}: the run is kept in {path}; the next run sends it (or qn-exp postgres flush)"
         )
@@ -152,7 +155,7 @@ class Postgres:
 
     def _begin_flush(self) -> None:
         """Send the runs that wait, in a thread."""
-        if self._experiments is not None and lexists(spool.folder(self._experiments)):
+        if self._experiments is not None and lexists(spool.folder(self._experiments, OURS)):
             self._flusher = Thread(
                 target=self._flush, args=(self._experiments,), name="qn-postgres", daemon=True
             )
@@ -171,5 +174,5 @@ class Postgres:
         self._over.set()
         for id, error in self._flushed.errors:
             if not isinstance(error, UnreachableError):
-                place = join(spool.folder(self._experiments), f"{id}.zip" if id else "")
+                place = join(spool.folder(self._experiments, OURS), f"{id}.zip" if id else "")
                 self._warn(f"{error}: an earlier run still waits in {place}")

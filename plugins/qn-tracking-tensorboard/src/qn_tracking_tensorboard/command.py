@@ -39,20 +39,16 @@ class TensorBoardCommand:
     @hookimpl
     def register_commands(self, commands: Commands) -> None:
         """Called for the help, and to run a command."""
-        commands.add(
-            "qn-exp",
-            "tensorboard export",
-            help="event files of experiments, for TensorBoard",
-            arguments=export_arguments,
-            run=run_export,
-        )
-        commands.add(
-            "qn-exp",
-            "tensorboard import",
-            help="event files of another program as experiments",
-            arguments=import_arguments,
-            run=run_import,
-        )
+        for name, help, arguments, run in (
+            ("export", "event files of experiments, for TensorBoard", export_arguments, run_export),
+            (
+                "import",
+                "event files of another program as experiments",
+                import_arguments,
+                run_import,
+            ),
+        ):
+            commands.add("qn-exp", f"tensorboard {name}", help=help, arguments=arguments, run=run)
 
 
 def export_arguments(parser: ArgumentParser) -> None:
