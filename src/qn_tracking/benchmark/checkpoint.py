@@ -15,7 +15,7 @@ from qn_tracking.errors import QnError, UsageError
 from qn_tracking.records.codec import document, structure
 from qn_tracking.records.submission import Checked
 from qn_tracking.store import read
-from qn_tracking.store.write import create, make_folder, naming, published
+from qn_tracking.store.write import create, locking, make_folder, naming, published
 
 FOLDER = ".verify"
 
@@ -83,14 +83,10 @@ def locked(path: str) -> Iterator[None]:
         create(join(dirname(path), ".gitignore"), b"*\n")
     with naming(path):
         fd = files.open_file(f"{path}.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            files.lock(fd, wait=False)
-        except BlockingIOError:
-            raise UsageError("is being verified by another process", file=path) from None
+    with locking(fd) as mine:
+        if not mine:
+            raise UsageError("is being verified by another process", file=path)
         yield
-    finally:
-        os.close(fd)
 
 
 def key_of(sha256: str, *parts: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from os.path import basename, dirname, isdir, join
+from os.path import basename, dirname, join
 from typing import TYPE_CHECKING
 
 from qn_tracking.errors import StorageError, UsageError
@@ -24,10 +24,9 @@ from qn_tracking.store.journal import (
 )
 from qn_tracking.store.write import (
     create,
-    ignore,
-    make_folder,
     naming,
     opened,
+    prepare,
     published,
     side_by_side,
     sync_names,
@@ -68,8 +67,7 @@ class JsonStorage:
         self._series_pending: tuple[bytes, int] | None = None
         self._series_broken: StorageError | None = None
         self._warn: Callable[[str], None]
-        self._count = 0
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str | None, int] = {}
         self.saved = False
 
     @hookimpl(trylast=True)
@@ -79,7 +77,10 @@ class JsonStorage:
             raise UsageError("json_storage needs a folder for experiments")
         self._record = paths.record(root, run.id)
         self._folder = paths.run_folder(root, run.id)
-        _prepare(root, dirname(self._folder))
+        prepare(root)
+        for folder in (root, dirname(self._folder)):  # says now if nothing can be written there
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise StorageError("permission denied", file=folder, hint="EACCES")
         if run.lives:
             self._go_on(run)
             return
@@ -126,22 +127,20 @@ class JsonStorage:
             for file in self._files:
                 file.close()
             raise
-        self._count = run.lives[-1].episodes
+        self._counts[None] = run.lives[-1].episodes
 
     @hookimpl(tryfirst=True)
     def episode_end(self, run: RunInfo, episode: Episode) -> None:
         try:
             if self._pending is not None:
                 self._settle()
-            if episode.phase is not None:
-                self._episode_of_phase(episode)
+            phase, end = episode.phase, episode.index + 1
+            if self._counts.get(phase, 0) >= end:
                 return
-            if episode.index < self._count:
-                return
-            data = line(episode)
-            self._pending = None, episode.index + 1, self._journal, data, self._journal.size
-            self._journal.commit(data)
-            self._count = episode.index + 1
+            data, file = line(episode), self._file_of(phase)
+            self._pending = phase, end, file, data, file.size
+            file.commit(data)
+            self._counts[phase] = end
             self._pending = None
         except Exception as error:
             if not from_a_handler(error):  # that is an interrupt: see `_settle`
@@ -154,10 +153,10 @@ class JsonStorage:
             if self._pending is not None:
                 self._settle()
             phase, end = episodes.phase, episodes.first + len(episodes)
-            file: Lines = self._journal if phase is None else self._phases_file()
-            done = self._count if phase is None else self._counts.get(phase, 0)
+            done = self._counts.get(phase, 0)
             if done >= end:
                 return
+            file = self._file_of(phase)
             lines = batch_lines(episodes)[max(0, done - episodes.first) :]
             data = b"".join(lines)
             self._pending = phase, end, file, data, file.size
@@ -167,39 +166,25 @@ class JsonStorage:
                 self._pending = None
                 for number, data in enumerate(lines, end - len(lines) + 1):
                     file.commit(data)
-                    self._counted(phase, number)
-            self._counted(phase, end)
+                    self._counts[phase] = number
+            self._counts[phase] = end
             self._pending = None
         except Exception as error:
             if not from_a_handler(error):  # that is an interrupt: see `_settle`
                 self._broken, self._pending = error, None
             raise
 
-    def _counted(self, phase: str | None, count: int) -> None:
-        if phase is None:
-            self._count = count
-        else:
-            self._counts[phase] = count
-
     def _file(self, name: str) -> Lines:
         """A new file, or one that is there because an interrupt arrived when it had been made."""
         path = join(self._folder, name)
         return Lines(path, more=os.path.lexists(path))
 
-    def _phases_file(self) -> Lines:
+    def _file_of(self, phase: str | None) -> Lines:
+        if phase is None:
+            return self._journal
         if self._phases is None:
             self._phases = self._file(phases.NAME)
         return self._phases
-
-    def _episode_of_phase(self, episode: Episode) -> None:
-        assert episode.phase is not None
-        if episode.index < self._counts.get(episode.phase, 0):
-            return
-        data, file = line(episode), self._phases_file()
-        self._pending = episode.phase, episode.index + 1, file, data, file.size
-        file.commit(data)
-        self._counts[episode.phase] = episode.index + 1
-        self._pending = None
 
     @hookimpl(tryfirst=True)
     def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
@@ -235,7 +220,7 @@ class JsonStorage:
         assert self._pending is not None
         phase, count, file, data, before = self._pending
         file.settle(data, before)
-        self._counted(phase, count)
+        self._counts[phase] = count
         self._pending = None
 
     @hookimpl(tryfirst=True)
@@ -339,8 +324,8 @@ class JsonStorage:
         path = self._journal.path
         if not os.path.exists(path):
             return f"{path} is gone"
-        total = experiment.results.episodes
-        first = "" if self._count >= total else f"first {self._count} of {total} "
+        count, total = self._counts.get(None, 0), experiment.results.episodes
+        first = "" if count >= total else f"first {count} of {total} "
         return f"the {first}episodes are in {path}"
 
     @property
@@ -372,14 +357,3 @@ class JsonStorage:
             series=summaries,
             phases=phases.summarised(self._folder),
         )
-
-
-def _prepare(root: str, runs: str) -> None:
-    """Makes the folders where they are missing; says now if nothing can be written there."""
-    if not isdir(root):
-        make_folder(root)
-        ignore(root, paths.IGNORED)
-    make_folder(runs)
-    for folder in (root, runs):
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise StorageError("permission denied", file=folder, hint="EACCES")

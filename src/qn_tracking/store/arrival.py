@@ -43,7 +43,7 @@ from qn_tracking.store import (
     tables,
 )
 from qn_tracking.store.journal import line, logged_line
-from qn_tracking.store.write import ignore, make_folder, naming, publish, sync_folder
+from qn_tracking.store.write import naming, prepare, publish, sync_folder
 
 IMPORTED, COMPLETED, HERE = "imported", "completed", "here"
 """New; its record was here, but files of its run were missing; all of it was here."""
@@ -257,7 +257,7 @@ def _bundle(experiments: str, source: str, warn: Warn) -> Iterator[Arrived | Ref
         found = bundle.Bundle(source, stream)
         found.name_strays(found.strays, warn)
         if found.artifacts:
-            _prepare(experiments)
+            prepare(experiments)
         for digest in found.artifacts:
             try:
                 artifacts.receive(experiments, digest, found.artifact(digest))
@@ -328,7 +328,7 @@ def _study(
 @contextmanager
 def _staging(experiments: str) -> Iterator[str]:
     """An empty folder beside those of the runs, gone afterwards; its lock says it is in use."""
-    _prepare(experiments)
+    prepare(experiments)
     runs = files.inside(experiments, "runs")
     stage = join(runs, f"{_STAGE}{os.urandom(4).hex()}")
     with naming(stage):
@@ -359,13 +359,6 @@ def sweep(experiments: str) -> None:
                 os.close(fd)
 
 
-def _prepare(experiments: str) -> None:
-    if not isdir(experiments):
-        make_folder(experiments)
-        ignore(experiments, paths.IGNORED)
-    make_folder(files.inside(experiments, "runs"))
-
-
 def _copied(folder: str, record: bytes, stage: str, warn: Warn) -> str:
     for name in bundle.files(folder, record, warn):
         with bundle.opened(join(folder, name)) as stream:
@@ -390,7 +383,7 @@ def _admit(
         _agree(record, staged, source)
     path = paths.record(experiments, record.id)
     folder = paths.run_folder(experiments, record.id)
-    _prepare(experiments)
+    prepare(experiments)
     new = not _here(path, data, source)
     if new:
         if lexists(join(folder, "episodes.jsonl")) and not _same_journal(record, folder):

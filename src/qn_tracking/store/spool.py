@@ -17,7 +17,7 @@ from os.path import join, lexists
 from attrs import frozen
 
 from qn_tracking.errors import QnError, StorageError
-from qn_tracking.files import inside, lock
+from qn_tracking.files import inside
 from qn_tracking.ids import is_id
 from qn_tracking.records.limits import MAX_BYTES
 from qn_tracking.records.model import Episode
@@ -123,7 +123,9 @@ def flush(
     if not waiting(experiments, name):
         return Flushed()
     place = folder(experiments, name)
-    with _locked(place) as mine:
+    with write.naming(place):
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with write.locking(fd) as mine:
         if not mine:
             return Flushed(busy=True)
         _sweep(place)
@@ -154,22 +156,6 @@ def _send(place: str, path: str, id: str, send: Send) -> None:
             write.create(paths.record(stage, id), packed.record(id))
         packed.unpack(id, run)
         send(stage, id)
-
-
-@contextmanager
-def _locked(place: str) -> Iterator[bool]:
-    """Yield whether this process got the lock on the folder."""
-    with write.naming(place):
-        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            lock(fd, wait=False)
-            mine = True
-        except BlockingIOError:
-            mine = False
-        yield mine
-    finally:
-        os.close(fd)
 
 
 @contextmanager

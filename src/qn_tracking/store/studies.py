@@ -32,7 +32,7 @@ from qn_tracking.store.study_files import (
     path as path,
     summary_in as summary_in,
 )
-from qn_tracking.store.write import make_folder, naming, publish
+from qn_tracking.store.write import locking, make_folder, naming, publish
 
 T = TypeVar("T")
 MOST = 999
@@ -385,16 +385,11 @@ def locked(experiments: str, id: str) -> Iterator[None]:
     name = path(experiments, id)
     with naming(name):
         fd = files.open_file(name, os.O_RDWR)  # NFS locks no other
-    try:
-        try:
-            files.lock(fd, wait=False)
-        except BlockingIOError:
-            raise UnsupportedError(
-                "is being run by another process", file=f"study {id}", hint="wait for it"
-            ) from None
+    with locking(fd) as mine:
+        if not mine:
+            cause = "is being run by another process"
+            raise UnsupportedError(cause, file=f"study {id}", hint="wait for it")
         yield
-    finally:
-        os.close(fd)
 
 
 def states(experiments: str, study: Study) -> tuple[RunState, ...]:

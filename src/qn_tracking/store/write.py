@@ -16,7 +16,8 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from qn_tracking.errors import StorageError
-from qn_tracking.files import os_error
+from qn_tracking.files import inside, lock, os_error
+from qn_tracking.store import paths
 
 if TYPE_CHECKING:
     from io import BufferedRandom
@@ -114,6 +115,28 @@ def ignore(folder: str, names: str) -> None:
     except StorageError as error:
         if error.hint != "EEXIST":
             raise
+
+
+def prepare(experiments: str) -> None:
+    """Makes a folder of experiments and that of their runs. Raises StorageError."""
+    if not isdir(experiments):
+        make_folder(experiments)
+        ignore(experiments, paths.IGNORED)
+    make_folder(inside(experiments, "runs"))
+
+
+@contextmanager
+def locking(fd: int) -> Iterator[bool]:
+    """Locks an open file for a block, then closes it; False if another process has the lock."""
+    try:
+        try:
+            lock(fd, wait=False)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        yield mine
+    finally:
+        os.close(fd)
 
 
 def sync_file(path: str) -> None:
