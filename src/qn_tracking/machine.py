@@ -186,7 +186,7 @@ def _system() -> Mapping[str, Any]:
         name = os.uname()
         facts["platform"] = f"Linux-{name.release}-{name.machine}{_libc()}"
         facts["system"], facts["machine"] = name.sysname, name.machine
-        facts["cpu"] = _processor()
+        facts["cpu"] = next(iter(_values("/proc/cpuinfo", "model name")), None)
     else:
         import platform
 
@@ -211,10 +211,6 @@ def _libc() -> str:
     except (ValueError, OSError):  # another C library
         return ""
     return f"-with-{name}{version}" if name else ""
-
-
-def _processor() -> str | None:
-    return next(iter(_values("/proc/cpuinfo", "model name")), None)
 
 
 def _cores() -> int | None:

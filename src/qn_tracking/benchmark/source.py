@@ -6,7 +6,7 @@ branch any more, but some commit of the main branch has the same sources.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -87,7 +87,11 @@ def trace(submission: Submission, git: Git, branch: str | None = None) -> Source
     if not full_hash(commit):
         raise _refused("is not the full hash of a commit")
     name, tip = _main(git, branch)
-    wanted = _wanted(submission.code)
+    wanted = {  # the digests of the packages that ran, by import name
+        str(one.get("name")): one["digest"]
+        for one in submission.code
+        if type(one.get("digest")) is str
+    }
     here = _is_ancestor(git, commit, tip)
     present = contents(git, tip, wanted)
     if here:
@@ -126,11 +130,6 @@ def _clean(code: Mapping[str, Any], commit: str) -> bool:
 
 def _refused(cause: str, hint: str | None = None) -> UnsupportedError:
     return UnsupportedError(cause, field=_FIELD, hint=hint)
-
-
-def _wanted(code: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Digests of the packages that ran, by import name."""
-    return {str(one.get("name")): one["digest"] for one in code if type(one.get("digest")) is str}
 
 
 def _main(git: Git, branch: str | None) -> tuple[str, str]:

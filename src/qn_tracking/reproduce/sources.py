@@ -257,8 +257,9 @@ class _Changes:
             added, _, rest = entry.partition("\t")
             removed, _, name = rest.partition("\t")
             if name:
-                numbers = (None, None) if name in links or added == "-" else (added, removed)
-                self._file(inside + name, *(None if n is None else int(n) for n in numbers))
+                counted = name not in links and added != "-"
+                lines = (int(added), int(removed)) if counted else (None, None)
+                self.files.append(FileChange(path=inside + name, added=lines[0], removed=lines[1]))
         if self._wanted:
             prefixes = (f"--src-prefix=a/{inside}", f"--dst-prefix=b/{inside}")
             self._show(git("diff", *prefixes, *_QUIET, *about))
@@ -272,9 +273,6 @@ class _Changes:
             text = text[: self._left].rpartition("\n")[0] + "\n"
         self._left -= len(text)
         self.lines += text.split("\n")[:-1]
-
-    def _file(self, path: str, added: int | None, removed: int | None) -> None:
-        self.files.append(FileChange(path=path, added=added, removed=removed))
 
     def _submodule(self, path: str, first: str, second: str) -> None:
         """What differs inside of a submodule, if it is checked out and has both commits."""

@@ -83,7 +83,8 @@ def recipe(section: EnvironmentSection, *, file: str) -> Recipe:
             env = made()
             messages = tuple(dict.fromkeys(_line(one.message) for one in caught))
     except (Exception, SystemExit) as error:
-        name = "kwargs" if kwargs and not _is_missing(error) else "id"
+        missing = isinstance(error, (ImportError, gymnasium.error.DependencyNotInstalled))
+        name = "kwargs" if kwargs and not missing else "id"
         # Gymnasium's message repeats all arguments; its cause is the environment's own message.
         inner = error.__cause__ if isinstance(error, TypeError) else None
         raise refuse(f"{section.id} cannot be made: {_line(inner or error)}", name) from None
@@ -186,10 +187,6 @@ def _imported(name: str) -> str | None:
     except (Exception, SystemExit) as error:
         return f"{name} cannot be imported: {_line(error)}"
     return None
-
-
-def _is_missing(error: BaseException) -> bool:
-    return isinstance(error, (ImportError, gymnasium.error.DependencyNotInstalled))
 
 
 def _line(error: BaseException | Warning | str) -> str:
