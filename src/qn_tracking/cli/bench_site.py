@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 
 from qn_tracking.api.leaderboard import Leaderboard
-from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.cli.output import once, print_plain, warn
 from qn_tracking.cli.parser import valued
 from qn_tracking.errors import StorageError, printable
 
@@ -39,9 +39,10 @@ def run(args: Namespace) -> int:
     if args.experiments and not os.path.isdir(args.experiments):
         raise StorageError("no such folder", file=args.experiments)
     with Display(silent=args.json, delay=0.5) as display:
-        site = Leaderboard(args.benchmarks_dir, warn=warn).site(
+        say = once(warn)
+        site = Leaderboard(args.benchmarks_dir, warn=say).site(
             args.output,
-            experiments=Experiments(args.experiments or None, warn=warn),
+            experiments=Experiments(args.experiments or None, warn=say),
             runs=args.experiments is not None,
             progress=lambda done, total: display(f"pages {bar(done, total)} {done} of {total}"),
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.options import RUN_ID, one_id, up_to
-from qn_tracking.cli.output import difference_text, print_plain, unicode_out, warn
+from qn_tracking.cli.output import difference_text, once, print_plain, unicode_out, warn
 from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
 
@@ -78,7 +78,7 @@ def run(args: Namespace) -> int:
 
                 check_format(args.output)
             store = Experiments(
-                args.experiments_dir, warn=warn, progress=lambda what: counter(what, least=1)
+                args.experiments_dir, warn=once(warn), progress=lambda what: counter(what, least=1)
             )
             found = store.replay(args.id, args.episode)
             path = None

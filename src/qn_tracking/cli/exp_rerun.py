@@ -10,6 +10,7 @@ from qn_tracking.cli import signals
 from qn_tracking.cli.output import (
     difference_text,
     exact_text,
+    once,
     print_error,
     print_plain,
     print_table,
@@ -78,7 +79,7 @@ def run(args: Namespace) -> int:
     pin_numeric_threads()
     with signals.handled_by(signals.interrupt) as received:
         try:
-            experiments = Experiments(args.experiments_dir, warn=warn, progress=progress)
+            experiments = Experiments(args.experiments_dir, warn=once(warn), progress=progress)
             if experiments.study(args.id) is not None or is_bundle(experiments, args.id):
                 return _all(experiments, args)
             found = experiments.rerun(

@@ -6,11 +6,10 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.options import up_to
-from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.cli.output import once, print_plain, warn
 from qn_tracking.cli.parser import Parser, flag, valued
 
 PORT = 8642
@@ -77,18 +76,6 @@ def run(args: Namespace) -> int:
         except KeyboardInterrupt:
             return 0 if serving else 128 + (received[0] if received else signal.SIGINT)
     return 0
-
-
-def once(warn: Callable[[str], None]) -> Callable[[str], None]:
-    """Says each text once, and not again at every page."""
-    said: set[str] = set()
-
-    def say(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            warn(text)
-
-    return say
 
 
 def _open(url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.output import print_error, progress, warn
+from qn_tracking.cli.output import once, print_error, progress, warn
 from qn_tracking.cli.parser import flag, many, valued
 from qn_tracking.errors import (
     MALFORMED,
@@ -32,7 +32,7 @@ def experiments(args: Namespace) -> Experiments:
     """The experiments of the folder; warnings and progress go to standard error."""
     from qn_tracking.api.experiments import Experiments
 
-    return Experiments(args.experiments_dir, warn=warn, progress=progress)
+    return Experiments(args.experiments_dir, warn=once(warn), progress=progress)
 
 
 def leaderboard(args: Namespace) -> Leaderboard:
@@ -40,7 +40,7 @@ def leaderboard(args: Namespace) -> Leaderboard:
     from qn_tracking.api.leaderboard import Leaderboard
 
     shown = progress("reading submissions", 1, delay=1.0)
-    return Leaderboard(args.benchmarks_dir, warn=warn, progress=shown)
+    return Leaderboard(args.benchmarks_dir, warn=once(warn), progress=shown)
 
 
 def resolved(args: Namespace, texts: Iterable[str]) -> list[str]:

@@ -24,6 +24,18 @@ def warn(text: str) -> None:
     print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
+def once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Says each text once, however often a file with a fault is read."""
+    said: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            warn(text)
+
+    return say
+
+
 def print_error(text: object) -> None:
     """Prints one line, `error: …`, on standard error, for a command that goes on."""
     print(f"error: {printable(text)}", file=sys.stderr, flush=True)
