@@ -66,7 +66,7 @@ def named(experiments: str, name: str) -> str | None:
 
 def hint_of_unreadable(experiments: str) -> str | None:
     """That some study, which may be the one that is looked for, cannot be read."""
-    found = [error.file for error, _ in _unreadable(experiments)]
+    found = [*dict.fromkeys(error.file for error, _ in _unreadable(experiments))]
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return f"cannot be read: {found[0]}{more}" if found else None
 
@@ -74,9 +74,10 @@ def hint_of_unreadable(experiments: str) -> str | None:
 def _unreadable(experiments: str) -> Iterator[tuple[StorageError, bytes]]:
     """What is wrong with each file of a study that is no JSON, and what is in it."""
     for id in ids(experiments):
-        for name in (path(experiments, id), gathered_path(experiments, id)):
+        for place in (path, gathered_path):
             data = b""
             try:
+                name = place(experiments, id)
                 data, _ = read.load(name)
                 read.parse(data, name)
             except FileNotFoundError:
@@ -98,7 +99,11 @@ def name_of(experiments: str, id: str) -> str | None:
 
 def summary(experiments: str, id: str) -> tuple[str | None, int] | None:
     """The name of a study, and how many runs were declared; None if its file cannot be read."""
-    return _summary((path(experiments, id), gathered_path(experiments, id)), id)
+    try:
+        names = path(experiments, id), gathered_path(experiments, id)
+    except StorageError:  # something else lies there
+        return None
+    return _summary(names, id)
 
 
 def summary_in(place: str, id: str) -> tuple[str | None, int]:
@@ -109,7 +114,7 @@ def summary_in(place: str, id: str) -> tuple[str | None, int]:
 
 def _summary(names: Sequence[str], id: str) -> tuple[str | None, int] | None:
     for name in names:
-        with suppress(FileNotFoundError, StorageError):
+        with suppress(OSError, StorageError):
             data, _ = read.load(name)
             doc = read.parse(data, id)
             doc = doc if name.endswith("gathered.json") else STUDY.current(doc, name)
