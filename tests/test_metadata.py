@@ -239,6 +239,7 @@ def test_nothing_that_the_repository_names_is_run(repository: Path, git: Git) ->
     keys = ("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command")
     for key in (*keys, "filter.trap.clean", "filter.trap.smudge", "filter.trap.process"):
         git("config", key, str(trap))
+    git("config", "diff.orderFile", str(repository / "no such file"))  # an error of git diff
     hooks = repository / ".git" / "hooks"
     hooks.mkdir(exist_ok=True)
     shutil.copy(trap, hooks / "post-index-change")

@@ -24,6 +24,7 @@ _SAFE = {
     "core.quotePath": "false",
     "core.pager": "cat",
     "diff.external": "",
+    "diff.orderFile": os.devnull,  # one that is missing would be an error
     # Else `git diff` writes the index, under a lock, whatever GIT_OPTIONAL_LOCKS says.
     "diff.autoRefreshIndex": "false",
     "diff.noprefix": "false",
