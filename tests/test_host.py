@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from attrs import define
 
-from qn_tracking import Callback, track
+from qn_tracking import Callback, Experiments, track
 from qn_tracking.config import as_config, load
 from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.testing import record
@@ -228,12 +228,39 @@ def test_what_cannot_be_saved_at_exit_is_one_line(project: Path) -> None:
     assert f"the episodes are in {saved}" in done.stderr
 
 
+def test_a_generator_that_nobody_closes_leaves_a_run_to_recover(project: Path) -> None:
+    Path("host.py").write_text(
+        "from qn_tracking import track\ndef runs():\n with track({}, blocked=['metadata']) as run:\n"
+        "  for i in range(9):\n   run.episode(steps=i)\n   yield i\n"
+        "found = runs()\nnext(found)\nnext(found)\n"
+    )
+    done = subprocess.run([sys.executable, "host.py"], capture_output=True, text=True)
+    (id,) = (path.name for path in Path("experiments/runs").iterdir())
+    said = f"warning: run {id} was going on when the program ended (qn-exp recover {id})\n"
+    assert (done.returncode, done.stderr) == (0, said)
+    assert Experiments("experiments").recover(id).results.episodes == 2
+
+
 def test_it_ends_at_exit_only_if_asked_to(project: Path) -> None:
     Path("host.py").write_text(
         "from qn_tracking import track\nrun = track({'a': 1}).start()\nrun.episode()\n"
     )
     assert subprocess.run([sys.executable, "host.py"]).returncode == 0
     assert list(Path("experiments").glob("*.json")) == []
+
+
+@pytest.mark.parametrize("words", [None, [], [1, None]])
+def test_a_program_inside_another_need_not_have_arguments(
+    project: Path, monkeypatch: pytest.MonkeyPatch, words: list[Any] | None
+) -> None:
+    if words is None:
+        monkeypatch.delattr(sys, "argv")
+    else:
+        monkeypatch.setattr(sys, "argv", words)
+    with track({"a": 1}) as run:
+        run.episode(steps=1)
+    assert run.experiment is not None
+    assert run.experiment.command == tuple(map(str, words or ()))
 
 
 # -------------------------------------------------------------------------------------- callbacks

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import time
 
 from qn_tracking.errors import StorageError, UsageError
@@ -61,6 +62,13 @@ def load(
         raise os_error(name, cause, error) from None
     finally:
         os.close(fd)
+
+
+def own_arguments() -> list[str]:
+    """The command line of this program; an interpreter inside another program may have none, or
+    words that are no text.
+    """
+    return [str(word) for word in getattr(sys, "argv", ())]
 
 
 def current_folder() -> str:

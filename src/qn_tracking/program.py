@@ -11,6 +11,7 @@ from itertools import count
 from os.path import abspath, basename, dirname, isdir, isfile, join, realpath, relpath
 
 from qn_tracking.code import is_installed
+from qn_tracking.files import own_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def started(base: str, folder: str, loaded: Sequence[tuple[str, str]]) -> dict[s
     if shell is not None:
         kind = "notebook" if hasattr(shell, "kernel") else "interactive"
     elif file is None:
-        typed = hasattr(sys, "ps1") or (sys.flags.interactive and sys.argv[:1] != ["-c"])
+        typed = hasattr(sys, "ps1") or (sys.flags.interactive and own_arguments()[:1] != ["-c"])
         kind = "interactive" if typed else "text"
     elif spec is not None:
         kind, name = "module", spec.name
@@ -73,7 +74,7 @@ def _words(target: str) -> tuple[list[str], list[str]]:
     for at, word in enumerate(words[1:], 1):
         if word == target or (word.endswith(".py") and basename(word) == basename(target)):
             return [one for one in words[1:at] if one != "-m"], words[at + 1 :]
-    return [], sys.argv[1:]
+    return [], own_arguments()[1:]
 
 
 def modules(base: str) -> list[tuple[str, str]]:

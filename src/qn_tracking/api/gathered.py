@@ -108,9 +108,9 @@ def gather(
     metric: str | None = None,
 ) -> Gathered:
     """Puts runs into arms by a field; see `Experiments.gather`. Nothing is written."""
-    import sys
     import time
 
+    from qn_tracking.files import own_arguments
     from qn_tracking.ids import new_id, utc
     from qn_tracking.records.submission import Gathered as Record, Members
     from qn_tracking.redact import redact_arguments, redact_text
@@ -142,7 +142,7 @@ def gather(
             Members(name=name, runs=tuple(doc["id"] for doc in group))
             for name, group in zip(names, groups, strict=True)
         ),
-        command=tuple(redact_arguments(sys.argv)),
+        command=tuple(redact_arguments(own_arguments())),
     )
     return Gathered(record, store.folder)
 

@@ -14,10 +14,10 @@ run can be left out afterwards. Runs that are missing or failed are run by `resu
 from __future__ import annotations
 
 import os
-import sys
 from typing import cast
 
 from qn_tracking.api.arms import Arms
+from qn_tracking.files import own_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Study(Arms):
             episodes=episodes,
             tags=tags or {},
             notes=notes,
-            command=sys.argv if command is None else command,
+            command=own_arguments() if command is None else command,
             contribution=contribution,
             benchmarks_dir=benchmarks_dir,
         )
@@ -186,7 +186,7 @@ class Study(Arms):
             seed=seed,
             tags=tags or {},
             notes=notes,
-            command=sys.argv,
+            command=own_arguments(),
         )
         return cls(record, folder, ())
 

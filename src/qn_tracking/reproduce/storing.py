@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from os.path import dirname, join
 from typing import Any
@@ -34,6 +33,7 @@ def store_replay(
     What the replay says about its temporary folder is replaced by what that was made of: the
     original configuration, the commit and the patch. Raises StorageError.
     """
+    from qn_tracking.files import own_arguments
     from qn_tracking.records.model import RunInfo
     from qn_tracking.redact import redact_arguments, redact_config
     from qn_tracking.store import arrival
@@ -45,7 +45,7 @@ def store_replay(
     if original.config is not None:
         config = redact_config(original.config)
         texts["config.yml"] = config.text.encode()
-        same = {"config": config, "command": redact_arguments(sys.argv)}
+        same = {"config": config, "command": redact_arguments(own_arguments())}
     for name in (UNCOMMITTED, UNTRACKED) if code is not None else ():
         data = original.attachment(name)
         if data is not None:

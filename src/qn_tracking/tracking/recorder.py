@@ -32,7 +32,7 @@ from qn_tracking.errors import (
     short,
     storable,
 )
-from qn_tracking.files import fill_standard_descriptors
+from qn_tracking.files import fill_standard_descriptors, own_arguments
 from qn_tracking.records import codec
 from qn_tracking.records.limits import (
     MAX_EPISODE,
@@ -168,7 +168,7 @@ class Recorder:
             episodes=episodes,
             tags=tags,
             notes=notes,
-            command=sys.argv if command is None else command,
+            command=own_arguments() if command is None else command,
             study=study,
             experiments_dir=experiments_dir,
         )
@@ -810,6 +810,12 @@ class Recorder:
                 return self.experiment
             if self._state == "new":
                 raise UsageError(f"run {self.id} was not started")
+            if getattr(sys, "meta_path", None) is None:
+                # A generator with a run in it, which is only now collected: Python is being taken
+                # apart, nothing can be imported, and half a record would be none.
+                text = f"run {self.id} was going on when the program ended"
+                print_on_stderr(f"warning: {text} (qn-exp recover {self.id})")
+                return None
             if self._inside:  # of an episode, by a signal handler or a plugin: then after it
                 self._last_words = status, error
                 return None
