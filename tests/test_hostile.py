@@ -19,6 +19,7 @@ from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -346,6 +347,119 @@ def test_what_cannot_be_compared_or_exported_is_left_out_of_a_choice(
     assert {json.loads(line)["id"] for line in done.stdout.splitlines()} == set(good[1:])
     assert f"left out: experiments/runs/{good[0]}" in done.stderr
     assert qn_exp(*rows, good[0]).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"curve": '[0.5, {"a": 1}]'},
+        {"curve": '["x"]'},
+        {"metrics": '{"reward": 5}'},
+        {"metrics": '{"reward": {"n": 1, "mean": [1]}}'},
+        {"terminations": '{"goal": "x"}'},
+    ],
+)
+def test_a_summary_without_its_numbers_hides_nobody(
+    ids: list[str], qn_exp: Program, results: dict[str, str]
+) -> None:
+    hurt, good, _ = ids
+    assert qn_exp("gather", hurt, good, "--name", "two").returncode == 0
+    rewrite(hurt, **results)
+    (field,) = results
+    for line in ("list", "show two", "compare two", "best", "report two -o two.md", "stats"):
+        done = qn_exp(*line.split())
+        assert done.returncode == 0, done
+        assert done.stderr.count(f"experiments/{hurt}.json: results.{field}") <= 1
+    assert good in qn_exp("list").stdout
+    assert qn_exp("show", hurt).returncode == 3
+
+
+def _damaged_journal(id: str) -> Path:
+    path = Path(f"experiments/runs/{id}/episodes.jsonl")
+    path.write_bytes(b"[]\n" + path.read_bytes())
+    return path
+
+
+def _number_that_is_none(id: str) -> Path:
+    """Of another program, with the right checksum."""
+    path = Path(f"experiments/runs/{id}/episodes.jsonl")
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    body = re.sub(rb'"steps":[0-9]+', b'"steps":[1]', first[:-19])
+    path.write_bytes(b"".join([body, b',"crc":"%08x"}\n' % crc32(body), *rest]))
+    return path
+
+
+def _link_for_a_folder(id: str) -> Path:
+    path = Path(f"experiments/runs/{id}")
+    path.rename("before")
+    path.symlink_to(Path("before").absolute())
+    return path
+
+
+def _label_that_is_none(id: str) -> Path:
+    path = Path(f"experiments/labels/{id}/0123456789abcdef.json")
+    path.parent.mkdir(parents=True)
+    path.write_text("[{}]\n")
+    return path
+
+
+def _series_that_is_none(id: str) -> Path:
+    path = Path(f"experiments/runs/{id}/series.jsonl")
+    os.mkfifo(path)
+    doc = json.loads(Path(f"experiments/{id}.json").read_text())
+    doc["series"] = {"loss": {"n": 1, "first": 0, "last": 0, "mean": 1.0}}
+    Path(f"experiments/{id}.json").write_text(json.dumps(doc))
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _damaged_journal,
+        _number_that_is_none,
+        _link_for_a_folder,
+        _label_that_is_none,
+        _series_that_is_none,
+    ],
+)
+def test_a_run_that_is_damaged_takes_no_command_down_for_the_others(
+    ids: list[str], qn_exp: Program, damage: Any
+) -> None:
+    hurt, good, _ = ids
+    path = damage(hurt)
+    for line in (
+        "plot --status completed --metric steps",
+        "plot --status completed --x step -o p.json",
+        "report --tag a -o r.md",
+        "compare --by seed",
+        "compare --status completed",
+        "export --format jsonl --rows episodes --status completed",
+        "export --format bundle -o out.zip",
+        "gather --status completed --name all",
+    ):
+        done = qn_exp(*line.split())
+        assert done.returncode == 0, done
+        named = [text for text in done.stderr.splitlines() if str(path) in text]
+        assert len(named) == len(set(named)), named  # each fault is said once
+        if line.startswith("export"):
+            assert good in done.stdout or Path("out.zip").exists()
+
+
+def test_what_is_no_study_takes_no_study_down(
+    ids: list[str], qn_exp: Program, qn_run: Program
+) -> None:
+    assert qn_run("c.yml", "--n-seeds", "1", "--episodes", "1", "--name", "one").returncode == 0
+    Path("experiments/studies/notes").write_text("of mine")
+    Path("experiments/studies/away").symlink_to("/nonexistent")
+    for line in ("show one", "recover --all", "gather --tag a=1 --name two", "tag one a=b"):
+        done = qn_exp(*line.split())
+        assert (done.returncode, "studies" in done.stderr) == (0, False), done
+    assert qn_run("--resume", "one", "--dry-run", process=False).returncode == 0
+    listed = qn_exp("list", "--studies")
+    assert (listed.returncode, listed.stderr.count("left out: experiments/studies/")) == (0, 2)
+    checked = qn_exp("fsck")
+    assert checked.returncode == 1
+    assert "studies/notes: is a file, not a folder" in checked.stdout + checked.stderr
 
 
 def test_recover_all_goes_on_past_any_one_run(

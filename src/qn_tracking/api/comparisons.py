@@ -59,12 +59,11 @@ class Comparisons(Folder):
             raise UsageError("--by and --ungrouped together")
         grouping = None if by is None else Grouping(by)
         chosen = self.choose(ids, everything=by is not None, **conditions)
-        stated = bool(Filters(**conditions).stated())
         if grouping is None and not ungrouped and any(map(self.study, named(ids))):
             grouping = Grouping("config")
+        by_name = bool(named(ids))
 
         def load(ids: list[str], *, whole: bool = False) -> list[dict[str, Any]]:
-            by_name = bool(chosen) and not stated
             docs = documents.load_all(self.folder, ids, named=by_name, warn=self.warn, whole=whole)
             return [doc if phase is None else of_phase(doc, phase) for doc in docs]
 
@@ -119,6 +118,16 @@ class Comparisons(Folder):
         except UsageError as error:
             raise UsageError(error.cause, file="--by", hint=error.hint) from None
         raise UsageError(f"no stored field {grouping.name} in these runs", file="--by")
+
+    def sound(self, ids: Iterable[str], *, named: bool) -> list[str]:
+        """The ids of the records whose fields are all what they must be.
+
+        The others are left out with a warning; one that was `named` raises StorageError.
+        """
+        from qn_tracking.store import documents
+
+        found = documents.load_all(self.folder, ids, named=named, warn=self.warn, whole=True)
+        return [doc["id"] for doc in found]
 
     def check_fields(self, ids: Iterable[str]) -> None:
         """Checks every field of these records. Raises StorageError for the first that is wrong."""
@@ -292,14 +301,17 @@ class Comparisons(Folder):
             phases=tuple(phases),
         )
         chosen = self.choose(ids, **conditions)
-        by_name = not isinstance(ids, Selection) and bool(ids)
-        try:
+        by_name = bool(named(ids))
+
+        def draw(chosen: list[str]) -> Picture:
             docs = self.select(chosen).documents()
             progress = self._progress("reading episodes")
             return drawing.plot(self.folder, docs, how, named=by_name, progress=progress)
+
+        try:
+            return draw(chosen)
         except MALFORMED:
-            self.check_fields(chosen)
-            raise
+            return draw(self.sound(chosen, named=by_name))
 
     def report(
         self,
@@ -325,7 +337,8 @@ class Comparisons(Folder):
 
             return StudyReport(self, study, metric=metric)
         chosen = self.choose(ids, **conditions)
-        return report(self, chosen, metric=metric, by=by or "config")
+        by_name = bool(named(ids))
+        return report(self, chosen, named=by_name, metric=metric, by=by or "config")
 
     def site(
         self,

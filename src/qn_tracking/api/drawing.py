@@ -71,7 +71,7 @@ def plot(
         groups.append(Group(name=name, docs=[doc for doc in members if doc["id"] not in again]))
     if how.by == "config":
         groups = renamed(groups)
-    return of_groups(folder, groups, how, left_out, progress=progress)
+    return of_groups(folder, groups, how, left_out, named=named, progress=progress)
 
 
 def of_groups(
@@ -80,16 +80,20 @@ def of_groups(
     how: How,
     left_out: dict[str, str],
     *,
+    named: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Picture:
-    """The picture of groups that have their names; gets the reasons why runs are `left_out`."""
+    """The picture of groups that have their names; gets the reasons why runs are `left_out`.
+
+    Of `named` runs none is left out because its files are damaged: that is a StorageError.
+    """
     if how.phases:
         groups = [one for group in groups for one in _by_phase(group, how.phases, left_out)]
     if not groups:
         raise UsageError(f"no run to draw: {reasons(left_out)}")
     drawing = Drawing(groups=groups, how=how, left_out=left_out)
     if how.kind == "curve":
-        return curves(folder, drawing, progress)
+        return curves(folder, drawing, progress, named=named)
     return DRAWN[how.kind](drawing)
 
 

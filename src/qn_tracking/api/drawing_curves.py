@@ -20,6 +20,7 @@ from qn_tracking.api.drawing_parts import (
     with_counts,
 )
 from qn_tracking.api.picture import Picture
+from qn_tracking.errors import StorageError
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST
 from qn_tracking.records.facts import sampled
@@ -40,6 +41,8 @@ POINTS = 200
 """Of a line: more cannot be seen at the width of a column."""
 SINGLE = 3_000
 """Points of all single runs together."""
+ALONG = {"episode": [], "step": ["steps"], "time": ["timing.at"]}
+"""What is read of each episode for its place on an axis."""
 
 
 def logged(doc: Mapping[str, Any], name: str) -> bool:
@@ -110,22 +113,30 @@ def from_values(values: Mapping[str, Sequence[Sequence[Any]]], how: How) -> Pict
 
 
 def curves(
-    folder: str, drawing: Drawing, progress: Callable[[int, int], None] | None = None
+    folder: str,
+    drawing: Drawing,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    named: bool = False,
 ) -> Picture:
-    """The learning curves of groups, from the episodes and series of their runs."""
-    return _drawn(drawing, *_read(folder, drawing, progress))
+    """The learning curves of groups, from the episodes and series of their runs.
+
+    A run whose files are damaged is left out; if it was `named`, StorageError is raised.
+    """
+    return _drawn(drawing, *_read(folder, drawing, progress, named=named))
 
 
 def _read(
-    folder: str, drawing: Drawing, progress: Callable[[int, int], None] | None
+    folder: str,
+    drawing: Drawing,
+    progress: Callable[[int, int], None] | None,
+    *,
+    named: bool,
 ) -> tuple[list[tuple[str, list[Curve]]], int]:
     """The curves of each group that has any, and how many values are not finite."""
     import os
-    from itertools import accumulate
 
     how, left_out = drawing.how, drawing.left_out
-    along = {"episode": [], "step": ["steps"], "time": ["timing.at"]}[how.x]
-    name = "success" if how.metric in RATES else how.metric
     total = sum(len(group.docs) for group in drawing.groups)
     done = wrong = 0
     found = []
@@ -136,25 +147,21 @@ def _read(
             if progress is not None:
                 progress(done, total)
             id = doc["id"]
-            if not os.path.lexists(journal(folder, id)):
-                left_out[id] = "its episodes are not here"
+            try:
+                if not os.path.lexists(journal(folder, id)):
+                    left_out[id] = "its episodes are not here"
+                    continue
+                values, ends = _values(folder, doc, how)
+            except StorageError as error:
+                if named:
+                    raise
+                left_out[id] = str(error)
                 continue
-            point = points(run_folder(folder, id), (name,)) if _may_log(doc, name) else None
-            if point is not None and (point["value"] or logged(doc, name)):
-                values, ends = point["value"], [point["at" if how.x == "time" else how.x]]
-            else:
-                values, *ends = columns(folder, id, [name, *along], doc.get("phase"))
-                if doc.get("phase") is not None and how.x == "episode":
-                    (after,) = columns(folder, id, ["after"], doc["phase"])
-                    if len({*after}) > 1:
-                        values, ends = _joined(values, after)
-                if how.x == "step" and None not in ends[0]:
-                    ends = [list(accumulate(ends[0]))]
             curve, count = _curve(values, ends[0] if ends else None)
             wrong += count
             if curve is None:
                 cause = f"no finite {how.metric}"
-                axis = f", or not every episode has its {X[how.x]}" if along else ""
+                axis = f", or not every episode has its {X[how.x]}" if ALONG[how.x] else ""
                 left_out[id] = cause + axis
             else:
                 curves.append(curve)
@@ -163,6 +170,24 @@ def _read(
     if not found:
         raise drawing.nothing()
     return found, wrong
+
+
+def _values(folder: str, doc: Mapping[str, Any], how: How) -> tuple[list[Any], list[list[Any]]]:
+    """What a run has of the metric, and where on the axis, if it is not episode by episode."""
+    from itertools import accumulate
+
+    id, name = doc["id"], "success" if how.metric in RATES else how.metric
+    point = points(run_folder(folder, id), (name,)) if _may_log(doc, name) else None
+    if point is not None and (point["value"] or logged(doc, name)):
+        return point["value"], [point["at" if how.x == "time" else how.x]]
+    values, *ends = columns(folder, id, [name, *ALONG[how.x]], doc.get("phase"))
+    if doc.get("phase") is not None and how.x == "episode":
+        (after,) = columns(folder, id, ["after"], doc["phase"])
+        if len({*after}) > 1:
+            return _joined(values, after)
+    if how.x == "step" and None not in ends[0]:
+        ends = [list(accumulate(ends[0]))]
+    return values, ends
 
 
 def _joined(values: list[Any], after: list[int]) -> tuple[list[Any], list[list[Any]]]:

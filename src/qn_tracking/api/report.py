@@ -117,7 +117,7 @@ def _metric(docs: Sequence[Doc]) -> str:
 def _compared(store: Comparisons, ids: Sequence[str], by: str) -> GroupComparison | None:
     """The comparison of the groups, if there are two or more."""
     try:
-        found = store.compare(ids, by=by)
+        found = store.compare(store.select(ids), by=by)
     except UsageError:
         return None
     return found if isinstance(found, GroupComparison) else None
@@ -288,9 +288,17 @@ def text_of(value: Any) -> str:
 
 
 def report(
-    store: Comparisons, ids: Sequence[str], *, metric: str | None = None, by: str = "config"
+    store: Comparisons,
+    ids: Sequence[str],
+    *,
+    named: bool,
+    metric: str | None = None,
+    by: str = "config",
 ) -> RunReport:
-    """The report. Raises UsageError and StorageError."""
+    """The report; of runs that were not `named`, without those whose record has a wrong field.
+
+    Raises UsageError and StorageError.
+    """
     from qn_tracking.errors import MALFORMED
 
     try:
@@ -298,5 +306,4 @@ def report(
     except QnError:
         raise
     except MALFORMED:
-        store.check_fields(ids)
-        raise
+        return RunReport(store, store.sound(ids, named=named), metric=metric, by=by)

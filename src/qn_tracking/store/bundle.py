@@ -64,31 +64,58 @@ def write(
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.comment = COMMENT + str(VERSION).encode()
         for id in ids:
-            record = paths.record(experiments, id)
-            try:
-                data, _ = load(record)
-            except FileNotFoundError:
-                raise StorageError("vanished", file=record) from None
+            data, names = _of_run(experiments, id, warn)
             bundle.writestr(_info(f"{id}.json"), data)
-            for name in files(paths.run_folder(experiments, id), data, warn):
-                _add(bundle, experiments, f"runs/{id}/{name}")
-            for name in labels.files(paths.labels_folder(experiments, id)):
-                _add(bundle, experiments, f"{paths.LABELS}/{id}/{name}")
+            for name in names:
+                _add(bundle, experiments, name)
             with suppress(StorageError):  # a damaged record travels, too
                 needed |= artifacts.digests(experiments, artifacts.of(experiments, id))
             count += 1
         for digest in sorted(needed):
             name = f"{artifacts.FOLDER}/{digest}"
-            if os.path.lexists(os.path.join(inside(experiments, artifacts.FOLDER), digest)):
-                _add(bundle, experiments, name)
-            else:
+            if not os.path.lexists(os.path.join(inside(experiments, artifacts.FOLDER), digest)):
                 warn(f"{name}: is not here, and not in the bundle")
+                continue
+            try:
+                _check_opens(experiments, name)
+            except StorageError as error:
+                warn(f"{error}; not in the bundle")
+            else:
+                _add(bundle, experiments, name)
         for id in studies:
             for name, data in study_arrival.contents(experiments, id).items():
                 bundle.writestr(_info(f"studies/{id}/{name}"), data)
             for name in labels.files(paths.labels_folder(experiments, id)):
                 _add(bundle, experiments, f"{paths.LABELS}/{id}/{name}")
     return count
+
+
+def check(experiments: str, id: str) -> None:
+    """Raises StorageError if a file of a run cannot be opened; what the files hold is not looked
+    at.
+    """
+    for name in _of_run(experiments, id, lambda text: None)[1]:
+        _check_opens(experiments, name)
+
+
+def _check_opens(experiments: str, name: str) -> None:
+    with opened(os.path.join(experiments, name)):
+        pass
+
+
+def _of_run(experiments: str, id: str, warn: Callable[[str], None]) -> tuple[bytes, list[str]]:
+    """The bytes of a record, and the names of the other files of a run and its labels."""
+    record = paths.record(experiments, id)
+    try:
+        data, _ = load(record)
+    except FileNotFoundError:
+        raise StorageError("vanished", file=record) from None
+    of_run = files(paths.run_folder(experiments, id), data, warn)
+    of_labels = labels.files(paths.labels_folder(experiments, id))
+    return data, [
+        *(f"runs/{id}/{name}" for name in of_run),
+        *(f"{paths.LABELS}/{id}/{name}" for name in of_labels),
+    ]
 
 
 def _info(name: str) -> zipfile.ZipInfo:

@@ -100,7 +100,9 @@ def _reader(name: str) -> Read:
 
 
 def _number(value: Any) -> Any:
-    return as_number(value) if type(value) is str else value
+    if value is None or type(value) in (int, float, bool):
+        return value
+    return as_number(value)
 
 
 def _decoded(path: str) -> Iterator[list[dict[str, Any]]]:

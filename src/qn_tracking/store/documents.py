@@ -26,10 +26,11 @@ def load(experiments: str, id: str, warn: Warn | None = None) -> Document:
     """An experiment, with `labels` if any were added later.
 
     Of a run without a record it is what its folder says. Only the fields that the index has are
-    checked: `check` checks all of them. Raises StorageError.
+    checked: `check` checks all of them. Labels that cannot be read are warned of. Raises
+    StorageError.
     """
     doc, _ = _stored(experiments, id, warn)
-    added = labels.read(experiments, id)
+    added = _labels(experiments, id, warn)
     if any(added.values()):
         doc["labels"] = added
     return doc
@@ -70,6 +71,14 @@ def _stored(experiments: str, id: str, warn: Warn | None) -> tuple[Document, str
         return run.doc, None
     fields.values(doc, path, str)
     return doc, path
+
+
+def _labels(experiments: str, id: str, warn: Warn | None) -> dict[str, Any]:
+    """The labels that can be read; what a file of labels holds says nothing of the record."""
+    added, problem = labels.survey(experiments, id)
+    if problem is not None and warn is not None:
+        warn(str(problem))
+    return added
 
 
 def status(experiments: str, id: str) -> str | None:
@@ -116,11 +125,7 @@ def describe(experiments: str, id: str, warn: Warn) -> Document:
     doc, path = _stored(experiments, id, warn)
     if path is None:
         doc |= _counted(join(folder, "episodes.jsonl"), doc["results"], warn)
-    try:
-        added = labels.read(experiments, id)
-    except StorageError as error:
-        warn(str(error))
-        added = {"tags": {}, "notes": []}
+    added = _labels(experiments, id, warn)
     return {"path": path, **doc, "labels": added, "folder": folder if isdir(folder) else None}
 
 
@@ -215,8 +220,8 @@ def packages(experiments: str, doc: Document, warn: Warn) -> dict[str, str] | No
     from qn_tracking.studies.comparison import parse_packages
 
     recorded = facts.section(doc, "packages").get("sha256")
-    path = join(paths.run_folder(experiments, doc["id"]), "packages.txt")
     try:
+        path = join(paths.run_folder(experiments, doc["id"]), "packages.txt")
         data, _ = read.load(path)
     except (FileNotFoundError, StorageError):
         return None

@@ -8,6 +8,7 @@ table of experiments has as columns all come from that line.
 from __future__ import annotations
 
 from qn_tracking.errors import StorageError
+from qn_tracking.records.limits import NOT_FINITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +171,10 @@ def place_in_time(micro: int) -> int:
 
 
 def values(doc: dict[str, Any], file: str, dumps: Dumps) -> dict[str, Any]:
-    """The fields of a document by name. Raises StorageError for one of another type."""
+    """The fields of a document by name. Raises StorageError for one of another type.
+
+    So does a summary that is not one of numbers: tables of many runs take these as they are.
+    """
     out: dict[str, Any] = {}
     for (path, lenient), fields in _SECTIONS.items():
         section: Any = doc
@@ -194,7 +198,31 @@ def values(doc: dict[str, Any], file: str, dumps: Dumps) -> dict[str, Any]:
             elif field.convert is not None:
                 value = field.convert(value, dumps)
             out[field.name] = value
+    _check_summaries(doc.get("results") or {}, file)
     return out
+
+
+def _check_summaries(results: dict[str, Any], file: str) -> None:
+    """Raises StorageError for a curve, a metric or a termination without its numbers."""
+    for i, value in enumerate(results.get("curve") or ()):
+        if not _measured(value):
+            raise _unexpected(value, file, ("results", "curve", str(i)))
+    for name, kind in (("terminations", WHOLE), ("metrics", MAPPING)):
+        found = results.get(name) or {}
+        if type(found) is not dict:
+            raise _unexpected(found, file, ("results", name))
+        for key, value in found.items():
+            if type(value) not in kind:
+                raise _unexpected(value, file, ("results", name, key))
+    for name, spread in (results.get("metrics") or {}).items():
+        for key, value in spread.items():
+            if value is not None and not _measured(value):
+                raise _unexpected(value, file, ("results", "metrics", name, key))
+
+
+def _measured(value: Any) -> bool:
+    kind = type(value)
+    return kind is float or kind is int or (kind is str and value in NOT_FINITE)
 
 
 def _unexpected(value: Any, file: str, path: tuple[str, ...]) -> StorageError:

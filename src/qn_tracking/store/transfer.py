@@ -114,12 +114,18 @@ def _writer(
         logged = {
             doc["id"]: about(doc) for doc in whole(ids) if doc.get("series") or facts.sampled(doc)
         }
+        if not named:
+            logged = {
+                id: about
+                for id, about in logged.items()
+                if _succeeds(partial(_points, experiments, id), warn)
+            }
         if not logged:
             raise UsageError("no series: nothing was logged", hint="run.log({name: value})")
 
         def each() -> Iterator[dict[str, Any]]:
             for id, fields in logged.items():
-                columns = series.points(paths.run_folder(experiments, id))
+                columns = _points(experiments, id)
                 for point in zip(*columns.values(), strict=True):
                     yield {**fields, **dict(zip(columns, point, strict=True))}
     else:
@@ -140,6 +146,10 @@ def _writer(
     return lambda stream: writers[format](stream, each)
 
 
+def _points(experiments: str, id: str) -> dict[str, list[Any]]:
+    return series.points(paths.run_folder(experiments, id))
+
+
 def _bundler(
     experiments: str, ids: Sequence[str], named: bool, studies: Sequence[str], warn: Warn
 ) -> Write:
@@ -149,6 +159,9 @@ def _bundler(
             hint = f"qn-exp recover {id}, if it has ended"
             raise UsageError(f"{id} has no record yet", hint=hint)
         warn(f"{id} is left out: it has no record yet")
+    if not named:
+        # It holds a run with all its files or not at all.
+        sealed = [id for id in sealed if _succeeds(partial(bundle.check, experiments, id), warn)]
     if not sealed:
         raise UsageError("no matching experiment has a record")
 
@@ -177,7 +190,7 @@ def with_episodes(experiments: str, ids: Sequence[str], *, named: bool, warn: Wa
     """Those whose episodes are here. Raises StorageError for one that was named and is not; of
     the others, one whose journal is damaged is left out with a warning.
     """
-    here = [id for id in ids if os.path.lexists(journal(experiments, id))]
+    here = [id for id in ids if _has_journal(experiments, id)]
     gone = sorted(set(ids) - set(here))
     hint = "git carries records, bundles carry all"
     if gone and (named or not here):
@@ -187,11 +200,28 @@ def with_episodes(experiments: str, ids: Sequence[str], *, named: bool, warn: Wa
     return here if named else [id for id in here if _readable(experiments, id, warn)]
 
 
+def _has_journal(experiments: str, id: str) -> bool:
+    try:
+        return os.path.lexists(journal(experiments, id))
+    except StorageError:  # a link in place of its folder: reading it says so
+        return True
+
+
 def _readable(experiments: str, id: str, warn: Warn) -> bool:
     """Whether every episode can be read: part of a run says something else than the run."""
+
+    def read() -> None:
+        for lines in (Lines(journal(experiments, id)), of_phases(experiments, id)):
+            for _ in lines:
+                pass
+
+    return _succeeds(read, warn)
+
+
+def _succeeds(read: Callable[[], object], warn: Warn) -> bool:
+    """Whether a run can be read so; one that cannot is left out with a warning."""
     try:
-        for _ in Lines(journal(experiments, id)):
-            pass
+        read()
     except StorageError as error:
         warn(f"left out: {error}")
         return False
