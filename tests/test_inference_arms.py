@@ -424,6 +424,11 @@ def test_a_design_that_cannot_conclude_says_with_how_many_it_could() -> None:
     # Benjamini–Hochberg can, if two of the ten are as far apart as can be.
     assert design(5, 5, correction="benjamini-hochberg").together == 2
     assert not design(4, 2).concludes
+    # A study that was extended keeps its test, and each look counts.
+    extended = design(25, 5, test="brunner-munzel", looks=2)
+    assert extended.decides == "brunner-munzel"
+    assert (extended.shows or 0) > (design(25, 5, test="brunner-munzel").shows or 1)
+    assert design(6, 5, looks=3).concludes is False
     returns = design(10, 2, bounded=False, sd=50.0)
     assert returns.shows == pytest.approx(50 / 0.12 * (design(10, 2).shows or 0), rel=0.01)
     assert returns.shows_on_average is None
@@ -466,6 +471,10 @@ def test_how_many_runs_would_decide() -> None:
     assert runs_to_decide(0.3, 0.12) == 5
     assert runs_to_decide(0.0, 0.12) is None
     assert runs_to_decide(0.001, 0.12) is None
+    # Within the margin no mean is called better, however many runs there are.
+    assert runs_to_decide(0.015, 0.01, more_than=20, shared_seeds=True) is None
+    assert runs_to_decide(0.025, 0.01, more_than=20, shared_seeds=True) is not None
+    assert runs_to_decide(0.015, 0.01, more_than=20, bounded=False) is not None
     many = runs_to_decide(0.1, 0.12, 4, more_than=20)
     assert many is not None
     assert many > 20

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from conftest import Program
 from qn_tracking import Experiments, Study
@@ -170,6 +171,74 @@ def test_all_pairs_are_the_family_and_those_with_the_leader_are_shown(project: P
     # The smallest p of 5 against 5, ten times, is above .05, though it is 100% against 0%.
     assert all("not decided: p 0.079" in text for text in found.sentences)
     assert all("about 6 runs an arm would decide" in text for text in found.sentences)
+    assert found.notes == (
+        "too few runs for a verdict: of 5 an arm, the smallest p of 10 comparisons is 0.079 after"
+        " Holm, and less than 0.05 is needed; 6 an arm could have one",
+    )
+    # A baseline that is chosen now is not what the study was to show.
+    asked = study.compare(baseline="0.3")
+    assert asked.contest
+    assert asked.contest.decisions[0].winner is not None
+    assert asked.notes[0].startswith("the baseline is not as declared")
+
+
+def test_what_a_design_can_show_is_said_in_the_unit_of_the_metric() -> None:
+    def said(runs: int, metric: str) -> tuple[str, ...]:
+        study = Study.plan(
+            "mlp_dynamic_small",
+            sweep={"brain.config.learning_rate": [0.1, 0.2]},
+            seeds=range(runs),
+            metric=metric,
+        )
+        return study.can_show()
+
+    first, second = said(6, "final_success_rate")
+    assert first.startswith("a difference of 0.24 in a rate, four times in five")
+    assert second == "the smallest p after Holm: 0.0022"
+    assert said(6, "reward")[0] == (
+        "a difference of 2.0 standard deviations of the runs of an arm, four times in five"
+    )
+    # Four against four may have p .029, and have no verdict all the same.
+    assert said(4, "reward")[0] == (
+        "nothing: 4 runs an arm are too few for 1 comparison (a verdict takes 5)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "skip", "says"),
+    [
+        ("finished", set[int](), f"{SHORT}=0.2 usually beats {SHORT}=0.1"),
+        (
+            "not finished",
+            {0},
+            f"not finished: qn-run --resume lr; so far {SHORT}=0.2 usually beats",
+        ),
+    ],
+)
+def test_a_study_that_lacks_runs_says_how_it_goes_on(
+    project: Path, qn_exp: Program, state: str, skip: set[int], says: str
+) -> None:
+    study = declared(2, 7)
+    finish(study, rates(0.0, 1.0), skip=skip)
+    line = study.line()
+    assert line.state == state
+    assert line.says.startswith(says)
+    assert says in qn_exp("list", "--studies").stdout
+    shown = qn_exp("show", "lr").stdout
+    assert ("go on with: qn-run --resume lr" in shown) == bool(skip)
+
+
+def test_values_that_some_runs_lack_are_said(project: Path) -> None:
+    study = declared(2, 6)
+    finish(study, lambda arm, chance: {"reward": float("nan") if arm[-1] == "1" else 1.0})
+    docs = study.sides()
+    assert study.compare("reward").notes[-1] == f"no finished run has reward: {SHORT}=0.1"
+    first, second = docs
+    mixed = evolve(second, docs=(*first.docs[:1], *second.docs[1:]))
+    (note,) = compare(table([evolve(second, name="all"), mixed], "reward")).notes
+    assert note == (
+        f"finished runs without reward, or not finite, in no figure: {SHORT}=0.2 (1 of 6)"
+    )
 
 
 def test_comparisons_that_would_take_for_ever_are_not_made(monkeypatch: Any) -> None:
@@ -224,6 +293,7 @@ def test_what_is_not_as_declared_is_said(project: Path) -> None:
     assert found.notes == (
         "5 of 9 runs are finished (4 missing): this is so far only",
         f"no finished run has final_success_rate: {SHORT}=0.2",
+        "too few runs for a verdict: 5 an arm are needed",
     )
     assert "fewer than 5 runs (2 against 3)" in found.sentences[0]
     with pytest.raises(UsageError, match="no such arm"):

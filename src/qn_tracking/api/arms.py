@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
-    from typing import Any
+    from typing import Any, Literal
 
     from qn_tracking.api.expected import Checked, Ranges
     from qn_tracking.inference.arms import Test
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class StudyLine:
-    """A study in one line: `finished` of `runs` are whole, `verdict` is what they show."""
+    """A study in one line: `finished` of `runs` are whole, `verdict` is what they show.
+
+    `state` is `running`, or `not finished` if a declared one lacks runs and none of them runs.
+    """
 
     id: str
     name: str | None
@@ -32,6 +35,15 @@ class StudyLine:
     metric: str
     verdict: str
     tags: dict[str, str]
+    state: Literal["finished", "running", "not finished"] = "finished"
+
+    @property
+    def says(self) -> str:
+        """The verdict; before it, of one that lacks runs, that it does, and how it goes on."""
+        if self.state == "finished":
+            return self.verdict
+        how = f": qn-run --resume {self.name or self.id}" if self.state == "not finished" else ""
+        return f"{self.state}{how}; so far {self.verdict}"
 
 
 class Arms:
@@ -136,6 +148,8 @@ class Arms:
     def line(self) -> StudyLine:
         """What an index of studies says of it."""
         table = self.table(episodes=False)
+        finished = sum(row.finished for row in table.rows)
+        runs = sum(row.declared - row.counts.get("pruned", 0) for row in table.rows)
         return StudyLine(
             id=self.id,
             name=self.name,
@@ -143,12 +157,24 @@ class Arms:
             declared=self.declared,
             question=self.question,
             arms=len(table.rows),
-            finished=sum(row.finished for row in table.rows),
-            runs=sum(row.declared - row.counts.get("pruned", 0) for row in table.rows),
+            finished=finished,
+            runs=runs,
             metric=table.metric,
             verdict=self.concluded(table).summary,
             tags=self.tags,
+            state=self.state(table),
         )
+
+    def state(self, table: StudyTable) -> Literal["finished", "running", "not finished"]:
+        """Whether all runs of a declared study are whole, or some still run; as in its table.
+
+        What was gathered is finished: nothing could run what failed in it.
+        """
+        if not self.declared or all(
+            row.finished + row.counts.get("pruned", 0) >= row.declared for row in table.rows
+        ):
+            return "finished"
+        return "running" if any("running" in row.counts for row in table.rows) else "not finished"
 
     def table(
         self,
@@ -205,6 +231,7 @@ class Arms:
 
         if baseline is not None:
             baseline = arm_named(self.arm_names, baseline)
+        later = self.declared and baseline not in (None, self.baseline)
         return compare(
             table,
             baseline=baseline or self.baseline,
@@ -212,6 +239,7 @@ class Arms:
             declared=self.metric if self.declared else None,
             correction=correction,
             looks=self.looks,
+            asked_later=later,
         )
 
     def expected(self, metrics: Sequence[str] = ()) -> tuple[Ranges, list[str]]:

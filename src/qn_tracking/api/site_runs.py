@@ -243,7 +243,7 @@ def _study_row(study: Study | Gathered) -> dict[str, Any]:
         runs = f"{line.finished}/{line.runs}" if line.finished < line.runs else f"{line.runs}"
         kind = "declared" if line.declared else "gathered"
         texts = [line.name or line.id, line.question or "", line.created[:10], kind]
-        texts += [str(line.arms), runs, line.metric, line.verdict]
+        texts += [str(line.arms), runs, line.metric, line.says]
     shown = [(text, text) for text in texts]
     return {"page": f"studies/{study.id}", "id": "", "data": {}, "cells": shown}
 

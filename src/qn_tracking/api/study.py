@@ -365,6 +365,8 @@ class Study(Arms):
             baseline=baseline,
             shared_seeds=True,
             bounded=bounded,
+            test=record.test,
+            looks=self.looks,
         )
 
     def expected_seconds(self, jobs: int = 1) -> float | None:
@@ -421,11 +423,16 @@ class Study(Arms):
         """What a study of several arms can show, in sentences: before its first run, too."""
         if self.design is None:
             return ()
+        from qn_tracking.studies.comparison import RATES
         from qn_tracking.studies.sentences import can_show
 
-        with_baseline = self._design(True)
         return tuple(
-            can_show(self.design, baseline=self.record.baseline, with_baseline=with_baseline)
+            can_show(
+                self.design,
+                baseline=self.record.baseline,
+                with_baseline=self._design(True),
+                rate=self.metric in RATES,
+            )
         )
 
     def save(self) -> None:

@@ -37,7 +37,7 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
         for one in shown:
             day = one.created[:10] if one.declared else f"{one.created[:10]}, gathered afterwards"
             cells = [one.name or one.id, one.question or "", day, str(one.arms), _done(one)]
-            print(line(cell(printable(text)) for text in (*cells, one.metric, one.verdict)))
+            print(line(cell(printable(text)) for text in (*cells, one.metric, one.says)))
         return
     count = "1 study" if len(found) == 1 else f"{len(found):,} studies"
     print(f"{count} in {printable(store.folder)}")
@@ -48,7 +48,7 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
         Column("ARMS", right=True),
         Column("RUNS", right=True),
         Column("METRIC", drop=2),
-        Column("VERDICT", least=20),
+        Column("VERDICT", least=48),
     ]
     rows = [
         [
@@ -58,7 +58,7 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
             str(one.arms),
             _done(one),
             one.metric,
-            one.verdict,
+            one.says,
         ]
         for one in shown
     ]

@@ -12,7 +12,7 @@ from qn_tracking.cli.output import (
     unicode_out,
 )
 from qn_tracking.cli.parser import many, valued
-from qn_tracking.errors import printable
+from qn_tracking.errors import UsageError, did_you_mean, printable
 from qn_tracking.render.table import Column
 from qn_tracking.render.text import width
 
@@ -79,8 +79,18 @@ def shown_by(study: Arms, args: Namespace | None) -> tuple[StudyTable, StudyComp
         table = study.table()
         return table, study.concluded(table)
     table = study.table(*args.metric[:1], last=args.last, tail=args.tail)
+    _check_metrics(table, args.metric)
     correction = "benjamini-hochberg" if args.correction == "fdr_bh" else "holm"
     return table, study.concluded(table, baseline=args.baseline, correction=correction)  # type: ignore[arg-type]
+
+
+def _check_metrics(table: StudyTable, asked: Sequence[str]) -> None:
+    """Raises UsageError for a metric that was asked for and that no finished run has."""
+    known = {name: None for row in table.rows for name in row.means}
+    for name in asked:
+        if known and name not in known:
+            hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
+            raise UsageError(f"no finished run has {name!r}", file="--metric", hint=hint)
 
 
 def print_study(study: Arms, args: Namespace | None = None) -> None:
@@ -95,7 +105,8 @@ def print_study(study: Arms, args: Namespace | None = None) -> None:
     elif form in ("markdown", "latex"):
         (_markdown if form == "markdown" else _latex)(study, table, found, more)
     else:
-        _text(study, table, found, more, all_pairs=bool(args and getattr(args, "all", False)))
+        every = bool(args and getattr(args, "all", False))
+        _text(study, table, found, more, all_pairs=every, goes_on=args is not None)
 
 
 # --------------------------------------------------------------------------------------------- text
@@ -108,6 +119,7 @@ def _text(
     more: Sequence[str],
     *,
     all_pairs: bool,
+    goes_on: bool,
 ) -> None:
     from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
 
@@ -134,6 +146,8 @@ def _text(
     said = (*remarks(table), *conclusions(found, all_pairs=all_pairs))
     for text in (*said, *effects(study, table, all_pairs=all_pairs)):
         print_wrapped(printable(text))
+    if goes_on and study.state(table) == "not finished":
+        print_wrapped(f"go on with: qn-run --resume {printable(study.name or study.id)}")
 
 
 def _head(study: Arms) -> str:

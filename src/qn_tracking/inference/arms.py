@@ -32,6 +32,12 @@ SAYS: Mapping[Test, str] = {
     "guarded paired": "is better on average than",
 }
 """What the first arm does to the second where a test decides for it."""
+SAY: Mapping[Test, str] = {
+    "brunner-munzel": "usually beat",
+    "half-run welch": "are better on average than",
+    "guarded paired": "are better on average than",
+}
+"""The same of several arms."""
 ALL_TESTS = 10
 """Of more comparisons than this, one that permutes is made only where it decides: it takes long."""
 ENOUGH_RUNS = 20

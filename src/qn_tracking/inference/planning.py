@@ -59,20 +59,24 @@ def design(
     shared_seeds: bool = False,
     bounded: bool = True,
     correction: Correction = "holm",
+    test: Test | None = None,
+    looks: int = 1,
     sd: float = SD,
     rules: Rules = RULES,
 ) -> Design:
     """What so many runs of each of so many arms can show, with a baseline or of all pairs.
 
-    `sd` is that of the runs of an arm; with shared seeds, of the differences. Raises ValueError for
-    fewer than two arms.
+    `test` is the one that was declared; without one it follows from the number of runs. Every p is
+    multiplied by the `looks`. `sd` is that of the runs of an arm; with shared seeds, of the
+    differences. Raises ValueError for fewer than two arms.
     """
     comparisons = len(family(arms, 0 if baseline else None))
-    test = deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
+    counted = comparisons * looks
+    test = test or deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
     on_average: Test = "guarded paired" if shared_seeds else "half-run welch"
     smallest = attainable_p(test, runs, comparisons, rules=rules)
-    needed = int(comparisons * smallest / rules.alpha + 1e-9) + 1
-    shows = detectable_difference(test, runs, comparisons, sd=sd, rules=rules)
+    needed = int(counted * smallest / rules.alpha + 1e-9) + 1
+    shows = detectable_difference(test, runs, counted, sd=sd, rules=rules)
     possible = runs >= rules.min_runs and needed <= (1 if correction == "holm" else comparisons)
     return Design(
         runs=runs,
@@ -80,12 +84,12 @@ def design(
         decides=test,
         correction=correction,
         smallest=smallest,
-        smallest_adjusted=min(1.0, comparisons * smallest),
+        smallest_adjusted=min(1.0, counted * smallest),
         together=needed if possible else None,
-        enough=enough_runs(comparisons, rules=rules),
+        enough=enough_runs(counted, rules=rules),
         shows=None if bounded and shows is not None and shows > 1 else shows,
         shows_on_average=(
-            detectable_difference(on_average, runs, comparisons, sd=sd, rules=rules)
+            detectable_difference(on_average, runs, counted, sd=sd, rules=rules)
             if bounded
             else None
         ),
@@ -160,7 +164,7 @@ def runs_to_decide(
 
     The fewest beyond `more_than`, the runs there are, by `test`, or else by the one that decides
     for so many. A difference that was observed looks larger than it is where it was picked for
-    being large. None for no difference, and beyond 10,000.
+    being large. None for no difference, for one of means within the margin, and beyond 10,000.
     """
     if not difference:
         return None
@@ -202,6 +206,8 @@ def power(
     from scipy import special  # type: ignore[import-untyped]
 
     alpha, gap = rules.alpha / comparisons, abs(difference)
+    if test != "brunner-munzel" and gap < rules.margin:
+        return 0.0  # of means it would not be called better, however sure
     if runs < 2 or attainable_p(test, runs, comparisons, weighed=weighed, rules=rules) >= alpha:
         return 0.0
     if test == "brunner-munzel" and runs < ENOUGH_RUNS:

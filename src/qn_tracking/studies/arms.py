@@ -14,7 +14,15 @@ from attrs import evolve, frozen
 
 from qn_tracking.errors import did_you_mean
 from qn_tracking.inference import arms as tests
-from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Decision, Test, deciding_test
+from qn_tracking.inference.arms import (
+    SAY,
+    SAYS,
+    ArmPair,
+    Contest,
+    Decision,
+    Test,
+    deciding_test,
+)
 from qn_tracking.inference.bands import Estimate, estimate
 from qn_tracking.inference.bounded import gaffke
 from qn_tracking.inference.multiplicity import Correction, family
@@ -25,7 +33,7 @@ from qn_tracking.inference.superiority import cells
 from qn_tracking.records.limits import CRASHED, FAILED, PRUNED, WHOLE
 from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
 from qn_tracking.studies.levels import Levels, levels
-from qn_tracking.studies.sentences import verdict
+from qn_tracking.studies.sentences import too_few, verdict
 
 Doc = Mapping[str, Any]
 MOST_CELLS = 1_000_000_000
@@ -157,7 +165,8 @@ class StudyComparison:
             ]
             worse = sum(p.winner == contest.baseline for p in pairs)
             open_ = sum(p.winner is None for p in pairs)
-            parts = [f"{', '.join(better)} {verb} {base}"] if better else []
+            verbs = verb if len(better) == 1 else SAY[contest.decides]
+            parts = [f"{', '.join(better)} {verbs} {base}"] if better else []
             parts += [f"{base} {verb} {worse} of {len(pairs)}"] if worse else []
             parts += [f"{open_} of {len(pairs)} not decided"] if open_ else []
             return "; ".join(parts)
@@ -199,7 +208,10 @@ def table(sides: Sequence[Side], metric: str, *, lower: bool | None = None) -> S
     worst = float("inf") if lower else float("-inf")
     rows.sort(key=lambda row: (row.mean.centre if row.mean else worst) * (1 if lower else -1))
     windows = {
-        (doc.get("results") or {}).get("final_window") for side in sides for doc in side.docs
+        (doc.get("results") or {}).get("final_window")
+        for side in sides
+        for doc in side.docs
+        if doc["status"] in WHOLE
     } - {None}
     return StudyTable(
         metric=metric,
@@ -318,18 +330,20 @@ def compare(
     declared: str | None = None,
     correction: Correction = "holm",
     looks: int = 1,
+    asked_later: bool = False,
 ) -> StudyComparison:
     """The comparisons with a baseline, or of all pairs, by the test that was declared.
 
     Without one, or for a metric that it does not fit, the test follows from the number of runs.
     Arms that were added after results could be seen are in no comparison.
     `declared` is the metric that was declared, if one was; `looks` more than 1 if runs were added.
+    `asked_later`: the baseline is not what was declared.
     """
     order = {name: place for place, name in enumerate(rows.order)}
     asked = [row for row in rows.rows if row.values and not row.added]
     arms = sorted(asked, key=lambda row: order[row.name])
     names = tuple(row.name for row in arms)
-    notes = tuple(_notes(rows, declared, looks))
+    notes = tuple(_notes(rows, declared, looks, asked_later=asked_later))
     nothing = StudyComparison(metric=rows.metric, arms=names, contest=None, needed=(), notes=notes)
     if len(arms) < 2 or (baseline is not None and baseline not in names):
         return nothing
@@ -363,6 +377,7 @@ def compare(
         correction=correction,
         looks=looks,
     )
+    few = too_few(found, looks)
     needed = [
         _needed(arms[one.first], arms[one.second], one, found, bounded=bounds is not None)
         if one.winner is None and found.is_shown(one)
@@ -370,7 +385,11 @@ def compare(
         for one in found.decisions
     ]
     return StudyComparison(
-        metric=rows.metric, arms=names, contest=found, needed=tuple(needed), notes=notes
+        metric=rows.metric,
+        arms=names,
+        contest=found,
+        needed=tuple(needed),
+        notes=notes if few is None else (*notes, few),
     )
 
 
@@ -399,9 +418,15 @@ def _needed(
     )
 
 
-def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
+def _notes(
+    rows: StudyTable, declared: str | None, looks: int, *, asked_later: bool
+) -> Sequence[str]:
     """What is not as it was declared."""
     notes = []
+    if asked_later:
+        notes.append(
+            "the baseline is not as declared: other comparisons than the study was to make"
+        )
     if looks > 1:
         times = "once" if looks == 2 else f"{looks - 1} times"
         cause = "after its results could be seen"
@@ -432,4 +457,9 @@ def _notes(rows: StudyTable, declared: str | None, looks: int) -> Sequence[str]:
         hint = did_you_mean(rows.metric, known) if len(without) == len(rows.rows) else None
         more = f" ({hint})" if hint else ""
         notes.append(f"no finished run has {rows.metric}: {', '.join(without)}{more}")
+    if partly := [row for row in rows.rows if 0 < len(row.values) < row.finished]:
+        some = ", ".join(
+            f"{row.name} ({row.finished - len(row.values)} of {row.finished})" for row in partly
+        )
+        notes.append(f"finished runs without {rows.metric}, or not finite, in no figure: {some}")
     return notes

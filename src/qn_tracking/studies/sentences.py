@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test
-from qn_tracking.inference.planning import Design
+from qn_tracking.inference.multiplicity import Correction
+from qn_tracking.inference.permutation import smallest_p
+from qn_tracking.inference.planning import Design, enough_runs
 from qn_tracking.inference.rules import RULES
 from qn_tracking.render.text import counted
 
@@ -19,6 +21,10 @@ ASKS: Mapping[Test, str] = {
     "half-run welch": "is one arm better on average",
     "guarded paired": "is one arm better on average, seed by seed",
 }
+CORRECTIONS: Mapping[Correction, str] = {
+    "holm": "Holm",
+    "benjamini-hochberg": "Benjamini-Hochberg",
+}
 
 
 def comparisons(count: int, baseline: str | None) -> str:
@@ -27,27 +33,62 @@ def comparisons(count: int, baseline: str | None) -> str:
     return f"{counted(count, 'comparison')}, {pairs}"
 
 
-def can_show(design: Design, *, baseline: str | None, with_baseline: Design) -> Iterator[str]:
-    """Whether a design can conclude anything, and how large a difference has to be."""
+def can_show(
+    design: Design, *, baseline: str | None, with_baseline: Design, rate: bool = True
+) -> Iterator[str]:
+    """Whether a design can conclude anything, and how large a difference has to be.
+
+    Of what is no rate it is said in standard deviations: the order of runs knows no other unit.
+    """
     if not design.concludes:
         asked = counted(design.comparisons, "comparison")
         few = "1 run an arm is" if design.runs == 1 else f"{design.runs} runs an arm are"
-        yield (
-            f"nothing: {few} too few for {asked}"
-            f" (the smallest p after Holm is {design.smallest_adjusted:.2g},"
-            f" and less than {RULES.alpha:g} is needed)"
-        )
+        smallest = p_text(design.smallest_adjusted)
+        cause = f"the smallest p after Holm is {smallest}, and less than {RULES.alpha:g} is needed"
+        if design.smallest_adjusted < RULES.alpha:
+            cause = f"a verdict takes {RULES.min_runs}"
+        yield f"nothing: {few} too few for {asked} ({cause})"
         hint = f"{design.enough} runs an arm could conclude something"
         if baseline is None and with_baseline.concludes:
             hint += f"; so could {design.runs}, if the arms are compared with one (--baseline ARM)"
         yield hint
-    elif design.shows is None:
-        yield "only larger differences than a rate can have, four times in five"
-    else:
+        return
+    if design.shows is None:
+        most = "than a rate can have" if rate else "than ten standard deviations of the runs"
+        yield f"only larger differences {most}, four times in five"
+    elif rate:
         yield (
             f"a difference of {design.shows:.2f} in a rate, four times in five"
             f" (if the runs of an arm have a standard deviation of {design.sd:g})"
         )
+    else:
+        spread = "standard deviations of the runs of an arm"
+        yield f"a difference of {design.shows / design.sd:.1f} {spread}, four times in five"
+    yield f"the smallest p after Holm: {p_text(design.smallest_adjusted)}"
+
+
+def too_few(contest: Contest, looks: int) -> str | None:
+    """That so few runs cannot have a verdict in this family, whatever they are; None if they can.
+
+    Only the test of order has such a limit: those of means decide from 20 runs on.
+    """
+    if contest.decides != "brunner-munzel":
+        return None
+    rules, several = contest.rules, len(contest.decisions)
+    of_all = (several if contest.correction == "holm" else 1) * looks
+    runs = max(min(one.n, one.m) for one in contest.decisions)
+    enough = enough_runs(of_all, rules=rules)
+    if runs < rules.min_runs:
+        return f"too few runs for a verdict: {enough} an arm are needed"
+    smallest = of_all * min(smallest_p(one.n, one.m) for one in contest.decisions)
+    if smallest < rules.alpha:
+        return None
+    return (
+        f"too few runs for a verdict: of {runs} an arm, the smallest p of"
+        f" {counted(several, 'comparison')} is {p_text(min(1.0, smallest))} after"
+        f" {CORRECTIONS[contest.correction]}, and less than {rules.alpha:g} is needed;"
+        f" {enough} an arm could have one"
+    )
 
 
 def verdict(
@@ -66,7 +107,7 @@ def verdict(
     share = (chance.value, chance.low, chance.high)
     if turned:
         share = (1 - chance.value, 1 - chance.high, 1 - chance.low)
-    p = "no p" if pair.adjusted_p is None else f"p {_p(pair.adjusted_p)}"
+    p = "no p" if pair.adjusted_p is None else f"p {p_text(pair.adjusted_p)}"
     facts = (
         f"{p}, {_difference(ahead, low, high, rate)},"
         f" P(improvement) {share[0]:.0%} [{share[1]:.0%}, {share[2]:.0%}]"
@@ -76,7 +117,7 @@ def verdict(
     reasons = [text for text in pair.reasons if not text.startswith("not significant")]
     more = "" if not reasons else f"; {'; '.join(reasons)}"
     if needed is not None:
-        more += f"; about {needed:,} runs an arm would decide"
+        more += f"; about {_about(needed):,} runs an arm would decide"
     return f"{names[first]} against {names[second]}, not decided: {facts}{more}"
 
 
@@ -85,7 +126,13 @@ def _front(contest: Contest) -> int | None:
     return contest.leader if contest.baseline is None else None
 
 
-def _p(p: float) -> str:
+def _about(number: int) -> int:
+    """Two digits of it: it is no more exact."""
+    return int(float(f"{number:.2g}"))
+
+
+def p_text(p: float) -> str:
+    """A p value, such as `0.032` or `< 0.0001`."""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
@@ -103,8 +150,7 @@ def _difference(delta: float, low: float | None, high: float | None, rate: bool)
 def decided_by(contest: Contest, metric: str, names: Sequence[str]) -> str:
     """The family and the test, in one line."""
     baseline = None if contest.baseline is None else names[contest.baseline]
-    correction = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}[contest.correction]
     return (
         f"{comparisons(len(contest.decisions), baseline)}: {TESTS[contest.decides]} test of"
-        f" {metric}, p after {correction}"
+        f" {metric}, p after {CORRECTIONS[contest.correction]}"
     )
