@@ -68,7 +68,6 @@ LAYERS = (
         "tracking.evaluation",
         "studies.sweep",
         "studies.sentences",
-        "studies.numbers",
         "studies.windows",
         "studies.levels",
     ),

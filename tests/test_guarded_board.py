@@ -24,7 +24,7 @@ from qn_tracking.inference.interval import t_interval
 from qn_tracking.inference.proportion import clopper_pearson, highest_shown, runs_to_show
 from qn_tracking.records.codec import document, plain
 from qn_tracking.records.submission import Submission
-from qn_tracking.render.figures import conventional, limits, middle, working
+from qn_tracking.render.board import conventional, limits, middle, working
 
 ROOT = Path(__file__).parent.parent
 STORED = [

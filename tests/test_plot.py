@@ -18,7 +18,8 @@ from qn_tracking import Experiments, track
 from qn_tracking.api import drawing, drawing_curves
 from qn_tracking.api.picture import Picture
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
-from qn_tracking.inference.bands import estimate, improvement_interval, profile
+from qn_tracking.inference.bands import estimate, profile
+from qn_tracking.inference.superiority import improvement
 from qn_tracking.render import draw, page, picture, picture_parts
 from qn_tracking.render.picture import Axis, Cell, Line, Place, Row, Trace, Words
 
@@ -149,12 +150,13 @@ def test_a_profile_falls_from_one_to_zero() -> None:
 
 
 def test_a_side_that_always_wins_is_not_certain_to() -> None:
-    low, high = improvement_interval(1.0, 5, 5)
-    assert low == pytest.approx(0.643, abs=1e-3)
-    assert high == 1
-    assert improvement_interval(0.0, 5, 5) == pytest.approx((0, 1 - low), abs=1e-6)
-    low, high = improvement_interval(0.5, 10, 10)
-    assert low + high == pytest.approx(1)
+    always = improvement([1.0] * 5, [0.0] * 5)
+    assert always.low == pytest.approx(0.643, abs=1e-3)
+    assert always.high == 1
+    never = improvement([0.0] * 5, [1.0] * 5)
+    assert (never.low, never.high) == pytest.approx((0, 1 - always.low), abs=1e-6)
+    even = improvement([0.0, 1.0] * 5, [0.0, 1.0] * 5)
+    assert even.low + even.high == pytest.approx(1)
 
 
 # ------------------------------------------------------------------------------------ specifications

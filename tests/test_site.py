@@ -25,8 +25,7 @@ from qn_tracking.errors import StorageError, UnsupportedError, UsageError, print
 from qn_tracking.ids import new_id
 from qn_tracking.records.submission import Contribution, Verification
 from qn_tracking.render import site as templates
-from qn_tracking.render.board import command as again
-from qn_tracking.render.figures import middle, working
+from qn_tracking.render.board import command as again, middle, working
 from qn_tracking.render.report import Code, Figure, Heading, Items, Table, Text
 from qn_tracking.store import read
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qn_tracking.api import drawing_sweep as sweep, drawing_values as values
 from qn_tracking.api.drawing_curves import curves, from_values
 from qn_tracking.api.drawing_parts import KINDS, Drawing, Group, How, reasons
+from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UsageError
 from qn_tracking.records.limits import MAIN_PHASE, WHOLE
 from qn_tracking.store import documents
@@ -16,10 +17,7 @@ from qn_tracking.store.groups import Grouping
 from qn_tracking.studies.comparison import leaves, of_phase, several_runs
 from qn_tracking.studies.groups import repeats, split
 
-if TYPE_CHECKING:
-    from qn_tracking.api.picture import Picture
-
-    Doc = dict[str, Any]
+Doc = dict[str, Any]
 
 DRAWN: dict[str, Callable[[Drawing], Picture]] = {
     "final": values.draw_final,

@@ -20,8 +20,8 @@ from qn_tracking.api.drawing_parts import (
 from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
-from qn_tracking.inference.pair import probability_of_improvement
 from qn_tracking.inference.sample import mean_sd
+from qn_tracking.inference.superiority import improvement
 from qn_tracking.records.model import EMPTY
 from qn_tracking.render import picture
 from qn_tracking.render.picture import Line, Row, Words
@@ -141,11 +141,10 @@ def draw_improvement(drawing: Drawing) -> Picture:
     rows, table = [], []
     for i, j in pairs:
         x, y = found[i][1], found[j][1]
-        share = probability_of_improvement(x, y)
-        low, high = bands.improvement_interval(share, len(x), len(y))
+        one = improvement(x, y)
         name = f"{short[i]} > {short[j]}"
-        rows.append(Row(name=name, value=share, low=low, high=high))
-        table.append([name, shown(share, True), range_of(low, high, True)])
+        rows.append(Row(name=name, value=one.value, low=one.low, high=one.high))
+        table.append([name, shown(one.value, True), range_of(one.low, one.high, True)])
     caption = [
         f"how often a run of the first group has a higher {metric} than one of the second"
         " (ties half)",

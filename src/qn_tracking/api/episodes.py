@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from os.path import lexists
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve
 
@@ -12,12 +13,8 @@ from qn_tracking.inference.rules import RULES
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.store.columns import every_column
 from qn_tracking.store.paths import journal
+from qn_tracking.studies.arms import Side
 from qn_tracking.studies.windows import Window, windowed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from qn_tracking.studies.arms import Side
 
 MOST = 200_000
 """Episodes that are read for a table unless a window is asked for: some seconds."""

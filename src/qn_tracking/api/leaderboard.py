@@ -11,8 +11,8 @@ to `warn`, which by default raises Python's own. Nothing heavy is imported befor
 from __future__ import annotations
 
 import os
-from itertools import chain
 
+from qn_tracking.api.board import Board, boards_of
 from qn_tracking.benchmark import metrics, places, ranking
 from qn_tracking.benchmark.metrics import PRIMARY
 from qn_tracking.benchmark.survey import Survey, survey
@@ -21,7 +21,7 @@ from qn_tracking.errors import QnError, UnsupportedError, UsageError, did_you_me
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, TypedDict, Unpack
+    from typing import TypedDict, Unpack
 
     import pluggy
 
@@ -131,7 +131,7 @@ class Leaderboard:
                 hint = did_you_mean(category, near) or f"known: {', '.join(names)}"
                 raise UsageError(f"no category {category}", hint=hint)
         return {
-            name: Board(name, places, found.configs.get(name), found.version)
+            name: Board(found, name, places)
             for name, places in every.items()
             if filters.get("environment") in (None, name.partition("/")[0])
             and filters.get("family") in (None, name.partition("/")[2])
@@ -410,11 +410,7 @@ class Leaderboard:
         from qn_tracking.render.board import details, summary
 
         found = self._survey(complete=True)
-        every = [
-            Board(name, places, found.configs.get(name), found.version).plain()
-            for name, places in ranking.boards(found.entries, found).items()
-        ]
-        found.cache.save()
+        every = [board.plain() for board in boards_of(found)]
         shown = [metric for metric in metrics.METRICS.values() if metric.column is not None]
         blocks = {readme: summary(every), pages: details(every, plain(found.protocol), shown)}
         return regenerate(blocks, check=check)
@@ -465,11 +461,7 @@ class Leaderboard:
         from qn_tracking.api.site_pages import Source
 
         found = self._survey()
-        boards = [
-            Board(name, places, found.configs.get(name), found.version)
-            for name, places in ranking.boards(found.entries, found).items()
-        ]
-        found.cache.save()
+        boards = boards_of(found)
         left_out = site_index.left_out(found)
         return [*site_board.pages(found, boards, Source(found), left_out)], left_out
 
@@ -496,48 +488,6 @@ class Leaderboard:
             what = "is not valid" if entry.checkable else "cannot be checked here"
             self.warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
         return found
-
-
-class Board:
-    """A category: its ranked rows, and where it has none, a configuration that would fill it.
-
-    `open` are the entries of the open division, which are not ranked; `archive` the rows of older
-    versions of the protocol, ranked by their own rules. `protocol` is the version in force.
-    """
-
-    def __init__(self, name: str, places: Places, config: str | None, protocol: int) -> None:
-        self.name = name
-        self.rows, self.open, self.archive = places.rows, places.open, places.archive
-        self.config = config
-        self.protocol = protocol
-
-    @property
-    def command(self) -> str:
-        """The command that would make an entry."""
-        from shlex import quote
-
-        from qn_tracking.render.board import no_option
-
-        name = quote(no_option(self.config or "CONFIG.yml"))
-        return f"qn-run {name} --save-benchmark --contributor NAME --benchmark-notes TEXT"
-
-    def plain(self) -> dict[str, Any]:
-        """The board as JSON data."""
-        from qn_tracking.render.board import command
-
-        environment, _, family = self.name.partition("/")
-        parts = {
-            "rows": [row.plain() for row in self.rows],
-            "open": [one.plain() for one in self.open],
-            "archive": [row.plain() for row in self.archive],
-        }
-        for row in chain.from_iterable(parts.values()):
-            row["entry"]["command"] = command(row["entry"])
-        out: dict[str, Any] = {
-            "category": {"environment": environment, "family": family},
-            **parts,
-        }
-        return out if self.rows else {**out, "command": self.command}
 
 
 def _unranked(every: Mapping[str, Places], name: str) -> str | None:

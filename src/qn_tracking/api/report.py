@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -209,33 +209,31 @@ def _means(compared: GroupComparison) -> Table:
 
 def _runs(docs: Sequence[Doc], metric: str, groups: Sequence[Group]) -> list[Block]:
     """A row for each run, with the name of its group or of its configuration."""
-    group = {doc["id"]: one.name for one in groups for doc in one.docs}
-    names = dict.fromkeys(("success_rate", "final_success_rate", "reward", metric))
+    of_groups = {doc["id"]: one.name for one in groups if one.name for doc in one.docs}
+    files = {doc["id"]: str((doc.get("config") or {}).get("label") or "") for doc in docs}
+    metrics = dict.fromkeys(("success_rate", "final_success_rate", "reward", metric))
+    title = "group" if groups else "configuration"
+    return every_run(docs, title, {**files, **of_groups}, tuple(metrics))
+
+
+def every_run(
+    docs: Sequence[Doc], title: str, names: Mapping[str, str], metrics: Sequence[str] = ()
+) -> list[Block]:
+    """A row for each run, with what it belongs to, and with the metrics that any run has."""
     values = [values_of(doc) for doc in docs]
-    shown = [name for name in names if any(name in one for one in values)]
+    shown = [name for name in metrics if any(name in one for one in values)]
     rows = []
     for doc, one in zip(docs, values, strict=True):
         wall = doc.get("wall_seconds")
         rows.append(
             [
-                doc["id"],
-                group.get(doc["id"]) or str((doc.get("config") or {}).get("label") or ""),
-                text_of(doc.get("seed")),
-                str(doc.get("status")),
+                *(doc["id"], names[doc["id"]], text_of(doc.get("seed")), str(doc.get("status"))),
                 text_of((doc.get("results") or {}).get("episodes")),
                 *(f"{one[name]:.4g}" if name in one else "–" for name in shown),
                 duration(wall) if isinstance(wall, (int, float)) else "–",
             ]
         )
-    titles = [
-        "run",
-        "group" if groups else "configuration",
-        "seed",
-        "status",
-        "episodes",
-        *shown,
-        "took",
-    ]
+    titles = ["run", title, "seed", "status", "episodes", *shown, "took"]
     return [Heading("Every run"), Table(titles, rows)]
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.files import format_of
 from qn_tracking.render.report import Block, fresh, html, markdown, markers, section
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from qn_tracking.api.picture import Picture
 
 FORMATS = ("md", "html")
 

@@ -6,20 +6,18 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from qn_tracking.errors import QnError, UnsupportedError, describe
 from qn_tracking.files import cause_of, inside, load
 from qn_tracking.render.site import POLICY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost")

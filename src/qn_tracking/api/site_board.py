@@ -6,21 +6,19 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qn_tracking import files as system
 from qn_tracking.api import site_index, site_pages
+from qn_tracking.api.board import Board
 from qn_tracking.api.site import Page
 from qn_tracking.api.site_compare import Ranking
 from qn_tracking.api.site_pages import Source
 from qn_tracking.benchmark import places, signature
 from qn_tracking.benchmark.cache import digest
+from qn_tracking.benchmark.entries import Entry
+from qn_tracking.benchmark.survey import Survey
 from qn_tracking.errors import QnError
-
-if TYPE_CHECKING:
-    from qn_tracking.api.leaderboard import Board
-    from qn_tracking.benchmark.entries import Entry
-    from qn_tracking.benchmark.survey import Survey
 
 
 def pages(

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qn_tracking.api.drawing_values import profile_of
 from qn_tracking.api.site import SCRIPTS, Page
 from qn_tracking.api.site_index import ranking_name
 from qn_tracking.api.site_pages import Source, difference, dots, drawn, p_value
 from qn_tracking.benchmark.cache import digest
+from qn_tracking.benchmark.entries import Entry, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.versus import compare_entries
 from qn_tracking.render import board as words, picture
-from qn_tracking.render.figures import middle, working
 from qn_tracking.render.picture import Spec, Words
-
-if TYPE_CHECKING:
-    from qn_tracking.benchmark.entries import Entry, Row
 
 
 class Ranking:
@@ -132,8 +129,8 @@ class Ranking:
                 words.ranks(row.rank_low, row.rank_high),
                 row.entry.brain,
                 row.entry.id,
-                middle(row.entry.aggregates[PRIMARY]),
-                working(row.entry.aggregates.get("threshold_share")),
+                words.middle(row.entry.aggregates[PRIMARY]),
+                words.working(row.entry.aggregates.get("threshold_share")),
             ]
             for row in self._rows
         ]
@@ -154,7 +151,7 @@ class Ranking:
                 continue
             low, high = found.get("iqm_low"), found.get("iqm_high")
             places.append(picture.Place(name=name, x=steps, y=found["iqm"], low=low, high=high))
-            rows.append([name, one.id, words.number(steps), middle(found)])
+            rows.append([name, one.id, words.number(steps), words.middle(found)])
         if not places:
             return
         text = Words(

@@ -6,23 +6,19 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qn_tracking.api.board import Board
 from qn_tracking.api.site_pages import bounds, difference, p_value
-from qn_tracking.benchmark.entries import Row
+from qn_tracking.benchmark.entries import Listed, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
+from qn_tracking.benchmark.survey import Survey
 from qn_tracking.benchmark.versus import compare_entries
 from qn_tracking.render import board as words, picture
-from qn_tracking.render.figures import middle, working
 from qn_tracking.render.picture import Spec, Words
 from qn_tracking.render.text import counted
 
-if TYPE_CHECKING:
-    from qn_tracking.api.leaderboard import Board
-    from qn_tracking.benchmark.entries import Listed
-    from qn_tracking.benchmark.survey import Survey
-
-    Cell = tuple[str, object]
+Cell = tuple[str, object]
 
 TITLES = (
     *("brain", "IQM, 95%", "runs of 80% or more, 95%", "mean, 95%", "episodes to 80%"),
@@ -188,8 +184,8 @@ def _cells(row: Row | Listed) -> list[Cell]:
     return [
         first,
         (entry.brain, entry.brain),
-        (middle(figure), figure["iqm"]),
-        (working(share), share["share"] if share else ""),
+        (words.middle(figure), figure["iqm"]),
+        (words.working(share), share["share"] if share else ""),
         (words.estimate(figure), figure["mean"]),
         (words.time_to(found), _number(found["time_to_threshold"])),
         (words.number(found.get("environment_steps")), _number(found.get("environment_steps"))),

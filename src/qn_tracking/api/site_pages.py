@@ -6,30 +6,26 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
+from qn_tracking.api.board import Board
 from qn_tracking.api.picture import Picture
 from qn_tracking.benchmark import places, reports, verifications
-from qn_tracking.benchmark.entries import Row
+from qn_tracking.benchmark.entries import Entry, Listed, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
+from qn_tracking.benchmark.survey import Survey
+from qn_tracking.benchmark.versus import EntryComparison
 from qn_tracking.errors import QnError, StorageError
 from qn_tracking.records.schema import SUBMISSION
 from qn_tracking.render import board as words, picture
-from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.picture import Spec, Words
 from qn_tracking.render.text import duration
 from qn_tracking.store import read
 from qn_tracking.studies.comparison import leaves
 
-if TYPE_CHECKING:
-    from qn_tracking.api.leaderboard import Board
-    from qn_tracking.benchmark.entries import Entry, Listed
-    from qn_tracking.benchmark.survey import Survey
-    from qn_tracking.benchmark.versus import EntryComparison
-
-    Fact = tuple[str, object, str | None]
+Fact = tuple[str, object, str | None]
 
 
 class Source:
@@ -131,7 +127,7 @@ def entry(
         "place": f"{one.id}: {rank}{title}",
         "compare": name if compared else None,
         "figures": _figures(one),
-        "limits": limits(share["runs"]) if share else None,
+        "limits": words.limits(share["runs"]) if share else None,
         "pictures": _pictures(one, submission["runs"], source),
         "runs": _runs(one, submission["runs"]),
         "costs": _costs(one),
@@ -166,10 +162,10 @@ def _figures(one: Entry) -> list[Fact]:
     reached = f"runs of {share['threshold']:.0%} or more" if share else "runs"
     return _facts(
         {
-            "IQM of the final success": middle(primary),
-            reached: f"{working(share)}, exact interval" if share else None,
+            "IQM of the final success": words.middle(primary),
+            reached: f"{words.working(share)}, exact interval" if share else None,
             "mean final success": words.estimate(primary),
-            "conventional": conventional(primary),
+            "conventional": words.conventional(primary),
             "mean of the worst runs": f"{primary['worst']:.1%}",
             **{
                 metric.title: words.estimate(figures.get(name), rate=metric.format == "percent")

@@ -7,15 +7,15 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.api.drawing import Group, How, of_groups
-from qn_tracking.api.report import environment, failed, text_of
+from qn_tracking.api.report import environment, every_run, failed, text_of
 from qn_tracking.api.report_file import Report
 from qn_tracking.api.study_table import columns_of, remarks
 from qn_tracking.errors import UsageError
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.render.report import Block, Code, Figure, Heading, Items, Table, Text
-from qn_tracking.render.text import counted, duration
+from qn_tracking.render.text import counted
 from qn_tracking.store.paths import journal
-from qn_tracking.studies.numbers import metric_text
+from qn_tracking.studies.comparison import metric_text
 from qn_tracking.studies.scripts import values_of
 from qn_tracking.studies.sentences import ASKS, TESTS, decided_by
 
@@ -233,21 +233,8 @@ def _every_run(docs: Sequence[Doc], arm_of: dict[str, str]) -> list[Block]:
     if len(docs) > LISTED:
         text = f"{counted(len(docs), 'run')}: too many to be listed here."
         return [Heading("Every run"), Text(text)]
-    rows = []
-    for doc in docs:
-        wall = doc.get("wall_seconds")
-        rows.append(
-            [
-                doc["id"],
-                arm_of.get(doc["id"], "left out: it repeats another run"),
-                text_of(doc.get("seed")),
-                str(doc.get("status")),
-                text_of((doc.get("results") or {}).get("episodes")),
-                duration(wall) if isinstance(wall, (int, float)) else "–",
-            ]
-        )
-    titles = ["run", "arm", "seed", "status", "episodes", "took"]
-    return [Heading("Every run"), Table(titles, rows)]
+    repeated = dict.fromkeys((doc["id"] for doc in docs), "left out: it repeats another run")
+    return every_run(docs, "arm", {**repeated, **arm_of})
 
 
 def _failures(docs: Sequence[Doc], table: StudyTable) -> list[Block]:

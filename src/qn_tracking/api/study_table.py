@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from qn_tracking.api.arms import Arms
 from qn_tracking.errors import printable
+from qn_tracking.inference.bands import Estimate
 from qn_tracking.inference.rules import RULES
 from qn_tracking.render.text import duration, means, sparkline
 from qn_tracking.store.fields import NAMES
-from qn_tracking.studies.comparison import RATES
+from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
+from qn_tracking.studies.comparison import RATES, interval_text, metric_text
 from qn_tracking.studies.levels import said
-from qn_tracking.studies.numbers import interval_text, metric_text
 from qn_tracking.studies.sentences import decided_by
-
-if TYPE_CHECKING:
-    from qn_tracking.api.arms import Arms
-    from qn_tracking.inference.bands import Estimate
-    from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
 
 SPARK = 12
 SENTENCES = 4

@@ -9,8 +9,7 @@ from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_json, print_table
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
-from qn_tracking.render.board import circuits, cpu, estimate, number, ranks
-from qn_tracking.render.figures import limits, middle, working
+from qn_tracking.render.board import circuits, cpu, estimate, limits, middle, number, ranks, working
 from qn_tracking.render.table import Column, columns_of, table
 from qn_tracking.render.text import counted, rows as text_rows, sparkline
 

@@ -12,14 +12,17 @@ from qn_tracking.errors import printable
 from qn_tracking.render.board import (
     circuits,
     command as again,
+    conventional,
     cpu,
     declared,
     estimate,
+    limits,
+    middle,
     number,
     reward,
     tuned,
+    working,
 )
-from qn_tracking.render.figures import conventional, limits, middle, working
 from qn_tracking.render.text import rows, sparkline
 
 TYPE_CHECKING = False

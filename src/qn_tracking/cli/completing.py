@@ -191,14 +191,6 @@ def _rerun(prefix: str, asked: Asked) -> Offer:
     }
 
 
-def _unfinished(prefix: str, asked: Asked) -> Offer:
-    return asked.experiments.unfinished
-
-
-def _trashed(prefix: str, asked: Asked) -> Offer:
-    return asked.experiments.trashed
-
-
 def _arms(prefix: str, asked: Asked) -> Offer:
     ids = asked.given("id") + asked.given("ids") + asked.given("resume")
     return [arm for id in ids for arm in asked.experiments.arms(id)]
@@ -359,10 +351,6 @@ def _categories(prefix: str, asked: Asked) -> Iterator[str]:
 _FAMILIES = ("classical", "quantum")
 
 
-def _families(prefix: str, asked: Asked) -> Offer:
-    return _FAMILIES
-
-
 def _said_of(key: str) -> Completer:
     """What submissions say of themselves near their beginning, without reading them whole."""
 
@@ -433,15 +421,15 @@ _BY_NAME: dict[str, dict[str, Completer]] = {
         "contributor": _said_of("contributor"),
     },
     "qn-exp": _EXPERIMENTS,
-    "qn-exp recover": {"id": _unfinished},
-    "qn-exp restore": {"id": _trashed},
+    "qn-exp recover": {"id": lambda _, asked: asked.experiments.unfinished},
+    "qn-exp restore": {"id": lambda _, asked: asked.experiments.trashed},
     "qn-exp rerun": {"id": _rerun},
     "qn-exp artifact": {"name": _artifacts},
     "qn-bench": {
         "id": _submissions,
         "ids": _submissions,
         "env": _environments,
-        "family": _families,
+        "family": lambda *_: _FAMILIES,
         "brain": _said_of("brain"),
         "contributor": _said_of("contributor"),
     },

@@ -12,7 +12,7 @@ from qn_tracking.cli.output import (
 )
 from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import UsageError, printable
-from qn_tracking.studies.numbers import interval_text, metric_text
+from qn_tracking.studies.comparison import interval_text, metric_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

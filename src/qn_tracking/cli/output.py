@@ -136,9 +136,9 @@ def print_section(title: str, pairs: Iterable[tuple[str, object]]) -> None:
         sys.stdout.write(f"{printable(title)}\n{text}")
 
 
-def number_text(value: float | str | None, form: str = ".4g") -> str:
+def number_text(value: float | str | None) -> str:
     """A number in a few digits; what is not finite is text already."""
-    return "" if value is None else value if isinstance(value, str) else format(value, form)
+    return "" if value is None else value if isinstance(value, str) else format(value, ".4g")
 
 
 def value_text(value: object) -> str:

@@ -314,20 +314,27 @@ def _is_run(args: Namespace) -> bool:
         return False
     for name in ("jobs", "executor", *SUBMITTED):
         if getattr(args, name) not in (None, False, BENCHMARKS):
-            cause = f"--{name.replace('_', '-')} needs a study"
-            raise UsageError(cause, hint=f"{args.resume} is a run")
+            raise UsageError(f"{_option(name)} needs a study", hint=f"{args.resume} is a run")
     return True
+
+
+def _given(args: Namespace) -> set[str]:
+    return {name for name, value in vars(args).items() if value not in (None, False, [])}
+
+
+def _option(name: str) -> str:
+    """The option that an argument comes from."""
+    return "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
 
 
 def _check_extension(args: Namespace) -> None:
     """Raises UsageError for what an extension cannot change: all but the seeds."""
     if not (args.seeds or args.n_seeds):
         raise UsageError("--extend needs --seeds or --n-seeds", hint="such as --seeds 50-57")
-    given = {name for name, value in vars(args).items() if value not in (None, False, [])}
+    given = _given(args)
     for name in ("config", "resume", "script", "save_benchmark", "capture_output", *DECLARED):
         if name in given:
-            option = {"overrides": "--set", "config": "a configuration", "script": "a command"}
-            what = option.get(name, f"--{name.replace('_', '-')}")
+            what = {"config": "a configuration", "script": "a command"}.get(name, _option(name))
             raise UsageError(f"--extend cannot be combined with {what}", hint="it is declared")
 
 
@@ -344,10 +351,8 @@ def _check_script(args: Namespace) -> None:
         )
     for name in ("runs", "episodes", "overrides", "plugins", "no_plugin", "executor"):
         if getattr(args, name):
-            option = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"{option} cannot be combined with a command", hint="the script decides"
-            )
+            cause = f"{_option(name)} cannot be combined with a command"
+            raise UsageError(cause, hint="the script decides")
     if args.save_benchmark:
         raise UsageError("--save-benchmark cannot be combined with a command")
 
@@ -384,16 +389,15 @@ def _check_together(args: Namespace) -> None:
                 raise UsageError(f"--seeds cannot be combined with {option}")
     if args.runs is not None and args.episodes is not None:
         raise UsageError("--runs cannot be combined with --episodes", hint="they mean the same")
-    given = {name for name, value in vars(args).items() if value not in (None, False, [])}
+    given = _given(args)
     for name in (*DECLARED, *SUBMITTED):
-        option = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
         if name not in given:
             continue
         if resumes and name in DECLARED and name != "plugins":  # these are confirmed
             hint = "what is resumed has its own"
-            raise UsageError(f"{option} cannot be combined with --resume", hint=hint)
+            raise UsageError(f"{_option(name)} cannot be combined with --resume", hint=hint)
         if name in SUBMITTED and not args.save_benchmark and not resumes:
-            raise UsageError(f"{option} needs --save-benchmark")
+            raise UsageError(f"{_option(name)} needs --save-benchmark")
     if args.script is not None:
         _check_script(args)
     _check_study(args)

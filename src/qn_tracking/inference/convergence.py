@@ -10,7 +10,7 @@ from attrs import frozen
 
 from qn_tracking.inference.bounded import Range
 from qn_tracking.inference.interval import t_quantile
-from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.sample import checked
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def convergence(
     *,
     bounds: Range | None = (0.0, 1.0),
     target: float | None = None,
-    rules: Rules = RULES,
 ) -> Convergence:
     """Of one run of which more is better: a value an episode, success or reward.
 
@@ -71,14 +70,14 @@ def convergence(
 
     values = np.array(checked(curve), dtype=float)
     episodes = len(values)
-    if episodes < rules.plateau_episodes:
+    if episodes < RULES.plateau_episodes:
         return Convergence(state="not assessed", episodes=episodes)
     bend = _end_of_rise(values)
     start = min(bend, episodes // 2)
     change, error = _change(values[start:], episodes / 4)
-    half = t_quantile(rules.confidence, TAIL_BLOCKS - 2) * error
-    inner = t_quantile(rules.plateau_confidence, TAIL_BLOCKS - 2) * error
-    margin = rules.plateau_margin * (bounds[1] - bounds[0]) if bounds else _margin(values, rules)
+    half = t_quantile(RULES.confidence, TAIL_BLOCKS - 2) * error
+    inner = t_quantile(RULES.plateau_confidence, TAIL_BLOCKS - 2) * error
+    margin = RULES.plateau_margin * (bounds[1] - bounds[0]) if bounds else _margin(values)
     state: State = "inconclusive"
     onset = level = extend_to = None
     if change == error == 0 or (-margin < change - inner and change + inner < margin):
@@ -146,13 +145,13 @@ def _change(tail: NDArray[Any], stretch: float) -> tuple[float, float]:
     return slope * per_block, error * per_block
 
 
-def _margin(values: NDArray[Any], rules: Rules) -> float:
+def _margin(values: NDArray[Any]) -> float:
     """A share of the curve's rise, or a fifth of an episode's standard deviation."""
     import numpy as np
 
     fifths = _blocks(values, 5)
     noise = float(np.sqrt(np.mean(np.diff(values) ** 2) / 2))
-    return max(rules.plateau_margin * float(np.ptp(fifths)), 0.2 * noise)
+    return max(RULES.plateau_margin * float(np.ptp(fifths)), 0.2 * noise)
 
 
 def _extend(values: NDArray[Any], change: float, bounds: Range | None) -> int:

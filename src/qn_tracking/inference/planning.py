@@ -62,7 +62,6 @@ def design(
     test: Test | None = None,
     looks: int = 1,
     sd: float = SD,
-    rules: Rules = RULES,
 ) -> Design:
     """What so many runs of each of so many arms can show, with a baseline or of all pairs.
 
@@ -74,10 +73,10 @@ def design(
     counted = comparisons * looks
     test = test or deciding_test(runs, shared_seeds=shared_seeds, bounded=bounded)
     on_average: Test = "guarded paired" if shared_seeds else "half-run welch"
-    smallest = attainable_p(test, runs, comparisons, rules=rules)
-    needed = int(counted * smallest / rules.alpha + 1e-9) + 1
-    shows = detectable_difference(test, runs, counted, sd=sd, rules=rules)
-    possible = runs >= rules.min_runs and needed <= (1 if correction == "holm" else comparisons)
+    smallest = attainable_p(test, runs, comparisons)
+    needed = int(counted * smallest / RULES.alpha + 1e-9) + 1
+    shows = detectable_difference(test, runs, counted, sd=sd)
+    possible = runs >= RULES.min_runs and needed <= (1 if correction == "holm" else comparisons)
     return Design(
         runs=runs,
         comparisons=comparisons,
@@ -86,12 +85,10 @@ def design(
         smallest=smallest,
         smallest_adjusted=min(1.0, counted * smallest),
         together=needed if possible else None,
-        enough=enough_runs(counted, rules=rules),
+        enough=enough_runs(counted),
         shows=None if bounded and shows is not None and shows > 1 else shows,
         shows_on_average=(
-            detectable_difference(on_average, runs, counted, sd=sd, rules=rules)
-            if bounded
-            else None
+            detectable_difference(on_average, runs, counted, sd=sd) if bounded else None
         ),
         sd=sd,
     )
@@ -116,10 +113,10 @@ def attainable_p(
     return half_run_welch(best, worst, family=weighed, rules=rules).p
 
 
-def enough_runs(comparisons: int, *, rules: Rules = RULES) -> int:
+def enough_runs(comparisons: int) -> int:
     """The fewest runs an arm with which one of so many comparisons can be concluded alone."""
-    runs = rules.min_runs
-    while comparisons * smallest_p(runs, runs) >= rules.alpha:
+    runs = RULES.min_runs
+    while comparisons * smallest_p(runs, runs) >= RULES.alpha:
         runs += 1
     return runs
 

@@ -100,19 +100,19 @@ def newcombe(
     )
 
 
-def highest_shown(runs: int, *, confidence: float = CONFIDENCE) -> float:
+def highest_shown(runs: int) -> float:
     """The highest lower limit that so many runs can have, of a mean in 0 … 1 or a share of runs.
 
     If every run is perfect: the rate at which n in a row are as rare as the tail, tail^(1/n).
     """
-    return float(((1 - confidence) / 2) ** (1 / runs))
+    return float(((1 - CONFIDENCE) / 2) ** (1 / runs))
 
 
-def runs_to_show(level: float, *, confidence: float = CONFIDENCE) -> int:
+def runs_to_show(level: float) -> int:
     """The fewest runs whose lower limit can reach a level, 0 < level < 1, if every one is perfect.
 
     Raises ValueError for another level.
     """
     if not 0 < level < 1:
         raise ValueError(f"level: expected one between 0 and 1, got {level!r}")
-    return max(1, ceil(log((1 - confidence) / 2) / log(level) - 1e-9))
+    return max(1, ceil(log((1 - CONFIDENCE) / 2) / log(level) - 1e-9))

@@ -102,9 +102,7 @@ def brunner_munzel(
     )
 
 
-def cells(
-    samples: Sequence[tuple[Sequence[float], Sequence[float]]], *, rules: Rules = RULES
-) -> int:
+def cells(samples: Sequence[tuple[Sequence[float], Sequence[float]]]) -> int:
     """How many numbers the tests of these pairs, one family, have to shuffle: 50 ns each.
 
     Where all arrangements are looked at there are none. Pairs of one size with the same ties share
@@ -114,7 +112,7 @@ def cells(
 
     found = set()
     for x, y in samples:
-        draws = draws_for(len(x), len(y), family=len(samples), rules=rules)
+        draws = draws_for(len(x), len(y), family=len(samples))
         if draws is not None:
             counts = Counter((*x, *y))
             found.add((min(len(x), len(y)), draws, tuple(counts[v] for v in sorted(counts))))

@@ -10,7 +10,6 @@ import re
 
 from qn_tracking.errors import printable
 from qn_tracking.ids import HASH
-from qn_tracking.render.figures import limits, middle, working
 from qn_tracking.render.text import counted, duration
 
 TYPE_CHECKING = False
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
     from qn_tracking.benchmark.metrics import Metric
 
+SHOWN = (0.9, 0.95)
+"""Levels for which it is said how many runs could show them."""
 BEGIN = "<!-- qn:leaderboard -->"
 END = "<!-- /qn:leaderboard -->"
 
@@ -76,6 +77,42 @@ def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
     scale, digits = (100, 1) if rate else (1, 3)
     low, high = (f"{found[side] * scale:.{digits}f}" for side in ("low", "high"))
     return f"{mean} [{low}, {high}]" + (" pooled" if found["pooled"] else "")
+
+
+def middle(figure: Mapping[str, Any], *, rate: bool = True) -> str:
+    """The interquartile mean, with its interval where there is one: `98.0% [85.0, 99.1]`."""
+    text = f"{figure['iqm']:.1%}" if rate else f"{figure['iqm']:.3g}"
+    low, high = figure.get("iqm_low"), figure.get("iqm_high")
+    if low is None or high is None:
+        return text
+    scale, digits = (100, 1) if rate else (1, 3)
+    return f"{text} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
+
+
+def working(share: Mapping[str, Any] | None) -> str:
+    """How many runs reached the threshold, with the exact interval: `19/20 [75.1, 99.9]`."""
+    if share is None:
+        return "–"
+    low, high = 100 * share["low"], 100 * share["high"]
+    return f"{share['reached']}/{share['runs']} [{low:.1f}, {high:.1f}]"
+
+
+def limits(runs: int) -> str:
+    """What no result of so many runs can show, and how many could."""
+    from qn_tracking.inference.proportion import highest_shown, runs_to_show
+
+    most = highest_shown(runs)
+    beyond = [f"{level:.0%} needs {runs_to_show(level)}" for level in SHOWN if level > most]
+    text = f"{runs} runs can show a mean, or a share of runs, of at most {most:.1%}"
+    return f"{text}; {', '.join(beyond)} perfect ones" if beyond else text
+
+
+def conventional(figure: Mapping[str, Any]) -> str | None:
+    """Student's interval, which covers too little near an end; None where there is none."""
+    low, high = figure.get("t_low"), figure.get("t_high")
+    if low is None or high is None:
+        return None
+    return f"t-interval [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def cpu(entry: Mapping[str, Any]) -> str:

@@ -440,3 +440,22 @@ def config_digest(doc: Doc) -> str | None:
     """The digest of what ran."""
     digest: str | None = (doc.get("config") or {}).get("digest")
     return digest
+
+
+# ------------------------------------------------------------------------------------------ as text
+
+
+def metric_text(value: float, metric: str, *, signed: bool = False) -> str:
+    """A value of a metric, or with `signed` a difference: of a rate in percent."""
+    sign = "+" if signed else ""
+    form = ".1%" if metric in RATES else ".4g" if signed else ".5g"
+    return format(value, sign + form)
+
+
+def interval_text(low: float | None, high: float | None, metric: str, least: float = 0.0) -> str:
+    """An interval; of a rate, what of it can be reached: from `least` to 1."""
+    if low is None or high is None:
+        return ""
+    if metric in RATES:
+        return f" [{max(low, least):.0%}, {min(high, 1.0):.0%}]"
+    return f" [{low:.4g}, {high:.4g}]"
