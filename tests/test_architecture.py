@@ -273,7 +273,7 @@ SHARED = {
     "study_index",
 }
 """The modules of `cli` that several commands share."""
-MODES = {"run": {"study", "study_file", "new_plugin"}}
+MODES = {"run": {"run_options", "study", "study_file", "new_plugin"}}
 """`qn-run` is one command; parts of what it does are in modules of their own."""
 
 

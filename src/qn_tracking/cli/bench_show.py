@@ -9,20 +9,7 @@ from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_findings, print_json, print_text
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
-from qn_tracking.render.board import (
-    circuits,
-    command as again,
-    conventional,
-    cpu,
-    declared,
-    estimate,
-    limits,
-    middle,
-    number,
-    reward,
-    tuned,
-    working,
-)
+from qn_tracking.render import board as words
 from qn_tracking.render.text import rows, sparkline
 
 TYPE_CHECKING = False
@@ -79,20 +66,20 @@ def _rows(found: Details) -> list[tuple[str, object]]:
     return [
         ("contributor", by["contributor"] + (f" ({by['github']})" if by["github"] else "")),
         ("notes", by["notes"]),
-        ("settings chosen by", tuned(by)),
+        ("settings chosen by", words.tuned(by)),
         ("created", entry.created),
         ("protocol", entry.protocol),
         ("division", _division(entry)),
-        ("training reward", None if entry.reward is None else reward(entry.reward)),
+        ("training reward", None if entry.reward is None else words.reward(entry.reward)),
         ("configuration", entry.config),
         ("commit", source["commit"] and source["commit"] + dirty),
         ("remote", source["remote"]),
         ("made with", _made_with(found.stored.submission)),
         ("signature", found.signature),
         ("verification", found.verification),
-        ("study", entry.study and declared(entry.study)),
+        ("study", entry.study and words.declared(entry.study)),
         *(
-            (metric.title, estimate(figures[metric.name], rate=metric.format == "percent"))
+            (metric.title, words.estimate(figures[metric.name], rate=metric.format == "percent"))
             for metric in METRICS.values()
         ),
         *_how_good(found),
@@ -103,11 +90,14 @@ def _rows(found: Details) -> list[tuple[str, object]]:
         ),
         ("stability", None if stability is None else f"{stability:.3f} (net sd)"),
         ("learning", figures["plateau"]),
-        ("steps a run", number(figures.get("environment_steps"))),
-        ("cpu a run", cpu(entry.plain())),
+        ("steps a run", words.number(figures.get("environment_steps"))),
+        ("cpu a run", words.cpu(entry.plain())),
         ("parameters", figures.get("parameters")),
-        ("circuits a run", circuits(figures) if figures.get("circuits") is not None else None),
-        ("again", again(entry.plain())),
+        (
+            "circuits a run",
+            words.circuits(figures) if figures.get("circuits") is not None else None,
+        ),
+        ("again", words.command(entry.plain())),
     ]
 
 
@@ -123,11 +113,11 @@ def _how_good(found: Details) -> list[tuple[str, object]]:
     primary, share = figures[PRIMARY], figures.get("threshold_share")
     if share is None:
         return [("IQM", _iqm(primary["iqm"], found.iqm))]
-    beside = [conventional(primary), found.iqm and f"IQM {_iqm(primary['iqm'], found.iqm)}"]
+    beside = [words.conventional(primary), found.iqm and f"IQM {_iqm(primary['iqm'], found.iqm)}"]
     return [
-        ("IQM", middle(primary)),
-        (f"runs of {share['threshold']:.0%} or more", working(share)),
-        ("limits", limits(share["runs"])),
+        ("IQM", words.middle(primary)),
+        (f"runs of {share['threshold']:.0%} or more", words.working(share)),
+        ("limits", words.limits(share["runs"])),
         ("conventional", "; ".join(text for text in beside if text) or None),
     ]
 

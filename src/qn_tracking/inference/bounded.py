@@ -11,14 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import fsum, log
-from typing import TYPE_CHECKING, Any
 
 from qn_tracking.inference.interval import Interval, iqm
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import checked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from qn_tracking.inference.sample import Array, checked
 
 Range = tuple[float, float]
 UNIT: Range = (0.0, 1.0)
@@ -153,7 +149,7 @@ def _percentiles(ordered: tuple[float, ...], trim: float, tail: float) -> tuple[
 
 
 @lru_cache(maxsize=16)
-def _shares(runs: int, trim: float) -> NDArray[Any]:
+def _shares(runs: int, trim: float) -> Array:
     """What each ordered value counts in the trimmed mean, one row a draw of the weights.
 
     They depend on the number of runs alone. The stream is that of a bit generator, which NumPy
@@ -170,7 +166,7 @@ def _shares(runs: int, trim: float) -> NDArray[Any]:
     reached /= reached[:, -1:]
     inside = np.clip(reached, trim, 1 - trim)
     # By column: ten times faster to multiply with.
-    found: NDArray[Any] = np.asfortranarray(np.diff(inside, axis=1, prepend=trim) / (1 - 2 * trim))
+    found: Array = np.asfortranarray(np.diff(inside, axis=1, prepend=trim) / (1 - 2 * trim))
     found.setflags(write=False)
     return found
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, log10
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from attrs import frozen
 
 from qn_tracking.inference.bounded import Range
 from qn_tracking.inference.interval import t_quantile
 from qn_tracking.inference.rules import RULES
-from qn_tracking.inference.sample import checked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from qn_tracking.inference.sample import Array, checked
 
 State = Literal[
     "reached", "still climbing", "falling", "never reached", "inconclusive", "not assessed"
@@ -103,7 +100,7 @@ def convergence(
     )
 
 
-def _blocks(values: NDArray[Any], count: int) -> NDArray[Any]:
+def _blocks(values: Array, count: int) -> Array:
     """The means of so many stretches of the curve, of lengths that differ by one at most."""
     import numpy as np
 
@@ -111,7 +108,7 @@ def _blocks(values: NDArray[Any], count: int) -> NDArray[Any]:
     return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
 
 
-def _end_of_rise(values: NDArray[Any]) -> int:
+def _end_of_rise(values: Array) -> int:
     """The episode in which the best fitting rise ends, 0 if there is none to see."""
     import numpy as np
 
@@ -131,7 +128,7 @@ def _end_of_rise(values: NDArray[Any]) -> int:
     return int(last[best] * len(values) / BLOCKS)
 
 
-def _change(tail: NDArray[Any], stretch: float) -> tuple[float, float]:
+def _change(tail: Array, stretch: float) -> tuple[float, float]:
     """What a straight line through the tail gains in so many episodes, and its standard error."""
     import numpy as np
 
@@ -145,7 +142,7 @@ def _change(tail: NDArray[Any], stretch: float) -> tuple[float, float]:
     return slope * per_block, error * per_block
 
 
-def _margin(values: NDArray[Any]) -> float:
+def _margin(values: Array) -> float:
     """A share of the curve's rise, or a fifth of an episode's standard deviation."""
     import numpy as np
 
@@ -154,7 +151,7 @@ def _margin(values: NDArray[Any]) -> float:
     return max(RULES.plateau_margin * float(np.ptp(fifths)), 0.2 * noise)
 
 
-def _extend(values: NDArray[Any], change: float, bounds: Range | None) -> int:
+def _extend(values: Array, change: float, bounds: Range | None) -> int:
     """Episodes until a rise at this rate is at the top, and a fifth more; two digits."""
     episodes = len(values)
     wanted = 2.0 * episodes

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from math import fsum, log, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 
 from qn_tracking.inference.bounded import UNIT, Range, in_range
 from qn_tracking.inference.proportion import normal_quantile
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import mean_sd
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from qn_tracking.inference.sample import Array, mean_sd
 
 PAIRED = 0.5
 """The weight of the pair that is added to differences."""
@@ -112,7 +109,7 @@ def half_run_pairs(
     bounds: Range = UNIT,
     family: int = 1,
     rules: Rules = RULES,
-) -> NDArray[Any]:
+) -> Array:
     """The p of `half_run_welch` of all pairs of k samples, as a k × k matrix; 1 on the diagonal.
 
     All pairs at once, since a leaderboard has many. A pair with fewer than two values on a side
@@ -136,7 +133,7 @@ def half_run_pairs(
     ]
     weight = np.array(weights)[kind[:, None], kind]
 
-    def with_run(end: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def with_run(end: float) -> tuple[Array, Array, Array]:
         """Of each row beside each column: as `_with_run`."""
         size = runs[:, None] + weight
         moved = weight * (end - mean[:, None]) / size
@@ -155,7 +152,7 @@ def half_run_pairs(
     one_sided = np.ones_like(t)
     near = t < 0
     one_sided[near] = special.stdtr(degrees[near], t[near])
-    found: NDArray[Any] = np.minimum(1.0, 2 * np.minimum(one_sided, one_sided.T))
+    found: Array = np.minimum(1.0, 2 * np.minimum(one_sided, one_sided.T))
     few = runs < 2
     found[few] = found[:, few] = 1.0
     np.fill_diagonal(found, 1.0)

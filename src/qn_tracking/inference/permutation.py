@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, comb, frexp
-from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import checked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from qn_tracking.inference.sample import Array, checked
 
 TIE = 1e-12
 CELLS = 1 << 20  # numbers shuffled at once
@@ -112,12 +108,12 @@ def permutation_test(
     )
 
 
-def _sums(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _sums(rows: Array) -> tuple[Array, Array]:
     """Of each row, the sum and the sum of squares."""
     return rows.sum(axis=1), (rows * rows).sum(axis=1)
 
 
-def _subset_sums(z: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def _subset_sums(z: Array, size: int) -> tuple[Array, Array]:
     """Of each subset of that size, the sum and the sum of squares; no subset is ever listed."""
     import numpy as np
 
@@ -131,9 +127,7 @@ def _subset_sums(z: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]
     return by_size[size][0], by_size[size][1]
 
 
-def _difference(
-    sums: NDArray[Any], squares: NDArray[Any], z: NDArray[Any], size: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _difference(sums: Array, squares: Array, z: Array, size: int) -> tuple[Array, Array]:
     """The squared difference of the means, and its squared standard error, of each arrangement."""
     rest = len(z) - size
     sums2, squares2 = z.sum() - sums, (z * z).sum() - squares

@@ -10,18 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import sqrt
-from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from qn_tracking.inference.interval import t_quantile
 from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.run import Rate, net_sd
-from qn_tracking.inference.sample import mean_sd
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+from qn_tracking.inference.sample import Array, mean_sd
 
 LONGEST = 200_000_000
 """Steps of the exact recursion."""
@@ -191,7 +186,7 @@ def _power(submitted: tuple[Rate, ...], fresh: int, rules: Rules) -> Replication
     guarded = rules.inference == "guarded"
     simulations = min(rules.simulations, SIMULATED) if guarded else rules.simulations
 
-    def draw(runs: int) -> NDArray[Any]:
+    def draw(runs: int) -> Array:
         shape = (simulations, runs)
         if variance < 1e-9:
             return rng.binomial(window, centre, shape)

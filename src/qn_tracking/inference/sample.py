@@ -6,8 +6,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import frexp, fsum, ldexp, sqrt
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 LARGEST = 1e300
 """Beyond it the difference of two numbers begins to overflow."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import comb
-from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -17,10 +16,7 @@ from qn_tracking.inference.pair import probability_of_improvement
 from qn_tracking.inference.permutation import CELLS, Permutation, draws_for, smallest_p
 from qn_tracking.inference.proportion import normal_quantile
 from qn_tracking.inference.rules import RULES, Rules
-from qn_tracking.inference.sample import checked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from qn_tracking.inference.sample import Array, checked
 
 SIMULATED = 4_000
 NEAR = 1e-9
@@ -122,7 +118,7 @@ def cells(samples: Sequence[tuple[Sequence[float], Sequence[float]]]) -> int:
 @lru_cache(maxsize=32)
 def _distribution(
     n: int, ties: tuple[int, ...], draws: int | None, seed: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+) -> tuple[Array, Array]:
     """The statistics of all or of so many arrangements, ascending; and how many arrangements have
     each one or a greater one, then 0.
 
@@ -140,9 +136,7 @@ def _distribution(
     return found, beyond
 
 
-def _drawn(
-    n: int, ties: tuple[int, ...], draws: int, seed: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _drawn(n: int, ties: tuple[int, ...], draws: int, seed: int) -> tuple[Array, Array]:
     """The statistics of so many arrangements, and 1 for each."""
     import numpy as np
 
@@ -158,7 +152,7 @@ def _drawn(
     return np.concatenate(out), np.ones(draws, dtype=np.int64)
 
 
-def _all(n: int, ties: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _all(n: int, ties: tuple[int, ...]) -> tuple[Array, Array]:
     """The statistics of all arrangements, and how many arrangements each stands for.
 
     An arrangement is how many of each stretch of equal values are of the first sample: where many
@@ -186,7 +180,7 @@ def _all(n: int, ties: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     return _statistic(n, m, of_x, squares_x, 2 * n * m - of_x, squares_y), counts
 
 
-def _statistics(inside: NDArray[Any], ties: tuple[int, ...]) -> NDArray[Any]:
+def _statistics(inside: Array, ties: tuple[int, ...]) -> Array:
     """The square of Brunner and Munzel's statistic of each row, up to a factor.
 
     A row says which of the sorted values are of the first sample. `ties` are the lengths of the
@@ -208,9 +202,7 @@ def _statistics(inside: NDArray[Any], ties: tuple[int, ...]) -> NDArray[Any]:
     return _statistic(n, m, *sums)
 
 
-def _statistic(
-    n: int, m: int, sx: NDArray[Any], xx: NDArray[Any], sy: NDArray[Any], yy: NDArray[Any]
-) -> NDArray[Any]:
+def _statistic(n: int, m: int, sx: Array, xx: Array, sy: Array, yy: Array) -> Array:
     """From the sums of both samples and of their squares, all of them whole numbers."""
     import numpy as np
 
