@@ -20,7 +20,7 @@ from qn_tracking.api.picture import Picture
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
 from qn_tracking.inference.bands import estimate, profile
 from qn_tracking.inference.superiority import improvement
-from qn_tracking.render import draw, page, picture, picture_parts
+from qn_tracking.render import draw, page, picture, picture_parts, report
 from qn_tracking.render.picture import Axis, Cell, Line, Place, Row, Trace, Words
 
 ROOT = Path(__file__).parent.parent
@@ -239,8 +239,9 @@ def test_without_the_engine_a_picture_says_what_to_install(
 
 
 def test_a_page_runs_no_script_and_asks_for_nothing() -> None:
-    body = page.heading(HOSTILE) + page.paragraph(HOSTILE) + page.code(HOSTILE)
-    whole = page.document(HOSTILE, body + page.table([HOSTILE], [[HOSTILE], [None]]))
+    texts = [kind(HOSTILE) for kind in (report.Heading, report.Text, report.Code)]
+    lists = [report.Items([HOSTILE]), report.Table([HOSTILE], [[HOSTILE]])]
+    whole = report.html(HOSTILE, [*texts, *lists], {})
     whole.encode()
     assert "<script" not in whole
     assert "unsafe" not in whole

@@ -11,9 +11,10 @@ from qn_tracking.store.filters import Filters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, TypeVar, Unpack
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Unpack
 
+    from qn_tracking.api.folder import Ids, Progress
     from qn_tracking.api.gathered import Gathered
     from qn_tracking.api.picture import Picture
     from qn_tracking.api.ranking import Ranking
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from qn_tracking.store.filters import Conditions
     from qn_tracking.store.groups import Grouping
     from qn_tracking.studies.groups import GroupComparison
-
-    T = TypeVar("T")
-    Progress = Callable[[int, int], None]
-    Ids = str | Iterable[str] | Selection
 
 
 class Comparisons(Folder):

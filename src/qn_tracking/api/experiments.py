@@ -23,18 +23,15 @@ from qn_tracking.store.filters import Filters
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import IO, Any, TypeVar, Unpack
+    from typing import IO, Any, Unpack
 
+    from qn_tracking.api.folder import Ids
     from qn_tracking.api.replay import Replay
     from qn_tracking.api.reruns import Each, Reruns
     from qn_tracking.reproduce.rerun import Rerun
     from qn_tracking.store.arrival import Arrived, Refused
     from qn_tracking.store.filters import Conditions
     from qn_tracking.store.transfer import Exported
-
-    T = TypeVar("T")
-    Progress = Callable[[int, int], None]
-    Ids = str | Iterable[str] | Selection
 
 
 class Experiments(Upkeep, Comparisons):

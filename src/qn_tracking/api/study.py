@@ -724,11 +724,11 @@ class Study(Arms):
         if self.record.script is not None:
             return ()
         if self._plans is None:
-            from qn_tracking.studies.declare import plans_again
+            from qn_tracking.studies.declare import plan_again
             from qn_tracking.tracking.runner import pin_numeric_threads
 
             pin_numeric_threads()
-            self._plans = plans_again(
-                self.record, self.experiments_dir, self._given, self._asked, self._dry_run
-            )
+            how = (self.experiments_dir, self._given, self._asked, self._dry_run)
+            record = self.record
+            self._plans = [plan_again(record, arm, *how) for arm in record.every_arm]
         return self._plans

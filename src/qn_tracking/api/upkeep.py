@@ -11,16 +11,13 @@ from qn_tracking.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, TypeVar
+    from typing import Any
 
+    from qn_tracking.api.folder import Ids
     from qn_tracking.records.model import Artifact, Experiment
     from qn_tracking.store.check import Report
     from qn_tracking.store.garbage import Garbage
     from qn_tracking.store.index import Index
-
-    T = TypeVar("T")
-    Progress = Callable[[int, int], None]
-    Ids = str | Iterable[str] | Selection
 
 
 class Upkeep(Folder):

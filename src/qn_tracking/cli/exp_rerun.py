@@ -82,16 +82,7 @@ def run(args: Namespace) -> int:
             experiments = Experiments(args.experiments_dir, warn=once(warn), progress=progress)
             if experiments.study(args.id) is not None or is_bundle(experiments, args.id):
                 return _all(experiments, args)
-            found = experiments.rerun(
-                args.id,
-                at_commit=args.at_commit,
-                env=args.env,
-                trust=args.trust,
-                no_sandbox=args.no_sandbox,
-                without=args.no_plugin,
-                dry_run=args.dry_run,
-                inform=None if args.json else _inform,
-            )
+            found = experiments.rerun(args.id, **_how(args))
         except KeyboardInterrupt:
             return 128 + (received[0] if received else signal.SIGINT)
     if found.outcome == "planned":
@@ -104,6 +95,12 @@ def run(args: Namespace) -> int:
     return int(found.outcome == "different")
 
 
+def _how(args: Namespace) -> dict[str, Any]:
+    names = ("at_commit", "env", "trust", "no_sandbox", "dry_run")
+    how = {name: getattr(args, name) for name in names}
+    return {**how, "without": args.no_plugin, "inform": None if args.json else _inform}
+
+
 def _all(experiments: Experiments, args: Namespace) -> int:
     """Runs every run of a study or a bundle again; a line for each, and how many are identical."""
     from qn_tracking.errors import QnError
@@ -114,17 +111,7 @@ def _all(experiments: Experiments, args: Namespace) -> int:
         elif not args.json:
             print(in_a_line(id, found), flush=True)
 
-    found = experiments.rerun_all(
-        args.id,
-        each=each,
-        at_commit=args.at_commit,
-        env=args.env,
-        trust=args.trust,
-        no_sandbox=args.no_sandbox,
-        without=args.no_plugin,
-        dry_run=args.dry_run,
-        inform=None if args.json else _inform,
-    )
+    found = experiments.rerun_all(args.id, each=each, **_how(args))
     if args.json:
         reruns = [
             _plain(one) if one.outcome != "planned" else {"outcome": "planned"}

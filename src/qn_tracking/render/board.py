@@ -62,16 +62,11 @@ def splice(page: str, block: str, name: str) -> str:
     return page[:start] + "\n" + block + page[end:]
 
 
-def percent(value: float | None) -> str:
-    """`97.5%`, or a dash."""
-    return "–" if value is None else f"{value:.1%}"
-
-
 def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
     """`97.5% [94.1, 100.0]`; `pooled` where the runs do not differ."""
     if found is None:
         return "–"
-    mean = percent(found["mean"]) if rate else f"{found['mean']:.3g}"
+    mean = f"{found['mean']:{'.1%' if rate else '.3g'}}"
     if found["low"] is None:
         return mean
     scale, digits = (100, 1) if rate else (1, 3)

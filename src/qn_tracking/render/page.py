@@ -67,26 +67,6 @@ def document(title: str, body: str) -> str:
     )
 
 
-def heading(words: str, level: int = 2) -> str:
-    """A heading."""
-    return f"<h{level}>{text(words)}</h{level}>\n"
-
-
-def paragraph(words: str) -> str:
-    """A paragraph."""
-    return f"<p>{text(words)}</p>\n"
-
-
-def items(texts: Sequence[str]) -> str:
-    """Sentences of a list."""
-    return "<ul>\n" + "".join(f"<li>{text(words)}</li>\n" for words in texts) + "</ul>\n"
-
-
-def code(lines: str) -> str:
-    """Lines as they are, such as commands."""
-    return "<pre><code>" + "\n".join(map(text, lines.splitlines())) + "</code></pre>\n"
-
-
 def figure(svg: str, description: str) -> str:
     """A picture that the project drew, for a screen reader with its description.
 

@@ -64,17 +64,19 @@ Block = Heading | Text | Items | Code | Table | Figure
 
 def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, str]) -> str:
     """One page that stands alone; `pictures` are SVGs by name."""
-    parts = [page.heading(title, 1)]
+    parts = [f"<h1>{page.text(title)}</h1>\n"]
     for block in blocks:
         match block:
             case Heading(text):
-                parts.append(page.heading(text))
+                parts.append(f"<h2>{page.text(text)}</h2>\n")
             case Text(text):
-                parts.append(page.paragraph(text))
+                parts.append(f"<p>{page.text(text)}</p>\n")
             case Items(texts):
-                parts.append(page.items(texts))
+                lines = "".join(f"<li>{page.text(text)}</li>\n" for text in texts)
+                parts.append(f"<ul>\n{lines}</ul>\n")
             case Code(text):
-                parts.append(page.code(text))
+                lines = "\n".join(map(page.text, text.splitlines()))
+                parts.append(f"<pre><code>{lines}</code></pre>\n")
             case Table(titles, rows):
                 parts.append(page.table(titles, rows))
             case Figure(name, description):

@@ -318,18 +318,6 @@ def _relative(config: Config, experiments: str) -> str | None:
     return name
 
 
-def plans_again(
-    study: Study,
-    experiments: str,
-    given: Config | None = None,
-    asked: Sequence[str] = (),
-    dry_run: bool = False,
-) -> list[Plan]:
-    """The plans of the arms of a study that was declared before; see `_plan_again`."""
-    every = study.every_arm
-    return [_plan_again(study, arm, experiments, given, asked, dry_run) for arm in every]
-
-
 def added_arm(plan: Plan, values: Mapping[str, Any], name: str | None) -> tuple[Arm, Plan]:
     """The configuration of a plan with other values of fields, as an arm. Raises ConfigError."""
     choice = one_choice(plan.config.label, values)
@@ -348,7 +336,7 @@ def added_arm(plan: Plan, values: Mapping[str, Any], name: str | None) -> tuple[
     return _arm(made, storable(name or choice.name)), made
 
 
-def _plan_again(
+def plan_again(
     study: Study,
     arm: Arm,
     experiments: str,

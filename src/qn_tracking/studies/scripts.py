@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve
 
 from qn_tracking import config as configuration
 from qn_tracking.errors import UsageError, did_you_mean, short, storable
@@ -22,24 +22,14 @@ from qn_tracking.records.model import Config, Subject
 from qn_tracking.records.submission import Arm, Study
 from qn_tracking.redact import redact_arguments, redact_config
 from qn_tracking.studies.declare import declared
-from qn_tracking.studies.sweep import Factors, choices, one_choice, parse, text_of
+from qn_tracking.studies.sweep import Choice, Factors, choices, one_choice, parse, text_of
 
 SEED = "seed"
 _INTERPRETER = re.compile(r"(python|bash|sh)[\d.]*")
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
-@frozen(kw_only=True)
-class ScriptArm:
-    """An arm of a script: its name, and the values of its fields."""
-
-    name: str
-    values: Mapping[str, Any]
-
-
-def script_arms(
-    command: Sequence[str], factors: Factors, *, paired: bool = False
-) -> list[ScriptArm]:
+def script_arms(command: Sequence[str], factors: Factors, *, paired: bool = False) -> list[Choice]:
     """Every combination of the values; raises UsageError for a command that does not fit them."""
     if not command:
         raise UsageError("no command after --", hint="such as -- python train.py --seed {seed}")
@@ -62,8 +52,7 @@ def script_arms(
         raise UsageError(f"{short(program)}: no such program")
     if (missing := _missing(command)) is not None:
         raise UsageError(f"{short(missing)}: no such file", hint="the script runs in this folder")
-    found = choices([label_of(command)], factors, paired=paired)
-    return [ScriptArm(name=arm.name, values=arm.values) for arm in found]
+    return choices([label_of(command)], factors, paired=paired)
 
 
 def script_study(
@@ -117,7 +106,7 @@ def warnings_of(command: Sequence[str]) -> tuple[str, ...]:
     return ("the command has no {seed}: the script has to take it from track(), as run.seed",)
 
 
-def arm_of(command: Sequence[str], arm: ScriptArm) -> Arm:
+def arm_of(command: Sequence[str], arm: Choice) -> Arm:
     """The arm of a study; its configuration is the command and its values."""
     data = {"command": list(command), "values": dict(arm.values)}
     config = redact_config(configuration.from_mapping(data))
@@ -131,7 +120,7 @@ def added_arm(study: Study, values: Mapping[str, Any], name: str | None) -> Arm:
         hint = f"the arms of this study have: {', '.join(known) or 'no fields'}"
         raise UsageError(f"values of {', '.join(values) or 'no field'}", field="arm", hint=hint)
     choice = one_choice(label_of(command), values)
-    return arm_of(command, ScriptArm(name=storable(name or choice.name), values=choice.values))
+    return arm_of(command, evolve(choice, name=storable(name or choice.name)))
 
 
 def values_of(config: Config) -> Mapping[str, Any]:
