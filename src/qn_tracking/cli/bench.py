@@ -43,7 +43,6 @@ exit codes: 0 success, 1 a submission is not valid or not confirmed, or a page i
 
 
 def common(parser: ArgumentParser) -> None:
-    """Adds the options that every command has."""
     flag(parser, "--json", "print JSON")
     valued(
         parser,
@@ -65,7 +64,6 @@ main = PROGRAM.main
 
 
 def entry() -> None:
-    """The console script."""
     run(main)
 
 

@@ -39,7 +39,6 @@ EXAMPLES = {
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of each of the three."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "contributor":
         valued(parser, "name", "NAME", "the name of the contributor, or the GitHub account")
@@ -66,7 +65,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints what the command asks for."""
     return {"leaderboard": _leaderboard, "list": _list, "contributor": _contributor}[args.command](
         args, of_folder(args)
     )

@@ -26,7 +26,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of `compare`."""
     parser.epilog = EXAMPLES
     valued(parser, "ids", "ID", "two submissions of the same environment", nargs="*")
     valued(
@@ -44,7 +43,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Compares, and prints what can be concluded."""
     leaderboard = of_folder(args)
     if args.quantum_vs_classical is not None:
         if args.ids:

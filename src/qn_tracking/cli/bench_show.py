@@ -29,7 +29,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of `show`."""
     parser.epilog = EXAMPLES
     valued(parser, "id", "ID", "the id of a submission, or its beginning")
     flag(parser, "--config", "print only the configuration")
@@ -37,7 +36,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints it."""
     leaderboard = of_folder(args)
     if args.config:
         text = leaderboard.stored(leaderboard.get(args.id).id).submission.text

@@ -17,7 +17,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of `site`."""
     parser.epilog = EXAMPLES
     valued(parser, "--output", "DIR", "the folder of the site", required=True, short="-o")
     valued(
@@ -31,7 +30,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Writes the site."""
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.render.progress import Display, bar
     from qn_tracking.render.text import counted

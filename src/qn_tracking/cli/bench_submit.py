@@ -35,7 +35,6 @@ EXAMPLES = {
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of both."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "validate":
         valued(parser, "paths", "PATH", "files or folders (default: every submission)", nargs="*")
@@ -60,7 +59,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     return _validate(args) if args.command == "validate" else _submit(args)
 
 

@@ -17,7 +17,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of `tasks`."""
     parser.epilog = EXAMPLES
     valued(
         parser,

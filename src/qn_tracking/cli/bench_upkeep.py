@@ -25,7 +25,6 @@ EXAMPLES = {
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of each of the three."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "sign":
         valued(parser, "target", "ID|PATH", "a submission, or the file of a verification")
@@ -37,7 +36,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Does what the command asks for, and prints the result."""
     leaderboard = of_folder(args)
     commands = {"outdated": _outdated, "sign": _sign, "regenerate": _regenerate}
     return commands[args.command](args, leaderboard)

@@ -40,7 +40,6 @@ exit codes: 0 confirmed, 1 not confirmed, 4 not possible here
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    """The options of `verify`."""
     parser.epilog = EXAMPLES
     valued(parser, "target", "ID|PATH", "the id of a submission, its beginning, or its file")
     flag(parser, "--repeat", "run the runs of the submission again")
@@ -74,7 +73,6 @@ def arguments(parser: ArgumentParser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     from qn_tracking.api.leaderboard import Leaderboard
     from qn_tracking.render.progress import Display, time_left
 
@@ -120,7 +118,7 @@ def _inform(text: str) -> None:
 
 
 def _plain(report: VerificationReport) -> dict[str, Any]:
-    return {
+    about = {
         "path": report.path,
         "id": report.submission.id,
         "sha256": report.sha256,
@@ -129,15 +127,9 @@ def _plain(report: VerificationReport) -> dict[str, Any]:
         "reasons": list(report.reasons),
         "findings": list(report.findings),
         "provenance": report.source,
-        "signer": report.signer,
-        "plan": report.plan,
-        "cpu_seconds": report.cpu_seconds,
-        "isolation": report.isolation,
-        "runs": list(report.runs),
-        "replication": report.replication,
-        "record": report.record,
-        "own": report.own,
     }
+    names = ("signer", "plan", "cpu_seconds", "isolation", "runs", "replication", "record", "own")
+    return {**about, **{name: getattr(report, name) for name in names}}
 
 
 def print_plan(report: VerificationReport, args: Namespace) -> None:

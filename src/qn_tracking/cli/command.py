@@ -69,8 +69,10 @@ class Added:
 
 
 class Program:
-    """A program with commands: of each, the module here that has `arguments` and `run`, and its
-    help. `common` adds the options that every command has.
+    """A program with commands: of each, the module here and its help.
+
+    `arguments(parser, command)` of that module adds the options of a command, `run(args)` runs it
+    and returns the exit code. `common` adds the options that every command has.
     """
 
     def __init__(

@@ -46,7 +46,6 @@ exit codes: 0 success, 1 a fault was found, 2 usage, 3 data or storage, 4 not po
 
 
 def common(parser: ArgumentParser) -> None:
-    """The options that every command has."""
     flag(parser, "--json", "print JSON")
     valued(parser, "--experiments-dir", "DIR", "the folder of the records (default: experiments)")
 
@@ -56,7 +55,6 @@ main = PROGRAM.main
 
 
 def entry() -> None:
-    """The console script."""
     run(main)
 
 

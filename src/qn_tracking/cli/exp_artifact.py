@@ -18,7 +18,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of each command."""
     parser.epilog = EXAMPLES
     one_id(parser, RUN_ID)
     if command == "attach":
@@ -41,7 +40,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     return _attach(args) if args.command == "attach" else _artifact(args)
 
 

@@ -35,7 +35,6 @@ is better by the test of qn-exp compare, all pairs of a part being one family.
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `best`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
     valued(
@@ -86,7 +85,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints the ranking, or the best run of each group."""
     if args.single:
         return _single(args)
     if args.columns:

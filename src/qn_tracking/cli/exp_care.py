@@ -47,7 +47,6 @@ SHOWN = 12
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of each command."""
     parser.epilog = f"examples:{EXAMPLES[command]}"
     if command in ("tag", "note"):
         one_id(parser)
@@ -88,7 +87,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     commands = {
         "tag": _label,
         "note": _label,

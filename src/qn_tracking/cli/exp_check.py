@@ -25,7 +25,6 @@ exit codes: 0 every arm is in its ranges, 1 one is not, or has no finished runs
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `check`."""
     parser.epilog = EXAMPLES
     valued(parser, "study", "STUDY", "the id or the name of a study")
     valued(parser, "--expect", "FILE", "the YAML file of ranges", required=True)
@@ -39,7 +38,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Checks the study, or writes the ranges."""
     store = experiments(args)
     study = store.study(args.study)
     if study is None:

@@ -53,7 +53,6 @@ DIFF = """examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `compare` and `diff`."""
     if command == "compare":
         from qn_tracking.store.groups import GROUPS
 
@@ -76,7 +75,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     if args.command == "diff":
         return _diff(args)
     from qn_tracking.api.reports import RunComparison

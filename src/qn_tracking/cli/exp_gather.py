@@ -20,7 +20,6 @@ examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `gather`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
     valued(parser, "--by", "FIELD", "an arm for each value (default: config)", default="config")
@@ -30,7 +29,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Gathers the runs."""
     found = experiments(args).gather(
         args.ids,
         by=args.by,

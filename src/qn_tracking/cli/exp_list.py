@@ -41,7 +41,6 @@ a metric; a stored field; or all fields below one, such as config.brain.* or res
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `list`."""
     parser.epilog = WHERE
     add_filters(parser.add_argument_group("filters"))
     valued(
@@ -74,7 +73,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints the list."""
     store = experiments(args)
     stated = conditions(args)
     if args.studies or args.format:

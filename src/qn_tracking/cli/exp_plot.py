@@ -22,7 +22,6 @@ steps, a count, a metric, or a series of `log`), else one of whole runs, as in q
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `plot`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
     add = parser.add_argument
@@ -84,7 +83,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Draws the picture."""
     if args.output is not None:
         from qn_tracking.api.picture import check_format
 

@@ -35,7 +35,6 @@ PIPED = 80, 60
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `replay`."""
     parser.epilog = EPILOG
     one_id(parser, RUN_ID)
     valued(parser, "--episode", "N", "which one, from 0 (default: the last)", type=up_to(2**53))
@@ -64,7 +63,6 @@ def _speed(text: str) -> float:
 
 
 def run(args: Namespace) -> int:
-    """Runs the episode again and shows it."""
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.render.progress import counter
     from qn_tracking.tracking.runner import pin_numeric_threads

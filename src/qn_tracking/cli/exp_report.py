@@ -21,7 +21,6 @@ In Markdown the report stands between the lines <!-- qn:report NAME --> and
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `report`."""
     parser.epilog = EXAMPLES
     add_choice(parser)
     valued(
@@ -42,7 +41,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Writes the report, or checks whether it is up to date."""
     report = experiments(args).report(args.ids, metric=args.metric, by=args.by, **conditions(args))
     if args.check:
         stale = report.stale(args.output)

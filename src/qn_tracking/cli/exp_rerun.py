@@ -44,7 +44,6 @@ MOST_SERIES = 10
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `rerun`."""
     parser.epilog = EPILOG
     about = "an id, its beginning, @1 for the latest, a study, or a bundle: a file of qn-exp export"
     valued(parser, "id", "ID", about)
@@ -66,7 +65,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.api.reruns import is_bundle
     from qn_tracking.render.progress import counter

@@ -49,7 +49,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `show`."""
     parser.epilog = EXAMPLES
     one_id(parser)
     add_options(parser)
@@ -59,7 +58,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints one experiment, or the arms of a study."""
     store = experiments(args)
     study = store.study(args.id)
     if study is not None and not args.config and not args.output:

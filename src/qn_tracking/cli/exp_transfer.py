@@ -41,7 +41,6 @@ examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `export` and `import`."""
     if command == "import":
         parser.epilog = IMPORT
         valued(parser, "paths", "PATH", "files or folders", nargs="+")
@@ -78,7 +77,6 @@ def arguments(parser: Parser, command: str) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Runs the command."""
     if args.command == "import":
         columns = None
         if args.map is not None:

@@ -27,7 +27,6 @@ examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    """The options of `ui`."""
     parser.epilog = EPILOG
     about = f"the port of 127.0.0.1, 0 for any that is free (default: {PORT})"
     valued(parser, "--port", "N", about, type=up_to(65535), default=PORT)

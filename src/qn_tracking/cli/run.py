@@ -214,7 +214,6 @@ def _signals(run: Run, warn: Callable[[str], None]) -> Iterator[list[int]]:
 
 
 def entry() -> None:
-    """The console script."""
     run(main)
 
 

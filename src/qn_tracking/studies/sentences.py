@@ -77,7 +77,7 @@ def too_few(contest: Contest, looks: int) -> str | None:
     rules, several = contest.rules, len(contest.decisions)
     of_all = (several if contest.correction == "holm" else 1) * looks
     runs = max(min(one.n, one.m) for one in contest.decisions)
-    enough = enough_runs(of_all, rules=rules)
+    enough = enough_runs(of_all)
     if runs < rules.min_runs:
         return f"too few runs for a verdict: {enough} an arm are needed"
     smallest = of_all * min(smallest_p(one.n, one.m) for one in contest.decisions)
