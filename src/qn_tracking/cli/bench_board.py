@@ -25,21 +25,20 @@ TOP = 10
 
 
 EXAMPLES = {
-    "leaderboard": """
+    "leaderboard": """examples:
   qn-bench leaderboard
   qn-bench leaderboard dynamic_small/quantum --all
 """,
-    "list": """
+    "list": """examples:
   qn-bench list --family quantum
 """,
-    "contributor": """
+    "contributor": """examples:
   qn-bench contributor "Ada L"
 """,
 }
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "contributor":
         valued(parser, "name", "NAME", "the name of the contributor, or the GitHub account")
         return

@@ -26,7 +26,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = EXAMPLES
     valued(parser, "ids", "ID", "two submissions of the same environment", nargs="*")
     valued(
         parser,

@@ -29,7 +29,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = EXAMPLES
     valued(parser, "id", "ID", "the id of a submission, or its beginning")
     flag(parser, "--config", "print only the configuration")
     valued(parser, "--allowed-signers", "FILE", "check signatures against this file of ssh-keygen")

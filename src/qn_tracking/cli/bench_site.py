@@ -17,7 +17,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = EXAMPLES
     valued(parser, "--output", "DIR", "the folder of the site", required=True, short="-o")
     valued(
         parser,

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 EXAMPLES = {
-    "submit": """
+    "submit": """examples:
   qn-bench submit lr --contributor "Ada L" --benchmark-notes baseline
 """,
-    "validate": """
+    "validate": """examples:
   qn-bench validate                       every submission; exits with 1 if one is not valid
   qn-bench validate benchmarks/dynamic_small
 """,
@@ -35,7 +35,6 @@ EXAMPLES = {
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "validate":
         valued(parser, "paths", "PATH", "files or folders (default: every submission)", nargs="*")
         return

@@ -17,7 +17,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = EXAMPLES
     valued(
         parser,
         "configs",

@@ -11,13 +11,13 @@ from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 
 EXAMPLES = {
-    "outdated": """
+    "outdated": """examples:
   qn-bench outdated
 """,
-    "sign": """
+    "sign": """examples:
   qn-bench sign 20260131T12 --key ~/.ssh/id_ed25519
 """,
-    "regenerate": """
+    "regenerate": """examples:
   qn-bench regenerate                     README.md and BENCHMARKS.md
   qn-bench regenerate --check             exits with 1 if they are not up to date
 """,
@@ -25,7 +25,6 @@ EXAMPLES = {
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command == "sign":
         valued(parser, "target", "ID|PATH", "a submission, or the file of a verification")
         valued(parser, "--key", "FILE", "your SSH key, such as ~/.ssh/id_ed25519", required=True)

@@ -40,7 +40,6 @@ exit codes: 0 confirmed, 1 not confirmed, 4 not possible here
 
 
 def arguments(parser: ArgumentParser, command: str) -> None:
-    parser.epilog = EXAMPLES
     valued(parser, "target", "ID|PATH", "the id of a submission, its beginning, or its file")
     flag(parser, "--repeat", "run the runs of the submission again")
     valued(parser, "--sample", "K", "run again only K of them, chosen at random", type=int)

@@ -72,7 +72,8 @@ class Program:
     """A program with commands: of each, the module here and its help.
 
     `arguments(parser, command)` of that module adds the options of a command, `run(args)` runs it
-    and returns the exit code. `common` adds the options that every command has.
+    and returns the exit code; `EXAMPLES` (by command, where it has several) are below its help.
+    `common` adds the options that every command has.
     """
 
     def __init__(
@@ -107,14 +108,21 @@ class Program:
             return 0
         if name not in self._commands:
             return self._run_added(words)
-        module = self._module(name)
         parser = Parser(prog=f"{self.name} {name}", description=_sentence(self._commands[name][1]))
-        module.arguments(parser, name)
-        self._common(parser)
+        module = self._fill(parser, name)
         args = parser.parse_args(words[1:])
         args.command = name
         code: int = module.run(args)
         return code
+
+    def _fill(self, parser: ArgumentParser, name: str) -> ModuleType:
+        """Adds the examples and the arguments of a command to its parser; returns its module."""
+        module = self._module(name)
+        examples = getattr(module, "EXAMPLES", None)
+        parser.epilog = examples[name] if isinstance(examples, dict) else examples
+        module.arguments(parser, name)
+        self._common(parser)
+        return module
 
     def _module(self, name: str) -> ModuleType:
         full = f"qn_tracking.cli.{self._commands[name][0]}"
@@ -211,8 +219,7 @@ class Program:
             if only in (None, name):
                 one = below.add_parser(name, help=help, description=_sentence(help))
                 if not bare:
-                    self._module(name).arguments(one, name)
-                    self._common(one)
+                    self._fill(one, name)
         return parser
 
     def _completed(self, words: Sequence[str]) -> Parser:

@@ -18,7 +18,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     one_id(parser, RUN_ID)
     if command == "attach":
         valued(parser, "path", "PATH", "a file or a folder")

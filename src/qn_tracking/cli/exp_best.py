@@ -35,7 +35,6 @@ is better by the test of qn-exp compare, all pairs of a part being one family.
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     add_choice(parser)
     valued(
         parser,

@@ -10,34 +10,34 @@ from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import UsageError, printable
 
 EXAMPLES = {
-    "tag": """
+    "tag": """examples:
   qn-exp tag @1 paper=yes figure=3        add tags, or change what was added
   qn-exp tag lr --remove figure           of the study lr
 """,
-    "note": """
+    "note": """examples:
   qn-exp note @1 "the seed of figure 3"
 """,
-    "rm": """
+    "rm": """examples:
   qn-exp rm @1 20260131T12                the latest run, and the one whose id begins so
   qn-exp rm lr                            a study with all its runs
 """,
-    "restore": """
+    "restore": """examples:
   qn-exp restore                          what is in the trash
   qn-exp restore 20260131T12
 """,
-    "recover": """
+    "recover": """examples:
   qn-exp recover --all                    records of all runs that have crashed
   qn-exp recover @1 --force               of one that ran on another machine, and is dead
 """,
-    "gc": """
+    "gc": """examples:
   qn-exp gc                               show what would be removed
   qn-exp gc --older-than 7d --force       remove it
 """,
-    "fsck": """
+    "fsck": """examples:
   qn-exp fsck                             exits with 1 if there is a fault
   qn-exp fsck @1
 """,
-    "stats": """
+    "stats": """examples:
   qn-exp stats
   qn-exp stats --json
 """,
@@ -47,7 +47,6 @@ SHOWN = 12
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = f"examples:{EXAMPLES[command]}"
     if command in ("tag", "note"):
         one_id(parser)
     if command == "tag":

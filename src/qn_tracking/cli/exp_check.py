@@ -25,7 +25,6 @@ exit codes: 0 every arm is in its ranges, 1 one is not, or has no finished runs
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     valued(parser, "study", "STUDY", "the id or the name of a study")
     valued(parser, "--expect", "FILE", "the YAML file of ranges", required=True)
     flag(parser, "--update", "write the ranges from the study")

@@ -20,7 +20,6 @@ examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     add_choice(parser)
     valued(parser, "--by", "FIELD", "an arm for each value (default: config)", default="config")
     valued(parser, "--name", "NAME", "what the study is called")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 
-WHERE = f"""examples:
+EXAMPLES = f"""examples:
   qn-exp list --family quantum --min-success-rate 0.9 --since 7d
   qn-exp list --columns id,seed,brain.config.gamma,success_rate --sort success_rate
   qn-exp list --where "results.avg_reward > 3"
@@ -41,7 +41,6 @@ a metric; a stored field; or all fields below one, such as config.brain.* or res
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = WHERE
     add_filters(parser.add_argument_group("filters"))
     valued(
         parser,

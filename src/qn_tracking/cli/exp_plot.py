@@ -22,7 +22,6 @@ steps, a count, a metric, or a series of `log`), else one of whole runs, as in q
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     add_choice(parser)
     add = parser.add_argument
     valued(parser, "--metric", "NAME", "what is drawn (default: success)", default="success")

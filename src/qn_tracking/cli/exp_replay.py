@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qn_tracking.api.replay import Replay
 
-EPILOG = """What learns does so from episode to episode, so the episodes before are run again,
+EXAMPLES = """What learns does so from episode to episode, so the episodes before are run again,
 too. All of them are compared with the record, as by qn-exp rerun. The installed code runs, and
 nothing is stored.
 
@@ -35,7 +35,6 @@ PIPED = 80, 60
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EPILOG
     one_id(parser, RUN_ID)
     valued(parser, "--episode", "N", "which one, from 0 (default: the last)", type=up_to(2**53))
     valued(

@@ -21,7 +21,6 @@ In Markdown the report stands between the lines <!-- qn:report NAME --> and
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     add_choice(parser)
     valued(
         parser,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.reproduce.rerun import Plan, Rerun
 
-EPILOG = """By default the installed code runs the recorded configuration. --at-commit runs the code
+EXAMPLES = """\
+By default the installed code runs the recorded configuration. --at-commit runs the code
 of the recorded commit, in a temporary worktree of this repository. Code that may be someone
 else's (a recorded patch, a commit that is on no branch here) needs --trust.
 
@@ -44,7 +45,6 @@ MOST_SERIES = 10
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EPILOG
     about = "an id, its beginning, @1 for the latest, a study, or a bundle: a file of qn-exp export"
     valued(parser, "id", "ID", about)
     flag(

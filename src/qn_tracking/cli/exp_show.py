@@ -49,7 +49,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     one_id(parser)
     add_options(parser)
     flag(parser, "--all", "of a study: every pair of arms")

@@ -25,7 +25,6 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EXAMPLES
     one_id(parser, RUN_ID)
     valued(
         parser,

@@ -12,7 +12,8 @@ from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import UsageError, printable
 
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".zip": "bundle"}
-EXPORT = """examples:
+EXAMPLES = {
+    "export": """examples:
   qn-exp export --format csv -o runs.csv                 a row for each run
   qn-exp export --format jsonl --rows episodes @1        a row for each episode of the latest run
   qn-exp export --format csv --rows series @1            a row for each value that it logged
@@ -21,8 +22,9 @@ EXPORT = """examples:
   qn-exp export rate --format bundle -o rate.zip         a study, for qn-exp import or qn-exp rerun
 
 In CSV, a text that a spreadsheet would read as a formula gets a quote (') before it.
-"""
-IMPORT = """PATH is a bundle of qn-exp export, a record, a record of Quantum Nematode of any version
+""",
+    "import": """\
+PATH is a bundle of qn-exp export, a record, a record of Quantum Nematode of any version
 (with its configuration beside it, if there), a monitor.csv of Stable-Baselines3, or a folder,
 with all folders in it; the monitors of one folder are one run. A study comes with its runs.
 Existing experiments are not changed.
@@ -37,12 +39,12 @@ examples:
   qn-exp import logs/ppo
   qn-exp import episodes.csv --map reward=return,steps=length
   qn-exp import progress.csv --map step=total_timesteps
-"""
+""",
+}
 
 
 def arguments(parser: Parser, command: str) -> None:
     if command == "import":
-        parser.epilog = IMPORT
         valued(parser, "paths", "PATH", "files or folders", nargs="+")
         parser.add_argument(
             "--map",
@@ -51,7 +53,6 @@ def arguments(parser: Parser, command: str) -> None:
             help="the columns of a table that fields are read from",
         )
         return
-    parser.epilog = EXPORT
     parser.renamed = {"--episodes": "--rows episodes", "--runs": "--rows runs"}
     add_choice(parser)
     parser.add_argument(

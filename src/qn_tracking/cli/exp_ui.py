@@ -14,7 +14,8 @@ from qn_tracking.cli.parser import Parser, flag, valued
 
 PORT = 8642
 START = "experiments.html"
-EPILOG = f"""The pages are those of qn-bench site. Each is made when it is opened, and brought up to
+EXAMPLES = f"""\
+The pages are those of qn-bench site. Each is made when it is opened, and brought up to
 date when it is loaded again. Nothing can be changed through them. Only this machine can reach
 them, and only with the secret in the address, which is a new one each time. Ctrl-C ends it.
 
@@ -27,7 +28,6 @@ examples:
 
 
 def arguments(parser: Parser, command: str) -> None:
-    parser.epilog = EPILOG
     about = f"the port of 127.0.0.1, 0 for any that is free (default: {PORT})"
     valued(parser, "--port", "N", about, type=up_to(65535), default=PORT)
     flag(parser, "--no-browser", "print the address and open no browser")
