@@ -17,8 +17,7 @@ import pytest
 import scipy
 from hypothesis import example, given, settings, strategies as st
 
-from qn_tracking.inference.bootstrap import bootstrap
-from qn_tracking.inference.interval import iqm, mean_interval, t_interval, t_quantile
+from qn_tracking.inference.interval import bootstrap, iqm, mean_interval, t_interval, t_quantile
 from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import (
     Comparison,
@@ -943,7 +942,7 @@ from qn_tracking.inference.permutation import Permutation
 from qn_tracking.inference.interval import mean_interval
 from qn_tracking.inference.plateau import plateau
 from qn_tracking.inference.rank import rank_intervals
-from qn_tracking.inference import bootstrap, replication, run
+from qn_tracking.inference import interval, replication, run
 p = Permutation(p=1e-5, exact=True, arrangements=184756, seed=None, smallest=1e-5)
 pair = Comparison(n=10, m=10, delta=.1, welch=None, permutation=p, hedges_g=None, improvement=.9)
 assert rank_intervals("ab", lambda one, other: pair)[1].low == 2

@@ -17,7 +17,7 @@ from qn_tracking.benchmark.metrics import PRIMARY
 from qn_tracking.benchmark.people import folded
 from qn_tracking.benchmark.validation import checkable, passes
 from qn_tracking.errors import QnError, StorageError, UnsupportedError, UsageError, did_you_mean
-from qn_tracking.inference.bootstrap import Bootstrap, bootstrap
+from qn_tracking.inference.interval import Bootstrap, bootstrap
 from qn_tracking.records.submission import (
     Finding,
     Submission,

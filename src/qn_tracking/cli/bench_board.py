@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any
+
 from qn_tracking.api.leaderboard import Leaderboard
-from qn_tracking.benchmark.entries import Row
+from qn_tracking.benchmark.entries import Entry, Listed, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_json, print_table
@@ -12,14 +16,6 @@ from qn_tracking.errors import printable
 from qn_tracking.render.board import circuits, cpu, estimate, limits, middle, number, ranks, working
 from qn_tracking.render.table import Column, columns_of, table
 from qn_tracking.render.text import counted, rows as text_rows, sparkline
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
-    from typing import Any
-
-    from qn_tracking.benchmark.entries import Entry, Listed
 
 TOP = 10
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
+from qn_tracking.benchmark.entries import Entry
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
+from qn_tracking.benchmark.versus import EntryComparison
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_json
 from qn_tracking.cli.parser import valued
 from qn_tracking.errors import UsageError, printable
+from qn_tracking.inference.pair import Welch
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-
-    from qn_tracking.benchmark.entries import Entry
-    from qn_tracking.benchmark.versus import EntryComparison
-    from qn_tracking.inference.pair import Welch
-
 
 EXAMPLES = """examples:
   qn-bench compare 20260131T12 20260201T09

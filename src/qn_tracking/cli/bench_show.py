@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 
+from qn_tracking.benchmark.entries import Entry
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
+from qn_tracking.benchmark.reports import Details
 from qn_tracking.cli.options import leaderboard as of_folder
 from qn_tracking.cli.output import print_findings, print_json, print_text
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
+from qn_tracking.inference.interval import Bootstrap
+from qn_tracking.records.submission import Submission
 from qn_tracking.render import board as words
 from qn_tracking.render.text import rows, sparkline
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-
-    from qn_tracking.benchmark.entries import Entry
-    from qn_tracking.benchmark.reports import Details
-    from qn_tracking.inference.bootstrap import Bootstrap
-    from qn_tracking.records.submission import Submission
-
 
 EXAMPLES = """examples:
   qn-bench show 20260131T12

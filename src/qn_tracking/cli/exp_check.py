@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
+from qn_tracking.api.arms import Arms
 from qn_tracking.cli.options import experiments
 from qn_tracking.cli.output import print_plain, warn
 from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import UsageError, printable, short
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.api.arms import Arms
 
 EXAMPLES = """A range is where the mean of an arm is expected. --update writes where the mean of as
 many further runs is, 95 times in 100 if nothing has changed; the file may be edited.

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 
 from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
 from qn_tracking.cli.output import unicode_out
 from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from qn_tracking.records.model import Episode
+from qn_tracking.records.model import Episode
 
 LAST = 10
 

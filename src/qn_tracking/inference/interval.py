@@ -1,7 +1,7 @@
 """The interval of a mean over runs, and the interquartile mean.
 
 The t-interval is None where it would say nothing: for one value, or for values without any
-variance, since "± 0" is no knowledge. None of this needs NumPy or SciPy.
+variance, since "± 0" is no knowledge. It needs no NumPy, nor SciPy; the bootstrap of the IQM does.
 """
 
 from __future__ import annotations
@@ -94,3 +94,52 @@ def iqm(values: Sequence[float], *, rules: Rules = RULES) -> float:
 def trimmed(n: int, rules: Rules) -> int:
     """How many of n values the IQM leaves out on each side."""
     return int(rules.trim * n + 1e-9)
+
+
+@frozen(kw_only=True)
+class Bootstrap:
+    """A percentile interval by resampling runs; the same seed draws the same.
+
+    `under_covers` where there are too few runs for its confidence to be true.
+    """
+
+    statistic: str
+    value: float
+    low: float
+    high: float
+    confidence: float
+    runs: int
+    resamples: int
+    seed: int
+    under_covers: bool
+
+
+def bootstrap(values: Sequence[float], *, seed: int = 0, rules: Rules = RULES) -> Bootstrap | None:
+    """The percentile bootstrap of the IQM of one value a run; None for one run, or equal values.
+
+    With few runs it is too narrow (of 3 runs, nominal 95% cover 75%): it says so.
+
+    Efron, Tibshirani 1993, ch. 13; IQM: Agarwal et al. 2021.
+    """
+    import numpy as np
+
+    data = np.array(checked(values))
+    n = len(data)
+    if data.min() == data.max():
+        return None
+    drawn = np.random.default_rng(seed).integers(n, size=(rules.resamples, n))
+    cut = trimmed(n, rules)
+    tail = (1 - rules.confidence) / 2
+    kept = np.sort(data[drawn], axis=1)[:, cut : n - cut]
+    low, high = np.quantile(kept.mean(axis=1), (tail, 1 - tail))
+    return Bootstrap(
+        statistic="iqm",
+        value=float(np.sort(data)[cut : n - cut].mean()),
+        low=float(low),
+        high=float(high),
+        confidence=rules.confidence,
+        runs=n,
+        resamples=rules.resamples,
+        seed=seed,
+        under_covers=n < rules.small_sample,
+    )
