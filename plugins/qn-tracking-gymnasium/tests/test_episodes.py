@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import gymnasium
@@ -211,6 +212,28 @@ def test_it_stands_among_other_wrappers(recording: Any, play: Any) -> None:
         ):
             TrackEpisodes(TimeLimit(Autoreset(inner), 9), run)
     assert recorded.values("steps", "termination") == [(5, "truncated")] * 5
+
+
+def test_nothing_is_recorded_twice_on_one_run(recording: Any, play: Any) -> None:
+    with recording() as (run, _), recording() as (other, recorded):
+        inner = TrackEpisodes(gymnasium.make("CartPole-v1"), run)
+        with pytest.raises(UsageError, match="tracked on this run already"):
+            TrackEpisodes(TimeLimit(inner, 5), run)
+        play(TrackEpisodes(inner, other), range(2))  # two runs are another matter
+    assert len(recorded.episodes) == 2
+
+
+@pytest.mark.parametrize(
+    "reward", [np.array([1.5]), np.array(1.5), np.float32(1.5), Fraction(3, 2)]
+)
+def test_a_reward_may_be_an_array_of_one_element(episode: Any, reward: Any) -> None:
+    assert episode(reward).reward == 1.5
+
+
+@pytest.mark.parametrize("reward", [None, "1.5", np.array([1.0, 2.0])])
+def test_a_reward_that_is_no_number_is_named(episode: Any, reward: Any) -> None:
+    with pytest.raises(TypeError, match="^reward: expected a number, got"):
+        episode(reward)
 
 
 def test_a_time_limit_around_it_ends_episodes_too(recording: Any, play: Any) -> None:

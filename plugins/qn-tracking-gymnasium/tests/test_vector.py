@@ -12,7 +12,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from qn_tracking.errors import UsageError
-from qn_tracking_gymnasium import TrackVectorEpisodes
+from qn_tracking_gymnasium import TrackEpisodes, TrackVectorEpisodes
 
 KINDS = [SyncVectorEnv, AsyncVectorEnv]
 MODES = list(AutoresetMode)
@@ -216,3 +216,13 @@ def test_a_vector_that_does_not_say_how_it_resets_is_refused(recording: Any) -> 
     del envs.metadata["autoreset_mode"]
     with recording() as (run, _), pytest.raises(UsageError, match="expected an autoreset_mode"):
         TrackVectorEpisodes(envs, run)
+
+
+def test_nothing_is_recorded_twice_on_one_run(recording: Any) -> None:
+    with recording() as (run, _):
+        tracked = SyncVectorEnv([lambda: TrackEpisodes(Scripted(lasting(2)), run)])
+        with pytest.raises(UsageError, match="tracked on this run already"):
+            TrackVectorEpisodes(tracked, run)
+        once = TrackVectorEpisodes(SyncVectorEnv([lambda: Scripted(lasting(2))]), run)
+        with pytest.raises(UsageError, match="tracked on this run already"):
+            TrackVectorEpisodes(once, run)

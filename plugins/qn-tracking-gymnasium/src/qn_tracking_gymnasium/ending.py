@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isnan
 from typing import Any, NoReturn, Protocol
 
@@ -13,6 +13,16 @@ from qn_tracking.plugin import MAX_INT, UsageError, scalar
 
 SUCCESS_KEYS = ("is_success", "success")
 """The keys of `info` for success: Gymnasium-Robotics uses the first, Meta-World the second."""
+
+
+def wrappers(env: Any) -> Iterator[Any]:
+    """Return the wrappers of an environment, or of a vector, from the outermost on."""
+    from gymnasium import Wrapper
+    from gymnasium.vector import VectorWrapper
+
+    while isinstance(env, (Wrapper, VectorWrapper)):
+        yield env
+        env = env.env
 
 
 class Run(Protocol):
@@ -81,6 +91,15 @@ class EpisodeWriter:
         if isinstance(run, Recorder):
             run.describe(environment=getattr(spec, "id", ""))
 
+    def refuse_twice(self, inner: object) -> None:
+        """Raises UsageError for a wrapper further in that records on the same run."""
+        writer = getattr(inner, "_writer", None)
+        if isinstance(writer, EpisodeWriter) and writer._run is self._run:
+            raise UsageError(
+                "the environment is tracked on this run already",
+                hint="its episodes would be recorded twice",
+            )
+
     def check_process(self) -> None:
         """Raises UsageError in a forked process, where the run would record nothing in silence."""
         if isinstance(self._run, Recorder) and self._run.forked:
@@ -133,6 +152,17 @@ def success_in(info: Mapping[str, Any]) -> bool | None:
 def single(value: Any) -> Any:
     """Return the number in a scalar, or in an array or tensor of one element; else the value."""
     return scalar(value.reshape(()) if getattr(value, "shape", ()) == (1,) else value)
+
+
+def reward_of(value: Any) -> float:
+    """Return a reward, also of an array of one element. Raises TypeError for what is no number."""
+    number = single(value)
+    try:
+        if not isinstance(number, (str, bytes)):
+            return float(number)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"reward: expected a number, got {type(value).__name__}")
 
 
 def check_seed(seed: Any) -> None:

@@ -18,6 +18,8 @@ from qn_tracking_gymnasium.ending import (
     Shared,
     Success,
     check_seed,
+    reward_of,
+    wrappers,
 )
 
 
@@ -52,16 +54,15 @@ class TrackEpisodes(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         info: Mapping[str, str] | Iterable[str] = (),
     ) -> None:
         super().__init__(env)
-        inner: Any = env
-        while isinstance(inner, gymnasium.Wrapper):
-            if isinstance(inner, Autoreset):
-                raise UsageError(
-                    "TrackEpisodes cannot be put around Autoreset",
-                    hint="put it inside: Autoreset(TrackEpisodes(env, run))",
-                )
-            inner = inner.env
+        if any(isinstance(one, Autoreset) for one in wrappers(env)):
+            raise UsageError(
+                "TrackEpisodes cannot be put around Autoreset",
+                hint="put it inside: Autoreset(TrackEpisodes(env, run))",
+            )
         run, success = Shared(run), Shared(success)
         self._writer = EpisodeWriter(run.value, success.value, info, env.spec)
+        for one in wrappers(env):
+            self._writer.refuse_twice(one)
         RecordConstructorArgs.__init__(
             self, _disable_deepcopy=True, run=run, success=success, info=self._writer.names
         )
@@ -95,7 +96,7 @@ class TrackEpisodes(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         if self._live:
             _, reward, terminated, truncated, info = result
             self._steps += 1
-            self._total += float(reward)
+            self._total += reward if type(reward) is float else reward_of(reward)
             truncated = truncated or (bool(self._limits) and self._limit_reached())
             if terminated or truncated:
                 self._live = False

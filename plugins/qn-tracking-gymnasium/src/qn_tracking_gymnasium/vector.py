@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from qn_tracking.plugin import UsageError
-from qn_tracking_gymnasium.ending import Ending, EpisodeWriter, Run, Success, check_seed
+from qn_tracking_gymnasium.ending import Ending, EpisodeWriter, Run, Success, check_seed, wrappers
 
 
 class TrackVectorEpisodes(VectorWrapper):
@@ -40,6 +40,9 @@ class TrackVectorEpisodes(VectorWrapper):
             )
         self._mode = mode
         self._writer = EpisodeWriter(run, success, info, _spec(env))
+        for one in (env, *getattr(env.unwrapped, "envs", ())):
+            for inner in wrappers(one):
+                self._writer.refuse_twice(inner)
         self.abandoned = 0
         self._began = False
         n = env.num_envs
