@@ -36,6 +36,20 @@ def test_an_added_arm_has_the_seeds_of_the_others(project: Path) -> None:
     assert [study.record.seed_of(i) for i in range(6)] == [before.seed_of(i) for i in range(6)]
 
 
+@pytest.mark.parametrize("arms", [1, 2])
+def test_a_dry_run_has_the_added_arms(project: Path, qn_run: Program, arms: int) -> None:
+    declared(arms, 3).add({LR: 0.3})
+    done = qn_run("--resume", "lr", "--dry-run", process=False)
+    assert done.returncode == 0, done
+    assert f"{arms + 1} arms x 3 seeds = {3 * arms + 3}" in done.stdout
+    assert f"{SHORT}=0.3" in done.stdout
+    about = json.loads(qn_run("--resume", "lr", "--dry-run", "--json", process=False).stdout)
+    assert (about["runs"], [one["name"] for one in about["arms"]][-1]) == (
+        3 * arms + 3,
+        f"{SHORT}=0.3",
+    )
+
+
 @pytest.mark.parametrize("baseline", [None, f"{SHORT}=0.1"])
 def test_no_verdict_is_of_an_added_arm(
     project: Path, qn_exp: Program, baseline: str | None

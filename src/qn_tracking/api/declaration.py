@@ -103,7 +103,7 @@ class Declaration(Arms):
         """What would run, as plain data; of several arms, with what they can show (`design`)."""
         record = self.record
         numbers: dict[str, Any] = {
-            "runs": record.runs,
+            "runs": record.every_run,
             "episodes": record.episodes,
             "seed": record.seed,
         }
@@ -125,7 +125,7 @@ class Declaration(Arms):
             **{name: getattr(record, name) for name in names},
             "arms": [
                 {"name": arm.name, **plan.about, "overrides": plain(arm.config.overrides)}
-                for arm, plan in zip(record.arms, plans, strict=True)
+                for arm, plan in zip(record.every_arm, plans, strict=True)
             ],
             **numbers,
             **more,
@@ -139,8 +139,12 @@ class Declaration(Arms):
         record = self.record
         names = ("name", "question", "baseline", "metric", "test")
         arms = [
-            {"name": arm.name, "digest": arm.config.digest, "command": words(record, index)}
-            for index, arm in enumerate(record.arms)
+            {
+                "name": arm.name,
+                "digest": arm.config.digest,
+                "command": words(record, record.first_run(place)),
+            }
+            for place, arm in enumerate(record.every_arm)
         ]
         return {
             "command": list(script),

@@ -119,8 +119,8 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
     """Prints the arms and the runs of a study, and what they can show; returns the exit code."""
     seconds = study.expected_seconds(jobs)
     about = {**study.about, "expected_seconds": seconds}
-    script = study.record.script
-    if as_json or (study.design is None and script is None):
+    script, arms = study.record.script, len(study.record.every_arm)
+    if as_json or (arms == 1 and script is None):
         return dry_run(about, as_json)
     from qn_tracking.render.text import counted, duration, rows
     from qn_tracking.studies.sentences import ASKS, TESTS, comparisons
@@ -129,11 +129,11 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
         warn(text)
     _warn_unchecked(study.unchecked)
     record, design = study.record, study.design
-    arms, seeds = len(record.arms), len(record.seeds)
+    seeds = len(record.seeds)
     shown = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")
     lines: list[tuple[str, object]] = [
         ("question", record.question),
-        ("runs", f"{arms} arms x {counted(seeds, 'seed')} = {record.runs:,}"),
+        ("runs", f"{arms} arms x {counted(seeds, 'seed')} = {record.every_run:,}"),
         ("episodes", record.episodes),
         ("time", None if seconds is None else f"about {duration(seconds)}, from past runs"),
         ("command", None if script is None else shlex.join(script)),
@@ -147,7 +147,7 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
         lines.append(("" if place else "can show", text))
     sys.stdout.write(f"ok, nothing was run: {printable(record.name or 'a study')}\n" + rows(lines))
     sys.stdout.write("arms\n")
-    sys.stdout.write(rows([(arm.name, (arm.config.digest or "")[:8]) for arm in record.arms]))
+    sys.stdout.write(rows([(arm.name, (arm.config.digest or "")[:8]) for arm in record.every_arm]))
     return 0
 
 

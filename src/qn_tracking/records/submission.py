@@ -129,6 +129,11 @@ class Study:
             return index % len(self.arms)
         return len(self.arms) + (index - self.runs) // len(self.seeds)
 
+    def first_run(self, place: int) -> int:
+        """The first run of the arm of this place in `every_arm`."""
+        added = place - len(self.arms)
+        return place if added < 0 else self.runs + added * len(self.seeds)
+
     def arm_of(self, index: int) -> Arm:
         """The arm of a run."""
         return self.every_arm[self.place_of(index)]
