@@ -452,7 +452,7 @@ def endless(*more: str) -> subprocess.Popen[str]:
 def test_a_signal_ends_the_run_after_the_episode(project: Path, number: int, code: int) -> None:
     process = endless()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == code
     assert "stopping after this episode" in said
     (record,) = records()
@@ -506,7 +506,7 @@ def test_a_plugin_that_hangs_is_named(project: Path) -> None:
     )
     done = subprocess.run(
         [QN_RUN, "small.yml", "--episodes", "1", "--quiet", "--plugins", "hang:Sink"],
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0
     assert "plugin hang:Sink has been busy for" in done.stderr
@@ -519,7 +519,7 @@ def test_a_kill_loses_no_episode_that_was_acknowledged(project: Path) -> None:
     )
     process = endless("--plugins", "ack:Sink")
     process.kill()
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     last = int(said.rpartition("\n")[0].splitlines()[-1])
     assert records() == []
     text = next(Path("experiments").glob("runs/*/episodes.jsonl")).read_text()
@@ -554,7 +554,7 @@ def test_sixteen_at_once(project: Path) -> None:
     args = [QN_RUN, "small.yml", "--episodes", "3", "--track-experiment", "--quiet"]
     processes = [subprocess.Popen(args, stderr=subprocess.PIPE, text=True) for _ in range(16)]
     for process in processes:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
     assert len({record["id"] for record in records()}) == 16
 
@@ -578,7 +578,7 @@ def test_progress_is_plain_lines_without_a_terminal_and_a_bar_on_one(project: Pa
             break
         seen += block
     os.close(master)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert b"/60  success" in seen
     assert b"left" in seen
 
@@ -611,7 +611,7 @@ def test_saved_is_said_only_of_what_is_saved(project: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.2)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=300)
         for line in said.splitlines():
             if line.startswith("saved "):
                 assert Path(line.removeprefix("saved ")).exists()

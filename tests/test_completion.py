@@ -34,7 +34,7 @@ def completed(line: str, **env: str) -> list[str]:
                 "_ARGCOMPLETE_SHELL": "bash", "_ARGCOMPLETE_COMP_WORDBREAKS": BREAKS,
                 "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9", **env,
             },
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, pass_fds=[write], timeout=60,
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, pass_fds=[write], timeout=300,
         )  # fmt: skip
     finally:
         os.close(write)

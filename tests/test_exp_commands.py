@@ -41,7 +41,7 @@ with track({"brain": {"name": "mlp"}}, seed=5, tags={"a": "b"}, notes="n", episo
     for i in range(600):
         if how == "wait" and i == 300:
             print("half", flush=True)
-            time.sleep(60)
+            time.sleep(600)
         run.episode(success=i % 7 == 0, termination="food" if i % 7 == 0 else "starved",
                     steps=i % 50, reward=0.1 * i, counts={"foods": i % 3}, loss=1 / (i + 1))
     if how != "end":
@@ -306,7 +306,7 @@ def test_two_who_label_at_once_lose_nothing(store: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, made.id, name], cwd=store.parent)
         for name in "ab"
     ]
-    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
     assert len(labels.read(str(store), made.id)["tags"]) == 80
     files = os.listdir(store / "labels" / made.id)
     assert len(files) == 80
@@ -530,8 +530,8 @@ def test_a_running_one_is_running_and_can_be_followed(store: Path, qn_exp: Call)
         time.sleep(0.5)
         assert tail.poll() is None
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
-        out, _ = tail.communicate(timeout=60)
+        process.wait(timeout=300)
+        out, _ = tail.communicate(timeout=300)
         assert out.splitlines()[0].split()[0] == "298"
         assert out.splitlines()[-1] == "— interrupted, 300 episodes"
         assert statuses(qn_exp) == {id: "interrupted"}
@@ -851,7 +851,7 @@ def test_sixteen_starts_at_once(store: Path, qn_exp: Call) -> None:
     )
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=store.parent) for _ in range(16)]
     listing = [statuses(qn_exp) for _ in range(3) if store.exists()]
-    assert [process.wait(timeout=60) for process in started] == [0] * 16
+    assert [process.wait(timeout=300) for process in started] == [0] * 16
     assert not {s for found in listing for s in found.values()} - {"running", "completed"}
     assert list(statuses(qn_exp).values()) == ["completed"] * 16
     assert qn_exp("fsck")[0] == 0

@@ -178,7 +178,7 @@ def test_a_script_that_asks_at_an_interrupt_is_left_alone(
     assert process.stdout is not None
     assert process.stdout.readline() == "episode 0\n"
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(answer + "\n", timeout=60)
+    out, said = process.communicate(answer + "\n", timeout=300)
     assert "stop? [y/n]" in out
     assert process.returncode == (130 if answer == "y" else 0), said
     found = the_record()

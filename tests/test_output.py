@@ -30,7 +30,7 @@ def script(text: str, *words: str, **how: Any) -> subprocess.CompletedProcess[st
     head = "import os, signal, subprocess, sys, time\nfrom qn_tracking import track\n"
     Path("train.py").write_text(head + text)
     return subprocess.run(
-        [sys.executable, "train.py", *words], text=True, timeout=120, **{"stdout": -1, **how}
+        [sys.executable, "train.py", *words], text=True, timeout=300, **{"stdout": -1, **how}
     )
 
 
@@ -252,7 +252,7 @@ def test_a_reader_that_goes_away_ends_a_program_as_before(project: Path) -> None
         shell=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout == "line\n"
     assert "BrokenPipeError" in done.stderr

@@ -738,7 +738,7 @@ with track({"a": 1}, seed=1) as run:
     over.set()
     thread.join()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -1038,7 +1038,7 @@ def test_a_signal_handler_of_the_host_may_end_it_anywhere(
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HANDLED, how, str(seconds)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 143, done.stderr
     (record,) = Path("experiments").glob("*.json")

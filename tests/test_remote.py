@@ -299,7 +299,7 @@ def test_sinks_hear_every_episode_in_the_process_that_was_started(qn: Program) -
         [str(BIN / "qn-run"), "toy.yml", "--n-seeds", "3", "--episodes", "4", "--executor",
          "processes://", "--plugins", "sink:Sink", "--quiet"],
     )  # fmt: skip
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     heard = [tuple(map(int, line.split())) for line in Path("heard").read_text().splitlines()]
     assert {pid for pid, *_ in heard} == {process.pid}
     expected = [(index, episode) for index in range(3) for episode in range(4)]
@@ -382,7 +382,7 @@ def test_the_first_ctrl_c_ends_runs_after_their_episode(qn: Program, scheme: str
     more = ["--jobs", "2"] if scheme == "interruptible" else []
     process = started("--executor", scheme, *more)
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert f"go on with: qn-run --resume {study_id()}" in errors
     stopped = [one for one in records() if one["status"] == "interrupted"]
@@ -407,7 +407,7 @@ def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
     while "again to stop at once" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.endswith(f"go on with: qn-run --resume {study_id()}\n")
     assert len(records()) < 6
@@ -417,7 +417,7 @@ def test_the_second_ctrl_c_ends_it_at_once(qn: Program) -> None:
 def test_a_run_that_no_worker_ever_takes_can_be_given_up(qn: Program) -> None:
     process = started("--executor", "endsnever")
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 143, errors
     assert f"go on with: qn-run --resume {study_id()}" in errors
     assert len(records()) <= 2
@@ -447,7 +447,7 @@ def test_an_executor_that_cannot_be_left_is_a_warning(qn: Program) -> None:
 def test_an_executor_that_cannot_be_interrupted_is_waited_for(qn: Program) -> None:
     process = started("--executor", "unruly", "--jobs", "1")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "cannot stop its runs: RuntimeError: cannot be told" in errors
     assert f"go on with: qn-run --resume {study_id()}" in errors

@@ -334,7 +334,7 @@ class Editable:
             cwd=self.theirs,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
 
 
@@ -431,7 +431,7 @@ def test_of_a_run_that_broke_off_the_episodes_that_there_are(repo: Path, number:
             assert child.poll() is None
             time.sleep(0.02)
         child.send_signal(number)
-        child.wait(60)
+        child.wait(300)
     finally:
         child.kill()
     (folder,) = (repo / "experiments/runs").iterdir()
@@ -655,7 +655,7 @@ def test_a_signal_takes_the_worktree_away(repo: Path, qn_run: Program, tidy: Non
                 assert child.poll() is None
                 time.sleep(0.02)
             child.send_signal(number)
-            assert child.wait(60) == code
+            assert child.wait(300) == code
         finally:
             child.kill()
     assert list(Path("experiments").glob("*.json")) == [Path(f"experiments/{id}.json")]

@@ -362,7 +362,7 @@ def test_ctrl_c_interrupts_the_scripts_and_resume_runs_them_again(qn_run: Progra
     process = _start()
     wait_until(lambda: _begun(2))
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGINT
     assert "go on with: qn-run --resume" in said
     records = [json.loads(path.read_text()) for path in Path("experiments").glob("*.json")]

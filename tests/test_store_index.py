@@ -445,10 +445,10 @@ def test_many_readers_and_writers_at_once(store: Path) -> None:
     ]
     made += [make(store, seed=seed, episodes=1) for seed in range(3, 9)]
     for process in listing:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0
-        # On a busy machine it is waited for, which is said.
-        assert all(b"another process holds it; waiting" in line for line in err.splitlines())
+        # On a busy machine it is waited for, or done without, which is said.
+        assert all(b"another process holds it; " in line for line in err.splitlines())
         assert len(json.loads(out)["experiments"]) >= 3
     done = subprocess.run(program, cwd=store.parent, capture_output=True, check=True)
     assert {doc["id"] for doc in json.loads(done.stdout)["experiments"]} == {e.id for e in made}

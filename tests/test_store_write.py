@@ -20,7 +20,7 @@ from zlib import crc32
 
 import pytest
 
-from conftest import Program
+from conftest import Program, wait_until
 from qn_tracking import Experiments, track
 from qn_tracking.errors import StorageError
 from qn_tracking.records.model import Episode, FrozenDict
@@ -193,13 +193,14 @@ def test_the_lock_is_held_as_long_as_the_writer_lives(project: Path) -> None:
     journal.close()
     try:
         with Path("j").open() as other:
-            for _ in range(200):  # until the copy has come to run at all
+
+            def free() -> bool:
                 with suppress(BlockingIOError):
                     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                time.sleep(0.05)
-            else:
-                pytest.fail("the copy keeps the lock")
+                    return True
+                return False
+
+            wait_until(free)  # the copy has come to run at all
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

@@ -251,7 +251,7 @@ def test_a_study_is_run_by_one_process(project: Path, qn_run: Program) -> None:
     assert done.returncode == 4
     assert "is being run by another process" in done.stderr
     assert done.stderr.count("\n") == 1
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
 
 
@@ -266,7 +266,7 @@ def test_a_signal_to_every_process_of_a_job_starts_nothing_new(
     for one in [*children, process] if first == "workers" else [process, *children]:
         one.send_signal(number)
     Path("last").unlink()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + number, said
     assert f"go on with: qn-run --resume {study()['id']}" in said
     assert not any(word in said for word in ("once more", "Traceback"))
@@ -287,7 +287,7 @@ def test_a_worker_that_another_process_stops_costs_its_run_one_more_try(
     for one in workers:
         one.send_signal(signal.SIGTERM)
     Path("last").unlink()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "its worker was stopped; once more, by itself" in said
     assert [(one["study"]["index"], one["status"]) for one in records()] == [
@@ -322,7 +322,7 @@ def test_a_study_that_was_stopped_goes_on_where_it_was(
 ) -> None:
     process = slow_study()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     kept = {one["id"] for one in records() if one["status"] == "completed"}
     assert len(kept) >= 2

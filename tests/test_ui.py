@@ -46,7 +46,7 @@ class Served:
     ) -> tuple[HTTPResponse, str]:
         """The answer to a request with the cookie, unless the headers have another."""
         sent = {"Host": self.host, "Cookie": self.cookie, **(headers or {})}
-        connection = HTTPConnection("127.0.0.1", self.server.server_port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.server.server_port, timeout=300)
         try:
             connection.putrequest(method, path, skip_host=True)
             for name, value in sent.items():
@@ -60,7 +60,7 @@ class Served:
 
     def raw(self, data: bytes) -> bytes:
         """The answer to these bytes."""
-        with socket.create_connection(("127.0.0.1", self.server.server_port), 60) as client:
+        with socket.create_connection(("127.0.0.1", self.server.server_port), 300) as client:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: client.recv(65536), b""))
@@ -293,17 +293,17 @@ def test_requests_that_wait_share_what_is_built(
 
     def slowly(name: str) -> None:
         served.built.append(name)
-        assert go.wait(60)
+        assert go.wait(300)
 
     monkeypatch.setattr(serving_module, "monotonic", now)
     served.server._refresh = slowly
     threads = [Thread(target=served.server.refresh, args=("index.html",)) for _ in range(6)]
     threads[0].start()
     for _ in range(2):  # it came, and it builds
-        assert calls.acquire(timeout=60)
+        assert calls.acquire(timeout=300)
     for thread in threads[1:]:
         thread.start()
-        assert calls.acquire(timeout=60)
+        assert calls.acquire(timeout=300)
     go.set()
     for thread in threads:
         thread.join()
@@ -345,7 +345,7 @@ def started(*args: str, **env: str) -> Iterator[tuple[str, Any]]:
             yield json.loads(printed)["url"], process
         finally:
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=120)
+            said = process.communicate(timeout=300)
     assert (process.returncode, *said) == (0, "", "")
 
 
@@ -355,7 +355,7 @@ def test_the_command_serves_until_it_is_interrupted(project: Path) -> None:
     place.mkdir()
     with started(TMPDIR=str(place)) as (url, _):
         address = urlsplit(url)
-        connection = HTTPConnection(str(address.hostname), address.port or 0, timeout=60)
+        connection = HTTPConnection(str(address.hostname), address.port or 0, timeout=300)
         secret = address.query.removeprefix("token=")
         name = f"qn-ui-{address.port}"
         for path, content in (("/", b"no experiment yet"), ("/index.html", b"0 valid submissions")):
