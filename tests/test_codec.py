@@ -220,6 +220,7 @@ def test_numbers_are_exact() -> None:
         ({"a": {"b": {1: 2}}}, TypeError),
         ({"a": {"b": "\ud800"}}, ValueError),
         ({"a": {"b": np.zeros(3)}}, TypeError),
+        ({"a": {"b": np.ma.masked}}, TypeError),
     ],
 )
 def test_what_json_cannot_hold_is_named(value: object, error: type[Exception]) -> None:

@@ -70,11 +70,13 @@ def plain(value: Any, where: str = "", depth: int = 0) -> Any:
 
 
 def scalar(value: Any) -> Any:
-    """Return the Python number in a NumPy scalar, 0-d array or tensor; else the value."""
+    """Return the Python number in a NumPy scalar, 0-d array or tensor; else the value, also one
+    that is masked, which has no number.
+    """
     item = getattr(value, "item", None)
     if not callable(item) or getattr(value, "ndim", 0) != 0:
         return value
-    return item()
+    return value if getattr(value, "mask", False) else item()
 
 
 def check_text(value: str, where: str) -> str:
