@@ -69,7 +69,7 @@ def test_arms_are_named_by_what_was_set_in_a_report_and_for_a_submission(qn_exp:
     assert "rate=0.9: 1 run of another configuration than rate=0.1" in causes
     report = Experiments("experiments").report(made.id)
     text = markdown(report.blocks, dict.fromkeys(report.pictures, "x.svg"))
-    assert "| rate=0.9 |  | rate=0.9 |" in text
+    assert "| rate=0.9 | rate=0.9 |" in text
 
 
 def test_what_is_declared_is_the_command_and_where_it_runs() -> None:
@@ -95,6 +95,13 @@ def test_derived_seeds_are_the_same_for_all_arms() -> None:
     [
         ([], {}, "no command after --"),
         (["nothing-is-called-so"], {}, "nothing-is-called-so: no such program"),
+        (["no-{word}"], {"word": ["thing"]}, "no-thing: no such program"),
+        (
+            ["python a.py {seed}"],
+            {},
+            "no such program (each word of the command is one of its own)",
+        ),
+        ("python a.py", {}, "command: expected a list of words"),  # type: ignore[list-item]
         ([PYTHON, "{rat}"], {"rate": [1, 2]}, "{rat} in the command is no swept field"),
         ([PYTHON, "{seed}"], {"rate": [1, 2]}, "--sweep rate: the command has no {rate}"),
         ([PYTHON, "{rate"], {"rate": [1, 2]}, "{rate: { alone"),
@@ -153,7 +160,7 @@ def test_a_script_with_another_seed_does_not_join() -> None:
     ("script", "said"),
     [
         ("print('did nothing')", "ended with 0, and recorded nothing: it must call track()"),
-        ("raise SystemExit('no data')", "ended with 1, and recorded nothing: it must call track()"),
+        ("raise SystemExit('no data')", "the script ended with 1, before a run began: no data"),
         (SCRIPT + "\nraise ValueError('too late')", None),
         (
             SCRIPT.replace("rng.random() < rate", "1 / 0"),
@@ -235,8 +242,9 @@ def test_seeds_are_added_and_each_look_counts(qn_run: Program, qn_exp: Program) 
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (("--seeds", "2-4"), "seeds: 2 is given twice"),
-        (("--n-seeds", "2"), "its seeds were chosen: choose more"),
+        (("--seeds", "2-4"), "error: --seeds: 2 is in the study already"),
+        (("--seeds", "9,2", "--dry-run"), "error: --seeds: 2 is in the study already"),
+        (("--n-seeds", "2"), "--n-seeds: its seeds were chosen: choose more (such as --seeds 4-5)"),
         ((), "--extend needs --seeds or --n-seeds"),
         (("--seeds", "9", "--sweep", "rate=1"), "--extend cannot be combined with --sweep"),
         (("--seeds", "9", "small.yml"), "--extend cannot be combined with a configuration"),
@@ -248,6 +256,14 @@ def test_an_extension_changes_the_seeds_only(
     study(name="rates").save()
     done = qn_run("--extend", "rates", *options)
     assert (done.returncode, error in done.stderr) == (2, True), done.stderr
+    assert Study.load("rates").record.extended == 0
+
+
+def test_a_dry_run_shows_what_an_extension_would_be(qn_run: Program) -> None:
+    study(name="rates").save()
+    done = qn_run("--extend", "rates", "--seeds", "8-9", "--dry-run")
+    assert "2 arms x 5 seeds = 10\n" in done.stdout
+    assert "every p is multiplied by 2" in done.stdout
     assert Study.load("rates").record.extended == 0
 
 
@@ -308,8 +324,16 @@ def test_a_file_of_a_study_names_configurations_beside_it(qn_run: Program) -> No
         ("study: [1]", "study.yml: study: expected options by name"),
         ("study: {seed: 1, seedz: 2}", "study.yml: study.seedz: is no option of a study (did you"),
         ("study: {name: [a]}", "study.yml: study.name: expected a text or a number"),
+        ("study: {seeds: 1}\njobs: 2", "jobs: beside the options of a study (as an option of the"),
+        ("study: {seeds: 1}\nother: 2", "study.yml: other: beside the options of a study (only"),
+        ("study: {sweep: [a=1,2]}", "study.yml: study.sweep: expected fields, each with its value"),
+        ("study: {sweep: {a: []}}", "study.yml: study.sweep.a: no values"),
+        ("study: {command: 'python a.py {seed}'}", "study.command: expected a list of words"),
         ("study: {configs: [[a]]}", "study.yml: study.configs: expected a list of texts"),
-        ("study: {seeds: x, configs: small.yml}", "error: --seeds: expected a whole number"),
+        (
+            "study: {seeds: x, configs: small.yml}",
+            "study.yml: study.seeds: expected a whole number",
+        ),
     ],
 )
 def test_a_file_of_a_study_with_a_mistake_is_one_line(
@@ -318,6 +342,32 @@ def test_a_file_of_a_study_with_a_mistake_is_one_line(
     Path("study.yml").write_text(text)
     done = qn_run("study.yml")
     assert (done.returncode, error in done.stderr) == (2, True), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_the_command_line_says_replaces_what_the_file_says(qn_run: Program) -> None:
+    Path("study.yml").write_text(
+        "study:\n  configs: small.yml\n  seeds: 1-3\n  episodes: 5\n"
+        "  sweep: {brain.config.gamma: [0.9, 0.99], brain.config.learning_rate: [0.1, 0.2]}\n"
+    )
+    words = ("--n-seeds", "2", "--seed", "7", "--episodes", "4", "--sweep")
+    done = qn_run("study.yml", *words, "brain.config.gamma=0.5", "--dry-run", "--json")
+    about = json.loads(done.stdout)
+    assert [arm["name"] for arm in about["arms"]] == [
+        "learning_rate=0.1 gamma=0.5", "learning_rate=0.2 gamma=0.5"
+    ]  # fmt: skip
+    assert (about["runs"], about["seed"], about["episodes"]) == (4, 7, 4)
+    done = qn_run("study.yml", "small.yml", "--seeds", "1-2")
+    assert done.stderr.startswith("error: study.yml: is the file of a study: it cannot be combined")
+
+
+def test_values_of_a_file_may_be_any_text(qn_run: Program) -> None:
+    texts = ["a, b", "=1+1", "\U0001fab1", "it's", "[1", "true"]
+    Path("train.py").write_text("")
+    made = {"command": [PYTHON, "train.py", "{text}"], "sweep": {"text": texts}, "seeds": "1"}
+    Path("study.yml").write_text(json.dumps({"study": made}, ensure_ascii=False))
+    done = qn_run("study.yml", "--dry-run", "--json")
+    assert [arm["command"][-1] for arm in json.loads(done.stdout)["arms"]] == texts
 
 
 def test_only_the_first_run_of_a_process_joins_and_none_of_its_children() -> None:

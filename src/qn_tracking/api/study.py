@@ -288,7 +288,8 @@ class Study(Declaration):
 
         That is recorded beside the study, and each look at its results counts: see `compare`. `run`
         runs them. Raises UsageError for seeds that are there already or cannot be, also those that
-        the settings of a submission were chosen on, and StorageError.
+        the settings of a submission were chosen on, and StorageError. A study that was loaded as a
+        `dry_run` has them without that they are written.
         """
         import time
 
@@ -302,7 +303,9 @@ class Study(Declaration):
             raise UsageError("expected either seeds or n_seeds", field="seeds")
         if seeds is None:
             if record.seed is None:
-                raise UsageError("its seeds were chosen: choose more", field="n_seeds")
+                last = max(record.seeds)
+                hint = f"such as --seeds {last + 1}-{last + (n_seeds or 1)}"
+                raise UsageError("its seeds were chosen: choose more", field="n_seeds", hint=hint)
             arms = [arm.config for arm in record.arms]
             digest = record.task or studies.seeds_digest(arms)
             first, more = len(record.seeds), n_seeds or 0
@@ -310,6 +313,9 @@ class Study(Declaration):
         if record.contribution is not None and studies.wrong_seeds(seeds) is None:
             for cause, _ in tuning.problems(record.contribution.tuning, seeds):
                 raise UsageError(cause, field=chosen)
+        if self._dry_run:
+            self.record = studies.with_seeds(record, seeds)
+            return
         self.save()
         created = ids.utc(time.time())
         self.record = studies.extend(self.experiments_dir, record, seeds, created)

@@ -21,7 +21,7 @@ from qn_tracking.cli.run_options import (
     option_of,
     parser,
 )
-from qn_tracking.errors import QnError, UsageError, describe, printable, storable
+from qn_tracking.errors import ConfigError, QnError, UsageError, describe, printable, storable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,11 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     complete(lambda words: p)
     argv = list(sys.argv[1:] if argv is None else argv)
     args = _parsed(p, argv)
-    if len(args.config) == 1 and args.config[0].endswith((".yml", ".yaml")):
+    files = [config for config in args.config if config.endswith((".yml", ".yaml"))]
+    if files:
         from qn_tracking.cli.study_file import arguments
 
-        written = arguments(args.config[0])
+    if len(args.config) > 1:
+        for file in files:
+            if arguments(file) is not None:
+                cause = "is the file of a study: it cannot be combined with a configuration"
+                raise UsageError(cause, file=file, hint="its configurations are study.configs")
+    elif files:
+        written = arguments(args.config[0], argv)
         if written is not None:
+            try:
+                _parsed(p, written)
+            except UsageError as error:
+                said = str(error.cause).removeprefix("--")
+                raise ConfigError(f"study.{said}", file=args.config[0]) from None
             # Those of the command line come later, and win.
             argv.remove(args.config[0])
             place = written.index("--") if "--" in written else len(written)

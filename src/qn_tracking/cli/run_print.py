@@ -122,6 +122,7 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
     script, arms = study.record.script, len(study.record.every_arm)
     if as_json or (arms == 1 and script is None):
         return dry_run(about, as_json)
+    from qn_tracking.render.table import columns_of
     from qn_tracking.render.text import counted, duration, rows
     from qn_tracking.studies.sentences import ASKS, TESTS, comparisons
 
@@ -130,14 +131,17 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
     _warn_unchecked(study.unchecked)
     record, design = study.record, study.design
     seeds = len(record.seeds)
-    shown = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")
+    done = sum(state.status in ("completed", "pruned") for state in study.runs())
+    runs = f"{counted(arms, 'arm')} x {counted(seeds, 'seed')} = {record.every_run:,}"
+    some = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")
     lines: list[tuple[str, object]] = [
         ("question", record.question),
-        ("runs", f"{arms} arms x {counted(seeds, 'seed')} = {record.every_run:,}"),
+        ("runs", runs + (f", {record.every_run - done:,} to run" if done else "")),
+        ("looks", f"every p is multiplied by {study.looks}" if study.looks > 1 else None),
         ("episodes", record.episodes),
         ("time", None if seconds is None else f"about {duration(seconds)}, from past runs"),
         ("command", None if script is None else shlex.join(script)),
-        ("seeds", shown if unicode_out() else shown.replace("…", "...")),
+        ("seeds", some if unicode_out() else some.replace("…", "...")),
     ]
     if design is not None:
         asks = f"{TESTS[design.decides]} test of {record.metric}: {ASKS[design.decides]}?"
@@ -145,7 +149,8 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
         lines.append(("decides", asks))
     for place, text in enumerate(study.can_show()):
         lines.append(("" if place else "can show", text))
-    sys.stdout.write(f"ok, nothing was run: {printable(record.name or 'a study')}\n" + rows(lines))
+    shown = rows(lines, columns=columns_of())
+    sys.stdout.write(f"ok, nothing was run: {printable(record.name or 'a study')}\n{shown}")
     sys.stdout.write("arms\n")
     sys.stdout.write(rows([(arm.name, (arm.config.digest or "")[:8]) for arm in record.every_arm]))
     return 0

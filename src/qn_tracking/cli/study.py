@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from qn_tracking.tracking.warned import warn_on_stderr
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterator
 
     from qn_tracking.studies.execute import StudyOutcome
 
@@ -98,7 +99,7 @@ def _study(args: Namespace) -> Study:
         )
     if args.extend is not None:
         study = Study.load(args.extend, experiments_dir=args.experiments_dir, dry_run=args.dry_run)
-        if not args.dry_run:
+        with _named_as_options():
             study.extend(n_seeds=args.n_seeds, seeds=args.seeds)
         return study
     shared = {
@@ -107,7 +108,7 @@ def _study(args: Namespace) -> Study:
         "metric": args.metric or PRIMARY,
         **{name: getattr(args, name) for name in SHARED},
     }
-    try:
+    with _named_as_options():
         if args.script is not None:
             return Study.script(args.script, **shared)
         return Study.plan(
@@ -123,6 +124,13 @@ def _study(args: Namespace) -> Study:
             contribution=partial(_contribution, args) if args.save_benchmark else None,
             benchmarks_dir=args.benchmarks_dir,
         )
+
+
+@contextmanager
+def _named_as_options() -> Iterator[None]:
+    """An error names the option of an argument instead of the argument."""
+    try:
+        yield
     except UsageError as error:
         error.field = OPTIONS.get(error.field or "", error.field)
         raise

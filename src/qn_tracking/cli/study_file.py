@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qn_tracking import config as configuration
@@ -29,10 +29,11 @@ OPTIONS = (
 KEYS = ("configs", "command", *OPTIONS)
 
 
-def arguments(path: str) -> list[str] | None:
+def arguments(path: str, over: Sequence[str] = ()) -> list[str] | None:
     """The command line that the file of a study stands for; None if it is a configuration.
 
-    Raises ConfigError for a file of a study with what is no option.
+    What is in `over`, words of a command line, is left out: the command line wins. Raises
+    ConfigError for a file of a study with what is no option.
     """
     try:
         text = load(path, error=ConfigError)[0].decode("utf-8-sig")
@@ -41,11 +42,27 @@ def arguments(path: str) -> list[str] | None:
     if "study:" not in text and '"study"' not in text:
         return None
     data = configuration.parse(text, path)
-    if not (isinstance(data, dict) and list(data) == ["study"]):
+    if not isinstance(data, dict) or "study" not in data or "environment" in data:
         return None
+    for key in data:
+        if key != "study":
+            hint = f"as an option of the study it is study.{key}" if key in KEYS else "only `study`"
+            raise ConfigError("beside the options of a study", file=path, field=key, hint=hint)
     if not isinstance(data["study"], dict):
         raise ConfigError("expected options by name", file=path, field="study")
-    return list(_words(data["study"], path))
+    return list(_words(_less(data["study"], over), path))
+
+
+def _less(given: Mapping[str, Any], over: Sequence[str]) -> dict[str, Any]:
+    """The options that no word of a command line replaces: a swept field, and seeds of any kind."""
+    said = [word.partition("=")[0].removeprefix("--") for word in over if word.startswith("--")]
+    gone = {"seeds": ("n-seeds", "seed"), "n-seeds": ("seeds",)}
+    without = {name for option in said for name in gone.get(option, ())}
+    kept = {key: value for key, value in given.items() if key not in without}
+    if isinstance(kept.get("sweep"), dict):
+        swept = {word.removeprefix("--sweep=").partition("=")[0] for word in over}
+        kept["sweep"] = {name: some for name, some in kept["sweep"].items() if name not in swept}
+    return kept
 
 
 def _words(given: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -59,6 +76,10 @@ def _words(given: Mapping[str, Any], path: str) -> Iterator[str]:
     for config in _texts(given.get("configs", ()), "configs", path):
         beside = os.path.join(os.path.dirname(path), config)
         yield beside if os.path.exists(beside) else config
+    if isinstance(given.get("command"), str):
+        hint = 'such as [python, train.py, --seed, "{seed}"]'
+        cause = "expected a list of words: no shell takes a text apart"
+        raise ConfigError(cause, file=path, field="study.command", hint=hint)
     if "command" in given:
         yield from ("--", *_texts(given["command"], "command", path))
 
@@ -68,6 +89,8 @@ def _option(key: str, value: Any, path: str) -> Iterator[str]:
         yield f"--{key}"
     elif isinstance(value, dict):
         for name, one in value.items():
+            if one in ([], None) and key == "sweep":
+                raise ConfigError("no values", file=path, field=f"study.sweep.{name}")
             yield f"--{key}"
             yield f"{name}={_value(key, one)}"
     elif isinstance(value, list) and key in ("set", "tag", "plugins", "no-plugin", "tuned-by"):
@@ -78,14 +101,20 @@ def _option(key: str, value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, (str, int, float)) and value is not False:
         yield from (f"--{key}", str(value))
     elif value is not None and value is not False:
-        raise ConfigError("expected a text or a number", file=path, field=f"study.{key}")
+        kind = "fields, each with its values" if key == "sweep" else "a text or a number"
+        raise ConfigError(f"expected {kind}", file=path, field=f"study.{key}")
 
 
 def _value(key: str, value: Any) -> str:
     """What stands after `FIELD=`: text as it is, so that it may be `geomspace(…)`, else JSON."""
     if key == "sweep" and isinstance(value, list):
-        return ",".join(json.dumps(one) for one in value)
-    return value if isinstance(value, str) else json.dumps(value)
+        return ",".join(map(_json, value))
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    # Escapes of what is beyond \uffff are two, which YAML does not read as one.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _texts(values: Any, key: str, path: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qn_tracking.cli.output import print_plain, print_table
 from qn_tracking.cli.study_print import cell, line
 from qn_tracking.errors import UsageError, printable
-from qn_tracking.render.table import Column
+from qn_tracking.render.table import Column, columns_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
         return
     count = "1 study" if len(found) == 1 else f"{len(found):,} studies"
     print(f"{count} in {printable(store.folder)}")
+    # On a wide terminal what it shows is worth more than when it was made.
+    least = 48 if (columns_of() or 80) >= 80 else 20
     columns = [
         Column("STUDY"),
         Column("CREATED (UTC)", drop=3),
@@ -48,7 +50,7 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
         Column("ARMS", right=True),
         Column("RUNS", right=True),
         Column("METRIC", drop=2),
-        Column("VERDICT", least=48),
+        Column("VERDICT", least=least),
     ]
     rows = [
         [

@@ -98,8 +98,22 @@ def means(values: Sequence[float], points: int) -> list[float]:
     return [sum(values[a:b]) / (b - a) for a, b in cuts]
 
 
-def rows(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> str:
-    """`name  value` lines, aligned; values are made printable, None is left out."""
+def rows(pairs: Iterable[tuple[str, object]], indent: str = "  ", columns: int = 0) -> str:
+    """`name  value` lines, aligned; values are made printable, None is left out.
+
+    Of so many terminal `columns` (0: any), a value goes on below itself.
+    """
     kept = [(printable(name), printable(value)) for name, value in pairs if value is not None]
     wide = max((width(name) for name, _ in kept), default=0)
+    if columns:
+        from textwrap import wrap
+
+        left = max(columns - len(indent) - wide - 2, 20)
+        split = [
+            (name, wrap(value, left, break_long_words=False, break_on_hyphens=False) or [""])
+            for name, value in kept
+        ]
+        kept = [
+            ("" if place else name, line) for name, some in split for place, line in enumerate(some)
+        ]
     return "".join(f"{indent}{fit(name, wide)}  {value}\n" for name, value in kept)

@@ -197,9 +197,11 @@ def _place(experiments: str, study: Study) -> str:
     return place
 
 
-def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -> Study:
-    """Adds seeds for all arms; durable on return. Raises UsageError for those that cannot be."""
+def with_seeds(study: Study, seeds: Sequence[int]) -> Study:
+    """The study with further seeds; writes nothing. Raises UsageError for those it cannot have."""
     cause = wrong_seeds(seeds) if seeds else "none to add"
+    if cause is None and (there := [seed for seed in seeds if seed in study.seeds]):
+        cause = f"{there[0]} is in the study already"
     if cause is None:
         cause = wrong_seeds(both := (*study.seeds, *seeds))
     if cause is not None:
@@ -208,11 +210,17 @@ def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -
         raise UsageError(cause, field="seeds")
     if study.added:
         raise UsageError("arms were added to it", field="seeds", hint="declare a new study")
-    place = _place(experiments, study)
-    record = Extension(study=study.id, created=created, seeds=tuple(seeds))
-    publish(f"{place}/extension-{study.extended + 1}.json", document(record))
     runs = len(both) * len(study.arms)
     return evolve(study, seeds=both, runs=runs, extended=study.extended + 1)
+
+
+def extend(experiments: str, study: Study, seeds: Sequence[int], created: str) -> Study:
+    """Adds seeds for all arms; durable on return. Raises UsageError for those that cannot be."""
+    extended = with_seeds(study, seeds)
+    place = _place(experiments, study)
+    record = Extension(study=study.id, created=created, seeds=tuple(seeds))
+    publish(f"{place}/extension-{extended.extended}.json", document(record))
+    return extended
 
 
 def _wrong(study: Study, id: str) -> Iterator[tuple[str, str]]:

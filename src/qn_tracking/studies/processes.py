@@ -217,7 +217,7 @@ def _finish(one: _Process, experiments: str, failures: _Failures) -> bool:
         return status == "completed"
     how = f"ended with {code}" if code >= 0 else f"was killed by signal {-code}"
     if status == "missing":
-        how += ", and recorded nothing: it must call track()"
+        how += ", before a run began" if code else ", and recorded nothing: it must call track()"
     else:
         how += f", and its run is {status}"
     said = f": {printable(short(last, 200))}" if last and code else ""

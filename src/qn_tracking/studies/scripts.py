@@ -31,6 +31,9 @@ _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 def script_arms(command: Sequence[str], factors: Factors, *, paired: bool = False) -> list[Choice]:
     """Every combination of the values; raises UsageError for a command that does not fit them."""
+    if isinstance(command, str):
+        cause = "command: expected a list of words, not a text"
+        raise UsageError(cause, hint="no shell takes it apart")
     if not command:
         raise UsageError("no command after --", hint="such as -- python train.py --seed {seed}")
     clean = redact_arguments(["", *command])[1:]  # of the first word, only its name is kept
@@ -47,12 +50,18 @@ def script_arms(command: Sequence[str], factors: Factors, *, paired: bool = Fals
         if field not in used:
             cause = f"the command has no {{{field}}}"
             raise UsageError(cause, file=f"--sweep {short(field)}", hint="every arm would be equal")
-    program = command[0]
-    if not any(_places([program])) and shutil.which(program) is None:
-        raise UsageError(f"{short(program)}: no such program")
     if (missing := _missing(command)) is not None:
         raise UsageError(f"{short(missing)}: no such file", hint="the script runs in this folder")
-    return choices([label_of(command)], factors, paired=paired)
+    found = choices([label_of(command)], factors, paired=paired)
+    for arm in found:
+        program = _filled(command[0], {**_texts(arm.values), SEED: "1"})
+        if shutil.which(program) is None:
+            one = " " in program.strip()
+            raise UsageError(
+                f"{short(program)}: no such program",
+                hint="each word of the command is one of its own" if one else None,
+            )
+    return found
 
 
 def script_study(
@@ -132,8 +141,11 @@ def values_of(config: Config) -> Mapping[str, Any]:
 def words(study: Study, index: int) -> list[str]:
     """The command of a run, its places filled."""
     values = {**values_of(study.arm_of(index).config), SEED: study.seed_of(index)}
-    texts = {name: text_of(value) for name, value in values.items()}
-    return [_filled(word, texts) for word in study.script or ()]
+    return [_filled(word, _texts(values)) for word in study.script or ()]
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text_of(value) for name, value in values.items()}
 
 
 def _places(command: Sequence[str]) -> Iterator[str]:
