@@ -54,7 +54,7 @@ def test_every_part_is_there(study: Study) -> None:
             "final_success_rate, seed by seed",
             "Every run",
             "What failed",
-            "learning_rate=0.3: 1 run not begun",
+            "learning_rate=0.3: 1 run without a record",
             "note: 17 of 18 runs are finished",
             "How to repeat it",
             "qn-exp rerun lr --at-commit",
@@ -160,8 +160,8 @@ def test_a_study_without_runs_has_its_design(project: Path, qn_exp: Program) -> 
     assert done.returncode == 0, done.stderr
     text = Path(PAGE).read_text()
     assert "| compared | each arm with learning_rate=0.1 |" in text
-    assert "No run was begun." in text
-    assert "- learning_rate=0.2: 3 runs not begun" in text
+    assert "No run has a record." in text
+    assert "- learning_rate=0.2: 3 runs without a record" in text
     assert "None was stated." in text
     assert ".svg" not in text
 

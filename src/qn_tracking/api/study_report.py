@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qn_tracking.api.drawing import Group, How, of_groups
 from qn_tracking.api.report import environment, every_run, failed, text_of
 from qn_tracking.api.report_file import Report
-from qn_tracking.api.study_table import columns_of, remarks
+from qn_tracking.api.study_table import columns_of, effects, remarks
 from qn_tracking.errors import UsageError
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.render.report import Block, Code, Figure, Heading, Items, Table, Text
@@ -64,7 +64,7 @@ class StudyReport(Report):
             *self._pictures(folder, study, table.metric, arm_of),
             *_seeds(table),
             *_every_run(self.docs, arm_of),
-            *_failures(self.docs, table),
+            *_failures(study, self.docs, table),
             *_again(folder, study, self.docs),
         ]
 
@@ -159,13 +159,13 @@ def _declared(study: Study) -> list[Block]:
     if record.script is not None:
         out += [Text("Each run is this command:"), Code(shlex.join(record.script))]
     arms = []
+    titles = ["arm", *(["configuration"] if record.script is None else []), "set", "digest"]
     for arm in record.every_arm:
         config = arm.config
-        label = "" if record.script is not None else str(config.label)
+        label = [str(config.label)] if record.script is None else []
         settings = config.overrides if record.script is None else values_of(config)
         some = ", ".join(f"{name}={text_of(value)}" for name, value in settings.items())
-        arms.append([arm.name, label, some, str(config.digest or "")[:12]])
-    titles = ["arm", "configuration", "set", "digest"]
+        arms.append([arm.name, *label, some, str(config.digest or "")[:12]])
     return [*out, Table(titles, arms)]
 
 
@@ -192,7 +192,14 @@ def _results(study: Study | Gathered, table: StudyTable) -> list[Block]:
         Table(titles, rows),
         *map(Text, remarks(table)),
         *_compared(found),
+        *_effects(study, table),
     ]
+
+
+def _effects(study: Study | Gathered, table: StudyTable) -> list[Block]:
+    """The main effects of the factors of a grid."""
+    title, *lines = [*effects(study, table, all_pairs=True)] or [""]
+    return [Text(title), Items([line.removeprefix("- ") for line in lines])] if lines else []
 
 
 def _compared(found: StudyComparison) -> list[Block]:
@@ -237,17 +244,22 @@ def _every_run(docs: Sequence[Doc], arm_of: dict[str, str]) -> list[Block]:
     return every_run(docs, "arm", {**repeated, **arm_of})
 
 
-def _failures(docs: Sequence[Doc], table: StudyTable) -> list[Block]:
-    """What failed, and which runs were declared and never begun."""
+def _failures(study: Study | Gathered, docs: Sequence[Doc], table: StudyTable) -> list[Block]:
+    """What failed, and which runs were declared and have no record."""
     missing = [
-        f"{row.name}: {counted(row.counts['missing'], 'run')} not begun"
+        f"{row.name}: {counted(row.counts['missing'], 'run')} without a record"
         for row in table.rows
         if row.counts.get("missing")
     ]
     out: list[Block] = (
-        failed(docs, None) if docs else [Heading("What failed"), Text("No run was begun.")]
+        failed(docs, None) if docs else [Heading("What failed"), Text("No run has a record.")]
     )
-    return [*out, Items(missing)] if missing else out
+    if missing:
+        out.append(Items(missing))
+    if study.state(table) == "not finished":
+        command = shlex.join(["qn-run", "--resume", study.name or study.id])
+        out += [Text("The runs that are not whole are run by:"), Code(command)]
+    return out
 
 
 def _again(folder: str, study: Study | Gathered, docs: Sequence[Doc]) -> list[Block]:
