@@ -90,6 +90,8 @@ def test_arms_without_runs_or_ranges_are_named(project: Path, qn_exp: Program) -
         "rate=0.2: no such arm in the study (did you mean learning_rate=0.2?)",
     ]
     assert "learning_rate=0.3: no range in ranges.yml: not checked" in done.stderr
+    Path(FILE).write_text('{"arms": {"none": {"final_success_rate": [0, 1], "reward": [0, 1]}}}')
+    assert qn_exp("check", "lr", "--expect", FILE).stdout.count("none: no such arm") == 1
 
 
 def test_a_study_without_two_runs_an_arm_writes_nothing(project: Path, qn_exp: Program) -> None:

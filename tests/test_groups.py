@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Program
 from qn_tracking import Experiments, track
+from qn_tracking.api.fold import folded
 from qn_tracking.errors import UsageError
 
 Make = Callable[..., list[str]]
@@ -48,6 +49,25 @@ def make(project: Path) -> Make:
 def said(done: Any) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_many_runs_that_repeat_others_are_one_warning(make: Make, qn_exp: Program) -> None:
+    for _ in range(2):
+        make(0.1, range(3), 0.5)
+        make(0.2, range(2), 0.5)
+    done = qn_exp("compare", "--by", "config")
+    assert done.stderr.count("warning: 5 runs are left out: repeats a run") == 1
+    assert done.stderr.count("\n") == 1
+    assert len(said(qn_exp("compare", "--by", "config", "--json"))["left_out"]) == 5
+
+
+def test_a_run_that_was_tried_again_counts_once_in_a_list() -> None:
+    rows = [
+        {"id": f"20260101T000000Z-00000000.s00{end}", "status": status}
+        for end, status in (("1.r1", "completed"), ("0", "completed"), ("1", "interrupted"))
+    ]
+    ((row, count),) = folded(rows, lambda study: ("lr", 2))
+    assert (row["id"], row["status"], count) == ("lr", "completed", "2")
 
 
 # ---------------------------------------------------------------------------------------- gathered
@@ -281,7 +301,7 @@ def test_within_parts_and_by_what_is_lowest(make: Make, qn_exp: Program) -> None
         "rate=0.2",
     ]
     assert len(Experiments().rank(by="tags.side", within="all")[0].rows) == 2
-    assert [part.name for part in Experiments().rank(tag="side=right")] == ["- · -"]
+    assert [part.name for part in Experiments().rank(tag="side=right")] == ["no category"]
 
 
 def test_the_question_of_before_is_hinted_at(make: Make, qn_exp: Program) -> None:

@@ -132,6 +132,11 @@ def test_a_study_whose_file_is_broken_is_named_by_its_file(project: Path, qn_exp
     path.write_text("")
     done = qn_exp("show", "lr")
     assert done.stderr == f"error: no experiment 'lr' (cannot be read: {path})\n"
+    # It can be removed by its id, and comes back with its runs.
+    assert qn_exp("rm", study.id).stdout == f"removed to experiments/.trash/{study.id}\n"
+    assert Experiments().find().ids == []
+    assert qn_exp("restore", study.id).returncode == 0
+    assert len(Experiments().find().ids) == 4
     path.write_text(whole)
     done = qn_exp("check", "lrr", "--expect", "no.yml")
     assert done.stderr == "error: no study 'lrr' (did you mean lr?)\n"

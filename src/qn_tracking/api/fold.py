@@ -21,7 +21,7 @@ def folded(
 
     `about` has the name of a study, and how many runs were declared; None for what is no study.
     `whole` has all rows of a study, where a limit may have cut it. A row of a study has what its
-    runs share, and the means of their numbers.
+    runs share, and the means of their numbers; of several attempts at a run the latest counts.
     """
     members: dict[str, list[Row]] = {}
     for row in rows:
@@ -38,6 +38,7 @@ def folded(
             name, declared = known[study]
             if whole is not None and len(runs) < declared:
                 runs = list(whole(study))
+            runs = _latest(runs)
             count = f"{len(runs)}" if len(runs) == declared else f"{len(runs)}/{declared}"
             out.append(({**_one(runs), "id": name or study}, count))
     return out
@@ -48,6 +49,19 @@ def study_of(id: str) -> str | None:
     study, mark, rest = id.rpartition(".s")
     number, _, again = rest.partition(".r")
     return study if mark and number.isdigit() and (again or "0").isdigit() else None
+
+
+def _latest(rows: Sequence[Row]) -> list[Row]:
+    """Of several attempts at a run the latest."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        run = row["id"].rpartition(".s")[2].partition(".r")[0]
+        if run not in found or (len(row["id"]), row["id"]) > (
+            len(found[run]["id"]),
+            found[run]["id"],
+        ):
+            found[run] = row
+    return list(found.values())
 
 
 def _one(rows: Sequence[Row]) -> Row:

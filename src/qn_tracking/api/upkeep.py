@@ -6,7 +6,7 @@ import os
 
 from qn_tracking.api.folder import Folder
 from qn_tracking.api.selection import Selection
-from qn_tracking.errors import UsageError
+from qn_tracking.errors import StorageError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,18 +136,24 @@ class Upkeep(Folder):
     def remove(self, id: str, *, force: bool = False) -> str:
         """Moves an experiment to the trash, or a study with its runs; returns where it is there.
 
-        The runs of a gathered study stay. Raises UsageError for what is running, or may be (unless
-        `force`).
+        The runs of a gathered study stay. A study whose file cannot be read is known by its id
+        only. Raises UsageError for what is running, or may be (unless `force`).
         """
-        from qn_tracking.store import trash
+        from qn_tracking.store import studies, trash
 
-        study = self.study(id)
-        if study is None:
+        try:
+            study = self.study(id)
+            whole = None if study is None else study.id
+        except StorageError:
+            if not studies.kind(self.folder, id):
+                raise
+            whole = id
+        if whole is None:
             return trash.remove(self.folder, self.id(id), force=force)
         runs: list[str] = []
-        if study.declared:
-            runs = self.consult(lambda index: index.names(f"{study.id}.s", 10**9))
-        return trash.remove_study(self.folder, study.id, runs, force=force)
+        if studies.kind(self.folder, whole) == "declared":
+            runs = self.consult(lambda index: index.names(f"{whole}.s", 10**9))
+        return trash.remove_study(self.folder, whole, runs, force=force)
 
     def trash(self, *, fold: bool = False) -> list[str]:
         """The ids of what is in the trash; with `fold` a study stands for its runs."""

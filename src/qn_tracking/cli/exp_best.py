@@ -103,7 +103,7 @@ def run(args: Namespace) -> int:
     way = "lowest" if found.lower_is_better else "highest"
     less = f"; {found.without_metric} without it" if found.without_metric else ""
     again = f"; {len(found.repeats)} repeat another run" if found.repeats else ""
-    print(
+    print_wrapped(
         f"{printable(found.by)} by mean {printable(found.metric)}, {way} first,"
         f" within {printable(found.within)}{less}{again}"
     )
@@ -147,7 +147,8 @@ def _print_part(found: Ranking, part: Part) -> None:
             ]
         )
     print_table(columns, rows)
-    print_wrapped(printable(part.verdict))
+    for text in (*(f"note: {note}" for note in part.comparison.notes), part.verdict):
+        print_wrapped(printable(text))
 
 
 def _plain(found: Ranking) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from qn_tracking.cli.options import RUN_OR_STUDY, do_all, experiments, one_id, tags
 from qn_tracking.cli.output import print_plain, print_section, warn
 from qn_tracking.cli.parser import Parser, flag, many, valued
-from qn_tracking.errors import UsageError, printable
+from qn_tracking.errors import StorageError, UsageError, printable
 
 EXAMPLES = {
     "tag": """examples:
@@ -124,8 +124,14 @@ def _remove(args: Namespace) -> int:
     def remove(id: str) -> dict[str, str | int]:
         return _moved(args, id, "removed to", store.remove(id, force=args.force))
 
-    named = [study.id if (study := store.study(text)) else store.id(text) for text in args.id]
-    done, failed, code = do_all(list(dict.fromkeys(named)), remove)
+    def named(text: str) -> str:
+        try:
+            study = store.study(text)
+        except StorageError:
+            return text  # of a study that cannot be read: by its id it can be removed
+        return study.id if study else store.id(text)
+
+    done, failed, code = do_all(list(dict.fromkeys(map(named, args.id))), remove)
     if args.json:
         print_plain({"removed": done, "failed": failed})
     return code

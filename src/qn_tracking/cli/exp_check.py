@@ -52,8 +52,9 @@ def run(args: Namespace) -> int:
 
         print_plain({"study": study.id, "ok": not found.left, "ranges": plain(found.found)})
         return int(bool(found.left))
-    for one in found.left:
-        print(printable(one.sentence))
+    # Of an arm that is not there, each of its metrics says the same.
+    for sentence in dict.fromkeys(one.sentence for one in found.left):
+        print(printable(sentence))
     print(printable(found.summary))
     return int(bool(found.left))
 

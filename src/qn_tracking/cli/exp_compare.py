@@ -203,8 +203,7 @@ def _groups(args: Namespace, found: GroupComparison, folder: str) -> None:
             }
         )
         return
-    for id, cause in found.left_out:
-        warn(f"{id} is left out: {cause}")
+    _warn_left_out(found.left_out)
     for group in found.groups:
         if group.mixed_code:
             warn(f"{group.name}: its runs ran different code")
@@ -217,6 +216,21 @@ def _groups(args: Namespace, found: GroupComparison, folder: str) -> None:
     print()
     _print_legend(found)
     _print_everything(args, found)
+
+
+MOST_IDS = 3
+"""Of more runs that are left out for one cause, so many are named."""
+
+
+def _warn_left_out(left_out: Sequence[tuple[str, str]]) -> None:
+    for cause in dict.fromkeys(cause for _, cause in left_out):
+        ids = [id for id, other in left_out if other == cause]
+        if len(ids) <= MOST_IDS:
+            for id in ids:
+                warn(f"{id} is left out: {cause}")
+        else:
+            some = ", ".join(ids[:MOST_IDS])
+            warn(f"{len(ids):,} runs are left out: {cause} ({some}, …; --json names all)")
 
 
 MOST_FIELDS, MOST_SIDES = 8, 3

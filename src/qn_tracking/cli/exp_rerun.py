@@ -101,30 +101,47 @@ def _how(args: Namespace) -> dict[str, Any]:
 
 def _all(experiments: Experiments, args: Namespace) -> int:
     """Runs every run of a study or a bundle again; a line for each, and how many are identical."""
+    from attrs import asdict
+
     from qn_tracking.errors import QnError
+    from qn_tracking.render.text import counted
+
+    causes: dict[str, int] = {}
 
     def each(id: str, found: Rerun | QnError) -> None:
         if isinstance(found, QnError):
-            print_error(found)
+            cause = str(found).removeprefix(f"{id}: ")
+            causes[cause] = causes.get(cause, 0) + 1
+            if causes[cause] == 1:
+                print_error(cause if id in cause else f"{id}: {cause}")
         elif not args.json:
             print(in_a_line(id, found), flush=True)
 
     found = experiments.rerun_all(args.id, each=each, **_how(args))
     if args.json:
         reruns = [
-            _plain(one) if one.outcome != "planned" else {"outcome": "planned"}
+            _plain(one) if one.outcome != "planned" else {"outcome": "planned", **asdict(one.plan)}
             for one in found.done
         ]
         failed = [{"id": id, "error": str(error)} for id, error in found.failed]
         outcomes = found.outcomes
         print_plain({"runs": found.runs, "outcomes": outcomes, "reruns": reruns, "failed": failed})
     else:
+        for cause, count in causes.items():
+            if count > 1:
+                print_error(f"{counted(count - 1, 'more run')}: {cause}")
         print(found.summary)
     return found.exit_code
 
 
 def in_a_line(id: str, found: Rerun) -> str:
-    """The outcome of one of several runs."""
+    """The outcome of one of several runs; of a dry run what would run."""
+    if found.outcome == "planned":
+        plan = found.plan
+        code = f"commit {plan.commit[:12]}" if plan.commit else "the present code"
+        patch = " with the recorded changes" if plan.patch else ""
+        what = printable(plan.command or plan.config)
+        return f"{id}: planned, {what}, seed {plan.seed}, in {code}{patch}"
     words = [f"{id}: {found.outcome}"]
     if found.first_difference is not None:
         words.append(f"first at {difference_text(found.first_difference)}")

@@ -66,6 +66,8 @@ class Grouping:
         if self.name == "config":
             file, digest = label_key(config or ""), str(key[0] or "")
             return f"{file} {digest[:8]}".strip() if digest != config else file
+        if all(value in (None, "") for value in key):
+            return f"no {self.name.rpartition('.')[2]}"
         return " · ".join("-" if value in (None, "") else str(value) for value in key)
 
 
