@@ -628,6 +628,15 @@ def test_an_interrupt_without_a_signal_is_no_success(qn_run: Program, where: str
     assert len(records()) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ValueError"])
+def test_ctrl_c_while_the_program_is_imported_says_nothing(error: str) -> None:
+    code = f"import sys; sys.argv = ['qn-exp']; import qn_tracking.cli; raise {error}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert ("Traceback" in done.stderr) == (error == "ValueError")
+
+
 def test_a_provider_or_a_simulation_cannot_end_the_program(qn_run: Program) -> None:
     Path("bad.py").write_text("""
 from qn_tracking import hookimpl, Subject
