@@ -87,6 +87,7 @@ def test_runs_are_gathered_into_a_study_that_is_marked_so(make: Make, qn_exp: Pr
     assert page.splitlines()[0].startswith(f"rates ({study.id}) · gathered afterwards, not")
     assert "does it matter?" in page
     assert "rate=0.2 usually beats rate=0.1: p 0.0022" in page
+    assert "TO 80%: median episodes to reach it, - if most did not" in page  # of 40 episodes
     assert said(qn_exp("show", study.id, "--json"))["declared"] is False
     assert sorted(Experiments().ids("rates")) == sorted(slow + fast)
 

@@ -163,11 +163,12 @@ def test_a_study_that_does_not_exist(project: Path) -> None:
     [
         ("1,2,1", "1 is given twice"),
         ("3-1", "expected a range upward"),
+        ("3-", "expected seeds such as 42-49,60, got '3-'"),
         ("1-2000", "at most 999"),
         ("0-600,601-1200", "at most 999"),
         ("x", "expected a whole number"),
-        ("", "expected a whole number"),
-        ("1,", "expected a whole number"),
+        ("", "expected seeds such as 42-49,60"),
+        ("1,", "expected seeds such as 42-49,60"),
         ("-5", "seeds"),
     ],
 )

@@ -23,6 +23,7 @@ from qn_tracking.records.model import Membership
 from qn_tracking.store.studies import run_id
 from qn_tracking.studies.arms import Side, compare, table
 from qn_tracking.studies.comparison import PRIMARY
+from qn_tracking.studies.levels import levels
 from qn_tracking.studies.plan import make_plan
 from qn_tracking.tracking.manager import make_manager, make_simulation
 from qn_tracking.tracking.recorder import Recorder
@@ -231,6 +232,25 @@ def test_a_study_that_lacks_runs_says_how_it_goes_on(
     assert says in qn_exp("list", "--studies").stdout
     shown = qn_exp("show", "lr").stdout
     assert ("go on with: qn-run --resume lr" in shown) == bool(skip)
+
+
+def test_arms_with_the_same_numbers_are_said(project: Path) -> None:
+    study = declared(3, 6)
+    finish(study, lambda arm, chance: {"reward": float(chance.randrange(9))})
+    first, second, third = study.sides()
+    again = evolve(first, name="again")
+    (note,) = compare(table([first, second, third, again], "reward")).notes
+    assert note == (
+        "the same numbers in every run, so perhaps what they differ in has no effect:"
+        f" {SHORT}=0.1, again"
+    )
+    # Where no run differs from another one, it is no sign of that.
+    equal = [evolve(side, docs=side.docs[:1] * 2) for side in (first, again)]
+    assert not any("same numbers" in one for one in compare(table(equal, "reward")).notes)
+
+
+def test_a_curve_of_numbers_that_cannot_be_added_has_no_level() -> None:
+    assert levels([{"reward": [1e308] * 120}], "reward") is None
 
 
 def test_values_that_some_runs_lack_are_said(project: Path) -> None:

@@ -25,8 +25,9 @@ def with_episodes(
 ) -> tuple[list[Side], tuple[str, ...]]:
     """The runs with the values of their episodes, and with the results of a window of them.
 
-    Without a window only runs that are long enough are read, and not if they are too many in all:
-    then a note says so. Raises StorageError if the episodes for a window are not here.
+    Without a window only runs that are long enough are read, to say when they reached the threshold
+    or where they level off, and not if they are too many in all: then a note says so. Raises
+    StorageError if the episodes for a window are not here.
     """
 
     def wanted(doc: Mapping[str, Any]) -> bool:
@@ -34,14 +35,18 @@ def with_episodes(
         if doc["status"] not in WHOLE or not episodes:
             return False
         if window is None:
-            return episodes >= RULES.plateau_episodes and lexists(journal(experiments, doc["id"]))
+            return episodes >= 2 * RULES.threshold_window and lexists(
+                journal(experiments, doc["id"])
+            )
         return True
 
     runs = [doc for side in sides for doc in side.docs if wanted(doc)]
     total = sum(doc["results"]["episodes"] for doc in runs)
     if window is None and total > MOST:
-        text = f"not looked at: whether the curves level off ({total:,} episodes are too many)"
-        return list(sides), (text,)
+        what = f"when runs reached {RULES.threshold:.0%}"
+        if any(doc["results"]["episodes"] >= RULES.plateau_episodes for doc in runs):
+            what += ", and whether they level off"
+        return list(sides), (f"not looked at: {what} ({total:,} episodes are too many)",)
     missing = [doc["id"] for doc in runs if not lexists(journal(experiments, doc["id"]))]
     if missing:
         hint = "git carries records, bundles carry all"

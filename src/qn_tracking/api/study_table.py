@@ -137,10 +137,13 @@ def remarks(table: StudyTable) -> Iterator[str]:
     interval = "95% interval by Gaffke's bound" if table.metric in RATES else "95% t-interval"
     yield f"{table.metric}{window}: mean over runs, {interval}{less}"
     levels = {row.name: row.levels for row in table.rows if row.levels is not None}
+    columns = []
     if any(one.level is not None for one in levels.values()):
-        timed = any(one.timed for one in levels.values())
-        after = f"; TO {RULES.threshold:.0%}: median episodes to reach it" if timed else ""
-        yield f"PLATEAU: mean level of the runs that have one, and of how many{after}"
+        columns.append("PLATEAU: mean level of the runs that have one, and of how many")
+    if any(one.timed for one in levels.values()):
+        columns.append(f"TO {RULES.threshold:.0%}: median episodes to reach it, - if most did not")
+    if columns:
+        yield "; ".join(columns)
     yield from said(levels)
     yield from (f"note: {note}" for note in table.notes)
 

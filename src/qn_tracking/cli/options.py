@@ -262,6 +262,8 @@ def seed_list(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
+        if not first or (dash and not last):
+            raise ArgumentTypeError(f"expected seeds such as 42-49,60, got {text!r}")
         low = seed_number(first)
         high = seed_number(last) if dash else low
         if not low <= high < low + 999 or len(seeds) + high - low >= 999:

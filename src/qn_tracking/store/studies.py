@@ -299,7 +299,8 @@ def check_name(experiments: str, name: str) -> None:
         raise UsageError(f"{short(name)!r} cannot be the name of a study", field="name", hint=hint)
     other = named(experiments, name)
     if other is not None:
-        hint = f"qn-run --resume {name} goes on with it"
+        declared = kind(experiments, other) == "declared"
+        hint = f"qn-run --resume {name} goes on with it" if declared else "choose another"
         raise UsageError(f"{name} is taken by the study {other}", field="name", hint=hint)
     if lexists(path(experiments, name)) or begun(experiments, name):
         raise UsageError(f"{name} is the id of something else", field="name")

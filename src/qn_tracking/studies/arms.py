@@ -31,7 +31,7 @@ from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.sample import LARGEST, mean_sd
 from qn_tracking.inference.superiority import cells
 from qn_tracking.records.limits import CRASHED, FAILED, PRUNED, WHOLE
-from qn_tracking.studies.comparison import PRIMARY, RATES, lower_is_better, values_of
+from qn_tracking.studies.comparison import COSTS, PRIMARY, RATES, lower_is_better, values_of
 from qn_tracking.studies.levels import Levels, levels
 from qn_tracking.studies.sentences import too_few, verdict
 
@@ -418,6 +418,20 @@ def _needed(
     )
 
 
+def _alike(rows: StudyTable) -> list[list[str]]:
+    """The names of arms whose runs have the same numbers, seed by seed; costs do not count.
+
+    Runs that do not differ among each other are no sign of it: all may have succeeded.
+    """
+    found: dict[Any, list[str]] = {}
+    for row in rows.rows:
+        if row.seeded and len(set(row.values.values())) > 1:
+            means = [(n, one.centre) for n, one in sorted(row.means.items()) if n not in COSTS]
+            key = (tuple(sorted(row.values.items())), tuple(means), row.curve)
+            found.setdefault(key, []).append(row.name)
+    return [names for names in found.values() if len(names) > 1]
+
+
 def _notes(
     rows: StudyTable, declared: str | None, looks: int, *, asked_later: bool
 ) -> Sequence[str]:
@@ -457,6 +471,9 @@ def _notes(
         hint = did_you_mean(rows.metric, known) if len(without) == len(rows.rows) else None
         more = f" ({hint})" if hint else ""
         notes.append(f"no finished run has {rows.metric}: {', '.join(without)}{more}")
+    if same := _alike(rows):
+        cause = "in every run, so perhaps what they differ in has no effect"
+        notes.append(f"the same numbers {cause}: {'; '.join(map(', '.join, same))}")
     if partly := [row for row in rows.rows if 0 < len(row.values) < row.finished]:
         some = ", ".join(
             f"{row.name} ({row.finished - len(row.values)} of {row.finished})" for row in partly

@@ -17,6 +17,7 @@ from qn_tracking.inference.bands import Estimate, estimate
 from qn_tracking.inference.convergence import Convergence, State, convergence
 from qn_tracking.inference.rules import RULES
 from qn_tracking.inference.run import time_to_threshold
+from qn_tracking.inference.sample import LARGEST
 from qn_tracking.studies.comparison import RATES, lower_is_better
 
 STATES: tuple[State, ...] = (
@@ -71,7 +72,7 @@ def run_level(
 
 def _numbers(values: Sequence[Any]) -> list[float]:
     known = [float(value) for value in values if value is not None]
-    return known if all(map(isfinite, known)) else []
+    return known if all(abs(value) <= LARGEST for value in known) else []
 
 
 def levels(runs: Sequence[Mapping[str, Sequence[Any]]], metric: str) -> Levels | None:

@@ -12,7 +12,7 @@ from qn_tracking import config as configuration, ids
 from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.records.model import EMPTY, Config, Simulation
 from qn_tracking.redact import redact_config, said_of
-from qn_tracking.studies.sweep import choices, parse
+from qn_tracking.studies.sweep import choices, parse, text_of
 from qn_tracking.tracking import runner
 from qn_tracking.tracking.evaluation import with_evaluation
 from qn_tracking.tracking.manager import make_manager, make_simulation
@@ -150,7 +150,7 @@ def _label(config: Source) -> str:
 
 
 def _set(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{field}={value}" for field, value in values.items())
+    return " ".join(f"{field}={text_of(value)}" for field, value in values.items())
 
 
 def plan_of(
