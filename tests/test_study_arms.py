@@ -188,6 +188,19 @@ def test_all_pairs_are_the_family_and_those_with_the_leader_are_shown(project: P
     assert asked.notes[0].startswith("the baseline is not as declared")
 
 
+@pytest.mark.parametrize(("second", "explained"), [(0.85, True), (0.0, False)])
+def test_an_interval_that_says_less_than_the_verdict_is_explained(
+    project: Path, qn_exp: Program, second: float, explained: bool
+) -> None:
+    study = declared(2, 6)
+    finish(study, rates(1.0, second))
+    (pair, _), *_ = study.compare().shown
+    assert pair.winner is not None
+    assert pair.low is not None
+    assert (pair.low < 0) == explained
+    assert ("(the test is of the order of the runs; " in qn_exp("show", "lr").stdout) == explained
+
+
 def test_what_a_design_can_show_is_said_in_the_unit_of_the_metric() -> None:
     def said(runs: int, metric: str) -> tuple[str, ...]:
         study = Study.plan(

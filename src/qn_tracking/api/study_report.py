@@ -17,7 +17,7 @@ from qn_tracking.render.text import counted
 from qn_tracking.store.paths import journal
 from qn_tracking.studies.comparison import metric_text
 from qn_tracking.studies.scripts import values_of
-from qn_tracking.studies.sentences import ASKS, TESTS, decided_by
+from qn_tracking.studies.sentences import ASKS, TESTS, decided_by, explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,10 @@ def _compared(found: StudyComparison) -> list[Block]:
     out: list[Block] = [Text(f"note: {note}") for note in found.notes]
     if found.contest is None:
         return [*out, Text("Nothing to compare: two arms with finished runs are needed.")]
-    out += [Text(decided_by(found.contest, found.metric, found.arms)), Items(found.sentences)]
+    out.append(Text(decided_by(found.contest, found.metric, found.arms)))
+    if (why := explained(found.contest.shown)) is not None:
+        out.append(Text(f"{why[0].upper()}{why[1:]}."))
+    out.append(Items(found.sentences))
     if len(found.contest.shown) < len(found.contest.decisions):
         leader = found.arms[found.contest.leader]
         out.append(Text(f"These are the comparisons with the best mean, {leader}."))

@@ -13,7 +13,7 @@ from qn_tracking.store.fields import NAMES
 from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
 from qn_tracking.studies.comparison import RATES, interval_text, metric_text
 from qn_tracking.studies.levels import said
-from qn_tracking.studies.sentences import decided_by
+from qn_tracking.studies.sentences import decided_by, explained
 
 SPARK = 12
 SENTENCES = 4
@@ -158,6 +158,9 @@ def conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[
             yield "one arm: nothing to compare"
         return
     yield decided_by(contest, found.metric, found.arms)
+    why = explained(contest.pairs if all_pairs else contest.shown)
+    if why is not None:
+        yield f"({why})"
     if all_pairs:
         yield from (f"- {text}" for text in found.all_sentences)
         return

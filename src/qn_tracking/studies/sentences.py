@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test
 from qn_tracking.inference.multiplicity import Correction
@@ -145,6 +145,18 @@ def _difference(delta: float, low: float | None, high: float | None, rate: bool)
     return (
         f"{delta:+.4g}" if low is None or high is None else f"{delta:+.4g} [{low:.4g}, {high:.4g}]"
     )
+
+
+def explained(pairs: Iterable[ArmPair]) -> str | None:
+    """Why an arm beats another one though the interval of their difference has 0 in it."""
+    for pair in pairs:
+        bounds = pair.low is not None and pair.high is not None and pair.low <= 0 <= pair.high
+        if pair.winner is not None and pair.decides == "brunner-munzel" and bounds:
+            return (
+                "the test is of the order of the runs; an interval is of the difference of means,"
+                " which takes more runs to show"
+            )
+    return None
 
 
 def decided_by(contest: Contest, metric: str, names: Sequence[str]) -> str:
