@@ -509,10 +509,13 @@ def test_a_sink_that_is_blocked_need_not_be_known_there(qn: Program) -> None:
 
 
 def test_an_executor_that_nobody_knows_is_said_at_once(qn: Program) -> None:
-    done = qn("toy.yml", "--n-seeds", "2", "--episodes", "2", "--executor", "nope://x")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --executor nope://x: unknown executor (known: local, ")
-    assert done.stderr.count("\n") == 1
+    words = ("toy.yml", "--n-seeds", "2", "--episodes", "2", "--executor", "nope://x")
+    for done in (qn(*words), qn(*words, "--dry-run")):
+        assert done.returncode == 2
+        assert done.stderr.startswith(
+            "error: --executor nope://x: unknown executor (known: local, "
+        )
+        assert done.stderr.count("\n") == 1
     assert not Path("experiments").exists()
     assert not Path("made").exists()
 

@@ -244,7 +244,8 @@ def _check_script(args: Namespace) -> None:
     for name in ("runs", "episodes", "overrides", "plugins", "no_plugin", "executor"):
         if getattr(args, name):
             cause = f"{option_of(name)} cannot be combined with a command"
-            raise UsageError(cause, hint="the script decides")
+            hint = "it runs on this machine" if name == "executor" else "the script decides"
+            raise UsageError(cause, hint=hint)
     if args.save_benchmark:
         raise UsageError("--save-benchmark cannot be combined with a command")
 

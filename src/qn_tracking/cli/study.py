@@ -21,6 +21,7 @@ from qn_tracking.render.text import counted
 from qn_tracking.repository import user_name
 from qn_tracking.studies.comparison import PRIMARY
 from qn_tracking.studies.sweep import factors
+from qn_tracking.tracking.manager import executor_plugin
 from qn_tracking.tracking.warned import warn_on_stderr
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def main(args: Namespace) -> int:
     """Runs or resumes a study as the arguments of `qn-run` say; returns the exit code."""
     study = _study(args)
     if args.dry_run:
+        if args.executor not in (None, "local"):
+            executor_plugin(args.executor, study.record.blocked)
         return study_dry_run(study, args.jobs or 1, args.json)
     quiet = args.quiet or args.json
     display = Display(silent=quiet)

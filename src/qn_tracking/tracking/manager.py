@@ -152,11 +152,10 @@ def _check_simulation(simulation: Any, config: Config) -> None:
         raise wrong("episodes", getattr(simulation, "episodes", None), "a method")
 
 
-def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -> Executor:
-    """The executor of `SCHEME` or `SCHEME://…`, by the installed plugin `executor.SCHEME`.
+def executor_plugin(spec: str, blocked: Sequence[str] = ()) -> tuple[str, EntryPoint]:
+    """The installed plugin that makes the executor of `SCHEME` or `SCHEME://…`, and its name.
 
-    Raises PluginSetupError for a scheme without a plugin, and PluginError naming a plugin that
-    raised something of its own.
+    Raises PluginSetupError for a scheme without one.
     """
     key = f"executor.{spec.partition('://')[0]}"
     installed = entry_points()
@@ -164,7 +163,17 @@ def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -
         schemes = [n.partition(".")[2] for n in installed if n.startswith("executor.")]
         hint = f"known: {', '.join(['local', *schemes])}"
         raise PluginSetupError("unknown executor", file=f"--executor {spec}", hint=hint)
-    made = _called(installed[key], "make_executor", spec=spec, jobs=jobs)
+    return key, installed[key]
+
+
+def make_executor(spec: str, jobs: int | None, *, blocked: Sequence[str] = ()) -> Executor:
+    """The executor of `SCHEME` or `SCHEME://…`, by the installed plugin `executor.SCHEME`.
+
+    Raises PluginSetupError for a scheme without a plugin, and PluginError naming a plugin that
+    raised something of its own.
+    """
+    key, entry = executor_plugin(spec, blocked)
+    made = _called(entry, "make_executor", spec=spec, jobs=jobs)
     if made is None:
         raise PluginSetupError("made no executor", file=f"plugin {key}", hint=f"asked for {spec}")
     return made  # type: ignore[no-any-return]
