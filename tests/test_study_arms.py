@@ -211,8 +211,9 @@ def test_what_a_design_can_show_is_said_in_the_unit_of_the_metric() -> None:
         )
         return study.can_show()
 
+    assert "(if the differences, seed by seed, have a standard" in said(20, "final_success_rate")[0]
     first, second = said(6, "final_success_rate")
-    assert first.startswith("a difference of 0.24 in a rate, four times in five")
+    assert first.startswith("a difference of 0.24 in a rate, four times in five (if the runs of an")
     assert second == "the smallest p after Holm: 0.0022"
     assert said(6, "reward")[0] == (
         "a difference of 2.0 standard deviations of the runs of an arm, four times in five"
@@ -281,10 +282,17 @@ def test_values_that_some_runs_lack_are_said(project: Path) -> None:
 
 def test_comparisons_that_would_take_for_ever_are_not_made(monkeypatch: Any) -> None:
     monkeypatch.setattr("qn_tracking.studies.arms.MOST_CELLS", 100_000)
-    docs = [
-        {"status": "completed", "seed": i, "results": {"avg_reward": 2.0 + i}} for i in range(15)
+    sides = [
+        Side(
+            name=name,
+            docs=tuple(
+                {"status": "completed", "seed": i, "results": {"avg_reward": more + i}}
+                for i in range(15)
+            ),
+            declared=15,
+        )
+        for name, more in (("a", 1.0), ("b", 2.0), ("c", 3.0))
     ]
-    sides = [Side(name=name, docs=tuple(docs), declared=15) for name in "abc"]
     found = compare(table(sides, "reward"))
     assert found.contest is None
     assert found.notes == (

@@ -197,7 +197,7 @@ def _results(study: Study | Gathered, table: StudyTable) -> list[Block]:
 
 
 def _effects(study: Study | Gathered, table: StudyTable) -> list[Block]:
-    """The main effects of the factors of a grid."""
+    """The main effects of factors that were swept in all combinations."""
     title, *lines = [*effects(study, table, all_pairs=True)] or [""]
     return [Text(title), Items([line.removeprefix("- ") for line in lines])] if lines else []
 

@@ -57,9 +57,11 @@ def can_show(
         most = "than a rate can have" if rate else "than ten standard deviations of the runs"
         yield f"only larger differences {most}, four times in five"
     elif rate:
+        paired = design.decides == "guarded paired"
+        vary = "the differences, seed by seed," if paired else "the runs of an arm"
         yield (
             f"a difference of {design.shows:.2f} in a rate, four times in five"
-            f" (if the runs of an arm have a standard deviation of {design.sd:g})"
+            f" (if {vary} have a standard deviation of {design.sd:g})"
         )
     else:
         spread = "standard deviations of the runs of an arm"
