@@ -399,6 +399,12 @@ def test_formats(project: Path, qn_exp: Program) -> None:
     page = qn_exp("show", study.id, "--format", "markdown").stdout
     assert "| arm | runs | final | iqm | success | 80%+ | goal | lost | time | curve |" in page
     assert f"- {SHORT.replace('_', chr(92) + '_')}=0.2 usually beats" in page
+    finish(Study.declare("small.yml", sweep={LR: [0.1, 0.2, 0.3]}, seeds=range(5), episodes=20,
+                         name="three"), rates(0.0, 0.5, 1.0))  # fmt: skip
+    for form, mark, pairs in (("markdown", "- ", 2), ("latex", "% - ", 2), ("latex", "% - ", 3)):
+        every = ["--all"] if pairs == 3 else []
+        lines = qn_exp("show", "three", "--format", form, *every).stdout.splitlines()
+        assert sum(line.startswith(mark) for line in lines) == pairs
     for how in (("--json",), ("--format", "json")):
         doc = json.loads(qn_exp("show", "lr", *how).stdout)
         assert (doc["study"], doc["runs"], doc["finished"]) == (study.id, 10, 10)
@@ -413,7 +419,7 @@ def test_formats(project: Path, qn_exp: Program) -> None:
 def test_names_are_text_in_every_format(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ["[64, 64]", "*a_b%c", "d&e#f", "{g}|h", "i\\j~k^l", "$m<n>", "-o"]
+    names = ["[64, 64]", "*a_b%c", "d&e#f", "{g}|h", "i\\j~k^l", "$m<n>", "-o", "`x'"]
     docs = [{"status": "completed", "seed": i, "results": {PRIMARY: 0.5}} for i in range(2)]
     sides = [Side(name=name, docs=tuple(docs), declared=2) for name in names]
     monkeypatch.setattr(Arms, "sides", lambda self: sides)
@@ -427,7 +433,8 @@ def test_names_are_text_in_every_format(
         how.format = form
         study_print.print_study(study, how)
     said = capsys.readouterr().out
-    begins = ("{}[64, 64]", "{}*a\\_b\\%c", "d\\&e\\#f", "\\{g\\}\\textbar{}h", "-o")
+    begins = ("{}[64, 64]", "{}*a\\_b\\%c", "d\\&e\\#f", "\\{g\\}\\textbar{}h", "-o",
+              "\\textasciigrave{}x\\textquotesingle{}")  # fmt: skip
     for begin in (*begins, "i\\textbackslash{}j\\textasciitilde{}k\\textasciicircum{}l"):
         assert f"\n{begin} & 2 & 50.0\\% [" in said
     assert "\n\\$m\\textless{}n\\textgreater{} & 2" in said

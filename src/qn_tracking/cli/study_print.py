@@ -98,14 +98,15 @@ def print_study(study: Arms, args: Namespace | None = None) -> None:
     table, found = shown_by(study, args)
     more = args.metric[1:] if args else []
     form = "text" if args is None else "json" if args.json else args.format
+    every = bool(args and getattr(args, "all", False))
     if form == "json":
         print_plain(plain_study(study, table, found))
     elif form == "csv":
         _csv(table)
     elif form in ("markdown", "latex"):
-        (_markdown if form == "markdown" else _latex)(study, table, found, more)
+        written = _markdown if form == "markdown" else _latex
+        written(study, table, found, more, all_pairs=every)
     else:
-        every = bool(args and getattr(args, "all", False))
         _text(study, table, found, more, all_pairs=every, goes_on=args is not None)
 
 
@@ -157,8 +158,15 @@ def _head(study: Arms) -> str:
 # ----------------------------------------------------------------------------------- other formats
 
 
-def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
-    from qn_tracking.api.study_table import columns_of, conclusions, remarks
+def _markdown(
+    study: Arms,
+    table: StudyTable,
+    found: StudyComparison,
+    more: Sequence[str],
+    *,
+    all_pairs: bool,
+) -> None:
+    from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
 
     columns = columns_of(table, study.baseline, more, whole=True, unicode=unicode_out())
     print(f"**{cell(_head(study))}**\n")
@@ -168,19 +176,29 @@ def _markdown(study: Arms, table: StudyTable, found: StudyComparison, more: Sequ
     print(line("---:" if one.right else "---" for one in columns))
     for cells in zip(*(one.cells for one in columns), strict=True):
         print(line(map(cell, cells)))
-    print()
-    for said in (*remarks(table), *conclusions(found)):
-        text = cell(printable(said.removeprefix("- ")))
-        print(f"- {text}" if said.startswith("- ") else f"{text}\n")
+    said = (*remarks(table), *conclusions(found, all_pairs=all_pairs))
+    listed = False
+    for text in (*said, *effects(study, table, all_pairs=all_pairs)):
+        shown = cell(printable(text.removeprefix("- ")))
+        before, listed = listed, text.startswith("- ")
+        print(f"- {shown}" if before and listed else f"\n- {shown}" if listed else f"\n{shown}")
 
 
-def _latex(study: Arms, table: StudyTable, found: StudyComparison, more: Sequence[str]) -> None:
+def _latex(
+    study: Arms,
+    table: StudyTable,
+    found: StudyComparison,
+    more: Sequence[str],
+    *,
+    all_pairs: bool,
+) -> None:
     """A table for the package booktabs; what else is said is in comments above it."""
-    from qn_tracking.api.study_table import columns_of, conclusions, remarks
+    from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
 
     columns = columns_of(table, study.baseline, more, whole=True)
     columns = [one for one in columns if one.title != "CURVE"]
-    for text in (_head(study), *remarks(table), *conclusions(found)):
+    said = (_head(study), *remarks(table), *conclusions(found, all_pairs=all_pairs))
+    for text in (*said, *effects(study, table, all_pairs=all_pairs)):
         print(f"% {printable(text)}")
     print("\\begin{tabular}{" + "".join("r" if one.right else "l" for one in columns) + "}")
     titles = [_tex(one.title.lower().replace("_", " ")) for one in columns]
@@ -197,6 +215,8 @@ _TEX = {
     "~": "\\textasciitilde{}",
     "^": "\\textasciicircum{}",
     "|": "\\textbar{}",
+    "`": "\\textasciigrave{}",
+    "'": "\\textquotesingle{}",
     "<": "\\textless{}",
     ">": "\\textgreater{}",
 }
