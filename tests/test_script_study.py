@@ -265,6 +265,10 @@ def test_a_dry_run_shows_what_an_extension_would_be(qn_run: Program) -> None:
     assert "2 arms x 5 seeds = 10\n" in done.stdout
     assert "every p is multiplied by 2" in done.stdout
     assert Study.load("rates").record.extended == 0
+    shown = Study.load("rates", dry_run=True)
+    shown.extend(seeds=[8])
+    with pytest.raises(UsageError, match="a dry run is not executed"):
+        shown.run()  # its seeds are written nowhere
 
 
 def test_further_seeds_derive_as_the_first_did() -> None:

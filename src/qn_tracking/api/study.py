@@ -248,7 +248,7 @@ class Study(Declaration):
         from qn_tracking.studies.execute import execute, opened
         from qn_tracking.tracking.warned import warn_on_stderr
 
-        if self.unchecked:
+        if self.unchecked or self._dry_run:
             raise UsageError("a dry run is not executed")
         warn = warn or warn_on_stderr
         for text in self.warnings:
