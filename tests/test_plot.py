@@ -173,7 +173,21 @@ def test_a_specification_is_plain_data_in_which_names_are_values_only(name: str)
 
 
 def test_no_two_groups_have_one_name() -> None:
-    assert picture_parts.distinct(["a", "a", "", "x" * 99]) == ["a", "a (2)", "-", "x" * 57 + "..."]
+    assert picture_parts.distinct(["a", "a", ""]) == ["a", "a (2)", "-"]
+
+
+@pytest.mark.parametrize("most", [14, 18, 40, 54])
+def test_long_names_that_begin_alike_are_cut_in_the_middle(most: int) -> None:
+    shown = picture_parts.distinct(["very_long_" * 9 + "A", "very_long_" * 9 + "B"], most)
+    assert [(len(name), name[-1]) for name in shown] == [(most, "A"), (most, "B")]
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.0, 0.3, 99_999, 1_234_567, 1e17, 1e300, -7])
+def test_an_axis_of_one_value_has_a_length_and_no_half_of_an_episode(value: float) -> None:
+    axis = picture_parts.axis_of("x", "episode", [value, value])
+    low, high = axis["scale"]["domain"]
+    assert low < value < high
+    assert axis["axis"]["tickCount"] == (2 if high - low == 2 else 5)
 
 
 def test_numbers_have_six_digits_and_none_stands_for_what_is_not_finite() -> None:
@@ -299,7 +313,7 @@ def test_a_curve_is_the_mean_over_runs_with_its_interval(sweep: Experiments) -> 
     band = data(found, "bands")[0]
     assert (band["low"], band["high"]) == pytest.approx((4.1 - half, 4.1 + half), abs=1e-4)
     assert len(data(found, "runs")) == 6 * 4
-    assert found.title == "Loss by configuration"
+    assert found.title == "loss by configuration"
     assert found.caption == (
         "Mean of 3 runs each; band: 95% t-interval of the mean over runs, pointwise; thin lines:"
         " single runs."
@@ -369,7 +383,7 @@ def test_values_that_are_not_finite_are_counted_and_left_out(store: Experiments)
 @pytest.mark.parametrize(
     ("values", "options", "cause"),
     [
-        ([], {}, "no finite success"),
+        ([], {}, "no episode"),
         ([float("nan")], {"metric": "loss"}, "no finite loss"),
         ([1.0], {"metric": "nothing"}, "metrics: success, steps, loss"),
         ([1.0], {"metric": "nothing", "kind": "final"}, "has no nothing"),
@@ -448,6 +462,35 @@ def test_a_run_that_is_not_whole_or_repeats_another_is_left_out(sweep: Experimen
     }
     assert "left out: 1 run (failed, not a whole run)" in found.caption
     assert "One run" in sweep.plot(run.id, metric="loss").caption
+
+
+def test_the_arms_of_a_study_are_in_the_order_in_which_they_were_declared(
+    store: Experiments,
+) -> None:
+    """Whichever run of it started first."""
+    docs = [{"study": {"id": "s", "index": i}, "id": f"s.{i}", "started": f"{9 - i}"}
+            for i in range(4)]  # fmt: skip
+    docs += [{"id": "a", "started": "8"}, {"id": "b", "started": "5"}]
+    assert [doc["id"] for doc in drawing.in_order(docs)] == ["b", "s.0", "s.1", "s.2", "s.3", "a"]
+
+
+@pytest.mark.parametrize("kind", ["curve", "final", "cost", "heat", "parallel"])
+def test_the_name_of_a_metric_is_shown_as_it_is(store: Experiments, kind: str) -> None:
+    """Only words that are ours begin with a capital."""
+    for one in (1, 2):
+        with track({"a": one, "b": one}, seed=1, blocked=("metadata",)) as run:
+            run.episode(success=True, reward=1.0, steps=1, td_error=1.0)
+    select = store.find()
+    assert select.plot("td_error", kind=kind).title.startswith("td_error ")
+    assert select.plot("reward", kind=kind).title.startswith("Reward ")
+    assert select.plot(kind=kind).title.startswith(("Success rate ", "Final success rate "))
+
+
+def test_one_run_has_no_band_and_a_mapping_no_name(store: Experiments) -> None:
+    found = store.plot(make(), kind="profile")
+    assert "band" not in found.caption
+    assert "no interval: it takes several runs" in found.caption
+    assert found.title == "Performance profile of final success rate"
 
 
 def test_final_values_are_of_whole_runs(sweep: Experiments) -> None:
@@ -581,7 +624,7 @@ def test_a_bad_line_of_a_journal_is_named(store: Experiments) -> None:
 def test_the_command_shows_a_picture_on_the_terminal(sweep: Experiments) -> None:
     done = command("qn-exp", "plot", "--metric", "loss", "--seed", "1", "--seed", "2")
     assert done.returncode == 0, done.stderr
-    assert "Loss by configuration" in done.stdout
+    assert "loss by configuration" in done.stdout
     assert "epsilon=0.1" in done.stdout
     assert "band: 95% t-interval" in done.stdout
 
@@ -684,7 +727,7 @@ def test_a_report_draws_each_phase_and_each_series(store: Experiments) -> None:
     assert [*found.pictures] == drawn
     titles = [found.pictures[name].title for name in drawn]
     assert titles[1].startswith("Success rate in evaluation")
-    assert titles[2].startswith("Losses/<value>")
+    assert titles[2].startswith("losses/<value>")
     text = found.html()
     assert text.index("Results") < text.index("Phases") < text.index("Series")
     assert "No picture (never): no run to draw: 1 run (no finite never" in text
@@ -695,7 +738,7 @@ def test_a_report_draws_each_phase_and_each_series(store: Experiments) -> None:
 def test_a_report_without_episodes_says_so(store: Experiments) -> None:
     pytest.importorskip("vl_convert")
     text = store.report(make(values=[])).html()
-    assert "No picture (curve): no run to draw: 1 run (no finite success)." in text
+    assert "No picture (curve): no run to draw: 1 run (no episode)." in text
 
 
 @pytest.mark.slow

@@ -354,7 +354,7 @@ def test_commands_show_and_draw_them_while_the_run_still_runs(project: Path) -> 
     assert re.search(r"^series\n  loss +0.05  \(0.05 to 1, n 20, steps 0 to 19\)", said, re.M)
     drawn = command("qn-exp", "plot", "@1", "--metric", "loss")
     assert drawn.returncode == 0, drawn.stderr
-    assert "Loss, config" in drawn.stdout
+    assert "loss" in drawn.stdout
     metric = command("qn-exp", "plot", "@1", "--metric", "speed")
     assert metric.returncode == 0, metric.stderr
     unknown = command("qn-exp", "plot", "@1", "--metric", "lost")

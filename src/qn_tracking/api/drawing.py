@@ -30,7 +30,7 @@ DRAWN: dict[str, Callable[[Drawing], Picture]] = {
 }
 """What can be drawn of one value for each run, by name."""
 
-__all__ = ["KINDS", "Group", "How", "from_values", "of_groups", "plot", "renamed"]
+__all__ = ["KINDS", "Group", "How", "from_values", "in_order", "of_groups", "plot", "renamed"]
 
 
 def plot(
@@ -43,8 +43,7 @@ def plot(
 ) -> Picture:
     """The picture of these experiments; `named` ones are drawn whatever their status is."""
     grouping = Grouping(how.by)
-    # In one order, however they were chosen.
-    docs = sorted(map(documents.with_labels, docs), key=lambda doc: (doc["started"], doc["id"]))
+    docs = in_order(list(map(documents.with_labels, docs)))
     if not docs:
         raise UsageError("no matching experiments", hint="qn-exp list lists them")
     left_out: dict[str, str] = {}
@@ -70,6 +69,20 @@ def plot(
     if how.by == "config":
         groups = renamed(groups)
     return of_groups(folder, groups, how, left_out, named=named, progress=progress)
+
+
+def in_order(docs: Sequence[Doc]) -> list[Doc]:
+    """Runs in one order, however they were chosen: as they were started, and those of a study as
+    they were declared, since of several at a time any may start first.
+    """
+    begun: dict[str, str] = {}
+    keys: list[tuple[str, int, str, int]] = []
+    for doc in docs:
+        study = doc.get("study") or {}
+        of = study.get("id") or doc["id"]
+        begun[of] = min(begun.get(of, doc["started"]), doc["started"])
+        keys.append((of, study.get("index") or 0, doc["id"], len(keys)))
+    return [docs[place] for *_, place in sorted(keys, key=lambda key: (begun[key[0]], *key))]
 
 
 def of_groups(
@@ -125,7 +138,7 @@ def renamed(groups: Sequence[Group]) -> list[Group]:
         if len({repr(one.get(name)) for one in settings}) > 1
     }
     shown = [
-        ", ".join(f"{short}={one.get(name)}" for name, short in differing.items())
+        " ".join(f"{short}={one.get(name)}" for name, short in differing.items())
         for one in settings
     ]
     choices = [files, shown if len(differing) <= 2 else []]

@@ -14,6 +14,7 @@ from qn_tracking.api.drawing_parts import (
     How,
     X,
     clipped,
+    heading,
     of_runs,
     range_of,
     shown,
@@ -160,7 +161,7 @@ def _read(
             curve, count = _curve(values, ends[0] if ends else None)
             wrong += count
             if curve is None:
-                cause = f"no finite {how.metric}"
+                cause = f"no finite {how.metric}" if values else "no episode"
                 axis = f", or not every episode has its {X[how.x]}" if ALONG[how.x] else ""
                 left_out[id] = cause + axis
             else:
@@ -270,7 +271,9 @@ def _drawn(drawing: Drawing, found: Sequence[tuple[str, list[Curve]]], wrong: in
         f"{counted(wrong, 'value')} not finite, left out" if wrong else "",
     ]
     metric = "success rate" if percent else how.metric
-    words = drawing.words(drawing.title(metric), caption, x=X[how.x], y=metric, percent=percent)
+    words = drawing.words(
+        drawing.title(heading(metric)), caption, x=X[how.x], y=metric, percent=percent
+    )
     return drawing.picture(
         picture.lines(lines, words, dark=how.dark),
         ["group", "runs", X[how.x], how.statistic, "95% interval"],

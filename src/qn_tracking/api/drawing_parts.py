@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking.api.picture import Picture
+from qn_tracking.config import MAPPING
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST
@@ -16,7 +17,7 @@ from qn_tracking.records.limits import MAIN_PHASE
 from qn_tracking.render.picture_parts import Spec, Words
 from qn_tracking.render.text import counted
 from qn_tracking.studies.arms import mean_of
-from qn_tracking.studies.comparison import PRIMARY, RATES, values_of
+from qn_tracking.studies.comparison import COMPUTED, PRIMARY, RATES, values_of
 
 KINDS = ("curve", "final", "profile", "improvement", "cost", "heat", "parallel", "endings")
 X = {"episode": "episode", "step": "steps", "time": "seconds"}
@@ -123,11 +124,11 @@ class Drawing:
 
     def title(self, what: str) -> str:
         """What is drawn of what."""
-        what = what[:1].upper() + what[1:]
         if len(self.how.phases) == 1 and self.how.phases[0] != MAIN_PHASE:
             what = f"{what} in {printable(self.how.phases[0])}"
         if len(self.groups) == 1:
-            return f"{what}, {self.groups[0].name}"
+            unnamed = self.how.by == "config" and self.groups[0].name == MAPPING
+            return what if unnamed else f"{what}, {self.groups[0].name}"
         return f"{what} by {'configuration' if self.how.by == 'config' else self.how.by}"
 
     def interval(self, sizes: Sequence[int], banded: bool, what: str) -> str:
@@ -150,6 +151,12 @@ class Drawing:
     ) -> Picture:
         """The picture with its table."""
         return Picture(spec, titles, table, left_out=self.left_out, **more)
+
+
+def heading(metric: str) -> str:
+    """A metric at the start of a title: the name of one that is not ours stays as it is."""
+    ours = metric in COMPUTED or metric.replace(" ", "_") in RATES
+    return f"{metric[:1].upper()}{metric[1:]}" if ours else metric
 
 
 def captioned(parts: Sequence[str], left_out: Mapping[str, str]) -> str:

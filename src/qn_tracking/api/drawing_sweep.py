@@ -8,6 +8,7 @@ from qn_tracking.api.drawing_parts import (
     Drawing,
     X,
     clipped,
+    heading,
     of_runs,
     range_of,
     shown,
@@ -63,13 +64,14 @@ def draw_cost(drawing: Drawing) -> Picture:
     sizes = [len(pairs) for _, pairs in found]
     banded = any(one.low is not None for one in places)
     caption = [
-        f"dot: {of_runs(sizes, drawing.how.statistic).lower()}, at its mean cost;"
+        f"dot: {of_runs(sizes, drawing.how.statistic).lower()}, at its"
+        f" {'mean ' if max(sizes) > 1 else ''}cost;"
         f" {drawing.interval(sizes, banded, 'line')}",
         "small dots: single runs" if max(sizes) > 1 else "",
         "costs on a logarithmic axis" if log else "",
     ]
     words = drawing.words(
-        drawing.title(f"{metric} against cost"),
+        drawing.title(f"{heading(metric)} against cost"),
         caption,
         x=COSTS[drawing.how.x],
         y=metric,
@@ -131,7 +133,7 @@ def draw_heat(drawing: Drawing) -> Picture:
         else "",
     ]
     words = drawing.words(
-        f"{metric[:1].upper()}{metric[1:]} over the settings that differ",
+        f"{heading(metric)} over the settings that differ",
         caption,
         x=first,
         y=metric,
@@ -173,7 +175,7 @@ def draw_parallel(drawing: Drawing) -> Picture:
         "the values of a setting are in their order, evenly apart",
     ]
     words = drawing.words(
-        f"{metric[:1].upper()}{metric[1:]} by the settings that differ",
+        f"{heading(metric)} by the settings that differ",
         caption,
         y=metric,
         percent=percent,

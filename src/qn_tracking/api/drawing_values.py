@@ -10,6 +10,7 @@ from qn_tracking.api.drawing_parts import (
     Drawing,
     captioned,
     clipped,
+    heading,
     of_runs,
     range_of,
     reasons,
@@ -57,7 +58,7 @@ def draw_final(drawing: Drawing) -> Picture:
         f" {drawing.interval(sizes, banded, 'line')}",
         "ticks: single runs" if max(sizes) > 1 else "",
     ]
-    words = drawing.words(drawing.title(metric), caption, x=metric, percent=percent)
+    words = drawing.words(drawing.title(heading(metric)), caption, x=metric, percent=percent)
     spec = picture.rows(rows, words, dark=drawing.how.dark)
     titles = ["group", "runs", drawing.how.statistic, "95% interval"]
     return drawing.picture(spec, titles, table, percent=percent)
@@ -67,7 +68,7 @@ def draw_profile(drawing: Drawing) -> Picture:
     """Which share of the runs of a group is above a value."""
     found = drawing.values()
     metric, percent = drawing.metric, drawing.percent
-    title = drawing.title(f"performance profile of {metric}")
+    title = drawing.title(f"Performance profile of {metric}")
     return profile_of(
         found, metric, title, percent, dark=drawing.how.dark, left_out=drawing.left_out
     )
@@ -91,6 +92,7 @@ def profile_of(
     ends = (0.0, 1.0) if percent else (known[0] - margin, known[-1] + margin)
     places = sorted({*known, *ends})
     even = [ends[0] + (ends[1] - ends[0]) * i / 60 for i in range(61)]
+    sizes = [len(values) for _, values in found]
     lines, table, curves = [], [], []
     for name, (_, values) in zip(names, found, strict=True):
         shares = bands.profile(values, places)
@@ -105,8 +107,10 @@ def profile_of(
         title=title,
         caption=captioned(
             [
-                f"share of the runs that are above a value; {sizes_of([len(v) for _, v in found])}",
-                "band: Wilson's 95% interval over runs, pointwise",
+                f"share of the runs that are above a value; {sizes_of(sizes)}",
+                "band: Wilson's 95% interval over runs, pointwise"
+                if max(sizes) > 1
+                else "no interval: it takes several runs",
             ],
             left_out,
         ),
@@ -137,7 +141,7 @@ def draw_improvement(drawing: Drawing) -> Picture:
         key = f"A: {names[best]}, picked for its highest mean, so it looks too good"
     elif max(map(len, names)) > SHORT_NAME:
         short = [letters([i]) for i in range(len(names))]
-        key = ", ".join(f"{one}: {name}" for one, name in zip(short, names, strict=True))
+        key = "; ".join(f"{one}: {name}" for one, name in zip(short, names, strict=True))
     rows, table = [], []
     for i, j in pairs:
         x, y = found[i][1], found[j][1]
@@ -153,7 +157,7 @@ def draw_improvement(drawing: Drawing) -> Picture:
         key,
     ]
     words = drawing.words(
-        drawing.title("probability of improvement"), caption, x=f"P(higher {metric})", percent=True
+        drawing.title("Probability of improvement"), caption, x=f"P(higher {metric})", percent=True
     )
     spec = picture.rows(rows, words, dark=drawing.how.dark, middle=0.5)
     return drawing.picture(spec, ["pair", "probability", "95% interval"], table)
@@ -189,7 +193,7 @@ def draw_endings(drawing: Drawing) -> Picture:
     caption = [
         f"how the episodes ended; {sizes_of([runs for _, runs, _ in found])}, all their episodes",
     ]
-    words = drawing.words(drawing.title("endings"), caption, x="share of episodes", percent=True)
+    words = drawing.words(drawing.title("Endings"), caption, x="share of episodes", percent=True)
     titles = ["group", "runs", "episodes", *map(printable, next(iter(shares.values())))]
     spec = picture.stacked(shares, words, dark=drawing.how.dark)
     return drawing.picture(spec, titles, table)

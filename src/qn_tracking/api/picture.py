@@ -24,7 +24,7 @@ class Picture:
         >>> from qn_tracking import Experiments
         >>> picture = Experiments("experiments").find().plot("loss", by="brain.config.gamma")
         >>> picture.title, picture.caption
-        ('Loss, 0.5', 'One run; no interval: it takes several runs.')
+        ('loss, 0.5', 'One run; no interval: it takes several runs.')
         >>> picture.save("curve.json")
         'curve.json'
     """

@@ -18,6 +18,8 @@ from qn_tracking.render.picture_parts import (
     DASHES,
     HEIGHT,
     LIGHT,
+    LONGEST_OF_COLUMN,
+    LONGEST_OF_ROW,
     ROW,
     SHAPES,
     WIDTH,
@@ -26,11 +28,13 @@ from qn_tracking.render.picture_parts import (
     Words,
     axis_of,
     colour_of,
+    cut,
     cycle,
     distinct,
     framed,
     layer,
     names_axis,
+    narrowed,
     number,
 )
 
@@ -156,11 +160,11 @@ def lines(found: Sequence[Line], words: Words, *, dark: bool = False, steps: boo
 def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Number = None) -> Spec:
     """A row for each group: a dot with its interval; `middle` is where a line divides them."""
     theme = DARK if dark else LIGHT
-    names = distinct([row.name for row in found])
+    names = distinct([row.name for row in found], LONGEST_OF_ROW)
     known = [v for row in found for v in (row.value, row.low, row.high, *row.points)]
     known += [middle]
     values = [v for v in known if v is not None]
-    x = axis_of("x", words.x, values, share=words.percent)
+    x = narrowed(axis_of("x", words.x, values, share=words.percent), names)
     y = names_axis(names, grid=True)
     whole = [
         {"g": name, "x": number(row.value), "low": number(row.low), "high": number(row.high)}
@@ -196,7 +200,7 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
 def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: bool = False) -> Spec:
     """A bar for each group, of shares by kind that add up to 1, in the order given."""
     theme = DARK if dark else LIGHT
-    names = distinct(list(found))
+    names = distinct(list(found), LONGEST_OF_ROW)
     kinds = list(dict.fromkeys(kind for shares in found.values() for kind in shares))
     shown = dict(zip(kinds, distinct(kinds), strict=True))
     bars: list[Spec] = [
@@ -205,7 +209,7 @@ def stacked(found: Mapping[str, Mapping[str, float]], words: Words, *, dark: boo
         for place, kind in enumerate(kinds)
     ]
     colour = colour_of(list(shown.values()), theme, legend=True, symbol="square")
-    x = axis_of("x", words.x, [], share=True)
+    x = narrowed(axis_of("x", words.x, [], share=True), names)
     x["axis"]["grid"] = False
     encoding = {
         "x": {**x, "stack": "zero"},
@@ -269,8 +273,8 @@ def cells(
 ) -> Spec:
     """A heat map: a coloured cell for each value, with the number in it where there is space."""
     theme = DARK if dark else LIGHT
-    across = dict(zip(columns, distinct(columns), strict=True))
-    down = dict(zip(rows, distinct(rows), strict=True))
+    across = dict(zip(columns, distinct(columns, LONGEST_OF_COLUMN), strict=True))
+    down = dict(zip(rows, distinct(rows, LONGEST_OF_ROW), strict=True))
     shade = axis_of("y", words.y, [one.value for one in found], share=words.percent)
     low, high = shade["scale"]["domain"]
     data = [
@@ -288,8 +292,8 @@ def cells(
     step = max(9, WIDTH // len(columns))
     # Of names that overlap, every other one is left out: that is enough for these.
     across_fits = 5.2 * max(map(len, across.values())) <= 2 * min(step, 60)
-    x["axis"] |= {"title": short(printable(words.x), 50), "labelOverlap": True}
-    x["axis"] |= {"labelAngle": 0} if across_fits else {"labelAngle": -40, "labelLimit": 90}
+    x["axis"] |= {"title": short(printable(words.x), 50), "labelOverlap": across_fits}
+    x["axis"] |= {"labelAngle": 0} if across_fits else {"labelAngle": -40 if step > 16 else -90}
     colour = {
         "field": "y",
         "type": "quantitative",
@@ -325,7 +329,7 @@ def parallel(
     *settings, result = distinct([*(axis.name.rpartition(".")[2] for axis in axes), words.y])
     ends = [f"{end:.0%}" if words.percent else f"{end:.4g}" for end in (low, high)]
     labels = [
-        {"x": name, "y": number(_height(i, axis)), "g": short(printable(axis.labels[i]), 14)}
+        {"x": name, "y": number(_height(i, axis)), "g": cut(axis.labels[i], 14)}
         for name, axis in zip(settings, axes, strict=True)
         for i in _some(len(axis.labels))
     ]
@@ -346,7 +350,9 @@ def parallel(
     names = [*settings, result]
     x: Spec = {"field": "x", "type": "nominal", "sort": None, "scale": {"domain": names}}
     x["scale"] |= {"type": "point", "padding": 0.35}
-    about = {"title": None, "labelAngle": 0, "labelLimit": 70, "domain": False, "ticks": False}
+    width = max(WIDTH, 80 * len(names))
+    about = {"title": None, "labelAngle": 0, "domain": False, "ticks": False}
+    about["labelLimit"] = width // len(names) - 10
     x["axis"] = {**about, "grid": True, "labelPadding": 10}
     scale = {"domain": [0, 1]}
     y = {"field": "y", "type": "quantitative", "scale": scale, "axis": None}
@@ -370,7 +376,7 @@ def parallel(
         {"lines": data, "labels": labels},
         HEIGHT,
     )
-    return {**made, "width": max(WIDTH, 80 * len(names))}
+    return {**made, "width": width}
 
 
 def _height(place: int, axis: Axis) -> float:

@@ -19,8 +19,8 @@ WIDTH, HEIGHT, ROW = 270, 170, 17
 """Of the plotted area, in pixels: with axis and margins it is as wide as a column of a paper."""
 LABELS = 210
 """Pixels of the longest name of a row."""
-LONGEST = 60
-"""Characters of a name in a picture."""
+LONGEST, LONGEST_OF_ROW, LONGEST_OF_COLUMN = 54, 40, 18
+"""Characters of a name: in a legend, beside a row, below a column."""
 ALIKE = 24
 """More lines than this cannot be kept apart: they get one colour and no legend."""
 
@@ -61,12 +61,19 @@ class Words:
     percent_x: bool = False
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names on one line, cut where they are too long, no two the same."""
+def cut(name: str, most: int) -> str:
+    """The name on one line, without its middle if it is too long: names of a sweep begin alike."""
+    text = printable(name).strip() or "-"
+    end = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
+def distinct(names: Sequence[str], most: int = LONGEST) -> list[str]:
+    """The names on one line, of at most so many characters, no two the same."""
     out: list[str] = []
     taken: set[str] = set()
     for name in names:
-        shown = unique = short(printable(name).strip() or "-", LONGEST)
+        shown = unique = cut(name, most)
         count = 1
         while unique in taken:
             count += 1
@@ -92,6 +99,13 @@ def names_axis(names: Sequence[str], *, grid: bool) -> Spec:
     axis = {"title": None, "labelLimit": LABELS, "grid": grid}
     scale = {"domain": list(names)}
     return {"field": "g", "type": "nominal", "sort": None, "scale": scale, "axis": axis}
+
+
+def narrowed(axis: Spec, names: Sequence[str]) -> Spec:
+    """An axis beside long names: fewer ticks, so that both ends have theirs."""
+    if beside(names) > 200:
+        return axis
+    return {**axis, "axis": {**axis["axis"], "tickCount": 2}}
 
 
 def beside(names: Sequence[str]) -> int:
@@ -135,16 +149,18 @@ def colour_of(
 def axis_of(channel: str, title: str, values: Sequence[float], *, share: bool = False) -> Spec:
     """A quantitative axis around all values, also where there is one, or all are the same."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    largest = max(-low, high)
+    largest, whole = max(-low, high), False
     if low == high:
-        margin = 1.0 if low == int(low) else abs(low) / 10
+        whole = abs(low) < 1e5 and low == int(low)  # of six digits, the last one has to differ
+        margin = 1.0 if whole else abs(low) / 10
         low, high = low - margin, high + margin
     scale: Spec = {"domain": [0, 1] if share else [number(low), number(high)], "zero": False}
-    axis: Spec = {"title": short(printable(title), 50), "tickCount": 5}
+    ticks = 2 if whole and not share else 5  # no half of an episode
+    axis: Spec = {"title": short(printable(title), 50), "tickCount": ticks}
     if share:
         axis["format"] = ".0%"
-    elif largest and not 1e-4 <= largest < 1e5:
-        axis["format"] = "~s" if 1e5 <= largest < 1e15 else ".3~e"
+    elif largest and not 1e-4 <= largest < 1e4:
+        axis["format"] = "~s" if 1e4 <= largest < 1e15 else ".3~e"
     return {"field": channel, "type": "quantitative", "scale": scale, "axis": axis}
 
 
