@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conftest import BIN, Program
+from conftest import BIN, Program, command
 from qn_tracking import track
 from qn_tracking.errors import StorageError, UnsupportedError
 
@@ -311,6 +311,13 @@ def test_requests_that_wait_share_what_is_built(
 
 
 # ---------------------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("option", ["--experiments-dir", "--benchmarks-dir"])
+def test_a_folder_that_was_named_and_is_not_there_is_an_error(project: Path, option: str) -> None:
+    done = command("qn-exp", "ui", "--no-browser", "--port", "0", option, "typo")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: typo: no such folder")
 
 
 def test_a_port_that_is_taken_is_an_error_of_one_line(project: Path, qn_exp: Program) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 
 from qn_tracking.api.leaderboard import Leaderboard
+from qn_tracking.cli.options import check_named
 from qn_tracking.cli.output import once, print_plain, warn
 from qn_tracking.cli.parser import valued
-from qn_tracking.errors import StorageError, printable
+from qn_tracking.errors import printable
 
 EXAMPLES = """examples:
   qn-bench site -o site
@@ -33,8 +33,8 @@ def run(args: Namespace) -> int:
     from qn_tracking.render.progress import Display, bar
     from qn_tracking.render.text import counted
 
-    if args.experiments and not os.path.isdir(args.experiments):
-        raise StorageError("no such folder", file=args.experiments)
+    check_named(args.experiments)
+    check_named(args.benchmarks_dir, "benchmarks")
     with Display(silent=args.json, delay=0.5) as display:
         say = once(warn)
         site = Leaderboard(args.benchmarks_dir, warn=say).site(

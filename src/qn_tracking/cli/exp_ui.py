@@ -8,12 +8,13 @@ import sys
 from argparse import Namespace
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.options import up_to
+from qn_tracking.cli.options import check_named, up_to
 from qn_tracking.cli.output import once, print_plain, warn
 from qn_tracking.cli.parser import Parser, flag, valued
 
 PORT = 8642
 START = "experiments.html"
+SUBMISSIONS = "benchmarks"
 EXAMPLES = f"""\
 The pages are those of qn-bench site. Each is made when it is opened, and brought up to
 date when it is loaded again. Nothing can be changed through them. Only this machine can reach
@@ -32,7 +33,7 @@ def arguments(parser: Parser, command: str) -> None:
     valued(parser, "--port", "N", about, type=up_to(65535), default=PORT)
     flag(parser, "--no-browser", "print the address and open no browser")
     about = "the folder of the submissions (default: benchmarks)"
-    valued(parser, "--benchmarks-dir", "DIR", about, default="benchmarks")
+    valued(parser, "--benchmarks-dir", "DIR", about, default=SUBMISSIONS)
     valued(
         parser, "--output", "DIR", "keep the pages here (default: a temporary folder)", short="-o"
     )
@@ -46,7 +47,10 @@ def run(args: Namespace) -> int:
     from qn_tracking.api.leaderboard import Leaderboard
     from qn_tracking.api.serving import SiteServer
     from qn_tracking.reproduce.scratch import private_folder
+    from qn_tracking.store.index import NO_FOLDER
 
+    check_named(args.experiments_dir, hint=NO_FOLDER)
+    check_named(args.benchmarks_dir, SUBMISSIONS)
     serving = False
     say = once(warn)
     with signals.handled_by(signals.interrupt) as received, ExitStack() as stack:

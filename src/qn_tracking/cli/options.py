@@ -35,6 +35,14 @@ def experiments(args: Namespace) -> Experiments:
     return Experiments(args.experiments_dir, warn=once(warn), progress=progress)
 
 
+def check_named(folder: str | None, default: str | None = None, hint: str | None = None) -> None:
+    """Raises StorageError for a folder that was named and is not there."""
+    import os
+
+    if folder not in (None, "", default) and not os.path.isdir(folder or ""):
+        raise StorageError("no such folder", file=folder, hint=hint)
+
+
 def leaderboard(args: Namespace) -> Leaderboard:
     """The submissions of the folder; a first reading of them, which takes seconds, is shown."""
     from qn_tracking.api.leaderboard import Leaderboard
