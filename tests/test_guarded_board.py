@@ -127,7 +127,7 @@ def test_the_figures_in_words(submissions: list[Submission]) -> None:
     assert working(figures["threshold_share"]) == f"{runs}/{runs} [{low:.1f}, 100.0]"
     assert middle(figures["success_rate"]).startswith("100.0% [")
     assert conventional(figures["success_rate"]) is None
-    assert f"at most {low:.1f}%" in limits(runs)
+    assert f"begins at {low:.1f}% at most" in limits(runs)
     assert f"95% needs {runs_to_show(0.95)}" in limits(runs)
     assert "needs" not in limits(runs_to_show(0.95))
     student = entry(submissions[0], STUDENT).aggregates

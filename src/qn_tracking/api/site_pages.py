@@ -173,7 +173,9 @@ def _figures(one: Entry) -> list[Fact]:
                 if name != PRIMARY
             },
             "episodes to 80%": words.time_to(figures),
-            "stability": None if stability is None else f"{stability:.3f} (net sd)",
+            "spread of the runs": None
+            if stability is None
+            else f"sd {stability:.3f}, without the chance of single episodes",
             "learning": figures["plateau"],
         }
     )

@@ -80,7 +80,12 @@ def _rows(found: Details) -> list[tuple[str, object]]:
             "episodes to 80%",
             time_to and f"{time_to:.1f}, reached by {figures['reached_threshold']:.0%}",
         ),
-        ("stability", None if stability is None else f"{stability:.3f} (net sd)"),
+        (
+            "spread of the runs",
+            None
+            if stability is None
+            else f"sd {stability:.3f}, without the chance of single episodes",
+        ),
         ("learning", figures["plateau"]),
         ("steps a run", words.number(figures.get("environment_steps"))),
         ("cpu a run", words.cpu(entry.plain())),

@@ -98,7 +98,10 @@ def limits(runs: int) -> str:
 
     most = highest_shown(runs)
     beyond = [f"{level:.0%} needs {runs_to_show(level)}" for level in SHOWN if level > most]
-    text = f"{runs} runs can show a mean, or a share of runs, of at most {most:.1%}"
+    text = (
+        f"With {runs} runs, the interval of a mean, or of a share of runs, begins at {most:.1%} at"
+        " most, even if every run is perfect"
+    )
     return f"{text}; {', '.join(beyond)} perfect ones" if beyond else text
 
 
@@ -234,7 +237,7 @@ def intervals(inference: str | None) -> str:
     return (
         "Intervals are of 95%, over runs: Gaffke's bound for the mean, Dirichlet weights for the"
         " IQM (simulated to hold, not proven), and the exact one of Clopper and Pearson for the"
-        f" share of runs. {limits(50)}; a smaller number shows less."
+        f" share of runs. {limits(50)}. Fewer runs show less."
     )
 
 
@@ -319,7 +322,7 @@ def time_to(found: Mapping[str, Any]) -> str:
     """The episodes until the threshold was reached, and how many runs did; or a dash."""
     if found["time_to_threshold"] is None:
         return "–"
-    return f"{found['time_to_threshold']:.1f}, {found['reached_threshold']:.0%} did"
+    return f"{found['time_to_threshold']:.1f} ({found['reached_threshold']:.0%} of runs)"
 
 
 def _entry(entry: Mapping[str, Any]) -> str:
