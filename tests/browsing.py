@@ -56,7 +56,7 @@ def looked_at(page: Any, path: Path, width: int, colours: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     page.goto(path.as_uri())
-    for figure in page.query_selector_all("figure"):
+    for figure in page.query_selector_all("figure.picture, figure.overlay"):
         figure.scroll_into_view_if_needed()
         page.wait_for_function("one => one.classList.contains('drawn')", arg=figure)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -68,6 +68,7 @@ def looked_at(page: Any, path: Path, width: int, colours: str) -> None:
     other = LIGHT_COLOURS if colours == "dark" else DARK_COLOURS
     theirs = {f"rgb({', '.join(str(b) for b in bytes.fromhex(one[1:]))})" for one in other}
     assert not theirs & {*strokes}
+    assert page.query_selector("svg.light [role], svg.light [aria-label]") is None
     kept = os.environ.get("QN_SCREENSHOTS")
     if kept:
         page.evaluate("window.scrollTo(0, 0)")

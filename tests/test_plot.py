@@ -216,7 +216,8 @@ def test_a_picture_is_drawn_and_shows_no_stored_text_as_code(name: str) -> None:
     assert "mark-" in svg
     assert "NaN" not in svg
     whole = page.figure(svg, PICTURES[name]["description"])
-    xml.etree.ElementTree.fromstring(whole)
+    spoken = [one for one in xml.etree.ElementTree.fromstring(whole).iter() if one.get("role")]
+    assert [one.tag.rpartition("}")[2] for one in spoken] == ["svg"]
 
 
 @pytest.mark.slow

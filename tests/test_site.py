@@ -301,10 +301,11 @@ def test_a_page_can_be_read_by_ear_and_by_keyboard(
         assert len(page.ids) == len({*page.ids})
         assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
         assert all(picture["data-label"] for picture in page.all("figure"))
-        for region in page.all("div"):
-            if region.get("class") == "wide":
-                assert region["tabindex"] == "0"
-                assert region["aria-label"]
+        regions = [one for one in page.all("div") if one.get("class") == "wide"]
+        assert {one["tabindex"] for one in regions} <= {"0"}
+        labels = [one["aria-label"] for one in regions]
+        assert all(labels)
+        assert len(labels) == len({*labels})
         assert page.links[0] == "#main"
 
 

@@ -29,7 +29,7 @@ def make(rate: float, seed: int, episodes: int = 30) -> str:
         environment=HOSTILE,
         brain="table",
         tags={HOSTILE: HOSTILE},
-        notes=HOSTILE,
+        notes=HOSTILE + "long" * 200,
         blocked=("metadata",),
     ) as run:
         for i in range(episodes):
@@ -52,6 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         last = make(0.1, 4, episodes=1)
         Path("ids.json").write_text(json.dumps({"study": study.id, "runs": ids, "last": last}))
         store.site("site")
+        store.report(ids).save("report.html")
     finally:
         os.chdir(before)
     return place
@@ -103,7 +104,10 @@ def test_the_page_of_a_run_shows_its_series_and_what_had_changed(store: Experime
     assert "broken: no picture, it has no finite value." in page.text
     assert "brain.rate" in page.text.partition("What had changed")[2]
     assert "No run of the same environment and brain" in text(f"runs/{first}.html")
-    assert f"../studies/{ids()['study']}.html" in page.links
+    assert page.links.count(f"../studies/{ids()['study']}.html") == 1
+    for path in Path("site").rglob("*.html"):
+        labels = [one["aria-label"] for one in Page(path).all("div") if "aria-label" in one]
+        assert len(labels) == len({*labels}), path
     one = Page(Path(f"site/runs/{ids()['last']}.html"))
     assert len(one.all("figure")) == 2
 
@@ -250,6 +254,7 @@ def test_a_browser_draws_every_kind_of_page(
     with quiet_page(browser, width, colours) as page:
         for name in names:
             looked_at(page, made / f"site/{name}.html", width, colours)
+        looked_at(page, made / "report.html", width, colours)
         page.goto((made / "site/index.html").as_uri())
         page.select_option("select[name=status]", "failed")
         assert page.inner_text("#shown") == "1 of 9 rows"

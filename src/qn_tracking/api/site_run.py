@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ LINES = 400
 class RunPage:
     """The blocks of the page of a run, and its pictures by name."""
 
-    def __init__(self, store: Folder, id: str, before: str | None) -> None:
+    def __init__(
+        self, store: Folder, id: str, before: str | None, studies: Mapping[str, str]
+    ) -> None:
         doc = store.document(id)
         self.pictures: dict[str, Spec] = {}
         subject = doc.get("subject") or {}
@@ -42,7 +45,7 @@ class RunPage:
         self.title = f"Run {tags.get('name') or id}"
         self.place = " · ".join(str(word) for word in (id, *words) if word)
         self.blocks: list[Block] = [
-            *_about(doc, tags),
+            *_about(doc, tags, studies),
             *self._results(doc),
             *self._series(doc.get("series") or {}),
             *environment([doc]),
@@ -126,7 +129,12 @@ class RunPage:
         return Figure(name, spec["description"])
 
 
-def _about(doc: Doc, tags: dict[str, Any]) -> Iterator[Block]:
+def study_text(id: str, name: str) -> str:
+    """A study by its name; with its id, so that nothing else on a page is called that."""
+    return f"{name} ({id})" if name != id else id
+
+
+def _about(doc: Doc, tags: dict[str, Any], studies: Mapping[str, str]) -> Iterator[Block]:
     wall = doc.get("wall_seconds")
     error = doc.get("error") or {}
     facts = {
@@ -136,12 +144,15 @@ def _about(doc: Doc, tags: dict[str, Any]) -> Iterator[Block]:
         "seed": doc.get("seed"),
         "episodes planned": doc.get("episodes"),
         "configuration": (doc.get("config") or {}).get("label"),
-        "command": " ".join(map(str, doc.get("command") or [])) or None,
+        "command": shlex.join(map(str, doc.get("command") or [])) or None,
         "tags": ", ".join(f"{key}={value}" for key, value in tags.items()) or None,
         "error": f"{error.get('type')}: {error.get('message')}" if error else None,
     }
     yield Heading("What it was")
-    yield Table(["what", "value"], [[k, text_of(v)] for k, v in facts.items() if v is not None])
+    rows = [[k, text_of(v)] for k, v in facts.items() if v is not None]
+    yield Table(
+        ["what", "value"], [*(["study", study_text(*one)] for one in studies.items()), *rows]
+    )
     notes = [doc["notes"]] if doc.get("notes") else []
     notes += [f"{note['at'][:10]}: {note['text']}" for note in doc["labels"]["notes"]]
     if notes:

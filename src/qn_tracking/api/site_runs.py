@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qn_tracking.api.fold import study_of
 from qn_tracking.api.report import text_of
 from qn_tracking.api.site import Page
-from qn_tracking.api.site_run import RunPage, cause_of
+from qn_tracking.api.site_run import RunPage, cause_of, study_text
 from qn_tracking.errors import MALFORMED, QnError
 from qn_tracking.render.report import Block, Figure, Table, Text
 from qn_tracking.render.text import counted, duration
@@ -312,18 +312,15 @@ def _run(
 ) -> dict[str, Any]:
     inside = {one: f"../{links[one]}" for one in (before,) if one in links}
     try:
-        page = RunPage(store, id, before or None)
+        page = RunPage(store, id, before or None, studies)
     except (QnError, *MALFORMED) as error:
         return {"title": f"Run {id}", "place": id, **_unreadable(error)}
-    blocks = list(page.blocks)
-    if studies:
-        inside |= {name: f"../studies/{study}.html" for study, name in studies.items()}
-        blocks.insert(1, Table(["study"], [[name] for name in studies.values()]))
+    inside |= {study_text(*one): f"../studies/{one[0]}.html" for one in studies.items()}
     pictures = {name: {"spec": spec} for name, spec in page.pictures.items()}
     return {
         "title": page.title,
         "place": page.place,
-        "blocks": named(blocks),
+        "blocks": named(page.blocks),
         "pictures": pictures,
         "links": inside,
     }

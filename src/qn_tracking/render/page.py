@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -35,8 +36,8 @@ STYLE = (
     + _DARK_COLOURS
     + """}
 body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
-  margin: 0 auto; max-width: 60rem; padding: 1rem }
-h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere }
+  margin: 0 auto; max-width: 60rem; overflow-wrap: break-word; padding: 1rem }
+h1, h2, h3 { line-height: 1.2 }
 figure { display: inline-block; margin: 0 1rem 1rem 0; max-width: 100%; vertical-align: top }
 figcaption, .pale { color: var(--pale); font-size: .85rem; max-width: 42rem }
 svg { height: auto; max-width: 100%; overflow: visible; width: 34rem }
@@ -45,9 +46,17 @@ table { border-collapse: collapse; font-size: .9rem; margin: 0 0 1rem }
 th, td { border-bottom: 1px solid var(--grid); max-width: 24rem; overflow-wrap: break-word;
   padding: .2rem .7rem .2rem 0; text-align: left; vertical-align: top }
 pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
+@media (max-width: 40rem) {
+  .wide table { width: max-content }
+  .wide :is(th, td) { max-width: 16rem }
+}
 """
 )
 POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
+
+
+_TAG, _SPOKEN = re.compile("<[^>]*>"), re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
+"""What a picture says of its parts: it is one image with one name."""
 
 
 def text(value: object) -> str:
@@ -74,7 +83,8 @@ def figure(svg: str, description: str) -> str:
     """
     theme = "light" if 'fill="#ffffff"' in svg[:400] else "dark"
     start = f'<svg role="img" aria-label="{text(description)}" class="{theme}"'
-    drawn = svg.replace(' class="marks"', "", 1).replace("<svg", start, 1)
+    plain = _TAG.sub(lambda tag: _SPOKEN.sub("", tag[0]), svg)
+    drawn = plain.replace(' class="marks"', "", 1).replace("<svg", start, 1)
     return f"<figure>{drawn}</figure>\n"
 
 
@@ -86,6 +96,6 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for row in rows
     ]
     return (
-        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{''.join(lines)}</tbody>\n</table></div>\n"
     )

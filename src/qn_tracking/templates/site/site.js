@@ -69,6 +69,10 @@ async function draw(figure, spec) {
   const text = await made.view.toSVG();
   made.finalize();
   const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  // One image with one name: its parts are nothing to a reader of their own.
+  for (const part of svg.querySelectorAll("*"))
+    for (const name of part.getAttributeNames())
+      if (name === "role" || name.startsWith("aria-")) part.removeAttribute(name);
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", figure.dataset.label);
   svg.setAttribute("class", "light");
