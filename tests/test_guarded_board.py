@@ -179,7 +179,8 @@ def test_better_is_said_of_means_by_the_half_run_test(submissions: list[Submissi
     assert found.comparison.permutation is None
     assert found.comparison.welch is not None
     assert found.verdict.winner == "first"
-    assert "is better on average than" in found.sentence
+    names = [f"{one.brain} ({one.id})" for one in (good, bad)]
+    assert found.sentence == " is better on average than ".join(names) + "."
     assert compare_entries(bad, good, GUARDED).verdict.winner == "second"
     assert "usually beats" in compare_entries(good, bad, GUARDED, "reward").sentence or (
         "No conclusion" in compare_entries(good, bad, GUARDED, "reward").sentence

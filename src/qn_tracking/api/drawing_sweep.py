@@ -126,8 +126,8 @@ def draw_heat(drawing: Drawing) -> Picture:
                 table.append([row, column, str(mean.n), shown(mean.centre, percent), interval])
     sizes = [len(some) for some in found.values()]
     caption = [
-        f"cell: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}"
-        " (its interval is in the table)",
+        f"cell: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}, without its"
+        " interval",
         f"{counted(len(columns) * len(rows) - len(found), 'cell')} without a run left empty"
         if len(found) < len(columns) * len(rows)
         else "",
@@ -170,8 +170,8 @@ def draw_parallel(drawing: Drawing) -> Picture:
         table.append([*names, str(mean.n), shown(mean.centre, percent), interval])
     sizes = [len(some) for some in found.values()]
     caption = [
-        f"line: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}"
-        " (its interval is in the table), through the settings of its configuration",
+        f"line: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}, without its"
+        " interval, through the settings of its configuration",
         "the values of a setting are in their order, evenly apart",
     ]
     words = drawing.words(

@@ -206,8 +206,9 @@ def _sentence(
     if not result.better:
         return f"No conclusion at this sample size: {'; '.join(result.reasons)}.{likely}"
     winner, loser = (first, second) if result.winner == "first" else (second, first)
-    text = f"{printable(winner.brain)} {says} {printable(loser.brain)}"
+    sides = (f"{printable(one.brain)} ({one.id})" for one in (winner, loser))
+    text = f" {says} ".join(sides)
     if families:
         family, environment = winner.category["family"], winner.category["environment"]
         text += f": a {family} advantage in {environment}"
-    return f"{text} ({winner.id})."
+    return f"{text}."
