@@ -233,7 +233,18 @@ def test_whatever_a_template_is_given_is_escaped_and_on_one_line(template: str) 
     spec = {"description": text, "datasets": {"lines": [{"g": printable(text)}]}}
     drawn = {"spec": spec, "title": text, **rows}
     pair = dict.fromkeys(
-        ("page", "brain", "id", "delta", "difference", "p", "improvement", "ranking", "sentence"),
+        (
+            "page",
+            "brain",
+            "id",
+            "delta",
+            "difference",
+            "p",
+            "improvement",
+            "share",
+            "ranking",
+            "sentence",
+        ),
         text,
     )
     row = {"page": text, "id": text, "data": {"family": text}, "cells": [(text, text)] * 3}
@@ -356,6 +367,8 @@ def test_only_entries_of_one_ranking_are_compared(board: dict[str, str]) -> None
     assert not {board["open"], board["archive"]} & {*page.ids}
     found = Leaderboard(warn=lambda _: None).compare(board["closed"], board["other"])
     assert found.sentence in page.text
+    sorted_by = [float(one["data-sort"]) for one in page.all("td") if "data-sort" in one]
+    assert sorted_by == [found.comparison.delta, found.comparison.improvement]  # not as texts
     assert "brain.config.learning_rate–0.02" in page.text.replace("\n", "")
 
 

@@ -194,6 +194,7 @@ class Ranking:
             "difference": difference(found),
             "p": p_value(pair.p),
             "improvement": f"{pair.improvement:.0%}",
+            "share": pair.improvement,
             "ranking": place,
             "sentence": found.sentence,
             "figures": [(name, text, None) for name, text in figures.items() if text],
