@@ -42,8 +42,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises UsageError instead of printing the usage."""
         if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0]
-            name = word.partition("=")[0]
+            words = message.removeprefix("unrecognized arguments: ").split()
+            name = words[0].partition("=")[0] if words else "''"  # `qn-exp list ""`
             options = [option for action in self._actions for option in action.option_strings]
             kind = "unknown option" if name.startswith("-") else "unexpected argument"
             hint = f"it is {self.renamed[name]} now" if name in self.renamed else None
