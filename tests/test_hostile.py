@@ -26,6 +26,9 @@ import pytest
 from conftest import SMALL, Program, command
 from qn_tracking import track
 from qn_tracking.errors import StorageError
+from qn_tracking.store import phases, series
+from qn_tracking.store.columns import columns, every_column
+from qn_tracking.store.read import Lines
 
 VALUES = (
     *("null", "5", "-1.5", "true", "[1]", "{}", '"x"', '""', "1" + "0" * 400, "-1e400"),
@@ -213,6 +216,15 @@ def test_an_unknown_pattern_of_columns_is_an_error_of_columns(
     assert done.stderr.startswith("error: --columns: no column 'config.*.*'")
 
 
+@pytest.mark.parametrize("words", [("list", ""), ("stats", " ", "")])
+def test_an_argument_without_characters_is_one_too_many(
+    project: Path, qn_exp: Program, words: tuple[str, ...]
+) -> None:
+    done = qn_exp(*words)
+    assert done.returncode == 2
+    assert done.stderr == f"error: unexpected argument '' (see qn-exp {words[0]} --help)\n"
+
+
 def test_an_export_replaces_no_device_and_no_fifo(ids: list[str], qn_exp: Program) -> None:
     os.mkfifo("pipe")
     done = qn_exp("export", "--format", "csv", "--output", "pipe", "--force")
@@ -372,6 +384,40 @@ def test_a_summary_without_its_numbers_hides_nobody(
         assert done.stderr.count(f"experiments/{hurt}.json: results.{field}") <= 1
     assert good in qn_exp("list").stdout
     assert qn_exp("show", hurt).returncode == 3
+
+
+@pytest.mark.parametrize("name", ["episodes.jsonl", "phases.jsonl", "series.jsonl"])
+def test_a_line_whose_checksum_is_right_may_hold_anything(project: Path, name: str) -> None:
+    with track({"a": 1}, seed=1, blocked=["metadata"]) as run:
+        for phase in (None, "evaluation"):
+            run.episode(success=True, steps=3, reward=1.5, counts={"k": 1}, loss=2.5, phase=phase)
+        run.log({"x": 1.5}, step=1)
+    folder = Path("experiments/runs", run.id)
+    path = folder / name
+    read: dict[str, list[Any]] = {
+        "episodes.jsonl": [
+            lambda: [*Lines(str(path))],
+            lambda: every_column("experiments", run.id),
+            lambda: columns("experiments", run.id, ["steps", "k", "loss", "timing.at"]),
+        ],
+        "phases.jsonl": [
+            lambda: list(phases.lines(str(folder)) or ()),
+            lambda: columns("experiments", run.id, ["steps", "after"], "evaluation"),
+        ],
+        "series.jsonl": [lambda: [*series.calls(str(folder))], lambda: series.points(str(folder))],
+    }
+    (line,) = path.read_bytes().splitlines()
+    refused = set()
+    for fault in faults(line[:-18].decode() + "}"):
+        body = json.dumps(json.loads(fault), separators=(",", ":")) if fault[:1] == "{" else fault
+        data = body.removesuffix("}").encode("utf-8", "surrogatepass")
+        path.write_bytes(data + b',"crc":"%08x"}\n' % crc32(data))
+        for call in read[name]:
+            try:
+                call()
+            except StorageError as error:
+                refused.add(str(error).partition(": line 1: ")[0])
+    assert refused == {f"experiments/runs/{run.id}/{name}"}
 
 
 def _damaged_journal(id: str) -> Path:

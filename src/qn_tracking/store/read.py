@@ -11,7 +11,7 @@ import os
 import re
 from math import isfinite
 
-from qn_tracking.errors import StorageError, short
+from qn_tracking.errors import MALFORMED, StorageError, short
 from qn_tracking.files import load as load, open_file, os_error
 from qn_tracking.ids import is_id, microseconds
 from qn_tracking.records import schema
@@ -288,7 +288,7 @@ class Lines:
             raise self._bad("checksum does not match")
         try:
             episode = _episode(body, self._fields)
-        except (ValueError, TypeError, KeyError) as error:
+        except MALFORMED as error:
             raise self._bad(f"not an episode: {error}") from None
         self._check_index(episode)
         return episode
@@ -350,6 +350,9 @@ def _episode(body: bytes, fields: frozenset[str]) -> Episode:
 
     if type(doc["index"]) is not int:
         raise ValueError("index: expected a whole number")
+    for name in ("counts", "metrics"):
+        if type(doc[name]) is not dict:
+            raise ValueError(f"{name}: expected a mapping")
     for key, value in doc["counts"].items():
         if type(value) is not int:
             raise ValueError(f"counts.{key}: expected a whole number")

@@ -11,7 +11,7 @@ from qn_tracking.store.read import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from qn_tracking.records.model import Digests, Logged, SeriesSummary
@@ -41,6 +41,7 @@ def calls(run_folder: str, name: str = NAME) -> Iterator[Logged]:
         exact, _, at = body.rpartition(b',"at":')
         try:
             doc = _parsed(exact + b"}")
+            _check_whole("step, episode", (doc["step"], doc["episode"]))
             yield Logged(
                 step=doc["step"],
                 episode=doc["episode"],
@@ -92,6 +93,8 @@ def points(run_folder: str, names: tuple[str, ...] = ()) -> dict[str, list[Any]]
             sizes = list(map(len, every))
             for key in ("step", "episode", "at"):
                 once = [doc[key] for doc in docs]
+                if key != "at":
+                    _check_whole(key, once)
                 alone = len(every) == sum(sizes) and 0 not in sizes
                 table[key] += once if alone else chain.from_iterable(map(repeat, once, sizes))
             table["name"] += chain.from_iterable(every)
@@ -131,6 +134,11 @@ def _parsed(data: bytes) -> Any:
     import orjson
 
     return orjson.loads(data)
+
+
+def _check_whole(name: str, values: Iterable[Any]) -> None:
+    if not set(map(type, values)) <= {int}:
+        raise ValueError(f"{name}: expected whole numbers")
 
 
 def _bad(path: str, number: int, cause: str) -> StorageError:
