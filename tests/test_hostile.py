@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,35 @@ def test_an_unknown_pattern_of_columns_is_an_error_of_columns(
     done = qn_exp("list", "--columns", "config.*.*")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --columns: no column 'config.*.*'")
+
+
+@pytest.mark.parametrize("steps", ["-1e308", "1.5", "[1]", "1" + "0" * 400])
+def test_no_journal_of_an_unfinished_run_ends_a_list(
+    ids: list[str], qn_exp: Program, steps: str
+) -> None:
+    path = Path(f"experiments/runs/{ids[2]}/episodes.jsonl")
+    path.write_text(re.sub('"steps":[0-9]+', f'"steps":{steps}', path.read_text()))
+    done = qn_exp("list")
+    assert done.returncode == 0
+    assert ids[0] in done.stdout
+
+
+def test_a_reward_that_is_text_is_listed_before_the_record_is_there(
+    project: Path, qn_exp: Program
+) -> None:
+    run = track({"a": 1}, seed=1, blocked=["metadata"]).start()
+    run.episode(reward=Fraction(1, 3), steps=1)
+    run.episode(reward=float("inf"), steps=1)
+    done = qn_exp("list")
+    assert (done.returncode, run.id in done.stdout, done.stderr) == (0, True, "")
+    run.end()
+
+
+def test_a_question_that_is_no_unicode_is_kept_as_escapes(ids: list[str], qn_exp: Program) -> None:
+    done = qn_exp("gather", *ids[:2], "--name", "two", "--question", "\udcff?")
+    assert done.returncode == 0
+    (path,) = Path("experiments/studies").glob("*/gathered.json")
+    assert json.loads(path.read_text())["question"] == "\\udcff?"
 
 
 @pytest.mark.parametrize("words", [("list", ""), ("stats", " ", "")])

@@ -110,6 +110,7 @@ def gather(
     """Puts runs into arms by a field; see `Experiments.gather`. Nothing is written."""
     import time
 
+    from qn_tracking.errors import storable
     from qn_tracking.files import own_arguments
     from qn_tracking.ids import new_id, utc
     from qn_tracking.records.submission import Gathered as Record, Members
@@ -135,9 +136,9 @@ def gather(
         id=new_id(),
         created=utc(time.time()),
         name=name,
-        question=None if question is None else redact_text(question),
+        question=None if question is None else redact_text(storable(question)),
         by=by,
-        metric=metric,
+        metric=storable(metric),
         arms=tuple(
             Members(name=name, runs=tuple(doc["id"] for doc in group))
             for name, group in zip(names, groups, strict=True)

@@ -139,7 +139,7 @@ def _side(experiments: str, doc: Mapping[str, Any]) -> _Side:
             missing.append(f"{id}: its {name} is left out: {excess}")
         elif data is not None:
             patches.append((name, data))
-        elif name in {one.get("name") for one in doc.get("attachments") or ()}:
+        elif name in {one.get("name") for one in documents.attachments(dict(doc))}:
             missing.append(f"{id}: its {name} is not here: git carries records, bundles carry all")
         elif name == PATCHES[0] and origin.git.dirty:
             missing.append(f"{id}: its uncommitted changes were not kept")

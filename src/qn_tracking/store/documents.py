@@ -201,10 +201,16 @@ def attached(experiments: str, doc: Document, name: str) -> bytes | None:
         data, _ = read.load(path)
     except FileNotFoundError:
         return None
-    named = [one for one in doc.get("attachments") or [] if one.get("name") == name]
+    named = [one for one in attachments(doc) if one.get("name") == name]
     if named and named[0].get("sha256") != sha256(data).hexdigest():
         raise StorageError("is not the text that the record names", file=path, field="sha256")
     return data
+
+
+def attachments(doc: Document) -> list[dict[str, Any]]:
+    """What a document says of the texts of its run, whatever else stands among them."""
+    found = doc.get("attachments")
+    return [one for one in found if type(one) is dict] if type(found) is list else []
 
 
 def attached_text(experiments: str, doc: Document, name: str) -> str | None:

@@ -14,7 +14,7 @@ from os.path import join, lexists
 
 from qn_tracking import files
 from qn_tracking.errors import QnError, StorageError, UsageError
-from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN
+from qn_tracking.records.limits import CRASHED, RUNNING, UNKNOWN, as_number
 from qn_tracking.records.schema import RECORD, RUN
 from qn_tracking.store import paths
 from qn_tracking.store.read import ending, load, parse
@@ -272,11 +272,26 @@ def _results(path: str, size: int) -> dict[str, Any]:
     data = data[: data.rfind(b"\n") + 1]
     episodes = data.count(b"\n")
     found = _LINE.findall(data)
-    out: dict[str, Any] = {"episodes": episodes}
-    if len(found) != episodes:
-        raise StorageError("holds a damaged line", file=path, hint="qn-exp fsck names it")
+    try:
+        if len(found) != episodes:
+            raise ValueError("not every line is an episode")
+        return {"episodes": episodes, **_glanced(found)}
+    except (ValueError, ArithmeticError):
+        raise StorageError("holds a damaged line", file=path, hint="qn-exp fsck names it") from None
+
+
+def _glanced(found: list[tuple[bytes, bytes, bytes]]) -> dict[str, Any]:
+    """The results of episodes of which these are the reward, the steps and the success.
+
+    Raises ValueError or OverflowError for anything else.
+    """
+    out: dict[str, Any] = {}
     flags = [flag == b"true" for _, _, flag in found if flag != b"null"]
-    rewards = [float(reward.strip(b'"')) for reward, _, _ in found if reward != b"null"]
+    rewards = [
+        as_number(reward[1:-1].decode()) if reward[:1] == b'"' else float(reward)
+        for reward, _, _ in found
+        if reward != b"null"
+    ]
     steps = [int(count) for _, count, _ in found if count != b"null"]
     if flags:
         out["success_rate"] = sum(flags) / len(flags)
@@ -287,7 +302,7 @@ def _results(path: str, size: int) -> dict[str, Any]:
         mean = sum(rewards) / len(rewards)
         if mean == mean and abs(mean) != float("inf"):
             out["avg_reward"] = mean
-    curve = flags or [r for r in rewards if r == r and abs(r) != float("inf")]
+    curve: list[float] = [*flags] or [r for r in rewards if r == r and abs(r) != float("inf")]
     if curve:
         wide = -(-len(curve) // _CURVE_POINTS)
         stretches = [curve[i : i + wide] for i in range(0, len(curve), wide)]
