@@ -203,6 +203,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", OPEN)
 @pytest.mark.parametrize("end", ENDS)
 def test_a_run_that_is_left_open_ends_honestly(project: Path, tool: str, end: str) -> None:
@@ -214,6 +215,7 @@ def test_a_run_that_is_left_open_ends_honestly(project: Path, tool: str, end: st
     assert (f"the program ended without {ending}" in done.stderr) == ("raise" not in end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "status"),
     [

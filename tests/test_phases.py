@@ -339,6 +339,7 @@ def test_a_copy_of_a_brain_plays_and_learns_as_the_brain_itself(kind: str) -> No
         assert twin._episode(episode["seed"]) == episode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", copies())
 def test_an_evaluation_leaves_no_trace_and_depends_on_the_seed_alone(kind: str) -> None:
     from test_nematode import KINDS, build

@@ -1031,6 +1031,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["end", "exit"])
 @pytest.mark.parametrize("seconds", [0.05 + i * 0.0037 for i in range(5)])
 def test_a_signal_handler_of_the_host_may_end_it_anywhere(
