@@ -148,9 +148,12 @@ def ready(folder: str, prepare: str) -> None:
 
 
 def quicker(folder: str) -> dict[str, str]:
-    """An environment whose `strace` stops a program at the calls it traces, and at no other."""
+    """An environment whose `strace` stops a program at the calls it traces, and at no other, and
+    whose log has each call in one line.
+    """
     program = Path(folder, "strace")
-    program.write_text(f'#!/bin/sh\nexec {shutil.which("strace")} --seccomp-bpf "$@"\n')
+    whole = [sys.executable, HERE.parent / "whole_calls.py", shutil.which("strace")]
+    program.write_text(f'#!/bin/sh\nexec {" ".join(map(str, whole))} --seccomp-bpf "$@"\n')
     program.chmod(0o755)
     return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
