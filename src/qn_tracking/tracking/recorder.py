@@ -68,7 +68,6 @@ from qn_tracking.tracking.emit import Emitter, slow, storage_of
 from qn_tracking.tracking.ending import at_prompt, error_info, last_error, status_of, together
 from qn_tracking.tracking.facts import Facts
 from qn_tracking.tracking.identity import run_info
-from qn_tracking.tracking.made import copied, made
 from qn_tracking.tracking.phases import Phases, phase_name
 from qn_tracking.tracking.warned import (
     MAX_WARNING,
@@ -724,6 +723,8 @@ class Recorder:
         if self._state != "running" or self._pid != _process:
             self._not_running("log_artifact")
             return None
+        from qn_tracking.tracking.made import made
+
         place = self.run.experiments_dir if keep and storage_of(self._manager) else None
         found = made(path, type, name=name, limit=keep_up_to, place=place, warned=self._warned)
         return None if found is None else self._add_artifact(found)
@@ -748,6 +749,8 @@ class Recorder:
             from qn_tracking.store.reference import resolve
 
             id = resolve(root, id)
+        from qn_tracking.tracking.made import copied
+
         output, found = copied(root, id, name, into)
         if not self.forked and id != self.id:  # of an earlier life of its own it is no source
             self._add_artifact(evolve(found, source=id))
