@@ -77,6 +77,14 @@ def test_a_mistyped_category_is_answered_with_one_of_its_kind(
         Leaderboard().boards(given)
 
 
+@pytest.mark.parametrize("command", ["leaderboard", "list"])
+def test_a_folder_that_was_named_and_is_not_there_is_no_empty_board(
+    project: Path, qn_bench: Program, command: str
+) -> None:
+    done = qn_bench(command, "--benchmarks-dir", "typo", process=False)
+    assert (done.returncode, done.stderr) == (3, "error: typo: no such folder\n")
+
+
 def test_ids_figures_and_ranks_are_what_they_were(eleven: Path) -> None:
     board = Leaderboard()
     found = []

@@ -44,9 +44,13 @@ def check_named(folder: str | None, default: str | None = None, hint: str | None
 
 
 def leaderboard(args: Namespace) -> Leaderboard:
-    """The submissions of the folder; a first reading of them, which takes seconds, is shown."""
+    """The submissions of the folder; a first reading of them, which takes seconds, is shown.
+
+    Raises StorageError for a folder that was named and is not there.
+    """
     from qn_tracking.api.leaderboard import Leaderboard
 
+    check_named(args.benchmarks_dir, "benchmarks")
     shown = progress("reading submissions", 1, delay=1.0)
     return Leaderboard(args.benchmarks_dir, warn=once(warn), progress=shown)
 
