@@ -125,8 +125,9 @@ def test_a_configuration_from_elsewhere_runs_in_the_repository_that_one_stands_i
     assert recorder.experiment.warnings == ()
 
 
-def test_no_commits(project: Path, git: Git) -> None:
-    git("init", "-q", ".")
+@pytest.mark.parametrize("hashes", ["sha1", "sha256"])
+def test_no_commits(project: Path, git: Git, hashes: str) -> None:
+    git("init", "-q", f"--object-format={hashes}", ".")
     git("add", "small.yml")
     found, warnings = facts()
     assert (found["commit"], found["branch"], found["dirty"]) == (None, "main", True)

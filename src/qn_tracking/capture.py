@@ -142,10 +142,7 @@ class Capture:
         self._repository = repository
         inside = [".", *excluded(top, own)]
         self._start("status", repository, *repository.status(*inside))
-        try:
-            self._start("diff", repository, *repository.diff(*inside))
-        except (GitError, TimeoutError) as error:
-            warn(f"git: patch: {str(error) or 'took too long'}")
+        self._start("diff", repository, *repository.diff(*inside))
         names = [name for _, code in sources if (name := _inside(top, code))]
         if config and outside:
             known["config"] = None

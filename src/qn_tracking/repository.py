@@ -10,6 +10,7 @@ import os
 import re
 import time
 from contextlib import suppress
+from hashlib import sha1, sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Command:
         program: str = "git",
     ) -> None:
         """Starts it; `out` is the file, one without a name by default. Raises OSError."""
+        self.said = ""
+        """The first line that it wrote to standard error, once it is over."""
         self._out = nameless() if out is None else out
         self._err = self._pid = -1
         self._code: int | None = None
@@ -108,13 +111,14 @@ class Command:
             if not self.over(end):
                 raise TimeoutError
             code = self._code
-            said = _content(self._err).decode("utf-8", "replace").strip().splitlines()
+            lines = _content(self._err).decode("utf-8", "replace").strip().splitlines()
+            self.said = lines[0] if lines else ""
             if code is None:  # the host reaps children by itself
-                failed = bool(said) and said[0].startswith(("fatal: ", "error: "))
+                failed = self.said.startswith(("fatal: ", "error: ")) and 128 not in codes
             else:
                 failed = code not in codes
             if failed:
-                raise GitError(said[0] if said else f"{self._program} exited {code}")
+                raise GitError(self.said or f"{self._program} exited {code}")
             return _content(self._out)
         finally:
             self.stop()
@@ -133,7 +137,7 @@ class Command:
 
     def over(self, end: float) -> bool:
         """Whether it is over, or will be before `end` of the monotonic clock; waits for it."""
-        pause = 0.0002
+        pause = 0.0001
         while self._pid >= 0:
             try:
                 done, status = os.waitpid(self._pid, os.WNOHANG)
@@ -146,7 +150,7 @@ class Command:
             if time.monotonic() > end:
                 return False
             time.sleep(pause)
-            pause = min(pause * 2, 0.005)
+            pause = min(pause * 1.3, 0.005)
         return True
 
 
@@ -207,7 +211,8 @@ class Repository:
         self._env = {**_environment(), **(extra or {})}
         settings = self.start(*_LIST)
         try:
-            self._find(self.start(*_WHERE).result(self.end, (0, 128)))
+            where = self.start(*_WHERE)
+            self._find(where.result(self.end, (0, 128)), where.said)
             self._settings = _scoped(settings.result(self.end))
         finally:
             settings.stop()
@@ -218,12 +223,11 @@ class Repository:
         self._env |= _settings({**_SAFE, **off})
         self._submodules = ("--ignore-submodules=dirty",) if self.unread else ()
 
-    def _find(self, said: bytes) -> None:
-        """Takes what `_WHERE` printed, a line each."""
-        bare, *lines = said.decode("utf-8", "surrogateescape").split("\n")[:-1] or [""]
+    def _find(self, printed: bytes, said: str) -> None:
+        """Takes what `_WHERE` printed, a line each, and what it said where it found none."""
+        bare, *lines = printed.decode("utf-8", "surrogateescape").split("\n")[:-1] or [""]
         if not bare:
-            self.git("rev-parse", "--git-dir")  # says why not
-            raise GitError("not a git repository")
+            raise GitError(said or "not a git repository")
         self.bare = bare == "true"
         self._index = os.path.join(self.folder, lines.pop(0)) if lines else ""
         self.commit: str | None = None
@@ -341,11 +345,17 @@ class Repository:
             *places,
         )
 
+    def _empty_tree(self) -> str:
+        """The hash of a tree without files, which git knows in every repository."""
+        formats = [text for _, key, text in self._settings if key == "extensions.objectformat"]
+        digest = sha256 if formats[-1:] == ["sha256"] else sha1
+        return digest(b"tree 0\0").hexdigest()
+
     def diff(self, *places: str) -> tuple[str, ...]:
         """The command that prints every uncommitted change of tracked files, as `git apply` reads
-        it. Raises GitError, TimeoutError.
+        it.
         """
-        base = self.commit or self.git("hash-object", "-t", "tree", os.devnull).strip()
+        base = self.commit or self._empty_tree()
         return (
             "diff",
             "--binary",

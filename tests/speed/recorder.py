@@ -176,7 +176,9 @@ def _cpu() -> float:
 def measure(repeat: int) -> dict[str, float]:
     """All figures, each a median over `repeat` runs in a fresh git repository."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "init", "-q", folder], check=True)
+        git = ["git", "-c", "user.name=speed", "-c", "user.email=speed@example.org"]
+        subprocess.run([*git, "init", "-q", folder], check=True)
+        subprocess.run([*git, "-C", folder, "commit", "-q", "--allow-empty", "-m", "0"], check=True)
         run(TRACKED, folder)  # writes the byte code
         pairs = [(run(BARE, folder), run(TRACKED, folder)) for _ in range(repeat)]
         inside = [json.loads(run(IN_PROCESS, folder, "0")[2]) for _ in range(repeat)]
