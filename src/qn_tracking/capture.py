@@ -69,6 +69,7 @@ class Capture:
         known: dict[str, Any] = {"warnings": []}
         self._known = known
         self._top: str | None = None
+        self._names: list[str] = []
         self._cells = program.cells if script else lambda: None
         try:
             _check_memory(known["warnings"].append)
@@ -78,6 +79,7 @@ class Capture:
             if script:
                 known[SCRIPT] = self._attempt(lambda: self._script(here or place, own))
                 known[CELLS] = self._attempt(self._cells)
+            known["asked"] = self._attempt(self._ask_for_names)
             known["code"] = self._attempt(lambda: self._code(sources, path))
             known["packages"] = self._attempt(lambda: package_facts(path))
             known["system"] = self._attempt(system_facts)
@@ -149,10 +151,15 @@ class Capture:
         elif config:
             names.append(relpath(join(realpath(place), config), realpath(top)))
             known["config"] = escaped(names[-1])
-        if names:
-            listed = ("--literal-pathspecs", "ls-files", "-z", "--", *names)
-            self._start("tracked", repository, *listed)
+        self._names = names
         return known
+
+    def _ask_for_names(self) -> bool:
+        """Asks git which of the files that count are in it, if there are some."""
+        if self._names:
+            listed = ("--literal-pathspecs", "ls-files", "-z", "--", *self._names)
+            self._start("tracked", self._repository, *listed)
+        return bool(self._names)
 
     def _script(self, here: str, own: str | None) -> dict[str, Any]:
         """How the program was started, and its files of code as they are now."""
@@ -163,10 +170,8 @@ class Capture:
         if self._top is None and own is not None:
             found["folder"] = relpath(realpath(here), realpath(own))
         files = program.sources(base, loaded)
-        if self._top is not None and files:
-            repository = self._repository
-            listed = ("--literal-pathspecs", "ls-files", "-z", "--", *files)
-            self._start("sources", repository, *listed)
+        if self._top is not None:
+            self._names += files
         return {**found, "base": base, "files": files}
 
     def _code(

@@ -39,15 +39,15 @@ def assembled(known: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[st
         return None
 
     git, code = known.get("git"), known.get("code")
-    status = tracked = None
+    script, cells = known.get(SCRIPT), known.get(CELLS)
+    status, tracked = None, list[str]()
     if git is not None and git["top"] is not None:
         status = attempt("dirty", "status", Status)
-        if git.get("config") or any("inside" in one for one in code or ()):
-            tracked = attempt("config", "tracked", names_in)
-    script, cells = known.get(SCRIPT), known.get(CELLS)
+        if known.get("asked") is not False:
+            tracked = attempt("names of its files", "tracked", names_in)
     more: dict[str, Any] = {}
     if script is not None:
-        more[SCRIPT] = _script_facts(script, git, attempt, warnings)
+        more[SCRIPT] = _script_facts(script, tracked, warnings)
     if cells is not None:
         clean = redact_text(cells)
         more[CELLS] = {"redacted": clean != cells, "text": _characters(clean)}
@@ -130,19 +130,17 @@ def _characters(text: str) -> str:
 
 
 def _script_facts(
-    known: Mapping[str, Any],
-    git: Mapping[str, Any] | None,
-    attempt: Callable[[str, str, Callable[[bytes], Any]], Any],
-    warnings: list[str],
+    known: Mapping[str, Any], tracked: Sequence[str] | None, warnings: list[str]
 ) -> dict[str, Any]:
-    """How the program was started; `added` is its code that git does not have, as a patch."""
+    """How the program was started; `added` is its code that git does not have, as a patch.
+
+    What git has is `tracked`; None if that is not known.
+    """
     facts = {key: value for key, value in known.items() if key not in ("base", "files")}
     facts["arguments"] = list(redact_arguments(["", *known["arguments"]])[1:])
-    files, tracked = known["files"], []
-    if git is not None and git["top"] is not None and files:
-        tracked = attempt("sources", "sources", names_in)
-        if tracked is None:
-            return facts
+    if tracked is None:
+        return facts
+    files = known["files"]
     new = [name for name in files if escaped(name) not in tracked]
     text, left_out = program.added(known["base"], {name: files[name] for name in new})
     for name, cause in left_out.items():
