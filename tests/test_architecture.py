@@ -45,7 +45,7 @@ LAYERS = (
         "redact",
         "render",
     ),
-    ("options", "devices"),
+    ("options", "devices", "uncommitted"),
     ("captured",),
     (
         "capture",

@@ -14,12 +14,12 @@ from contextlib import suppress
 from os.path import isdir, join, realpath, relpath
 from typing import TYPE_CHECKING, Any
 
-from qn_tracking import devices, program
+from qn_tracking import devices, program, uncommitted
 from qn_tracking.captured import CELLS, GPUS, IF_ANY, SCRIPT, assembled
 from qn_tracking.code import is_installed, source_digest
 from qn_tracking.machine import distributions_of, job_facts, package_facts, system_facts
 from qn_tracking.redact import redact_value, strip_url
-from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, escaped
+from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, Status, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +35,8 @@ TEXTS = {
 }
 """The texts among the facts that become files: field, and name of the file, by key."""
 _KNOWN = "known.json"
+_PATIENCE, _SMALL_INDEX = 0.004, 500_000
+"""Seconds for `git status` in a repository of a small index, in bytes: it may spare `git diff`."""
 _NO_GIT = "the program is not installed; commit and changes are not recorded"
 
 
@@ -70,6 +72,9 @@ class Capture:
         self._known = known
         self._top: str | None = None
         self._names: list[str] = []
+        self._places: list[str] = []
+        self._given: dict[str, bytes] = {}
+        self._state: tuple[Any, ...] | None = None
         self._cells = program.cells if script else lambda: None
         try:
             _check_memory(known["warnings"].append)
@@ -85,6 +90,7 @@ class Capture:
             known["system"] = self._attempt(system_facts)
             known["job"] = self._attempt(lambda: redact_value(job_facts(os.environ)))
             known["gpus"] = self._attempt(self._gpus)
+            self._attempt(self._ask_for_changes)
             if self._folder is not None:
                 _write(join(self._folder, _KNOWN), known)
         except OSError as error:  # of the folder
@@ -142,9 +148,8 @@ class Capture:
         self._end = repository.end
         repository.folder = self._top = top = repository.top
         self._repository = repository
-        inside = [".", *excluded(top, own)]
-        self._start("status", repository, *repository.status(*inside))
-        self._start("diff", repository, *repository.diff(*inside))
+        self._places = [".", *excluded(top, own)]
+        self._start("status", repository, *repository.status(*self._places))
         names = [name for _, code in sources if (name := _inside(top, code))]
         if config and outside:
             known["config"] = None
@@ -160,6 +165,32 @@ class Capture:
             listed = ("--literal-pathspecs", "ls-files", "-z", "--", *self._names)
             self._start("tracked", self._repository, *listed)
         return bool(self._names)
+
+    def _ask_for_changes(self) -> None:
+        """Asks git for the uncommitted changes, if by now it has not said that there are none.
+
+        Nor if they are those of the run before in this process.
+        """
+        if "status" not in self._commands:
+            return
+        repository = self._repository
+        patience = _PATIENCE if repository.index_size < _SMALL_INDEX else 0.0
+        said = self._commands["status"].printed(time.monotonic() + patience)
+        if said is not None:
+            status = Status(said)
+            if not status.dirty:
+                return
+            names = (*status.changed, *status.untracked)
+            self._state = uncommitted.state(repository, self._places, said, names)
+            known = uncommitted.printed(self._state)
+            if known is not None:
+                self._given["diff"] = known
+                out = self._out("diff")
+                if out is not None:
+                    with open(out, "wb") as stream:
+                        stream.write(known)
+                return
+        self._start("diff", repository, *repository.diff(*self._places))
 
     def _script(self, here: str, own: str | None) -> dict[str, Any]:
         """How the program was started, and its files of code as they are now."""
@@ -223,10 +254,15 @@ class Capture:
         return os.open(join(self._folder, name), flags, 0o600)
 
     def _read(self, name: str) -> bytes:
+        if name in self._given:
+            return self._given[name]
         command = self._commands.pop(name, None)
         if command is None:
             raise GitError("was not read")
-        return command.result(self._end)
+        said = command.result(self._end)
+        if name == "diff":
+            uncommitted.keep(self._state, said)
+        return said
 
     def result(self, timeout: float | None = None) -> dict[str, Any]:
         """The facts by `KEYS`, waited for no longer than so many seconds.

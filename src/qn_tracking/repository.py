@@ -123,6 +123,10 @@ class Command:
         finally:
             self.stop()
 
+    def printed(self, end: float) -> bytes | None:
+        """What it printed, if it is over before `end` and did not fail; `result` still has it."""
+        return _content(self._out) if self.over(end) and self._code == 0 else None
+
     def stop(self) -> None:
         """Ends it if it still runs; its output is gone, unless it has a name."""
         if self._pid >= 0:
@@ -230,6 +234,8 @@ class Repository:
             raise GitError(said or "not a git repository")
         self.bare = bare == "true"
         self._index = os.path.join(self.folder, lines.pop(0)) if lines else ""
+        self.index_size = 0
+        """Bytes of the index, of which a file takes about a hundred; 0 if it was not read."""
         self.commit: str | None = None
         """The full hash; None before the first commit."""
         self.branch: str | None = None
@@ -293,7 +299,7 @@ class Repository:
         return names, unread
 
     def _may_have_submodules(self) -> bool:
-        """Whether the index must be read by git to know of submodules.
+        """Whether the index must be read by git to know of submodules; notes its size.
 
         An entry of one has the mode 0160000, which stands as four bytes; the same bytes in another
         place cost a few milliseconds. A split index has its entries in another file.
@@ -303,6 +309,7 @@ class Repository:
                 index = stream.read()
         except OSError:
             return self.commit is not None or not self._index
+        self.index_size = len(index)
         return b"\x00\x00\xe0\x00" in index or b"link" in index
 
     def _gitlinks(self, folder: str, top: str, *options: str) -> list[str]:
