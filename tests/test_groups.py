@@ -371,6 +371,54 @@ def test_a_window_is_chosen_by_episodes_or_by_their_share(project: Path, qn_exp:
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
+def test_names_of_ours_in_counts_and_metrics_replace_nothing(
+    project: Path, qn_exp: Program
+) -> None:
+    """Neither in a window, nor where a curve is looked at."""
+    for rate in (0.1, 0.2):
+        for seed in range(2):
+            with track({"rate": rate}, seed=seed, blocked=["metadata"]) as run:
+                for i in range(60):
+                    run.episode(
+                        success=i % 10 < 10 * rate,
+                        steps=7,
+                        reward=rate,
+                        counts={"steps": 900, "reward": 900, "episodes": 900},
+                        metrics={"success": 900.0, "final_success_rate": 900.0},
+                    )
+    doc = said(qn_exp("compare", "--by", "rate", "--json"))
+    assert [round(arm["mean"]["centre"], 3) for arm in doc["arms"]] == [0.2, 0.1]
+    assert Experiments().convergence(run.id) == Experiments().convergence(run.id, "success")
+    study = Experiments().gather(by="rate", name="names")
+    for metric, means in {
+        "final_success_rate": [0.1, 0.2],
+        "reward": [0.1, 0.2],
+        "steps": [7, 7],
+        "counts.steps": [900, 900],
+        "metrics.success": [900, 900],
+    }.items():
+        rows = study.table(metric, last=30).rows
+        assert sorted(round(row.mean.centre, 3) for row in rows if row.mean) == means, metric
+    shown = qn_exp("show", run.id).stdout
+    results = shown[shown.index("results\n") : shown.index("configuration\n")].splitlines()
+    names = [line.split("  ")[1] for line in results if line.startswith("  ") and line[2] != " "]
+    assert {"episodes", "metrics.episodes", "success", "metrics.success"} <= {*names}
+    assert len(names) == len({*names})
+
+
+@pytest.mark.parametrize("by", ["rate", "config.rate", "config.data.rate"])
+def test_a_field_of_the_configuration_by_each_of_its_names(
+    make: Make, qn_exp: Program, by: str
+) -> None:
+    make(0.1, range(3), 0.2)
+    make(0.2, range(3), 0.9)
+    for command in ("compare", "best"):
+        done = qn_exp(command, "--by", by)
+        assert "0.2 " in done.stdout, done.stderr
+        assert "no rate" not in done.stdout
+    assert {*Experiments().gather(by=by).arm_names} == {"0.1", "0.2"}
+
+
 def test_a_window_needs_the_episodes(project: Path, qn_exp: Program) -> None:
     for seed in range(2):
         learn(0.1, seed, 50, lambda i: 0.5)

@@ -255,6 +255,7 @@ def _results(results: dict[str, Any]) -> Pairs:
         ("total steps", results.get("total_steps")),
         ("ended", _listed([f"{short(key, WIDEST)} {n}" for key, n in _common(ends)]) or None),
     ]
+    taken = {"curve", *(name for name, _ in lines)}
     # Another program may have recorded the means alone.
     metrics = results.get("metrics") or {}
     for name in ("steps", "reward"):
@@ -271,7 +272,8 @@ def _results(results: dict[str, Any]) -> Pairs:
         if spread["n"] is not None:
             about.append(f"n {spread['n']}")
         more = f"  ({', '.join(about)})" if about else ""
-        lines.append((name, f"{number_text(spread['mean'])}{sd}{more}"))
+        title = f"metrics.{name}" if name in taken else name
+        lines.append((title, f"{number_text(spread['mean'])}{sd}{more}"))
     return lines
 
 

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from zlib import crc32
 
 from qn_tracking.records.limits import as_number
+from qn_tracking.records.stats import COMPUTED
 from qn_tracking.store import paths, phases
 from qn_tracking.store.paths import journal
 from qn_tracking.store.read import Lines
@@ -23,6 +24,7 @@ CHUNK = 4096
 
 OWN = ("success", "steps", "reward", "index", "after")
 GROUPS = ("counts", "metrics", "timing")
+TAKEN = COMPUTED | {"success"}
 
 
 def columns(
@@ -47,15 +49,22 @@ def columns(
 
 def every_column(experiments: str, id: str) -> dict[str, list[Any]]:
     """success, reward, steps, and each count and metric, a value an episode; None where it has
-    none, NaN and infinities as they are.
+    none, NaN and infinities as they are. A host's own `steps` is `counts.steps`.
 
     Raises StorageError for a journal that is not here, or a line that is damaged.
     """
     found: dict[str, list[Any]] = {"success": [], "reward": [], "steps": []}
     with _named(path := journal(experiments, id)):
         for count, doc in enumerate(chain.from_iterable(_decoded(path))):
+            theirs = {**doc["counts"], **doc["metrics"]}
+            if not TAKEN.isdisjoint(theirs):
+                theirs = {
+                    f"{group}.{name}" if name in TAKEN else name: value
+                    for group in ("counts", "metrics")
+                    for name, value in doc[group].items()
+                }
             own = {name: doc[name] for name in ("success", "reward", "steps")}
-            for name, value in {**own, **doc["counts"], **doc["metrics"]}.items():
+            for name, value in {**theirs, **own}.items():
                 column = found.get(name)
                 if column is None:
                     column = found[name] = [None] * count

@@ -59,7 +59,7 @@ class Grouping:
 
     def key_of(self, doc: dict[str, Any]) -> Key:
         """The group of an experiment as plain data."""
-        return self.key(lambda path: at(doc, where.resolve(path, doc)))
+        return self.key(lambda path: at(doc, _resolved(path, doc)))
 
     def label(self, key: Sequence[Any], config: str | None) -> str:
         """What a group is called; one by configuration, by the file and some of the digest."""
@@ -69,6 +69,14 @@ class Grouping:
         if all(value in (None, "") for value in key):
             return f"no {self.name.rpartition('.')[2]}"
         return " · ".join("-" if value in (None, "") else str(value) for value in key)
+
+
+def _resolved(path: Path, doc: dict[str, Any]) -> Path:
+    """Where the field is in this document, by the rules of `Index.resolve`."""
+    path = where.resolve(path, doc)
+    if path[0] == "config" and at(doc, path) is None:
+        return ("config", "data", *path[1:])
+    return path
 
 
 def at(doc: Any, path: Sequence[Any]) -> Any:

@@ -70,6 +70,5 @@ def windowed(doc: Doc, columns: Mapping[str, Sequence[Any]], window: Window) -> 
     for name in ("reward", "steps"):
         if name in means:
             results[f"avg_{name}"] = means.pop(name)
-    metrics = {**(results.get("metrics") or {})}
-    results["metrics"] = metrics | {name: {"mean": mean} for name, mean in means.items()}
+    results["metrics"] = {name: {"mean": mean} for name, mean in means.items()}
     return {**doc, "results": results}
