@@ -229,6 +229,9 @@ def test_a_dry_run_lists_only_the_plugins_that_are_on(qn_run: Program, args: lis
         ("hidden_dim=9", "brain.config.hidden_dim"),
         ("brain.hidden_dim=9", "brain.config.hidden_dim"),
         ("grid_size=9", "environment.static.grid_size"),
+        ("grid_sizes=9", "environment.static.grid_size"),
+        ("brain.Hidden_dim=9", "brain.config.hidden_dim"),
+        ("brain.config.hiden_dim=9", "brain.config.hidden_dim"),
     ],
 )
 def test_an_override_of_a_nested_field(qn_run: Program, override: str, meant: str) -> None:

@@ -127,7 +127,7 @@ def test_no_run_of_a_pruned_arm_begins(project: Path) -> None:
         ({LR: 0.3}, {"name": f"{SHORT}=0.2"}, "there is one called"),
         ({}, {}, "expected a value"),
         ({"seed": 3}, {}, "cannot be swept"),
-        ({"brain.config.learning_rat": 0.3}, {}, "did you mean learning_rate?"),
+        ({"brain.config.learning_rat": 0.3}, {}, f"did you mean {LR}?"),
         ({LR: "high"}, {}, "high"),
     ],
 )

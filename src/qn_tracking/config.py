@@ -287,30 +287,37 @@ def _override(text: str) -> tuple[str, Any]:
 
 
 def meant(data: Mapping[str, Any], overrides: Sequence[str], error: ConfigError) -> str | None:
-    """The field that an override probably meant, if it caused this error: one of the same name."""
+    """The field that an override probably meant, if it caused this error: one of the same name, or
+    of the nearest.
+    """
+    from difflib import get_close_matches  # only a mistake needs it
+
     for text in overrides:
         field = text.partition("=")[0].strip()
         name = field.rpartition(".")[2]
         if name in (error.field or "").split(".") or f"key {name!r}" in error.cause:
-            other = next((path for path in _paths(data, name) if path != field), None)
-            if other is not None:
-                return other
+            paths = _paths(data)
+            paths.pop(field, None)
+            near = get_close_matches(name, paths.values(), n=1)
+            if near:
+                return next(path for path, key in paths.items() if key == near[0])
     return None
 
 
-def _paths(data: Any, name: str) -> Iterator[str]:
-    """The dotted fields of this name, the outermost first."""
+def _paths(data: Any) -> dict[str, str]:
+    """The names of fields by their dotted paths, the outermost first."""
+    found: dict[str, str] = {}
     level: list[tuple[str, Any]] = [("", data)]
     while level:
         inner: list[tuple[str, Any]] = []
         for path, section in level:
             for key, value in section.items():
                 here = f"{path}.{key}".lstrip(".")
-                if key == name:
-                    yield here
+                found[here] = key
                 if isinstance(value, Mapping):
                     inner.append((here, value))
         level = inner
+    return found
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, field: str) -> None:
