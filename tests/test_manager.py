@@ -318,6 +318,12 @@ def test_a_pyproject_that_cannot_be_read_is_one_line_for_every_command(
         assert said in done.stderr
 
 
+def test_a_pyproject_may_begin_with_a_byte_order_mark(project: Path) -> None:
+    text = '[tool.qn-tracking]\nexperiments_dir = "kept"\n'
+    Path("pyproject.toml").write_text(text, encoding="utf-8-sig")
+    assert settings().experiments_dir == str(project / "kept")
+
+
 def test_a_pyproject_of_other_tools_is_not_checked(project: Path) -> None:
     Path("pyproject.toml").write_bytes(b"[tool.other]\n# \xff")
     assert settings().file is None

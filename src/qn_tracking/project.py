@@ -56,7 +56,7 @@ def _table(raw: bytes, path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError("encoding is not UTF-8", file=path, hint="save it as UTF-8") from None
     try:
