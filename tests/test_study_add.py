@@ -15,7 +15,7 @@ from qn_tracking.records.submission import Contribution
 from qn_tracking.store import studies
 from qn_tracking.studies.execute import StudyProgress, _first_ones
 from qn_tracking.studies.scripts import words
-from qn_tracking.tracking.runner import run_task
+from qn_tracking.tracking.pool import run_task
 from test_study_arms import LR, SHORT, declared, finish, rates
 
 

@@ -43,8 +43,9 @@ from qn_tracking.records.model import (
 from qn_tracking.studies.remote import RemoteRun, run_remotely
 from qn_tracking.tracking.hookspecs import RUN_HOOKS, hookimpl
 from qn_tracking.tracking.manager import implemented, make_manager, make_simulation, register
+from qn_tracking.tracking.pool import Task
 from qn_tracking.tracking.recorder import Recorder
-from qn_tracking.tracking.runner import Task, cost_of
+from qn_tracking.tracking.runner import cost_of
 
 # ------------------------------------------------------------------------------------------- clock
 

@@ -103,7 +103,7 @@ def adopt() -> None:
 def bare(arms: int, seeds: int, episodes: int, first: int, step: int) -> None:
     """Every so many of the runs of a study, simulated in this process and not recorded."""
     from qn_tracking import Study
-    from qn_tracking.tracking.runner import make_simulation
+    from qn_tracking.tracking.manager import make_simulation
 
     study = Study.plan(CONFIG, sweep={RATE: rates(arms)}, n_seeds=seeds, seed=1, episodes=episodes)
     plans, record = study._planned(), study.record
@@ -159,7 +159,8 @@ def overhead(folder: str, runs: int = 60) -> Iterator[float]:
     from qn_tracking import Study
     from qn_tracking.store import studies
     from qn_tracking.studies import execute
-    from qn_tracking.tracking import runner
+    from qn_tracking.tracking import pool
+    from qn_tracking.tracking.manager import make_simulation
 
     study = Study.declare(
         "mlp_dynamic_small", n_seeds=runs, episodes=20, seed=1, overrides=["max_steps=5"],
@@ -170,10 +171,10 @@ def overhead(folder: str, runs: int = 60) -> Iterator[float]:
     snapshot = execute._snapshot(study.record, plans[0])
     for task in execute._tasks(study.record, plans, states, print):
         began = process_time()
-        for _ in runner.make_simulation(task.config, plans[0].manager).episodes(20, task.seed):
+        for _ in make_simulation(task.config, plans[0].manager).episodes(20, task.seed):
             pass
         between = process_time()
-        runner.run_task(evolve(task, snapshot=snapshot, jobs=1))
+        pool.run_task(evolve(task, snapshot=snapshot, jobs=1))
         yield 1000 * (process_time() - between - (between - began))
 
 

@@ -20,7 +20,7 @@ from qn_tracking.store import paths, read, studies
 from qn_tracking.store.studies import RunState
 from qn_tracking.store.unfinished import unseen
 from qn_tracking.studies.plan import Plan
-from qn_tracking.tracking import runner
+from qn_tracking.tracking import pool
 from qn_tracking.tracking.emit import slow
 from qn_tracking.tracking.facts import FACTS_TIMEOUT
 from qn_tracking.tracking.manager import make_executor
@@ -258,7 +258,7 @@ def progress_of(
 
 def _tasks(
     study: Study, plans: Sequence[Plan], states: Sequence[RunState], warn: Warn
-) -> list[runner.Task]:
+) -> list[pool.Task]:
     """The runs that are not finished, without those that another process runs now."""
     tasks = []
     assert study.episodes is not None  # only a script decides by itself
@@ -266,7 +266,7 @@ def _tasks(
         place = study.place_of(index)
         plan = plans[place]
         tasks.append(
-            runner.Task(
+            pool.Task(
                 id=studies.run_id(study.id, index, attempt),
                 config=plan.config,
                 episodes=study.episodes,
@@ -308,17 +308,17 @@ def unfinished(
 def _run(
     study: Study,
     plans: Sequence[Plan],
-    tasks: list[runner.Task],
+    tasks: list[pool.Task],
     executor: Executor | None,
     jobs: int | None,
     tick: Callable[[Sequence[int]], bool],
     warn: Warn,
-) -> list[runner.Outcome]:
+) -> list[pool.Outcome]:
     if not tasks:
         return []
     snapshots: dict[Any, Mapping[str, Any]] = {}
 
-    def here(task: runner.Task) -> Mapping[str, Any]:
+    def here(task: pool.Task) -> Mapping[str, Any]:
         """Read once for all arms of one folder and of the same packages."""
         plan = plans[study.place_of(task.membership.index)]
         key = (plan.config.path, plan.simulation.subject.packages)
@@ -339,8 +339,8 @@ def _run(
             warn=warn,
         )
     jobs = jobs or 1
-    runner.warm_up()
-    return runner.run_tasks(
+    pool.warm_up()
+    return pool.run_tasks(
         [evolve(task, snapshot=here(task), jobs=jobs) for task in tasks],
         jobs,
         runs=study.every_run,
@@ -364,7 +364,7 @@ def _first_ones(warn: Warn) -> Warn:
     return passed_on
 
 
-def _again(experiments: str, warn: Warn, task: runner.Task) -> runner.Task | None:
+def _again(experiments: str, warn: Warn, task: pool.Task) -> pool.Task | None:
     """The task of a run whose worker ended early, once more; None if its record is complete."""
     status = studies.status(experiments, task.id)
     if status == "completed":
@@ -400,7 +400,7 @@ def those(indices: Sequence[int]) -> str:
     return f"runs {', '.join(named)} and {last}"
 
 
-def _report(outcomes: Sequence[runner.Outcome], known: Sequence[str], warn: Warn) -> None:
+def _report(outcomes: Sequence[pool.Outcome], known: Sequence[str], warn: Warn) -> None:
     """Warns of each warning once, and of each failure with the runs that it ended."""
     ended: dict[str, list[int]] = {}
     for outcome in outcomes:

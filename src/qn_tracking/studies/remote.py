@@ -24,16 +24,9 @@ from qn_tracking.tracking.facts import FACTS_TIMEOUT
 from qn_tracking.tracking.hookspecs import hookimpl
 from qn_tracking.tracking.installed import entry_points
 from qn_tracking.tracking.manager import make_manager, make_simulation
+from qn_tracking.tracking.pool import Outcome, Task, ended, preset_metadata, recorder_of
 from qn_tracking.tracking.recorder import NO_SUBJECT, Recorder
-from qn_tracking.tracking.runner import (
-    Outcome,
-    Task,
-    ended,
-    pin_numeric_threads,
-    preset_metadata,
-    recorder_of,
-    run_simulation,
-)
+from qn_tracking.tracking.runner import pin_numeric_threads, run_simulation
 from qn_tracking.tracking.warned import warn_on_stderr
 
 NOT_HERE = ("progress", "resources")
