@@ -46,7 +46,7 @@ LAYERS = (
         "render",
     ),
     ("options", "devices", "uncommitted"),
-    ("captured",),
+    ("captured", "yaml_core"),
     (
         "capture",
         "config",

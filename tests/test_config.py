@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from qn_tracking.config import as_config, from_mapping, load, of_host, parse, shipped
+from qn_tracking.config import as_config, from_mapping, load, of_host, shipped
 from qn_tracking.errors import ConfigError, QnError, UsageError
+from qn_tracking.yaml_core import parse
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)

@@ -24,6 +24,7 @@ from qn_tracking.errors import ConfigError, UsageError
 from qn_tracking.ids import run_seed
 from qn_tracking.records.submission import Contribution
 from qn_tracking.render.board import BEGIN, END
+from qn_tracking.yaml_core import parse
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = Path(rules.__file__).parent / "protocol.yml"
@@ -37,7 +38,7 @@ TASK = {
 
 def with_rules(place: Path, current: int, runs: int = 10) -> None:
     """A folder of benchmarks in whose version 9 the small task is one of the closed division."""
-    book = configuration.parse(SHIPPED.read_text(), "protocol.yml")
+    book = parse(SHIPPED.read_text(), "protocol.yml")
     assert isinstance(book, dict)
     closed = {"digest": task_digest(TASK), "episodes": 50, "runs": runs, "task": TASK}
     first = next(one for one in book["versions"] if one["version"] == 1)
@@ -432,7 +433,7 @@ def test_both_copies_of_the_protocol_are_one_but_for_the_archive() -> None:
     assert SHIPPED.read_text() == before + version + rest
     assert comment
     folder = ROOT / "benchmarks"
-    listed = set(configuration.parse(f"archive:{kept.partition('archive:')[2]}", "")["archive"])  # type: ignore[index]
+    listed = set(parse(f"archive:{kept.partition('archive:')[2]}", "")["archive"])  # type: ignore[index]
     assert listed == {
         path.stem
         for path in folder.glob("*_*/*/*.json")

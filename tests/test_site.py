@@ -16,7 +16,7 @@ import pytest
 
 from browsing import SCREENS, browser as browser, looked_at, quiet_page
 from conftest import SMALL, Program, command, version_1
-from qn_tracking import Experiments, Leaderboard, Study, config as configuration
+from qn_tracking import Experiments, Leaderboard, Study
 from qn_tracking.api.site import STAMPS, Site
 from qn_tracking.api.site_runs import named
 from qn_tracking.benchmark import protocol as rules, verifications
@@ -28,6 +28,7 @@ from qn_tracking.render import site as templates
 from qn_tracking.render.board import command as again, middle, working
 from qn_tracking.render.report import Code, Figure, Heading, Items, Table, Text
 from qn_tracking.store import read
+from qn_tracking.yaml_core import parse
 
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
@@ -80,7 +81,7 @@ class Page(HTMLParser):
 def with_rules(current: int) -> None:
     """Rules in whose version 9 the small task is one of the closed division."""
     shipped = Path(rules.__file__).parent / "protocol.yml"
-    book = configuration.parse(shipped.read_text(), "protocol.yml")
+    book = parse(shipped.read_text(), "protocol.yml")
     assert isinstance(book, dict)
     closed = {"digest": task_digest(TASK), "episodes": 50, "runs": 10, "task": TASK}
     newest = next(one for one in book["versions"] if one["version"] == 2)

@@ -174,8 +174,8 @@ def _down(value: float) -> float:
 
 def load(path: str | os.PathLike[str]) -> dict[str, dict[str, Range]]:
     """The ranges of a file. Raises ConfigError naming the field that is wrong."""
-    from qn_tracking.config import parse
     from qn_tracking.files import load as read
+    from qn_tracking.yaml_core import parse
 
     name = os.fspath(path)
     try:

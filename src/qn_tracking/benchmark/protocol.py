@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from attrs import field, fields, frozen
 
-from qn_tracking import config as configuration
 from qn_tracking.benchmark.places import protocol_file
 from qn_tracking.benchmark.task import task_digest
 from qn_tracking.errors import ConfigError, UsageError, did_you_mean
 from qn_tracking.files import load
 from qn_tracking.records.codec import structure
 from qn_tracking.records.model import FrozenDict, freeze
+from qn_tracking.yaml_core import parse
 
 BUILT_IN = "nematode"
 
@@ -180,7 +180,7 @@ def _read(path: str, stamp: tuple[int, ...]) -> Rulebook:
         raise ConfigError("encoding is not UTF-8", file=path, hint="save it as UTF-8") from None
     except FileNotFoundError:
         raise ConfigError("no such file", file=path) from None
-    book = structure(_upgraded(configuration.parse(text, path)), Rulebook, file=path)
+    book = structure(_upgraded(parse(text, path)), Rulebook, file=path)
     for i, protocol in enumerate(book.versions):
         _check_tasks(protocol, path, f"versions[{i}].tasks")
     numbers = [protocol.version for protocol in book.versions]

@@ -11,9 +11,9 @@ from keyword import iskeyword
 from string import Template
 
 from qn_tracking.cli.output import print_json
-from qn_tracking.config import parse
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.tracking.installed import entry_points
+from qn_tracking.yaml_core import parse
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PREFIX = "qn-tracking-"

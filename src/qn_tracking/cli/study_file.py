@@ -16,9 +16,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qn_tracking import config as configuration
 from qn_tracking.errors import ConfigError, did_you_mean
 from qn_tracking.files import load
+from qn_tracking.yaml_core import parse
 
 OPTIONS = (
     "sweep", "zip", "seeds", "n-seeds", "seed", "episodes", "name", "question", "baseline",
@@ -41,7 +41,7 @@ def arguments(path: str, over: Sequence[str] = ()) -> list[str] | None:
         return None  # what is wrong with it, reading it as a configuration says
     if "study:" not in text and '"study"' not in text:
         return None
-    data = configuration.parse(text, path)
+    data = parse(text, path)
     if not isinstance(data, dict) or "study" not in data or "environment" in data:
         return None
     for key in data:

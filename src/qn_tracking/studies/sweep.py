@@ -16,8 +16,8 @@ from typing import Any
 
 from attrs import frozen
 
-from qn_tracking import config as configuration
 from qn_tracking.errors import UsageError, did_you_mean, short
+from qn_tracking.yaml_core import parse as parse_yaml
 
 MOST = 1000
 """Values of a field."""
@@ -161,13 +161,13 @@ def parse(text: str, where: str) -> list[Any]:
     for item in split(text, where):
         call = _CALL.fullmatch(item)
         if call is None:
-            found.append(configuration.parse(item, where))
+            found.append(parse_yaml(item, where))
             continue
         name, inside = call.groups()
         if name not in FUNCTIONS:
             hint = did_you_mean(name, FUNCTIONS) or "in quotes it is text"
             raise UsageError(f"unknown function {short(name)!r}", file=where, hint=hint)
-        given = [configuration.parse(one, where) for one in split(inside, where)]
+        given = [parse_yaml(one, where) for one in split(inside, where)]
         try:
             found += FUNCTIONS[name](*_numbers(given))
         except (TypeError, ValueError) as error:
