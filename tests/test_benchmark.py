@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 
 from conftest import BIN, SMALL, Program, command, version_1
 from qn_tracking import config as configuration, hookimpl
-from qn_tracking.api.leaderboard import validators
+from qn_tracking.api.board import validators
 from qn_tracking.benchmark import aggregate, files, validation
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook

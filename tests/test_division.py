@@ -14,7 +14,7 @@ import pytest
 
 from conftest import SMALL, command
 from qn_tracking import Leaderboard, Study, config as configuration
-from qn_tracking.api.leaderboard import validators
+from qn_tracking.api.board import validators
 from qn_tracking.benchmark import protocol as rules
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.division import CHOSEN, division

@@ -21,7 +21,7 @@ import qn_tracking
 from conftest import SMALL, version_1
 from forgeries import COMMITS, NOTHING, RECORDS, RULES, RUNS, Forgery, Record
 from qn_tracking import Leaderboard, hookimpl
-from qn_tracking.api.leaderboard import validators
+from qn_tracking.api.board import validators
 from qn_tracking.benchmark import crossing, files, verify
 from qn_tracking.benchmark.crossing import imprint_of
 from qn_tracking.benchmark.protocol import rulebook

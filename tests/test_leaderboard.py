@@ -15,7 +15,7 @@ from attrs import evolve
 
 from conftest import Program, version_1
 from qn_tracking import Leaderboard
-from qn_tracking.api.leaderboard import validators
+from qn_tracking.api.board import validators
 from qn_tracking.benchmark import aggregate, files, metrics, verifications
 from qn_tracking.benchmark.metrics import Metric
 from qn_tracking.benchmark.protocol import rulebook

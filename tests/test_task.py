@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from qn_tracking import config as configuration, hookimpl, run
-from qn_tracking.api.leaderboard import validators
+from qn_tracking.api.board import validators
 from qn_tracking.benchmark import files
 from qn_tracking.benchmark.aggregate import columns
 from qn_tracking.benchmark.task import differences, task_digest, task_of

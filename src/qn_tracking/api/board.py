@@ -1,17 +1,30 @@
-"""The board of a category: its ranked entries, and those that are not ranked."""
+"""The boards of a folder, one for each category: its ranked entries, and those that are not ranked.
+
+They are of a survey of the folder, in which every submission is checked.
+"""
 
 from __future__ import annotations
 
+import os
 from itertools import chain
 
 from qn_tracking.benchmark import ranking
+from qn_tracking.benchmark.survey import Survey, survey
+from qn_tracking.errors import QnError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    import pluggy
+
+    from qn_tracking.benchmark.checker import Checker
     from qn_tracking.benchmark.entries import Places
-    from qn_tracking.benchmark.survey import Survey
+    from qn_tracking.benchmark.files import Stored
+    from qn_tracking.benchmark.protocol import Rulebook
+    from qn_tracking.records.model import Config
+    from qn_tracking.records.submission import Finding
 
 
 class Board:
@@ -61,3 +74,54 @@ def boards_of(found: Survey) -> list[Board]:
     every = ranking.boards(found.entries, found)
     found.cache.save()
     return [Board(found, name, places) for name, places in every.items()]
+
+
+def surveyed(
+    folder: str,
+    checker: Callable[[], Checker],
+    warn: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+    *,
+    complete: bool,
+) -> Survey:
+    """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
+    from qn_tracking.code import installed_digests
+
+    checkers: list[Checker] = []
+
+    def alone(stored: Stored, book: Rulebook) -> tuple[tuple[Finding, ...], bool]:
+        if not checkers:  # most often nothing has changed, and there is nothing to check
+            checkers.append(checker())
+        return checkers[0].alone(stored, book)
+
+    found = survey(folder, alone, _category, installed_digests(), progress)
+    for problem in found.problems:
+        warn(str(problem))
+    for entry in found.invalid:
+        place = os.path.join(folder, entry.path)
+        if complete and not entry.checkable:
+            hint = "pages that are made here would lose it"
+            raise UnsupportedError(entry.errors[0], file=place, hint=hint)
+        more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
+        what = "is not valid" if entry.checkable else "cannot be checked here"
+        warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
+    return found
+
+
+def validators(config: Config) -> pluggy.PluginManager:
+    """A manager with the built-in validator, and the providers that a configuration needs."""
+    from qn_tracking.tracking.manager import VALIDATORS, make_manager
+
+    return make_manager(VALIDATORS, config=config)
+
+
+def _category(source: str, rules: Rulebook) -> str | None:
+    """The category of a configuration; None for an invalid file, or one without a category here."""
+    from qn_tracking import config as configuration
+    from qn_tracking.benchmark.category import categorize
+
+    try:
+        config = configuration.load(source)
+        return str(categorize(config, rules.now, validators(config)))
+    except (QnError, OSError):
+        return None

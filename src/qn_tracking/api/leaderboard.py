@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import os
 
-from qn_tracking.api.board import Board, boards_of
+from qn_tracking.api.board import Board, boards_of, surveyed, validators
 from qn_tracking.benchmark import metrics, places, ranking
 from qn_tracking.benchmark.metrics import PRIMARY
-from qn_tracking.benchmark.survey import Survey, survey
-from qn_tracking.errors import QnError, UnsupportedError, UsageError, did_you_mean
+from qn_tracking.errors import UsageError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TypedDict, Unpack
-
-    import pluggy
 
     from qn_tracking.api.experiments import Experiments
     from qn_tracking.api.site import Page as SitePage, Site
@@ -41,9 +38,9 @@ if TYPE_CHECKING:
         Signed,
         Submitted,
     )
+    from qn_tracking.benchmark.survey import Survey
     from qn_tracking.benchmark.versus import EntryComparison
-    from qn_tracking.records.model import Config
-    from qn_tracking.records.submission import Contribution, Finding, Study
+    from qn_tracking.records.submission import Contribution, Study
     from qn_tracking.reproduce.verification import VerificationReport
 
     class Filters(TypedDict, total=False):
@@ -466,28 +463,7 @@ class Leaderboard:
         return [*site_board.pages(found, boards, Source(found), left_out)], left_out
 
     def _survey(self, *, complete: bool = False) -> Survey:
-        """All entries. Raises UnsupportedError if they must be `complete` and cannot be checked."""
-        from qn_tracking.code import installed_digests
-
-        checkers: list[Checker] = []
-
-        def alone(stored: Stored, book: Rulebook) -> tuple[tuple[Finding, ...], bool]:
-            if not checkers:  # most often nothing has changed, and there is nothing to check
-                checkers.append(self._checker())
-            return checkers[0].alone(stored, book)
-
-        found = survey(self.folder, alone, _category, installed_digests(), self._progress)
-        for problem in found.problems:
-            self.warn(str(problem))
-        for entry in found.invalid:
-            place = os.path.join(self.folder, entry.path)
-            if complete and not entry.checkable:
-                hint = "pages that are made here would lose it"
-                raise UnsupportedError(entry.errors[0], file=place, hint=hint)
-            more = f", and {len(entry.errors) - 1} more" if len(entry.errors) > 1 else ""
-            what = "is not valid" if entry.checkable else "cannot be checked here"
-            self.warn(f"{place}: {what}, left out: {entry.errors[0]}{more}")
-        return found
+        return surveyed(self.folder, self._checker, self.warn, self._progress, complete=complete)
 
 
 def _unranked(every: Mapping[str, Places], name: str) -> str | None:
@@ -497,25 +473,6 @@ def _unranked(every: Mapping[str, Places], name: str) -> str | None:
         return None
     number = len(places.open) + len(places.archive)
     return f"{number} in the open division or the archive, which are not ranked with it"
-
-
-def validators(config: Config) -> pluggy.PluginManager:
-    """A manager with the built-in validator, and the providers that a configuration needs."""
-    from qn_tracking.tracking.manager import VALIDATORS, make_manager
-
-    return make_manager(VALIDATORS, config=config)
-
-
-def _category(source: str, rules: Rulebook) -> str | None:
-    """The category of a configuration; None for an invalid file, or one without a category here."""
-    from qn_tracking import config as configuration
-    from qn_tracking.benchmark.category import categorize
-
-    try:
-        config = configuration.load(source)
-        return str(categorize(config, rules.now, validators(config)))
-    except (QnError, OSError):
-        return None
 
 
 def _chosen(
