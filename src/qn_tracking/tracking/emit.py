@@ -190,16 +190,18 @@ class Emitter:
 
     def metrics_logged(self, run: RunInfo, metrics: Logged) -> None:
         """Calls every plugin that is not quarantined; an interrupt passes at once."""
-        self._each(self._logged, "metrics_logged", run, metrics)
+        self._each(self._logged, "metrics_logged", self._call, run, metrics)
 
     def artifact_added(self, run: RunInfo, artifact: Artifact) -> None:
         """Calls every plugin that is not quarantined; an interrupt passes at once."""
-        self._each(self._artifact, "artifact_added", run, artifact)
+        self._each(self._artifact, "artifact_added", self._call, run, artifact)
 
-    def _each(self, plugins: list[_Plugin], hook: str, *args: Any) -> None:
+    def _each(
+        self, plugins: list[_Plugin], hook: str, call: Callable[..., None], *args: Any
+    ) -> None:
         for plugin in plugins:
             try:
-                self._call(plugin, *args)
+                call(plugin, *args)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -210,17 +212,13 @@ class Emitter:
     def run_facts(self, run: RunInfo) -> dict[str, Mapping[str, Any]]:
         """The last facts, by plugin; one that raises is warned of and left out."""
         facts: dict[str, Mapping[str, Any]] = {}
-        for plugin in self._facts:
-            try:
-                facts_of = self._call(plugin, run)
-                if facts_of is not None:
-                    facts[plugin.name] = _mapping(facts_of, plugin.name, "run_facts")
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                if from_a_handler(error):
-                    raise
-                self._quarantine(plugin, "run_facts", error)
+
+        def ask(plugin: _Plugin, run: RunInfo) -> None:
+            found = self._call(plugin, run)
+            if found is not None:
+                facts[plugin.name] = _mapping(found, plugin.name, "run_facts")
+
+        self._each(self._facts, "run_facts", ask, run)
         return facts
 
     def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
