@@ -105,24 +105,31 @@ def print_study(study: Arms, args: Namespace | None = None) -> None:
         _csv(table)
     elif form in ("markdown", "latex"):
         written = _markdown if form == "markdown" else _latex
-        written(study, table, found, more, all_pairs=every)
+        written(study, table, more, _said(study, table, found, all_pairs=every))
     else:
-        _text(study, table, found, more, all_pairs=every, goes_on=args is not None)
+        _text(study, table, more, _said(study, table, found, all_pairs=every))
+        if args is not None and study.state(table) == "not finished":
+            print_wrapped(f"go on with: qn-run --resume {printable(study.name or study.id)}")
+
+
+def _said(
+    study: Arms, table: StudyTable, found: StudyComparison, *, all_pairs: bool
+) -> tuple[str, ...]:
+    """What is said below the table; a sentence of a list begins with a dash."""
+    from qn_tracking.api.study_table import conclusions, effects, remarks
+
+    return (
+        *remarks(table),
+        *conclusions(found, all_pairs=all_pairs),
+        *effects(study, table, all_pairs=all_pairs),
+    )
 
 
 # --------------------------------------------------------------------------------------------- text
 
 
-def _text(
-    study: Arms,
-    table: StudyTable,
-    found: StudyComparison,
-    more: Sequence[str],
-    *,
-    all_pairs: bool,
-    goes_on: bool,
-) -> None:
-    from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
+def _text(study: Arms, table: StudyTable, more: Sequence[str], said: Sequence[str]) -> None:
+    from qn_tracking.api.study_table import columns_of
 
     print_wrapped(_head(study))
     if study.question:
@@ -144,11 +151,8 @@ def _text(
         for place, one in enumerate(columns)
     ]
     print_table(titles, list(zip(*(one.cells for one in columns), strict=True)))
-    said = (*remarks(table), *conclusions(found, all_pairs=all_pairs))
-    for text in (*said, *effects(study, table, all_pairs=all_pairs)):
+    for text in said:
         print_wrapped(printable(text))
-    if goes_on and study.state(table) == "not finished":
-        print_wrapped(f"go on with: qn-run --resume {printable(study.name or study.id)}")
 
 
 def _head(study: Arms) -> str:
@@ -158,15 +162,8 @@ def _head(study: Arms) -> str:
 # ----------------------------------------------------------------------------------- other formats
 
 
-def _markdown(
-    study: Arms,
-    table: StudyTable,
-    found: StudyComparison,
-    more: Sequence[str],
-    *,
-    all_pairs: bool,
-) -> None:
-    from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
+def _markdown(study: Arms, table: StudyTable, more: Sequence[str], said: Sequence[str]) -> None:
+    from qn_tracking.api.study_table import columns_of
 
     columns = columns_of(table, study.baseline, more, whole=True, unicode=unicode_out())
     print(f"**{cell(_head(study))}**\n")
@@ -176,29 +173,20 @@ def _markdown(
     print(line("---:" if one.right else "---" for one in columns))
     for cells in zip(*(one.cells for one in columns), strict=True):
         print(line(map(cell, cells)))
-    said = (*remarks(table), *conclusions(found, all_pairs=all_pairs))
     listed = False
-    for text in (*said, *effects(study, table, all_pairs=all_pairs)):
+    for text in said:
         shown = cell(printable(text.removeprefix("- ")))
         before, listed = listed, text.startswith("- ")
         print(f"- {shown}" if before and listed else f"\n- {shown}" if listed else f"\n{shown}")
 
 
-def _latex(
-    study: Arms,
-    table: StudyTable,
-    found: StudyComparison,
-    more: Sequence[str],
-    *,
-    all_pairs: bool,
-) -> None:
+def _latex(study: Arms, table: StudyTable, more: Sequence[str], said: Sequence[str]) -> None:
     """A table for the package booktabs; what else is said is in comments above it."""
-    from qn_tracking.api.study_table import columns_of, conclusions, effects, remarks
+    from qn_tracking.api.study_table import columns_of
 
     columns = columns_of(table, study.baseline, more, whole=True)
     columns = [one for one in columns if one.title != "CURVE"]
-    said = (_head(study), *remarks(table), *conclusions(found, all_pairs=all_pairs))
-    for text in (*said, *effects(study, table, all_pairs=all_pairs)):
+    for text in (_head(study), *said):
         print(f"% {printable(text)}")
     print("\\begin{tabular}{" + "".join("r" if one.right else "l" for one in columns) + "}")
     titles = [_tex(one.title.lower().replace("_", " ")) for one in columns]
