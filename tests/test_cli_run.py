@@ -703,6 +703,25 @@ class Sink:
     assert "m\\x1b[31m\\n" in done.stdout
 
 
+def test_no_two_rows_of_a_summary_have_one_name(qn_run: Program) -> None:
+    Path("odd.py").write_text("""
+from qn_tracking import hookimpl, Subject
+class Odd:
+    warnings = ()
+    subject = Subject(environment="e", brain="b")
+    def episodes(self, count, seed):
+        names = ("status", "episodes", "success", "ended", "seed", "speed")
+        yield {"success": True, "metrics": dict.fromkeys(names, 7.0), "termination": "won"}
+class Sink:
+    @hookimpl
+    def make_simulation(self, config): return Odd()
+""")
+    done = qn_run("small.yml", "--episodes", "1", "--plugins", "odd:Sink", "--seed", "3")
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
+    assert len(rows) == len(done.stdout.splitlines()) - 1
+    assert (rows["seed"], rows["metrics.seed"], rows["speed"]) == ("3", "7", "7")
+
+
 def test_text_that_is_not_utf8(qn_run: Program) -> None:
     name = os.fsdecode(b"c\xe9.yml")
     Path(name).write_text(Path("small.yml").read_text())

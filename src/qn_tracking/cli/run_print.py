@@ -48,7 +48,7 @@ def list_plugins(args: Namespace) -> int:
     path, table = settings()
     project = installed.requests(table.get("plugins"), path or "")
     rows = installed.rows({*project, *args.plugins}, args.no_plugin)
-    _print_cells([("name", "version", "distribution", "kind", "state"), *rows])
+    _print_aligned(("name", "version", "distribution", "kind", "state"), rows)
     return 0
 
 
@@ -69,20 +69,22 @@ def _import_plugins(args: Namespace) -> int:
     if args.json:
         print_json(list(found))
         return 0
-    table = [("name", "version", "distribution", "kind", "state", "hooks")]
+    rows = []
     for row in found:
         state = "error" if row.error else "on" if row.on else "off"
         hooks = row.error or ("not imported" if row.unchecked else ", ".join(row.hooks))
-        table.append((row.name, row.version or "-", row.distribution, row.kind, state, hooks))
-    _print_cells(table)
+        rows.append((row.name, row.version or "-", row.distribution, row.kind, state, hooks))
+    _print_aligned(("name", "version", "distribution", "kind", "state", "hooks"), rows)
     return 0
 
 
-def _print_cells(table: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(printable(cell)) for cell in column) for column in zip(*table, strict=True)]
-    for cells in table:
-        padded = (f"{printable(cell):<{width}}" for cell, width in zip(cells, widths, strict=True))
-        print("  ".join(padded).rstrip())
+def _print_aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table that is as wide as it is, for `grep`."""
+    from qn_tracking.render.table import Column, table
+
+    sys.stdout.write(
+        table([Column(title) for title in titles], [list(map(printable, row)) for row in rows])
+    )
 
 
 def dry_run(about: dict[str, Any], as_json: bool) -> int:
@@ -169,11 +171,6 @@ def summary(experiment: Experiment, path: str | None) -> None:
         last = f"last {results.final_window}: {results.final_success_rate:.0%}"
         success = f"{results.success_rate:.0%}  ({last})"
     steps, reward = results.metrics.get("steps"), results.metrics.get("reward")
-    others = [
-        (name, f"{spread.mean:.4g}")
-        for name, spread in results.metrics.items()
-        if name not in ("steps", "reward")
-    ]
     curve = None
     if len(results.curve) > 1:
         low, high = (0.0, 1.0) if results.curve_of == "success_rate" else (None, None)
@@ -184,9 +181,14 @@ def summary(experiment: Experiment, path: str | None) -> None:
         ("success", success),
         ("steps", None if steps is None else f"{steps.mean:.1f}"),
         ("reward", None if reward is None else f"{reward.mean:.3f}"),
-        *others,
         ("ended", ", ".join(f"{k} {v}" for k, v in sorted(results.terminations.items())) or None),
         ("seed", experiment.seed),
+    ]
+    taken = {name for name, _ in lines}
+    lines[-2:-2] = [
+        (f"metrics.{name}" if name in taken else name, f"{spread.mean:.4g}")
+        for name, spread in results.metrics.items()
+        if name not in ("steps", "reward")
     ]
     sys.stdout.write(_title(experiment.config.label, experiment.subject) + rows(lines))
     if curve:  # drawn by us, so not escaped
