@@ -113,6 +113,56 @@ def test_a_study_runs_and_is_resumed(study: Study) -> None:
     assert alone.digests == study.results()[0].digests
 
 
+UNGUARDED = """
+from qn_tracking import Study
+
+print("once")
+study = Study.declare("small.yml", n_seeds=3, episodes=2, name="once")
+print(study.run(jobs=2).finished, "__file__" in globals(), __spec__ is None)
+"""
+IN_A_THREAD = """
+from concurrent.futures import ThreadPoolExecutor
+from qn_tracking import Study
+
+def runs(name):
+    return Study.declare("small.yml", n_seeds=1, episodes=2, name=name).run(jobs=2).finished
+
+if True:
+    print("once")
+    print(sum(ThreadPoolExecutor(3).map(runs, "abc")), bool(__file__), __spec__ is None)
+"""
+HALF_GUARDED = """
+from qn_tracking import Study
+
+print("once")
+study = Study.declare("small.yml", n_seeds=3, episodes=2, name="once")
+if __name__ == "__main__":
+    print(study.run(jobs=2).finished, bool(__file__), __spec__ is None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "how", "studies"),
+    [
+        (UNGUARDED, ["script.py"], 1),
+        (UNGUARDED, ["-m", "script"], 1),
+        (UNGUARDED, ["-c", UNGUARDED], 1),
+        (UNGUARDED, ["-"], 1),
+        (HALF_GUARDED, ["script.py"], 1),
+        (IN_A_THREAD, ["script.py"], 3),
+    ],
+    ids=["file", "module", "command", "pipe", "half guarded", "threads"],
+)
+def test_a_script_needs_no_guard(project: Path, script: str, how: list[str], studies: int) -> None:
+    Path("script.py").write_text(script)
+    with open("script.py", "rb") as stream:
+        done = subprocess.run([sys.executable, *how], stdin=stream, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    named = how[0] != "-c"
+    assert done.stdout == f"once\n3 {named} {how[0] != '-m'}\n"
+    assert len(list(Path("experiments/studies").iterdir())) == studies
+
+
 def test_a_study_that_is_run_already_is_refused(study: Study) -> None:
     code = (
         "import sys; from qn_tracking.store import studies\n"

@@ -1,4 +1,5 @@
-"""The current folder on the path that modules are imported from: not at all, or last.
+"""What processes import: modules of the current folder not at all, or last, and not the script of
+the user.
 
 To stand in a folder is not to ask for its code: a `numpy.py` there must shadow nothing. This module
 imports only what Python itself has imported at its start, since until it is called an
@@ -7,6 +8,7 @@ import may still find a file of the current folder.
 
 import os
 import sys
+from _thread import RLock
 
 _SAFE_PATH, _OURS = "PYTHONSAFEPATH", "qn-tracking"
 """A variable of Python, and a value by which it is known to be set for one process only."""
@@ -66,3 +68,25 @@ def unsafe_again() -> None:
     """What `safe_path` has set is as before."""
     if os.environ.get(_SAFE_PATH) == _OURS:
         del os.environ[_SAFE_PATH]
+
+
+class WithoutScript:
+    """Processes that `multiprocessing` starts meanwhile do not import the script of the user.
+
+    They need nothing of it. One that starts a study without a guard would start it again in each,
+    and one that came through a pipe cannot be imported at all.
+    """
+
+    _lock = RLock()
+    """Held meanwhile, so that a thread restores what another one has found."""
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._script = vars(sys.modules["__main__"])
+        names = ("__spec__", "__file__")
+        self._found: dict[str, object] = {k: self._script[k] for k in names if k in self._script}
+        self._script.update(dict.fromkeys(self._found))
+
+    def __exit__(self, *_: object) -> None:
+        self._script.update(self._found)
+        self._lock.release()

@@ -50,6 +50,21 @@ def test_a_cluster_of_its_own(project: Project) -> None:
     same_as_here(project, *SMALL)
 
 
+def test_a_script_needs_no_guard(project: Project) -> None:
+    script = """
+from qn_tracking import Study
+
+print("once")
+study = Study.declare("mlp_dynamic_small", n_seeds=2, episodes=5)
+print(study.run(jobs=2, executor="dask://local").finished, bool(__file__))
+"""
+    Path("script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, env=project.env
+    )
+    assert (done.returncode, done.stdout) == (0, "once\n2 True\n"), done.stderr
+
+
 def test_the_file_of_a_scheduler(shared: Cluster, project: Project) -> None:
     done = project.run(*SMALL, "--executor", f"dask://{shared.file}", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from qn_tracking.errors import QnError
-from qn_tracking.importing import safe_path, unsafe_again
+from qn_tracking.importing import WithoutScript, safe_path, unsafe_again
 from qn_tracking.records.limits import INTERRUPTED, PRUNED
 from qn_tracking.records.model import Config, Episode, Membership, Subject
 from qn_tracking.tracking.hookspecs import hookimpl
@@ -295,7 +295,8 @@ def _on_pool(
                     while waiting and len(running) < jobs and not broken:
                         task = waiting.pop(0)
                         try:
-                            running[pool.submit(run_task, task)] = task
+                            with WithoutScript():
+                                running[pool.submit(run_task, task)] = task
                         except BrokenProcessPool:
                             waiting.insert(0, task)
                             broken = True
