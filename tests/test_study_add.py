@@ -142,6 +142,16 @@ def test_an_arm_that_cannot_be_added(
     assert Study.load("lr").arm_names == study.arm_names == [f"{SHORT}=0.1", f"{SHORT}=0.2"]
 
 
+def test_an_arm_of_an_equal_value_is_not_added(project: Path) -> None:
+    study = Study.declare("small.yml", sweep={LR: [1, 2]}, seeds=[1], name="lr")
+    same = f"'{SHORT}=1.0' and '{SHORT}=1' differ in nothing"
+    with pytest.raises(UsageError, match=same):
+        study.add({LR: 1.0})
+    script = Study.script(["python", "-c", "{x}"], sweep={"x": [1, 2]}, seeds=[1])
+    with pytest.raises(UsageError, match=r"'x=2.0' and 'x=2' differ in nothing"):
+        script.add({"x": 2.0})
+
+
 @pytest.mark.parametrize(
     ("arm", "error"),
     [(f"{SHORT}=0.1", "all runs of a declared arm count"), (f"{SHORT}=0.33", "did you mean")],

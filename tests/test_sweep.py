@@ -124,11 +124,23 @@ def test_arms_are_every_combination_or_pairs() -> None:
     [
         ({"seed": [1, 2]}, False, "--seeds gives the seeds that all arms share"),
         ({"episodes": [1, 2]}, False, "all arms have the same number of episodes"),
-        ({"a": [1, 1.0, True, 1]}, False, "1 is given twice"),
+        ({"a": [1, 2, 1]}, False, "1 is given twice"),
+        ({"a": [2, 1, 1.0]}, False, "--sweep a: 1 and 1.0 are the same"),
+        ({"a": [True, 1]}, False, "true and 1 are the same"),
+        ({"a": [0, -0.0]}, False, "0 and -0.0 are the same"),
+        ({"a": [1, "1"]}, False, '1 and "1" are the same'),
+        ({"a": ["true", True]}, False, '"true" and true are the same'),
+        ({"a": [[1, {"b": 2}], [1.0, {"b": 2.0}]]}, False, "are the same"),
+        ({"a": parse("0.1,1e-1", "")}, False, "0.1 is given twice"),
+        ({"a": parse("1000,1e3", "")}, False, "1000 and 1000.0 are the same"),
+        ({"a": parse("null,~", "")}, False, "null is given twice"),
+        ({"a": parse("a,'a'", "")}, False, "a is given twice"),
+        ({"a": parse("linspace(0,1,3),1", "")}, False, "1.0 and 1 are the same"),
         ({"a": []}, False, "0 values"),
         ({"a": [1, 2], "b": [1]}, True, "a has 2, b has 1"),
         ({"a": [1, 2]}, True, "--zip needs two fields"),
         ({"a": [1, 2, 1], "b": [3, 4, 3]}, True, "--sweep a, b: 1, 3 is given twice"),
+        ({"a": [1, 1.0], "b": [3.0, 3]}, True, "a, b: 1, 3.0 and 1.0, 3 are the same"),
     ],
 )
 def test_a_sweep_that_makes_no_sense(swept: dict[str, Any], paired: bool, said: str) -> None:
@@ -208,6 +220,11 @@ def test_a_design_that_can_conclude_nothing_says_so_first(qn_run: Program) -> No
         (["small.yml", "--sweep", f"{LR}=0.1", "--set", f"{LR}=1", "--seeds", "1"], "is set, too"),
         (["small.yml", "small.yml", "--seeds", "1"],
          "'small 1' and 'small 2' differ in nothing: one configuration"),
+        (["whole.yml", "float.yml", "--seeds", "1"],
+         "'whole' and 'float' differ in nothing: one configuration"),
+        (["study.yml"], f"{LR}: 1 and 1.0 are the same"),
+        (["small.yml", "--sweep", f"{LR}=1,1.0", "--seeds", "1"],
+         f"--sweep {LR}: 1 and 1.0 are the same"),
         (["small.yml", "nope.yml", "--seeds", "1"], "nope.yml: no such file"),
         (["small.yml", "--sweep", f"{LR}=1,2", "--seeds", "1,1"], "1 is given twice"),
         (["small.yml", "--sweep", f"{LR}=1,2", "--n-seeds", "0"], "expected a whole number from 1"),
@@ -223,6 +240,13 @@ def test_a_design_that_can_conclude_nothing_says_so_first(qn_run: Program) -> No
 def test_bad_input_is_one_line_and_writes_nothing(
     project: Path, qn_run: Program, args: list[str], said: str
 ) -> None:
+    small = Path("small.yml").read_text()
+    for name, rate in (("whole", 1), ("float", 1.0)):
+        config = small.replace("hidden_dim: 8", f"hidden_dim: 8, learning_rate: {rate}")
+        Path(f"{name}.yml").write_text(config)
+    Path("study.yml").write_text(
+        f"study: {{configs: [small.yml], sweep: {{{LR}: [1, 1.0]}}, seeds: [1]}}\n"
+    )
     done = qn_run(*args, process=False)
     assert done.returncode == 2
     assert said in done.stderr

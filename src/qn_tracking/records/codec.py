@@ -6,6 +6,7 @@ Writing needs only attrs and orjson; the first call of `structure` imports cattr
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -125,6 +126,19 @@ def _indented(value: Any, line: bytes, out: list[bytes]) -> None:
 def canonical(value: Any) -> bytes:
     """Return the JSON of a value with sorted keys, no spaces and the shortest floats."""
     return orjson.dumps(plain(value), option=orjson.OPT_SORT_KEYS)
+
+
+def alike(value: Any) -> str:
+    """The text of a value, the same for values that are equal: 1, 1.0 and true, in lists too."""
+    return json.dumps(_as_numbers(value), sort_keys=True)
+
+
+def _as_numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_numbers(item) for item in value]
+    return int(value) if isinstance(value, (bool, float)) and value % 1 == 0 else value
 
 
 def digest(data: bytes) -> str:

@@ -14,11 +14,12 @@ from attrs import evolve, frozen
 from qn_tracking import files
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError, did_you_mean, short
 from qn_tracking.ids import is_id, run_seed
-from qn_tracking.records.codec import canonical, digest, document, plain, structure
+from qn_tracking.records.codec import alike, canonical, digest, document, plain, structure
 from qn_tracking.records.limits import COMPLETED, PRUNED, RUNNING
 from qn_tracking.records.model import MAX_INT, Config
 from qn_tracking.records.schema import ADDITION, EXTENSION, PRUNING, STUDY, Schema
 from qn_tracking.records.submission import Addition, Arm, Extension, Pruning, Study
+from qn_tracking.redact import masked_fields
 from qn_tracking.store import documents, paths, read
 from qn_tracking.store.study_files import (
     BEFORE as BEFORE,
@@ -145,15 +146,34 @@ def _unlike(study: Study, arm: Arm) -> str | None:
     """Why an arm cannot be one more of a study; None if it can."""
     for other in study.every_arm:
         if arm.config.digest == other.config.digest:
-            return f"{arm.name!r} and {other.name!r} differ in nothing: one configuration"
+            return same(arm.name, other.name)
         if arm.name == other.name:
             return f"there is one called {arm.name!r}"
     return None
 
 
+def same(name: str | None, other: str | None) -> str:
+    """What there is to say of two arms of one meaning."""
+    return f"{name!r} and {other!r} differ in nothing: one configuration"
+
+
+def meaning(arm: Arm) -> str:
+    """The same text for arms whose values are equal, as 1 and 1.0 are.
+
+    Studies that were declared with both are read as they are.
+    """
+    config = arm.config
+    if masked_fields(config.data):  # secrets may differ, which are not stored
+        return str(config.digest)
+    return alike((config.settings.get("simulation"), config.data))
+
+
 def add(experiments: str, study: Study, arm: Arm, created: str) -> Study:
     """Adds an arm; durable on return. Raises UsageError for one that cannot be."""
-    if (cause := _unlike(study, arm)) is not None:
+    cause, mine = _unlike(study, arm), meaning(arm)
+    for other in study.every_arm if cause is None else ():
+        cause = same(arm.name, other.name) if meaning(other) == mine else cause
+    if cause is not None:
         raise UsageError(cause, field="arm")
     if (cause := _too_many(study.every_run + len(study.seeds))) is not None:
         raise UsageError(cause, field="arm")

@@ -40,7 +40,9 @@ from qn_tracking.store.studies import (
     MOST_RUNS,
     check_name,
     design_digest,
+    meaning,
     path as study_file,
+    same,
     seeds_digest,
     wrong_seeds,
 )
@@ -254,15 +256,14 @@ def _check_metric(metric: str, plans: Sequence[Plan]) -> None:
 
 def _check_arms(arms: Sequence[Arm]) -> None:
     """Raises UsageError for arms of one name, and for those that differ in nothing."""
-    seen: dict[str | None, str] = {}
+    seen: dict[str, str] = {}
     for arm in arms:
-        name, digest = arm.name, arm.config.digest
-        if digest in seen:
-            cause = f"{seen[digest]!r} and {name!r} differ in nothing: one configuration"
-            raise UsageError(cause, field="arms")
+        name, meant = arm.name, meaning(arm)
+        if meant in seen:
+            raise UsageError(same(seen[meant], name), field="arms")
         if name in seen.values():
             raise UsageError(f"two are called {name!r}", field="arms")
-        seen[digest] = name
+        seen[meant] = name
 
 
 def arm_named(names: Sequence[str], text: str) -> str:

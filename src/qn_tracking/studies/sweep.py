@@ -17,6 +17,7 @@ from typing import Any
 from attrs import frozen
 
 from qn_tracking.errors import UsageError, did_you_mean, short
+from qn_tracking.records.codec import alike
 from qn_tracking.yaml_core import parse as parse_yaml
 
 MOST = 1000
@@ -95,14 +96,26 @@ def _where(field: str) -> str:
 
 
 def _distinct(values: Sequence[Any], field: str) -> None:
-    """Raises UsageError for a value, or for values that stand together, given twice."""
-    seen: set[str] = set()
+    """Raises UsageError for values, or for values that stand together, that are equal, or are the
+    same in the name of an arm and in the command of a script.
+    """
+    seen: dict[str, Any] = {}
     for value in values:
-        text = json.dumps(value, sort_keys=True)
-        if text in seen:
-            shown = ", ".join(map(text_of, value)) if type(value) is tuple else text_of(value)
-            raise UsageError(f"{shown} is given twice", file=_where(field))
-        seen.add(text)
+        for text in (alike(value), f"name {_shown(value, text_of)}"):
+            if text in seen:
+                first, again = (_shown(one, _exact) for one in (seen[text], value))
+                twice = f"{_shown(value, text_of)} is given twice"
+                cause = twice if first == again else f"{first} and {again} are the same"
+                raise UsageError(cause, file=_where(field))
+            seen[text] = value
+
+
+def _shown(value: Any, text: Callable[[Any], str]) -> str:
+    return ", ".join(map(text, value)) if type(value) is tuple else text(value)
+
+
+def _exact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def text_of(value: Any) -> str:
