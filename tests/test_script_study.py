@@ -374,17 +374,49 @@ def test_values_of_a_file_may_be_any_text(qn_run: Program) -> None:
     assert [arm["command"][-1] for arm in json.loads(done.stdout)["arms"]] == texts
 
 
-def test_only_the_first_run_of_a_process_joins_and_none_of_its_children() -> None:
-    Path("train.py").write_text(
-        SCRIPT
-        + "\nwith track({'second': True}) as run: run.episode(success=True)\n"
-        + f"assert {VARIABLE!r} not in os.environ\n"
-    )
+CHILD = """
+import subprocess
+code = "from qn_tracking import track; track({'a': 1}).start().end()"
+subprocess.run([sys.executable, "-c", code], check=True)
+"""
+OTHERS = """
+for number in range(3):
+    with track({"number": number}) as run:
+        run.episode(success=True)
+"""
+NESTED = """
+with track({"rate": rate}) as run, track({"inner": 1}):
+    run.episode(success=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "others"),
+    [(SCRIPT + OTHERS, 3), (SCRIPT + CHILD, 1), (SCRIPT.partition("rng")[0] + NESTED, 1)],
+)
+def test_only_the_first_run_of_a_script_joins_and_the_others_are_warned_of(
+    code: str, others: int
+) -> None:
+    Path("train.py").write_text(f"{code}\nassert {VARIABLE!r} not in os.environ\n")
     made = study(seeds=[1])
-    assert made.run(warn=quiet).finished == 2
-    found = Experiments("experiments").find()
-    assert sum(one.study is None for one in found) == 2
-    assert sum(one.study is not None for one in found) == 2
+    said: list[str] = []
+    assert made.run(warn=said.append).finished == 2
+    assert [text for text in said if "track()" in text] == [
+        "runs 0 and 1: only the first track() of a script joins the study; its other runs are"
+        " recorded outside of it"
+    ]
+    outside = [one for one in Experiments("experiments").find() if one.study is None]
+    assert len(outside) == 2 * others
+    warned = [text for one in outside for text in one.warnings if "track()" in text]
+    assert warned == 2 * [
+        f"study {made.id}: this run is not of it: only the first track() of a script joins it"
+    ]
+
+
+def test_a_script_that_tracks_once_is_warned_of_nothing() -> None:
+    said: list[str] = []
+    assert study(seeds=[1]).run(warn=said.append).finished == 2
+    assert not any("track()" in text for text in said)
 
 
 def test_a_variable_that_no_study_has_set_is_one_line(

@@ -29,7 +29,7 @@ from qn_tracking.reproduce import sandbox
 from qn_tracking.reproduce.process import minimal_environment, supervise
 from qn_tracking.reproduce.replay import Replay, load_replay
 from qn_tracking.store.read import Lines
-from qn_tracking.tracking.joining import AGAIN, Rerunning
+from qn_tracking.tracking.joining import AGAIN, JOINED, VARIABLE, Rerunning
 
 _OPTIONS, _SETTINGS = ("-O", "-OO", "-u", "-b", "-bb"), ("dev", "utf8")
 """Of the recorded options of Python, those that are given again; of `-X` these values."""
@@ -184,7 +184,8 @@ def replay_script(
         )
     else:
         env = dict(os.environ) if own else {**minimal_environment(), "LANG": "C.UTF-8"}
-        env = {key: text for key, text in env.items() if key not in (*NUMERIC, "QN_STUDY_RUN")}
+        others = (*NUMERIC, VARIABLE, JOINED)
+        env = {key: text for key, text in env.items() if key not in others}
         status, output = supervise(
             command, folder, {**env, **variables}, looked, cwd=normpath(join(code, inside))
         )

@@ -32,7 +32,7 @@ from qn_tracking.studies.execute import (
     unfinished,
 )
 from qn_tracking.studies.scripts import words
-from qn_tracking.tracking.joining import VARIABLE, Joining
+from qn_tracking.tracking.joining import OUTSIDE, VARIABLE, Joining
 
 POLL_SECONDS = 0.1
 TAIL = 4_000
@@ -50,6 +50,8 @@ class _Failures:
 
     warn: Warn
     causes: dict[str, list[int]] = field(factory=dict)
+    outside: list[int] = field(factory=list)
+    """The runs whose script has recorded others, which are not of the study."""
 
     def add(self, index: int, cause: str, where: str = "") -> None:
         """That a run failed; `where` is added to what is said of the first one."""
@@ -65,6 +67,11 @@ class _Failures:
             if others := indices if cause == OTHERS else indices[1:]:
                 same = cause if cause == OTHERS else f"as run {indices[0]}: {short(cause, 80)}"
                 self.warn(f"{those(others)}: {same}")
+        if self.outside:
+            self.warn(
+                f"{those(sorted(self.outside))}: only the first track() of a script joins"
+                " the study; its other runs are recorded outside of it"
+            )
 
 
 @define(eq=False)
@@ -212,6 +219,8 @@ def _finish(one: _Process, experiments: str, failures: _Failures) -> bool:
     status = studies.status(experiments, one.id)
     code = one.process.returncode
     last = _last_line(one.output)
+    if _says(one.output, OUTSIDE.encode()):
+        failures.outside.append(one.index)
     _keep_output(one)
     if one.signalled or status == "completed":
         return status == "completed"
@@ -234,6 +243,13 @@ def _keep_output(one: _Process) -> None:
         output.keep(one.output, place)
         os.unlink(one.output)
         one.output = place
+
+
+def _says(path: str, text: bytes) -> bool:
+    """Whether a line of a file has this text."""
+    with suppress(OSError), open(path, "rb") as stream:
+        return any(text in line for line in stream)
+    return False
 
 
 def _last_line(path: str) -> str:

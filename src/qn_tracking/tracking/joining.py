@@ -20,6 +20,9 @@ from qn_tracking.errors import UsageError
 from qn_tracking.records.model import Membership, Value
 
 VARIABLE = "QN_STUDY_RUN"
+JOINED = "QN_STUDY_JOINED"
+"""Of the processes of a script whose run has joined its study: the study."""
+OUTSIDE = "this run is not of it: only the first track() of a script joins it"
 AGAIN = "QN_RERUN"
 
 
@@ -108,8 +111,16 @@ def joining() -> Joining | None:
     try:
         fields = json.loads(text)
         study, index, attempt = fields.pop("membership")
-        return Joining(membership=Membership(id=study, index=index, attempt=attempt), **fields)
+        found = Joining(membership=Membership(id=study, index=index, attempt=attempt), **fields)
+        os.environ[JOINED] = study
+        return found
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UsageError(
             f"{VARIABLE}: is not what a study sets", hint="unset it, or run the script by a study"
         ) from None
+
+
+def outside() -> str | None:
+    """What to warn of, once, if this process belongs to a script whose run has joined already."""
+    study = os.environ.pop(JOINED, None)
+    return None if study is None else f"study {study}: {OUTSIDE}"

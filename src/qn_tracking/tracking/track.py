@@ -11,7 +11,7 @@ from qn_tracking import config as configuration
 from qn_tracking.records.model import Config, Subject
 from qn_tracking.tracking import identity
 from qn_tracking.tracking.installed import TRACKER, named
-from qn_tracking.tracking.joining import VARIABLE, Rerunning, joining, rerunning
+from qn_tracking.tracking.joining import VARIABLE, Rerunning, joining, outside, rerunning
 from qn_tracking.tracking.manager import make_manager
 from qn_tracking.tracking.recorder import Recorder
 from qn_tracking.tracking.wanted import check_asked, choose, project, unasked
@@ -50,9 +50,10 @@ def track(
     `Subject`. `plugins` are names, or a mapping of names to options, which replace those of the
     configuration. `options` are those of `Recorder`: `seed`, `episodes`, `notes` and so on. In a
     script that a study runs (`qn-run … -- python …`) the run joins the study, and has its seed:
-    `run.seed`; so has one that `qn-exp rerun` runs again. Raises UsageError for what contradicts,
-    TypeError for an unknown keyword, and PluginSetupError for `module:attribute` that a file
-    outside of the current folder names, and neither `plugins` nor `blocked` do.
+    `run.seed`; a further `track()` there warns that its run does not. One that `qn-exp rerun` runs
+    again has its seed, too. Raises UsageError for what contradicts, TypeError for an unknown
+    keyword, and PluginSetupError for `module:attribute` that a file outside of the current folder
+    names, and neither `plugins` nor `blocked` do.
     """
     identity.check_keywords(Recorder.__init__, options, inspect.signature(track).parameters)
     options["tags"] = identity.tags_of(tags, name=name, group=group)
@@ -71,9 +72,12 @@ def track(
         options["capture_output"] = False  # what scripts print is kept by the study, if at all
     if isinstance(given, Rerunning):  # as of every re-run: no other plugin gets it
         wanted = {name: wanted[name] for name in TRACKER}
-    return Recorder(
+    recorder = Recorder(
         config,
         manager=make_manager(wanted, blocked=blocked),
         experiments_dir=experiments_dir or settings.experiments_dir or "experiments",
         **options,
     )
+    if given is None and (text := outside()) is not None:
+        recorder.warn(text)
+    return recorder
