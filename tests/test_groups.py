@@ -326,6 +326,50 @@ def test_a_study_can_be_ranked_and_a_run_counts_once(make: Make, lr: str, qn_exp
     assert len(Experiments().rank(where="kind = x").repeats) == 2
 
 
+# ------------------------------------------------------------------------- other numbers of episodes
+
+
+def test_runs_with_other_numbers_of_episodes_are_named_wherever_they_are_put_together(
+    make: Make, qn_exp: Program
+) -> None:
+    made = make(0.1, range(3), 0.5, episodes=30)
+    made += make(0.1, range(3, 5), 0.5, episodes=60)
+    made += make(0.2, range(3), 0.9, episodes=60)
+    note = (
+        "not all runs have the same number of episodes: 30 (3 of rate=0.1)"
+        " or 60 (3 of rate=0.2, 2 of rate=0.1)"
+    )
+    study = Experiments().gather(name="lengths")
+    for args in (["compare", *made], ["compare", "--by", "rate"], ["show", study.name], ["best"]):
+        text = " ".join(qn_exp(*args).stdout.split())
+        assert text.count("note: not all runs have the same number of episodes: 30 (3 of ") == 1
+    assert note in said(qn_exp("compare", *made, "--json"))["notes"]
+    assert note in said(qn_exp("show", study.name, "--json"))["notes"]
+    assert note in said(qn_exp("best", "--json"))["parts"][0]["notes"]
+    arms = said(qn_exp("show", study.name, "--json"))["arms"]
+    assert {arm["name"]: arm["episodes"] for arm in arms} == {
+        "rate=0.1": {"30": 3, "60": 2},
+        "rate=0.2": {"60": 3},
+    }
+    assert note in Experiments().report(study.name).html()
+    assert note in Experiments().report(made).html()
+    assert note in qn_exp("show", study.name, "--format", "markdown").stdout
+
+
+def test_of_many_numbers_of_episodes_the_range_is_named(make: Make) -> None:
+    for place in range(6):
+        make(0.1, range(place, place + 1), 0.5, episodes=40 + place)
+        make(0.2, range(place, place + 1), 0.9, episodes=40)
+    found = Experiments().compare(by="config")
+    assert "not all runs have the same number of episodes: 40 to 45" in found.comparison.notes  # type: ignore[union-attr]
+
+
+def test_runs_with_one_number_of_episodes_need_no_note(make: Make) -> None:
+    make(0.1, range(6), 0.5)
+    make(0.2, range(6), 0.9)
+    assert Experiments().compare(by="config").comparison.notes == ()  # type: ignore[union-attr]
+
+
 # ----------------------------------------------------------------------------- windows and plateaus
 
 

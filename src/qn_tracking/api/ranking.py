@@ -111,6 +111,7 @@ def rank(
                 "seed": row["seed"],
                 "config": {"digest": row["digest"]},
                 "value": values.get(row.n),
+                "episodes": row["episodes"],
                 "key": groups.key(lambda path, n=row.n: fields[path].get(n)),  # type: ignore[misc]
                 "part": ()
                 if parts is None
@@ -195,7 +196,11 @@ def _part(
 def _with(doc: Any, metric: str) -> dict[str, Any]:
     """The run with the metric where a table looks for it, whichever field it is."""
     of = {"reward": "avg_reward", "steps": "avg_steps"}.get(metric, metric)
-    results = {of: doc["value"], "metrics": {metric: {"mean": doc["value"]}}}
+    results = {
+        of: doc["value"],
+        "metrics": {metric: {"mean": doc["value"]}},
+        "episodes": doc["episodes"],
+    }
     return {"id": doc["id"], "status": doc["status"], "seed": doc["seed"], "results": results}
 
 

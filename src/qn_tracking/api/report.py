@@ -69,7 +69,8 @@ class RunReport(Report):
     ) -> list[Block]:
         out: list[Block] = [Heading("Results")]
         if compared is not None:
-            out += [*map(Text, compared.conclusion.splitlines()), _means(compared)]
+            notes = [Text(f"note: {note}") for note in compared.comparison.notes]
+            out += [*notes, *map(Text, compared.conclusion.splitlines()), _means(compared)]
         kinds = ["curve", "final", "improvement", "endings"]
         if compared is None:
             kinds = ["curve", *(["final"] if len(self.docs) > 1 else []), "endings"]

@@ -176,6 +176,7 @@ def _plain(found: Ranking) -> dict[str, Any]:
                     }
                     for row in part.rows
                 ],
+                "notes": list(part.comparison.notes),
                 "verdict": part.verdict,
             }
             for part in found

@@ -285,7 +285,13 @@ def plain_study(study: Arms, table: StudyTable, found: StudyComparison) -> dict[
             "window": table.chosen,
         },
         "arms": [
-            plain(evolve(row, values={str(seed): v for seed, v in row.values.items()}))  # type: ignore[misc]
+            plain(
+                evolve(
+                    row,
+                    values={str(seed): value for seed, value in row.values.items()},  # type: ignore[misc]
+                    episodes={str(number): runs for number, runs in row.episodes.items()},  # type: ignore[misc]
+                )
+            )
             for row in table.rows
         ],
         "correction": None if contest is None else contest.correction,

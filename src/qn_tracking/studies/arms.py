@@ -5,7 +5,8 @@ Runs come as plain data, as the index holds them. The run is the unit: every fig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from math import fsum, isfinite
 from typing import Any
@@ -36,6 +37,8 @@ from qn_tracking.studies.levels import Levels, levels
 from qn_tracking.studies.sentences import too_few, verdict
 
 Doc = Mapping[str, Any]
+FEW = 4
+"""Of more numbers of episodes than this only the range is named; so many arms are named of each."""
 MOST_CELLS = 1_000_000_000
 """Of comparisons that shuffle more numbers than this, about a minute, none is made."""
 
@@ -64,7 +67,7 @@ class ArmRow:
     intervals where the runs say something of it. `means` is of every metric, `endings` the share
     of episodes that ended so. `curve` is the mean of the curves. `reached` is how many runs have a
     final success rate of the threshold or more; `levels` are where their curves level off, if
-    episodes were looked at.
+    episodes were looked at. `episodes` is how many runs have which number of episodes.
     """
 
     name: str
@@ -81,6 +84,7 @@ class ArmRow:
     reached: int | None = None
     levels: Levels | None = None
     added: bool = False
+    episodes: Mapping[int, int]
 
     @property
     def finished(self) -> int:
@@ -277,6 +281,7 @@ def _row(side: Side, metric: str) -> ArmRow:
         curve=_mean_curve([curve for curve in curves if curve]),
         reached=_reached(done),
         added=side.added,
+        episodes=_episodes(done),
         levels=levels([doc["columns"] for doc in done if "columns" in doc], metric),
         curve_of=next((doc["results"].get("curve_of") for doc in done if doc.get("results")), None),
     )
@@ -309,6 +314,12 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """The mean at each point, of the curves that go so far."""
     points = ([v for v in some if v is not None] for some in zip_longest(*curves))
     return tuple(fsum(some) / len(some) for some in points)
+
+
+def _episodes(docs: Sequence[Doc]) -> dict[int, int]:
+    """How many runs have which number of episodes, where it is known."""
+    known = [(doc.get("results") or {}).get("episodes") for doc in docs]
+    return dict(sorted(Counter(number for number in known if number is not None).items()))
 
 
 def _endings(docs: Sequence[Doc]) -> dict[str, float]:
@@ -432,6 +443,24 @@ def _alike(rows: StudyTable) -> list[list[str]]:
     return [names for names in found.values() if len(names) > 1]
 
 
+def _lengths(rows: StudyTable) -> Iterator[str]:
+    """That runs have different numbers of episodes, and which."""
+    numbers = sorted({number for row in rows.rows for number in row.episodes})
+    if len(numbers) < 2:
+        return
+
+    def having(number: int) -> str:
+        arms = [(row.name, row.episodes[number]) for row in rows.rows if number in row.episodes]
+        some = ", ".join(f"{runs} of {name}" for name, runs in arms[:FEW])
+        more = sum(runs for _, runs in arms[FEW:])
+        return f"{number:,} ({some}{f', {more} of others' if more else ''})"
+
+    said = " or ".join(map(having, numbers)) if len(numbers) <= FEW else (
+        f"{numbers[0]:,} to {numbers[-1]:,}"
+    )  # fmt: skip
+    yield f"not all runs have the same number of episodes: {said}"
+
+
 def _notes(
     rows: StudyTable, declared: str | None, looks: int, *, asked_later: bool
 ) -> Sequence[str]:
@@ -459,6 +488,7 @@ def _notes(
         notes.append(f"{finished} of {runs} runs are finished ({some}): this is so far only")
         if counts.keys() & {FAILED, CRASHED}:
             notes.append("what failed is in no figure, and need not have failed by chance")
+    notes += _lengths(rows)
     if added := [row.name for row in rows.rows if row.added]:
         cause = "added after results could be seen, and so in no comparison"
         notes.append(f"{cause}: {', '.join(added)}; a new study with other seeds can compare them")
