@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from qn_tracking import Experiments, Recorder, track
+from qn_tracking import Experiment, Experiments, Recorder, hookimpl, make_manager, track
+from qn_tracking.records.codec import document
+from qn_tracking.records.stats import CHUNK
 
 
 class Late(Exception):
@@ -100,3 +103,58 @@ def test_a_handler_that_raises_when_a_file_has_just_been_made(
     assert [one.reward for one in store.episodes(run.id, phase="evaluation")] == [0.0, 1.0, 2.0]
     # A call of `log` that was interrupted before it was written is not there.
     assert store.series(run.id).columns()["value"][-2:] == [0.5, 1.0]
+
+
+class Sink:
+    """Keeps what it gets at the end."""
+
+    @hookimpl
+    def run_end(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+
+COUNTING = ("records/stats.py", "tracking/phases.py", "tracking/emit.py")
+
+
+@pytest.mark.parametrize("step", [61, 89])
+def test_what_is_returned_is_what_is_stored_wherever_counting_is_interrupted(
+    project: Path, raised: type[BaseException], step: int
+) -> None:
+    nth, reached = 1, True
+    while reached:
+        sink, lines, reached = Sink(), 0, False
+
+        def tracer(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal lines
+            if not frame.f_code.co_filename.endswith(COUNTING):
+                return None
+            lines += event == "line"
+            if lines == nth:  # noqa: B023
+                lines += 1
+                signal.raise_signal(signal.SIGUSR1)
+            return tracer
+
+        manager = make_manager(["json_storage"])
+        manager.register(sink)
+        run = Recorder(
+            {"a": 1}, manager=manager, seed=1, experiments_dir="experiments", warn=lambda text: None
+        ).start()
+        run.episode(reward=1.0, phase="evaluation")
+        run.episodes(reward=[float(n) for n in range(CHUNK - 1)])
+        before = sys.gettrace()
+        for one in CALLS.values():
+            sys.settrace(tracer)
+            try:
+                one(run, 7)
+            except raised:
+                reached = True
+            finally:
+                sys.settrace(before)
+        run.episode(reward=8.0)
+        run.end()
+        assert run.experiment is not None
+        assert document(run.experiment) == Path(f"experiments/{run.id}.json").read_bytes()
+        assert sink.experiment is run.experiment
+        assert run.experiment.results.episodes == CHUNK + 3
+        nth += step
+    assert nth > 2 * step

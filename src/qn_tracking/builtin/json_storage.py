@@ -69,6 +69,8 @@ class JsonStorage:
         self._warn: Callable[[str], None]
         self._counts: dict[str | None, int] = {}
         self.saved = False
+        self.experiment: Experiment | None = None
+        """What is stored, if that is not what `run_end` was called with: see `Emitter.run_end`."""
 
     @hookimpl(trylast=True)
     def run_start(self, run: RunInfo, warn: Callable[[str], None]) -> None:
@@ -232,7 +234,7 @@ class JsonStorage:
                 self._series.settle(*self._series_pending)
             lost = None if all(file.is_in_place for file in self._files) else self._move()
             if experiment.error is not None or experiment.recount or self._series_broken:
-                experiment = self._as_in_the_journal(experiment)
+                experiment = self.experiment = self._as_in_the_journal(experiment)
             data = document(experiment)
             texts = self._write_texts(experiment)
             with published(self._record) as stream:

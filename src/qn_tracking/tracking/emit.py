@@ -53,11 +53,12 @@ def slow(uses: Iterable[PluginUse], seconds: float) -> list[tuple[str, float]]:
 
 
 class _Plugin:
-    __slots__ = ("call", "last", "late", "name", "seconds", "stores")
+    __slots__ = ("call", "last", "late", "name", "plugin", "seconds", "stores")
 
     def __init__(self, name: str, call: Callable[..., Any], plugin: object = None) -> None:
         self.name, self.call, self.seconds = name, call, 0.0
         self.stores = bool(getattr(plugin, "stores", False))
+        self.plugin = plugin
         self.late = bool(getattr(plugin, "starts_after_storage", False))
         """Whether its `run_start` needs the folder of the run."""
         self.last: Episode | Batch | None = None
@@ -81,6 +82,8 @@ class Emitter:
     a watchdog in another thread. Anything that a plugin raises is a failure of that plugin, also
     SystemExit. KeyboardInterrupt always passes, and so does what a signal handler raised.
     """
+
+    ended: Experiment
 
     def __init__(self, manager: PluginManager, warn: Callable[[str], None]) -> None:
         self.failures: list[Failure] = []
@@ -224,14 +227,16 @@ class Emitter:
     def run_end(self, experiment: Experiment) -> list[tuple[Failure, BaseException]]:
         """Calls every plugin that has started; returns the failures of this hook.
 
-        After an interrupt the others are still called; then their failures are warned of, and the
-        interrupt passes.
+        What the storage has counted again, in `ended` then, is what the others get. After an
+        interrupt they are still called; then their failures are warned of, and the interrupt
+        passes.
         """
+        self.ended = experiment
         interrupt: BaseException | None = None
         failed: list[tuple[Failure, BaseException]] = []
         for plugin in self._end:
             try:
-                self._call(plugin, experiment)
+                self._call(plugin, self.ended)
             except KeyboardInterrupt as error:
                 interrupt = error
             except BaseException as error:
@@ -240,6 +245,10 @@ class Emitter:
                     continue
                 failure = _failure(plugin, "run_end", error)
                 failed.append((failure, error))
+            finally:
+                stored = getattr(plugin.plugin, "experiment", None) if plugin.stores else None
+                if isinstance(stored, Experiment):
+                    self.ended = stored
         if interrupt is not None:
             for failure, _ in failed:
                 self._warn(f"plugin {failure.plugin}: {failure.hook}: {failure.error}")

@@ -856,6 +856,8 @@ class Recorder:
             failed = self._emitter.run_end(experiment)
         finally:
             self._manager.qn_run = None  # type: ignore[attr-defined]
+            if self.experiment is not None:
+                self.experiment = self._emitter.ended
         shown = failed if masked else []
         texts = [f"plugin {one.plugin}: {one.hook}: {one.error}" for one, _ in shown]
         if self._name_slow and self._was_running:
