@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,6 +19,7 @@ import pytest
 import scipy
 from hypothesis import example, given, settings, strategies as st
 
+import qn_tracking
 from qn_tracking.inference.interval import bootstrap, iqm, mean_interval, t_interval, t_quantile
 from qn_tracking.inference.multiplicity import holm
 from qn_tracking.inference.pair import (
@@ -35,7 +38,7 @@ from qn_tracking.inference.plateau import plateau
 from qn_tracking.inference.proportion import final_window, newcombe, wilson
 from qn_tracking.inference.rank import rank_intervals
 from qn_tracking.inference.replication import replicate, replication_power
-from qn_tracking.inference.rules import Rules
+from qn_tracking.inference.rules import Rules, p_text
 from qn_tracking.inference.run import (
     TimeTo,
     cvar,
@@ -478,7 +481,7 @@ def test_three_against_three_is_never_significant(x: list[float], y: list[float]
     found = verdict(pair)
     assert not found.better
     assert "fewer than 5 runs (3 against 3)" in found.reasons
-    assert "smallest attainable p 0.1, not below 0.05" in found.reasons
+    assert "smallest attainable p 0.10, not below 0.05" in found.reasons
 
 
 def test_smallest_p() -> None:
@@ -563,9 +566,14 @@ BAD = [0.50, 0.55, 0.52, 0.54, 0.51, 0.53]
         (GOOD[:4], BAD, None, ["fewer than 5 runs (4 against 6)"]),
         (GOOD, [v - 0.0199 for v in GOOD], None, ["difference within the margin", "not signif"]),
         (GOOD, [0.1, 0.99, 0.98, 0.97, 0.99, 0.2], None, ["not significant (p = "]),
-        ([0.9], BAD, None, ["fewer than 5 runs (1 against 6)", "smallest attainable p 1,"]),
+        ([0.9], BAD, None, ["fewer than 5 runs (1 against 6)", "smallest attainable p 1.00,"]),
         ([0.9] * 6, [0.5] * 6, "first", []),
-        ([0.9] * 6, [0.9] * 6, None, ["difference within the margin", "not significant (p = 1)"]),
+        (
+            [0.9] * 6,
+            [0.9] * 6,
+            None,
+            ["difference within the margin", "not significant (p = 1.00)"],
+        ),
     ],
 )
 def test_better_has_four_conditions(
@@ -952,3 +960,24 @@ print(*(name for name in sys.modules if name in {"numpy", "scipy", "cattrs"}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0, "< 0.0001"), (4.59e-16, "< 0.0001"), (0.0000999, "< 0.0001"), (0.0001, "0.0001"),
+        (0.000123, "0.00012"), (0.00321, "0.0032"), (0.0321, "0.032"), (0.0999, "0.1"),
+        (0.1, "0.10"), (0.456, "0.46"), (1.0, "1.00"), (1, "1.00"),
+        # On which side of .05 it is can be seen.
+        (0.0496, "0.0496"), (0.049999, "0.049999"), (0.05, "0.05"), (0.0501, "0.05"),
+    ],
+)  # fmt: skip
+def test_a_p_has_one_form_in_every_text(p: float, text: str) -> None:
+    assert p_text(p) == text
+
+
+def test_nothing_else_makes_a_text_of_a_p() -> None:
+    root = Path(qn_tracking.__file__).parent
+    formatted = re.compile(r"\{(\w+\.)*(\w*_)?p:\.\d")
+    found = [path.name for path in root.rglob("*.py") if formatted.search(path.read_text())]
+    assert found == ["rules.py"]

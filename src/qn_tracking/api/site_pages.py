@@ -18,6 +18,7 @@ from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.survey import Survey
 from qn_tracking.benchmark.versus import EntryComparison
 from qn_tracking.errors import QnError, StorageError
+from qn_tracking.inference.rules import p_text
 from qn_tracking.records.schema import SUBMISSION
 from qn_tracking.render import board as words, picture
 from qn_tracking.render.picture import Spec, Words
@@ -99,8 +100,8 @@ def difference(pair: EntryComparison) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p in three digits, or a dash."""
-    return "–" if value is None else f"{value:.3g}"
+    """A p, or a dash."""
+    return "–" if value is None else p_text(value)
 
 
 def entry(

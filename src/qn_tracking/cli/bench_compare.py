@@ -12,6 +12,7 @@ from qn_tracking.cli.output import print_json
 from qn_tracking.cli.parser import valued
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference.pair import Welch
+from qn_tracking.inference.rules import p_text
 from qn_tracking.render.board import estimate
 from qn_tracking.render.text import rows
 
@@ -66,12 +67,12 @@ def _print(found: EntryComparison) -> None:
         ("first", _side(found.first, metric)),
         ("second", _side(found.second, metric)),
         ("Δ", delta),
-        ("p, permutation", None if test is None else f"{test.p:.4g}"),
-        ("p, half-run Welch", pair.guarded and f"{pair.guarded.p:.4g}{_corrected(found)}"),
-        ("p, Brunner–Munzel", pair.usual and f"{pair.usual.p:.4g}{_corrected(found)}"),
+        ("p, permutation", None if test is None else p_text(test.p)),
+        ("p, half-run Welch", pair.guarded and f"{p_text(pair.guarded.p)}{_corrected(found)}"),
+        ("p, Brunner–Munzel", pair.usual and f"{p_text(pair.usual.p)}{_corrected(found)}"),
         (
             "p, Welch",
-            welch and f"{welch.p:.4g}" + (_conventional(welch) if pair.guarded else ""),
+            welch and p_text(welch.p) + (_conventional(welch) if pair.guarded else ""),
         ),
         ("Hedges' g", None if pair.hedges_g is None else f"{pair.hedges_g:+.2f}"),
         (
@@ -102,7 +103,7 @@ def _conventional(welch: Welch) -> str:
 
 def _corrected(found: EntryComparison) -> str:
     p, test = found.verdict.p, found.comparison.p
-    return "" if p is None or p == test else f", {p:.4g} corrected for picking the first"
+    return "" if p is None or p == test else f", {p_text(p)} corrected for picking the first"
 
 
 def _side(entry: Entry, metric: str) -> str:

@@ -291,6 +291,7 @@ def _sample(one: Sample | None, metric: str) -> str:
 
 def _print_pairs(pairs: Sequence[Pair]) -> None:
     """Without verdicts: what decides is the one comparison above."""
+    from qn_tracking.inference.rules import p_text
     from qn_tracking.render.table import Column
     from qn_tracking.studies.comparison import letters
 
@@ -304,7 +305,7 @@ def _print_pairs(pairs: Sequence[Pair]) -> None:
                 printable(name),
                 f"{letters([pair.second])} - {letters([pair.first])}",
                 delta + interval_text(low, high, name, least=-1.0),
-                "" if pair.adjusted_p is None else f"{pair.adjusted_p:.3g}",
+                "" if pair.adjusted_p is None else p_text(pair.adjusted_p),
                 "" if found.hedges_g is None else f"{found.hedges_g:+.2f}",
                 f"{found.improvement:.0%}",
             ]

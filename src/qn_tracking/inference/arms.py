@@ -17,7 +17,7 @@ from qn_tracking.inference.guard import guarded_paired, half_run_welch
 from qn_tracking.inference.multiplicity import Correction, adjust, family
 from qn_tracking.inference.pair import hedges_g, probability_of_improvement, welch
 from qn_tracking.inference.permutation import draws_for, smallest_p
-from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.rules import RULES, Rules, p_text
 from qn_tracking.inference.sample import checked, mean_sd
 from qn_tracking.inference.superiority import (
     Improvement,
@@ -351,7 +351,7 @@ def _decided(
     if p is None:
         reasons += [] if reasons else [f"no {pair.decides} test of these runs"]
     elif not p < rules.alpha:
-        reasons.append(f"not significant (p = {p:.3g})")
+        reasons.append(f"not significant (p = {p_text(p)})")
     if not usual and abs(pair.delta) < margin - 1e-12:
         reasons.append(f"difference within the margin ({abs(pair.delta):.3g} < {margin:.3g})")
     if reasons:

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from qn_tracking.inference.guard import Guarded
 from qn_tracking.inference.permutation import Permutation, permutation_test, smallest_p
-from qn_tracking.inference.rules import RULES, Rules
+from qn_tracking.inference.rules import RULES, Rules, p_text
 from qn_tracking.inference.sample import checked, mean_sd
 
 MOST_RUNS = 10_000
@@ -168,11 +168,11 @@ def verdict(pair: Comparison, *, adjusted_p: float | None = None, rules: Rules =
     if min(pair.n, pair.m) < rules.min_runs:
         reasons.append(f"fewer than {rules.min_runs} runs ({pair.n} against {pair.m})")
     if smallest >= rules.alpha:
-        reasons.append(f"smallest attainable p {smallest:.3g}, not below {rules.alpha:g}")
+        reasons.append(f"smallest attainable p {p_text(smallest)}, not below {rules.alpha:g}")
     if abs(pair.delta) < rules.margin - 1e-12:
         reasons.append(f"difference within the margin ({abs(pair.delta):.3g} < {rules.margin:g})")
     if p is not None and not p < rules.alpha:
-        reasons.append(f"not significant (p = {p:.3g})")
+        reasons.append(f"not significant (p = {p_text(p)})")
     if pair.delta == 0 and not reasons:  # a margin of 0, and equal means of unlike spread
         reasons.append("no difference")
     if pair.usual and (pair.improvement - 0.5) * pair.delta <= 0 and not reasons:

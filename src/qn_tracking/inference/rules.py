@@ -84,3 +84,16 @@ def share_of(share: float, n: int) -> int:
 
 
 RULES = Rules()
+
+
+def p_text(p: float) -> str:
+    """A p value as every text shows it, such as `0.032` or `< 0.0001`.
+
+    With as many digits as show on which side of alpha it is.
+    """
+    if p < 0.0001:
+        return "< 0.0001"
+    if p >= 0.1:
+        return f"{p:.2f}"
+    texts = (f"{p:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in texts if (float(text) < RULES.alpha) == (p < RULES.alpha))

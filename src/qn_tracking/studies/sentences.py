@@ -8,7 +8,7 @@ from qn_tracking.inference.arms import SAYS, ArmPair, Contest, Test
 from qn_tracking.inference.multiplicity import Correction
 from qn_tracking.inference.permutation import smallest_p
 from qn_tracking.inference.planning import Design, enough_runs
-from qn_tracking.inference.rules import RULES
+from qn_tracking.inference.rules import RULES, p_text
 from qn_tracking.render.text import counted
 
 TESTS: Mapping[Test, str] = {
@@ -131,11 +131,6 @@ def _front(contest: Contest) -> int | None:
 def _about(number: int) -> int:
     """Two digits of it: it is no more exact."""
     return int(float(f"{number:.2g}"))
-
-
-def p_text(p: float) -> str:
-    """A p value, such as `0.032` or `< 0.0001`."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def _difference(delta: float, low: float | None, high: float | None, rate: bool) -> str:
