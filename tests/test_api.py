@@ -87,6 +87,10 @@ def test_a_time_may_be_a_datetime(store: Experiments) -> None:
         {"where": "seed >"},
         {"tag": "\udcff"},
         {"env_type": "\x00"},
+        {"seed": 2**70},
+        {"seed": [1, -(2**70)]},
+        {"limit": -1},
+        {"limit": 2**70},
     ],
 )
 def test_a_condition_that_makes_no_sense_is_a_usage_error(

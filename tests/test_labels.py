@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from conftest import Program
-from qn_tracking import Experiments, StorageError, track
+from qn_tracking import Experiments, StorageError, UsageError, track
 from qn_tracking.store import labels
 
 ID = "20260101T000000Z-00000000"
@@ -32,6 +32,20 @@ def git(*words: str, inside: str) -> str:
     done = subprocess.run(["git", *words], cwd=inside, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("tags", [{"a": 5}, {5: "a"}, {"a": None}, {"a": ["b"]}, {"a": True}])
+def test_a_tag_that_is_no_text_is_refused_and_not_written(project: Path, tags: Any) -> None:
+    """It would make all labels of the run unreadable."""
+    id, store = recorded(), Experiments()
+    store.tag(id, {"kept": "yes"})
+    with pytest.raises(UsageError, match="tags: expected texts by name"):
+        store.tag(id, tags)
+    with pytest.raises(UsageError, match="the note: expected text"):
+        store.note(id, tags)
+    with pytest.raises(StorageError, match="tags: expected a mapping of text"):
+        labels.add("experiments", id, {"tags": {"a": 5}})
+    assert store.document(id)["labels"] == {"tags": {"kept": "yes"}, "notes": []}
 
 
 # -------------------------------------------------------------------------------------- the algebra

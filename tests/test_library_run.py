@@ -55,6 +55,20 @@ def test_a_run_is_stopped_after_its_episode(project: Path) -> None:
     assert (record.status, record.results.episodes) == ("interrupted", 1)
 
 
+@pytest.mark.parametrize("episodes", [0, -1])
+def test_no_episodes_are_not_the_default(project: Path, episodes: int) -> None:
+    with pytest.raises(UsageError, match="episodes: expected 1 or more, got"):
+        run("small.yml", episodes=episodes)
+    with pytest.raises(UsageError, match="episodes: expected 1 or more, got"):
+        Study.plan("small.yml", n_seeds=2, episodes=episodes)
+    assert not Path("experiments").exists()
+
+
+def test_a_study_of_nothing_is_a_usage_error(project: Path) -> None:
+    with pytest.raises(UsageError, match="expected a configuration"):
+        Study.plan([], n_seeds=2)
+
+
 def test_a_run_is_checked_before_anything_is_written(project: Path) -> None:
     before = sorted(project.rglob("*"))
     with pytest.raises(ConfigError, match="gamma"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qn_tracking.errors import StorageError, UnsupportedError, UsageError
-from qn_tracking.records.limits import MAIN_PHASE, NOT_FINITE
+from qn_tracking.records.limits import MAIN_PHASE, MAX_INT, NOT_FINITE
 from qn_tracking.store import query
 from qn_tracking.store.fields import FIELDS, NAMES
 
@@ -48,6 +48,8 @@ class Selection:
         self._filters = filters
         self._named = list(ids)
         self._sort = sort
+        if limit and not 0 <= limit < MAX_INT:
+            raise UsageError(f"limit: expected 0 or more, got {limit}")
         self._limit = limit
         self._fresh = fresh
         self._columns = list(columns)

@@ -40,10 +40,13 @@ class Upkeep(Folder):
         """
         from qn_tracking.redact import redact_text, redact_value
 
-        tags, remove = dict(tags or {}), list(remove)
-        if not tags and not remove:
+        given: dict[Any, Any] = dict(tags or {})
+        remove = list(remove)
+        if not given and not remove:
             raise UsageError("expected KEY=VALUE, or --remove KEY")
-        for key, value in tags.items():
+        for key, value in given.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise UsageError("expected texts by name", field="tags")
             if not key:
                 raise UsageError("a tag needs a key")
             _check_label("the tag", f"{key}={value}")
@@ -52,7 +55,7 @@ class Upkeep(Folder):
             for key in remove:
                 if labels["tags"].pop(key, None) is None:
                     raise UsageError(f"no tag {key} was added to it", file=id)
-            labels["tags"] |= {redact_text(k): redact_value(v, k) for k, v in tags.items()}
+            labels["tags"] |= {redact_text(k): redact_value(v, k) for k, v in given.items()}
 
         return self._relabel(id, edit)
 
@@ -236,6 +239,8 @@ LONGEST_LABEL = 10_000
 
 
 def _check_label(what: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"{what}: expected text, got {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:

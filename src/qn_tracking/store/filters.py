@@ -6,7 +6,7 @@ import re
 
 from qn_tracking.errors import UsageError
 from qn_tracking.ids import microseconds
-from qn_tracking.records.limits import STATUSES
+from qn_tracking.records.limits import MAX_INT, STATUSES
 from qn_tracking.store import query
 from qn_tracking.store.fields import place_in_time
 
@@ -82,6 +82,9 @@ class Filters:
         values["status"] = checked_statuses(values["status"])
         seed = values["seed"]
         values["seed"] = [seed] if isinstance(seed, int) else list(seed or ())
+        for one in values["seed"]:
+            if type(one) is int and abs(one) > MAX_INT:
+                raise UsageError(f"{one} is beyond 2**53", file="--seed")
         self._values = {name: values[name] for name in NAMES}
 
     def stated(self) -> dict[str, Any]:
@@ -148,7 +151,8 @@ _LENGTHS = {0: 86400 * 10**6, 2: 3600 * 10**6, 4: 60 * 10**6}
 def moment(text: str, *, end: bool = False) -> int:
     """Microseconds since 1970 of an ISO time or an age such as `7d`; the end of it if asked.
 
-    A time stands for all of its day, hour, minute or second, as it is given. Raises UsageError.
+    A time stands for all of its week, day, hour, minute or second, as it is given. Raises
+    UsageError.
     """
     number, unit = text[:-1], text[-1:]
     if unit in _AGES and number.isascii() and number.isdigit() and len(number) < 7:
@@ -162,6 +166,8 @@ def moment(text: str, *, end: bool = False) -> int:
             f"{text[:40]!r} is not a time",
             hint="2026-01-31, 2026-01-31T12:00 or an age such as 7d",
         ) from None
+    if end and re.fullmatch(r"\d{4}-?W\d\d", text):
+        return at + 7 * 86400 * 10**6
     clock = re.sub(
         r"(Z|[+-][0-9:.]+)$", "", text[11:] if len(text) > 11 and text[10] in "T " else text[9:]
     )

@@ -170,6 +170,7 @@ def add(experiments: str, id: str, said: Mapping[str, Any]) -> str:
     file = join(place, f"{os.urandom(8).hex()}.json")
     if len(data) > MAX_BYTES:
         raise StorageError(f"would be larger than {MAX_BYTES >> 20} MiB", file=file)
+    parsed(data, file)  # what could not be read again would hide all labels
     make_folder(place)
     publish(file, data)
     return file

@@ -70,7 +70,11 @@ class Plan:
 
     def episodes(self, given: int | None, default: int = EPISODES) -> int:
         """The number that is given, else the configuration's, else the default."""
-        return given or self.config.settings.get("episodes") or default
+        if given is None:
+            return self.config.settings.get("episodes") or default
+        if type(given) is int and given < 1:
+            raise UsageError(f"expected 1 or more, got {given}", field="episodes")
+        return given
 
     def seed(self, given: int | None) -> int | None:
         """The seed that is given, else the configuration's; None if neither says one."""
@@ -124,6 +128,8 @@ def make_plans(
 
     `options` are those of `make_plan`. Raises as it does; an error of one arm names the arm.
     """
+    if not configs:
+        raise UsageError("expected a configuration")
     fixed = {text.partition("=")[0].strip() for text in overrides}
     values: dict[str, Sequence[Any]] = {}
     for field, given in sweep.items():
