@@ -47,6 +47,9 @@ def test_found_experiments_are_a_sequence_of_records(store: Experiments) -> None
     assert experiment == found[0] == store.get(high) == store.get("@1") == store.get(high[:-2])
     assert store.find(sort="success:asc").ids == [low, high]
     assert store.find(limit=1).more
+    with pytest.raises(TypeError, match=r"select\(found.ids\[:5\]\)"):
+        store.find()[:5]  # type: ignore[index]
+    assert store.select(store.find().ids[:1]).ids == [high]
 
 
 @pytest.mark.parametrize(

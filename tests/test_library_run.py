@@ -64,6 +64,14 @@ def test_no_episodes_are_not_the_default(project: Path, episodes: int) -> None:
     assert not Path("experiments").exists()
 
 
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_a_study_needs_a_job(project: Path, jobs: int) -> None:
+    study = Study.plan("small.yml", n_seeds=2, episodes=1)
+    with pytest.raises(UsageError, match="jobs: expected 1 or more"):
+        study.run(jobs=jobs)
+    assert not Path("experiments").exists()
+
+
 def test_a_study_of_nothing_is_a_usage_error(project: Path) -> None:
     with pytest.raises(UsageError, match="expected a configuration"):
         Study.plan([], n_seeds=2)

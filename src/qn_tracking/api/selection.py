@@ -88,6 +88,8 @@ class Selection:
             yield experiment
 
     def __getitem__(self, place: int) -> Experiment:
+        if isinstance(place, slice):
+            raise TypeError("one place, not a slice: find(limit=5), or select(found.ids[:5])")
         return self._store.get(self.ids[place])
 
     def __repr__(self) -> str:

@@ -250,6 +250,8 @@ class Study(Declaration):
 
         if self.unchecked or self._dry_run:
             raise UsageError("a dry run is not executed")
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"jobs: expected 1 or more, got {jobs}")
         warn = warn or warn_on_stderr
         for text in self.warnings:
             warn(text)
