@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import Program
-from qn_tracking import Experiments, track
+from qn_tracking import Experiments, Study, track
 from qn_tracking.api.fold import folded
 from qn_tracking.errors import UsageError
 
@@ -461,6 +462,24 @@ def test_a_field_of_the_configuration_by_each_of_its_names(
         assert "0.2 " in done.stdout, done.stderr
         assert "no rate" not in done.stdout
     assert {*Experiments().gather(by=by).arm_names} == {"0.1", "0.2"}
+
+
+def test_one_is_not_several(project: Path, qn_run: Program, qn_exp: Program) -> None:
+    """Of episodes, runs, files and seeds."""
+    done = qn_run("small.yml", "--sweep", "brain.config.gamma=0.5,0.6", "--n-seeds", "1",
+                  "--runs", "1", "--name", "one")  # fmt: skip
+    assert done.stderr.startswith("1 episode (--runs is --episodes)\n")
+    folder = Path("weights")
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    id = Study.load("one").results()[0].id
+    Experiments().attach(id, "weights")
+    several = re.compile(r"(?<![\d.,])1 (episodes|runs|files|seeds|arms|experiments)\b")
+    for words in (("show", "one"), ("show", "one", "--last", "1"), ("show", id), ("list",),
+                  ("compare", "--by", "config"), ("rerun", id), ("stats",), ("fsck",)):  # fmt: skip
+        done = qn_exp(*words)
+        assert not several.findall(done.stdout + done.stderr), (words, done.stdout)
+    assert not several.findall(repr(Experiments().compare(by="config")))
 
 
 def test_a_window_needs_the_episodes(project: Path, qn_exp: Program) -> None:

@@ -9,6 +9,7 @@ from qn_tracking.api.picture import Picture
 from qn_tracking.errors import UnsupportedError, UsageError
 from qn_tracking.files import format_of
 from qn_tracking.render.report import Block, fresh, html, markdown, markers, section
+from qn_tracking.render.text import counted
 
 FORMATS = ("md", "html")
 
@@ -99,7 +100,8 @@ class Report:
                 if not os.path.exists(os.path.join(os.path.dirname(name), file)):
                     found.append(f"{name}: its picture {file} is not here")
         if found and self.without_episodes:
-            cause = f"differs, and the episodes of {self.without_episodes} runs are not here"
+            lacking = counted(self.without_episodes, "run")
+            cause = f"differs, and the episodes of {lacking} are not here"
             raise UnsupportedError(cause, file=name, hint="git carries records, bundles carry all")
         return found
 

@@ -217,7 +217,7 @@ def _index(
                 "more_page": following,
             }
         )
-    counts = f"{counted(len(studies), 'study').replace('studys', 'studies')} and"
+    counts = f"{counted(len(studies), 'study')} and"
     counts += f" {counted(len(rows), 'run')}."
     if len(rows) > len(links):
         counts += f" The newest {len(links):,} runs have a page." if links else ""

@@ -8,7 +8,7 @@ from qn_tracking.api.arms import Arms
 from qn_tracking.errors import printable
 from qn_tracking.inference.bands import Estimate
 from qn_tracking.inference.rules import RULES
-from qn_tracking.render.text import duration, means, sparkline
+from qn_tracking.render.text import counted, duration, means, sparkline
 from qn_tracking.store.fields import NAMES
 from qn_tracking.studies.arms import ArmRow, StudyComparison, StudyTable
 from qn_tracking.studies.comparison import RATES, interval_text, metric_text
@@ -130,7 +130,7 @@ def _curve(row: ArmRow, unicode: bool) -> str:
 
 def remarks(table: StudyTable) -> Iterator[str]:
     """What the columns are, and which runs have not levelled off."""
-    window = f" (of the last {table.window} episodes of a run)" if table.window else ""
+    window = f" (of the last {counted(table.window, 'episode')} of a run)" if table.window else ""
     if table.chosen:
         window = f" ({table.chosen} of a run, chosen)"
     less = ", less is better" if table.lower_is_better else ""

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from qn_tracking.records.model import Episode, Experiment, RunInfo
 from qn_tracking.render.progress import REDRAW_SECONDS, Display, bar, time_left
+from qn_tracking.render.text import counted
 from qn_tracking.tracking.hookspecs import hookimpl
 
 WINDOW = 20
@@ -46,7 +47,7 @@ class Progress:
 
     def line(self, episodes: int | None, elapsed: float) -> str:
         """The state in one line, without a line end."""
-        parts = [f"{self._done}/{episodes}" if episodes else f"{self._done} episodes"]
+        parts = [f"{self._done}/{episodes}" if episodes else counted(self._done, "episode")]
         if episodes and self._display.live:
             parts.insert(0, bar(self._done, episodes))
         known = [e.success for e in self._recent if e.success is not None]

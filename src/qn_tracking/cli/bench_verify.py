@@ -199,10 +199,12 @@ def print_report(report: VerificationReport) -> None:
 
 
 def _replication(found: Replicated) -> list[tuple[str, object]]:
+    from qn_tracking.render.text import counted
+
     return [
         (
             "fresh seeds",
-            f"{found.fresh} runs: {found.fresh_mean:.1%}, submitted {found.mean:.1%}, "
+            f"{counted(found.fresh, 'run')}: {found.fresh_mean:.1%}, submitted {found.mean:.1%}, "
             f"bound {found.bound:.1%}: {'accepted' if found.accepted else 'rejected'}",
         ),
         ("false alarm", f"{found.false_alarm:.1%} of honest submissions"),

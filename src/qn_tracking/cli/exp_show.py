@@ -116,6 +116,8 @@ def _learned(store: Experiments, doc: dict[str, Any]) -> str | None:
 
 def _artifacts(store: Experiments, doc: dict[str, Any]) -> Pairs:
     """A line for each file that has a name, and a chain for each that was used."""
+    from qn_tracking.render.text import counted
+
     lines: Pairs = []
     added = doc["labels"].get("artifacts") or []
     if doc["path"] is not None:
@@ -127,7 +129,7 @@ def _artifacts(store: Experiments, doc: dict[str, Any]) -> Pairs:
         with suppress(StorageError):
             recorded = [plain(one) for one in store.artifacts(doc["id"])]
     for one in [*recorded, *added]:
-        files = f"{one['files']:,} files" if one.get("files") is not None else None
+        files = counted(one["files"], "file") if one.get("files") is not None else None
         where = "kept" if one.get("kept") else one["path"]
         about = (one.get("type"), files, f"{one['size']:,} bytes", where)
         if one.get("source") is None:

@@ -351,8 +351,11 @@ def print_submitted(made: Submitted, *, as_json: bool, quiet: bool = False) -> i
     elif not quiet:
         submission = made.submission
         claim = submission.aggregates["success_rate"]
+        from qn_tracking.render.text import counted
+
+        runs = counted(claim["n"], "run")
         category = submission.category
-        print(f"final success {claim['mean']:.1%} over {claim['n']} runs, category {category}")
+        print(f"final success {claim['mean']:.1%} over {runs}, category {category}")
         if made.division is not None:
             print(f"division {printable(made.division)}")
         print(f"saved {printable(made.path)}")

@@ -89,7 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.runs is not None:
         args.episodes = args.runs
         if not args.quiet and not args.json:
-            print(f"{args.runs} episodes (--runs is --episodes)", file=sys.stderr)
+            from qn_tracking.render.text import counted
+
+            said = counted(args.runs, "episode")
+            print(f"{said} (--runs is --episodes)", file=sys.stderr)
     args.tags = tags(args.tag)
     args.benchmarks_dir = args.benchmarks_dir or BENCHMARKS
     for name in ("notes", "contributor", "github", "benchmark_notes", "question"):

@@ -47,7 +47,9 @@ def fit(text: str, columns: int, *, right: bool = False) -> str:
 
 def counted(number: int, noun: str) -> str:
     """`1 run`, `2 runs`, `1,024 runs`: a number with the right form of its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
 
 
 def duration(seconds: float) -> str:

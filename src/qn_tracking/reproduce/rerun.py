@@ -31,6 +31,7 @@ from qn_tracking.records.divergence import (
 )
 from qn_tracking.records.model import EMPTY, Config, Digests, Episode, Experiment, Origin
 from qn_tracking.records.stats import Tally
+from qn_tracking.render.text import counted
 from qn_tracking.reproduce.environment import environment
 from qn_tracking.reproduce.original import Original, Warn, command_of, load_original
 from qn_tracking.reproduce.recorded import (
@@ -333,7 +334,7 @@ def _run_in_process(
             )
         if isolated:
             require()
-        what = f"{original.planned} episodes" if script is None else words(script)
+        what = counted(original.planned, "episode") if script is None else words(script)
         inform(f"running {what} {', '.join(notes)}")
         if script is None:
             config, seed = original.simulated

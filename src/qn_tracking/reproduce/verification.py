@@ -20,6 +20,7 @@ from qn_tracking.code import installed_digests
 from qn_tracking.errors import QnError, UnsupportedError, UsageError
 from qn_tracking.machine import COMPUTING, system_facts, versions_of
 from qn_tracking.records.submission import Checked, Finding, Replicated, Submission, Verification
+from qn_tracking.render.text import counted
 from qn_tracking.reproduce.execution import (
     SAME_MACHINE,
     Execution,
@@ -374,7 +375,7 @@ class _Verifier:
             self._add(replication=result)
             if not result.accepted:
                 self._mismatch(
-                    f"{result.fresh} runs of fresh seeds have {result.fresh_mean:.1%}, "
+                    f"{counted(result.fresh, 'run')} of fresh seeds have {result.fresh_mean:.1%}, "
                     f"below the bound of {result.bound:.1%} that {result.mean:.1%} sets"
                 )
         if differing and other:

@@ -24,6 +24,7 @@ from qn_tracking.inference.rules import RULES, Rules
 from qn_tracking.inference.sample import mean_sd
 from qn_tracking.records.limits import WHOLE
 from qn_tracking.records.provenance import provenance
+from qn_tracking.render.text import counted
 from qn_tracking.studies.arms import (
     Side,
     StudyComparison,
@@ -240,7 +241,9 @@ class GroupComparison:
     comparison: StudyComparison
 
     def __repr__(self) -> str:
-        groups = ", ".join(f"{group.name} ({len(group.runs)} runs)" for group in self.groups)
+        groups = ", ".join(
+            f"{group.name} ({counted(len(group.runs), 'run')})" for group in self.groups
+        )
         said = self.conclusion.replace("\n", "; ")
         return printable(f"<GroupComparison of {groups}: {said}>")
 

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from qn_tracking.errors import UsageError
 from qn_tracking.inference.rules import share_of
+from qn_tracking.render.text import counted
 from qn_tracking.studies.comparison import PRIMARY
 
 Doc = Mapping[str, Any]
@@ -48,7 +49,11 @@ class Window:
 
     def __str__(self) -> str:
         """Such as `last 100 episodes`."""
-        return f"last {self.last:,} episodes" if self.last else f"last {self.tail:.0%} of episodes"
+        return (
+            f"last {counted(self.last, 'episode')}"
+            if self.last
+            else f"last {self.tail:.0%} of episodes"
+        )
 
 
 def windowed(doc: Doc, columns: Mapping[str, Sequence[Any]], window: Window) -> dict[str, Any]:
