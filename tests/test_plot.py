@@ -321,6 +321,50 @@ def test_a_curve_is_the_mean_over_runs_with_its_interval(sweep: Experiments) -> 
     )
 
 
+AGREE = "runs agree, which is no certainty"
+
+
+@pytest.mark.parametrize("kind", ["curve", "final", "cost"])
+@pytest.mark.parametrize(
+    ("statistic", "values", "said"),
+    [
+        ("mean", {"a": [1, 2, 3], "b": [1, 2, 4]}, ""),
+        ("mean", {"a": [1, 2, 3], "b": [2, 2, 2]}, f" (none where all {AGREE})"),
+        ("iqm", {"a": [1, 2, 3, 4], "b": [1, 2, 2, 3]}, f" (none where the middle {AGREE})"),
+        ("mean", {"a": [1, 2, 3], "b": [2]}, " (none of a single run)"),
+        ("mean", {"a": [1, 2], "b": [2], "c": [1, 1]},
+         f" (none of a single run or where all {AGREE})"),
+        ("mean", {"a": [2, 2], "b": [1, 1]}, f"no interval: all {AGREE}"),
+        ("mean", {"a": [2], "b": [1]}, "no interval: it takes several runs"),
+    ],
+)  # fmt: skip
+def test_a_caption_says_why_there_is_no_interval(
+    store: Experiments, kind: str, statistic: str, values: dict[str, list[int]], said: str
+) -> None:
+    for name, some in values.items():
+        for seed, value in enumerate(some, 1):
+            make(name, 10 * seed, [value - seed] * 3)  # to which a tenth of the seed is added
+    caption = store.find().plot("loss", kind=kind, statistic=statistic).caption
+    if said.startswith("no interval"):
+        assert said in caption
+        assert "none" not in caption
+    else:
+        over = "over runs, pointwise" if kind == "curve" else "over runs"
+        assert f"{over}{said}" in caption
+        assert bool(said) == ("none" in caption)
+
+
+def test_a_curve_where_all_runs_succeed_has_no_band_and_says_why(store: Experiments) -> None:
+    for seed in range(5):
+        with track({"a": 1}, seed=seed, blocked=("metadata",)) as run:
+            for n in range(30):
+                run.episode(success=n > 10 + seed)
+    found = store.find().plot()
+    assert data(found, "lines")[-1]["y"] == 1
+    assert f"pointwise (none where all {AGREE})" in found.caption
+    assert AGREE in store.report(store.find()).html()
+
+
 def test_smoothing_is_stated_and_is_the_mean_of_the_last_episodes(store: Experiments) -> None:
     make(values=[1.0, 2.0, 3.0, 7.0], seed=0)
     found = store.find().plot("loss", smooth=2)

@@ -230,7 +230,7 @@ def _drawn(drawing: Drawing, found: Sequence[tuple[str, list[Curve]]], wrong: in
     window = max(smooth, step)
     names = with_counts([(name, len(curves)) for name, curves in found])
     total = sum(len(curves) for _, curves in found)
-    lines, rows, curves_of = [], [], []
+    lines, rows, curves_of, every = [], [], [], []
     for name, (_, curves) in zip(names, found, strict=True):
         if how.phases:  # they are of different lengths
             longest = max(len(curve.ends) for curve in curves)
@@ -244,6 +244,7 @@ def _drawn(drawing: Drawing, found: Sequence[tuple[str, list[Curve]]], wrong: in
             else None
             for column in matrix.T
         ]
+        every += estimates
         low = [clipped(one.low if one else None, percent) for one in estimates]
         high = [clipped(one.high if one else None, percent) for one in estimates]
         y = [one.centre if one else None for one in estimates]
@@ -259,10 +260,9 @@ def _drawn(drawing: Drawing, found: Sequence[tuple[str, list[Curve]]], wrong: in
         last = max((i for i, one in enumerate(estimates) if one), default=0)
         rows += _table_rows(name, len(curves), x, estimates, last, percent, many=len(found) > 6)
     sizes = [len(curves) for _, curves in found]
-    banded = any(value is not None for line in lines for value in line.low)
     cut = any(len({float(c.ends[-1]) for c in curves}) > 1 for _, curves in found)
     caption = [
-        f"{of_runs(sizes, how.statistic)}; {drawing.interval(sizes, banded, 'band')}",
+        f"{of_runs(sizes, how.statistic)}; {drawing.interval(every, 'band')}",
         f"each point: the mean of the last {window:,} {what}"
         if window > 1 and not how.phases
         else "",

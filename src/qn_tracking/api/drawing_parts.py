@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -131,16 +131,23 @@ class Drawing:
             return what if unnamed else f"{what}, {self.groups[0].name}"
         return f"{what} by {'configuration' if self.how.by == 'config' else self.how.by}"
 
-    def interval(self, sizes: Sequence[int], banded: bool, what: str) -> str:
-        """What interval a line or a band is, or why there is none."""
-        if max(sizes) == 1:
+    def interval(self, found: Iterable[bands.Estimate | None], what: str) -> str:
+        """What interval the lines or the bands are, and why some or all have none."""
+        known = [one for one in found if one is not None]
+        several = [one for one in known if one.n > 1]
+        if not several:
             return "no interval: it takes several runs"
-        if not banded:
-            return "no interval: the runs do not differ"
+        agree = "all" if self.how.statistic == "mean" else "the middle"
+        if all(one.low is None for one in several):
+            return f"no interval: {agree} runs agree, which is no certainty"
+        none = [f"where {agree} runs agree, which is no certainty"]
+        none = none if any(one.low is None for one in several) else []
+        none += ["of a single run"] if len(several) < len(known) else []
+        more = f" (none {' or '.join(reversed(none))})" if none else ""
         if what == "band":
-            return f"band: {INTERVALS[self.how.statistic]} over runs, pointwise"
+            return f"band: {INTERVALS[self.how.statistic]} over runs, pointwise{more}"
         bounded = self.how.statistic == "mean" and self.percent
-        return f"{what}: {GAFFKE if bounded else INTERVALS[self.how.statistic]} over runs"
+        return f"{what}: {GAFFKE if bounded else INTERVALS[self.how.statistic]} over runs{more}"
 
     def words(self, title: str, caption: Sequence[str], **axes: Any) -> Words:
         """The texts of the picture; the caption ends with what was left out."""

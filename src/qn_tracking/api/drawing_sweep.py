@@ -50,9 +50,10 @@ def draw_cost(drawing: Drawing) -> Picture:
     if not found:
         raise drawing.nothing()
     names = with_counts([(name, len(pairs)) for name, pairs in found])
-    places, table = [], []
+    places, table, every = [], [], []
     for name, (_, pairs) in zip(names, found, strict=True):
         one = drawing.estimate([value for _, value in pairs])
+        every.append(one)
         cost, _ = mean_sd([cost for cost, _ in pairs])
         low, high = clipped(one.low, percent), clipped(one.high, percent)
         points = pairs if len(pairs) > 1 else ()
@@ -62,11 +63,10 @@ def draw_cost(drawing: Drawing) -> Picture:
     costs = [cost for _, pairs in found for cost, _ in pairs]
     log = max(costs) > WIDE * min(costs)
     sizes = [len(pairs) for _, pairs in found]
-    banded = any(one.low is not None for one in places)
     caption = [
         f"dot: {of_runs(sizes, drawing.how.statistic).lower()}, at its"
         f" {'mean ' if max(sizes) > 1 else ''}cost;"
-        f" {drawing.interval(sizes, banded, 'line')}",
+        f" {drawing.interval(every, 'line')}",
         "small dots: single runs" if max(sizes) > 1 else "",
         "costs on a logarithmic axis" if log else "",
     ]

@@ -43,19 +43,18 @@ def draw_final(drawing: Drawing) -> Picture:
     found = drawing.values()
     metric, percent = drawing.metric, drawing.percent
     names = with_counts([(name, len(values)) for name, values in found])
-    rows, table = [], []
+    rows, table, every = [], [], []
     for name, (_, values) in zip(names, found, strict=True):
         one = drawing.estimate(values)
+        every.append(one)
         low, high = clipped(one.low, percent), clipped(one.high, percent)
         points = values if len(values) > 1 else []
         rows.append(Row(name=name, value=one.centre, low=low, high=high, points=points))
         interval = range_of(low, high, percent)
         table.append([name, str(one.n), shown(one.centre, percent), interval])
     sizes = [len(values) for _, values in found]
-    banded = any(row.low is not None for row in rows)
     caption = [
-        f"dot: {of_runs(sizes, drawing.how.statistic).lower()};"
-        f" {drawing.interval(sizes, banded, 'line')}",
+        f"dot: {of_runs(sizes, drawing.how.statistic).lower()}; {drawing.interval(every, 'line')}",
         "ticks: single runs" if max(sizes) > 1 else "",
     ]
     words = drawing.words(drawing.title(heading(metric)), caption, x=metric, percent=percent)

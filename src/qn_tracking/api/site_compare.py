@@ -88,7 +88,8 @@ class Ranking:
         """The picture of a pair of curves, without the curves."""
         longest = float(max(row.entry.episodes for row in self._rows))
         caption = "Mean over runs; a point is the mean of the last tenth of the episodes."
-        caption += " Band: 95% t-interval of the mean over runs, pointwise, where they differ."
+        caption += " Band: 95% t-interval of the mean over runs, pointwise"
+        caption += " (none where all runs agree, which is no certainty)."
         text = Words(title="Learning curves", caption=caption, x="episode", y="success rate",
                      percent=True)  # fmt: skip
         pair = [
