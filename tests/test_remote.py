@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import subprocess
+import sys
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -252,6 +253,18 @@ def study_id(folder: str = "experiments") -> str:
 def episodes(record: dict[str, Any]) -> list[dict[str, Any]]:
     lines = Path("experiments/runs", record["id"], "episodes.jsonl").read_text().splitlines()
     return [found for found in map(json.loads, lines) if "index" in found]
+
+
+def test_a_script_needs_no_guard(qn: Program) -> None:
+    Path("script.py").write_text(
+        "from qn_tracking import Study\n"
+        "print('once')\n"
+        "study = Study.declare('toy.yml', n_seeds=3, episodes=2)\n"
+        "print(study.run(jobs=2, executor='processes://').finished)\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "once\n3\n"), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("scheme", ["threads", "processes"])

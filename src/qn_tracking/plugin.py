@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         microseconds as microseconds,
         utc as utc,
     )
-    from qn_tracking.importing import WithoutScript as WithoutScript
     from qn_tracking.records.batch import Batch as Batch
     from qn_tracking.records.codec import (
         canonical as canonical,
@@ -157,8 +156,7 @@ _NAMES = {
     "config": "SETTINGS",
     "ids": "check_id is_id microseconds utc",
     "redact": "MARK redact_text redact_value",
-    # Executors: how workers of this machine start, and what runs on a worker.
-    "importing": "WithoutScript",
+    # Executors: what runs on a worker.
     "studies.remote": "RemoteRun run_remotely",
     # The files of experiments; the names of `store` are modules.
     "store": "arrival bundle journal labels paths phases read series spool write",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from qn_tracking.errors import PluginError, describe
+from qn_tracking.importing import WithoutScript
 from qn_tracking.records.limits import PRUNED
 from qn_tracking.records.model import Membership, PluginUse, RunInfo
 from qn_tracking.records.submission import Study
@@ -195,7 +196,8 @@ def opened(
     if spec in (None, "local"):
         yield None
         return
-    executor = make_executor(spec, jobs, blocked=blocked)
+    with WithoutScript():
+        executor = make_executor(spec, jobs, blocked=blocked)
     plugin = f"plugin executor.{spec.partition('://')[0]}"
     for name in ("submit", "shutdown"):
         if not callable(getattr(executor, name, None)):

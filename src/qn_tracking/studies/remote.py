@@ -17,6 +17,7 @@ from attrs import evolve, field, frozen
 
 from qn_tracking import ids
 from qn_tracking.errors import PluginError, QnError, describe
+from qn_tracking.importing import WithoutScript
 from qn_tracking.records.facts import METADATA
 from qn_tracking.records.model import EMPTY, Episode, ErrorInfo, RunInfo, Subject
 from qn_tracking.tracking.ending import error_info
@@ -241,7 +242,8 @@ def _submitted(
     executor: Executor, task: Task, running: Mapping[Future[RemoteRun], Task]
 ) -> Future[RemoteRun]:
     """Hands a task to the executor. Raises PluginError for what is no Future of its own."""
-    future = executor.submit(run_remotely, _for_worker(task))
+    with WithoutScript():  # a pool may start its processes now
+        future = executor.submit(run_remotely, _for_worker(task))
     if not isinstance(future, Future):
         raise PluginError(f"submit returned {_brief(future)}, expected a Future")
     if future in running:

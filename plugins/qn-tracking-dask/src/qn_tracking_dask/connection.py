@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from attrs import define
 
-from qn_tracking.plugin import PluginError, QnError, WithoutScript, describe, warn_on_stderr
+from qn_tracking.plugin import PluginError, QnError, describe, warn_on_stderr
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -321,17 +321,16 @@ async def _local_cluster(jobs: int | None, *, quiet: bool) -> LocalCluster:
 
     from qn_tracking_dask.worker import Attendant
 
-    with WithoutScript():
-        return await LocalCluster(
-            n_workers=jobs or CPU_COUNT,
-            threads_per_worker=1,
-            memory_limit=0,
-            # There is an HTTP server in any case: use a free port.
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            plugins=(Attendant(quiet=quiet),),
-            asynchronous=True,
-        )
+    return await LocalCluster(
+        n_workers=jobs or CPU_COUNT,
+        threads_per_worker=1,
+        memory_limit=0,
+        # There is an HTTP server in any case: use a free port.
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+        plugins=(Attendant(quiet=quiet),),
+        asynchronous=True,
+    )
 
 
 def _keep_quiet() -> bool:
