@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -67,7 +68,12 @@ def remove(garbage: Garbage) -> None:
         gone = garbage.path
         if not name.startswith(_GONE):
             gone = join(above, f"{_GONE}{os.urandom(4).hex()}")
-            os.rename(garbage.path, gone)
+            try:
+                os.rename(garbage.path, gone)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # a folder in a lower layer of overlayfs
+                    raise
+                gone = garbage.path
         shutil.rmtree(gone)
 
 

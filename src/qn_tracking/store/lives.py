@@ -29,7 +29,16 @@ from qn_tracking.store import output, paths, phases, read, series, unfinished
 from qn_tracking.store.journal import run_file
 from qn_tracking.store.recover import recover
 from qn_tracking.store.reference import resolve
-from qn_tracking.store.write import NO_LINKS, create, make_folder, naming, published, sync_folder
+from qn_tracking.store.write import (
+    NO_LINKS,
+    create,
+    holds,
+    make_folder,
+    move,
+    naming,
+    published,
+    sync_folder,
+)
 from qn_tracking.studies.comparison import leaves
 
 RESUMED = (INTERRUPTED, CRASHED)
@@ -216,9 +225,9 @@ def begin(run: RunInfo, *, locks: bool) -> None:
     place = files.inside(folder, paths.LIVES)
     make_folder(place)
     moved = join(place, f"{number}.json")
-    if lexists(moved):
-        raise StorageError("is there already", file=moved)
     with naming(place):
+        if lexists(moved) and not holds(moved, record):
+            raise StorageError("is there already", file=moved)
         for one in read.parse(data, record).get("attachments") or []:
             if one["name"] != CONFIG:  # the same in all lives
                 _also(join(folder, one["name"]), join(place, f"{number}.{one['name']}"))
@@ -228,7 +237,7 @@ def begin(run: RunInfo, *, locks: bool) -> None:
     with published(join(folder, "run.json"), replace=True) as stream:
         stream.write(run_file(run, locks=locks))
     with naming(record):
-        os.rename(record, moved)
+        move(record, moved)
         for changed in (place, run.experiments_dir):
             sync_folder(changed)
     with suppress(OSError):

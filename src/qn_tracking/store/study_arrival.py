@@ -10,7 +10,7 @@ from os.path import join, lexists
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.files import load
 from qn_tracking.store import gathered, labels, read, studies, study_files
-from qn_tracking.store.write import make_folder, naming, publish, sync_folder
+from qn_tracking.store.write import make_folder, move, naming, publish, sync_folder
 
 _LATER = re.compile(r"(extension|addition|pruning)-[1-9][0-9]{0,5}\.json")
 _DESIGNS = ("study.json", "gathered.json")
@@ -93,7 +93,7 @@ def settle(
         raise StorageError("another study of this id is here", file=source, field=place)
     if here is None and not lexists(place):
         with naming(place):
-            os.rename(staged, place)
+            move(staged, place)
             sync_folder(os.path.dirname(place))
         return True, True
     added = False

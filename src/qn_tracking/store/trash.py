@@ -9,7 +9,7 @@ begun.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from os.path import dirname, isdir, join, lexists
 
@@ -17,10 +17,20 @@ from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.files import inside
 from qn_tracking.ids import check_id, is_id
 from qn_tracking.store import paths, studies, unfinished
-from qn_tracking.store.write import NO_LINKS, make_folder, naming, sync_folder
+from qn_tracking.store.write import (
+    NO_LINKS,
+    holds,
+    make_folder,
+    move,
+    naming,
+    remove as remove_all,
+    remove_emptied,
+    sync_folder,
+)
 
 NAME = ".trash"
 STUDY = "study"
+RECORD, RUN = "record.json", "run"
 
 
 def remove(experiments: str, id: str, *, force: bool = False) -> str:
@@ -31,13 +41,13 @@ def remove(experiments: str, id: str, *, force: bool = False) -> str:
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
     if not lexists(record):
         unfinished.check_over(experiments, id, force=force, hint="--force removes it")
-    slot = _slot(experiments, id, isdir(folder))
+    slot = _slot(experiments, id, {RECORD: record, RUN: folder})
     with naming(slot):
         if isdir(folder):
-            os.rename(folder, join(slot, "run"))
+            move(folder, join(slot, RUN))
             _synced(slot, dirname(folder))
         if lexists(record):
-            os.rename(record, join(slot, "record.json"))
+            move(record, join(slot, RECORD))
             _synced(slot, experiments)
     return slot
 
@@ -52,21 +62,18 @@ def restore(experiments: str, id: str) -> str:
         raise UsageError(f"no {id} in the trash", hint="qn-exp restore lists what is there")
     slot = slots[max(slots)]
     record, folder = paths.record(experiments, id), paths.run_folder(experiments, id)
-    kept, run = join(slot, "record.json"), inside(slot, "run")
-    # One file by two names is a restoring that was interrupted.
-    if lexists(kept) and lexists(record) and not os.path.samefile(kept, record):
-        raise StorageError("is there already", file=record)
-    if isdir(run) and isdir(folder):
-        raise StorageError("is there already", file=folder)
+    kept, run = join(slot, RECORD), inside(slot, RUN)
+    for there, place in ((kept, record), (run, folder)):
+        _check_free(there, place)
     with naming(slot):
         if lexists(kept):
             _put_back(kept, record)
             _synced(experiments, slot)
         if isdir(run):
             make_folder(dirname(folder))
-            os.rename(run, folder)
+            move(run, folder)
             _synced(dirname(folder), slot)
-        os.rmdir(slot)
+        remove_emptied(slot)
         sync_folder(dirname(slot))
     return record if lexists(record) else folder
 
@@ -84,13 +91,14 @@ def remove_study(experiments: str, id: str, runs: Sequence[str], *, force: bool 
                 unfinished.check_over(experiments, run, force=force, hint="--force removes it")
         for run in runs:
             remove(experiments, run, force=force)
-        slot, folder = _slot(experiments, id, True), studies.folder(experiments, id)
+        folder = studies.folder(experiments, id)
+        slot = _slot(experiments, id, {STUDY: folder})
         before = studies.path(experiments, id)
         with naming(slot):
             if declared and dirname(before) != folder:  # of the time before schema 2
                 make_folder(folder)
-                os.rename(before, join(folder, "study.json"))
-            os.rename(folder, join(slot, STUDY))
+                move(before, join(folder, "study.json"))
+            move(folder, join(slot, STUDY))
             _synced(slot, dirname(folder))
     return slot
 
@@ -102,15 +110,14 @@ def restore_study(experiments: str, id: str) -> str:
     """
     slots, folder = _slots(experiments, id), studies.folder(experiments, id)
     slot = next(slots[n] for n in sorted(slots, reverse=True) if lexists(join(slots[n], STUDY)))
-    if lexists(folder):
-        raise StorageError("is there already", file=folder)
+    _check_free(join(slot, STUDY), folder)
     for run in runs_of(id, listed(experiments)):
         restore(experiments, run)
     make_folder(dirname(folder))
     with naming(slot):
-        os.rename(join(slot, STUDY), folder)
+        move(join(slot, STUDY), folder)
         _synced(dirname(folder), slot)
-        os.rmdir(slot)
+        remove_emptied(slot)
         sync_folder(dirname(slot))
     return folder
 
@@ -180,15 +187,32 @@ def _slots(experiments: str, id: str) -> dict[int, str]:
     return slots
 
 
-def _slot(experiments: str, id: str, run: bool) -> str:
-    """A folder in the trash: the one that an interrupted removal has begun, or else a new one."""
+def _check_free(kept: str, place: str) -> None:
+    """Raises StorageError if what is kept in the trash cannot go back to its place.
+
+    What an interrupted restoring has put there may be there; the rest of an interrupted removal is
+    cleared away.
+    """
+    if not lexists(kept) or not lexists(place):
+        return
+    with naming(place):
+        if not holds(place, kept):
+            if not holds(kept, place):
+                raise StorageError("is there already", file=place)
+            remove_all(place)
+
+
+def _slot(experiments: str, id: str, parts: Mapping[str, str]) -> str:
+    """A folder in the trash for these paths, by their names in it: the one that an interrupted
+    removal has begun, or else a new one.
+    """
     slots = _slots(experiments, id)
     number = max(slots, default=0)
     if slots:
         last = slots[number]
-        free = not lexists(join(last, "record.json")) and not lexists(join(last, STUDY))
-        if free and not (run and lexists(join(last, "run"))):
-            return last
+        with naming(last):
+            if all(_begun(join(last, name), parts.get(name)) for name in (RECORD, RUN, STUDY)):
+                return last
     make_folder(inside(experiments, NAME))
     while True:
         number += 1
@@ -202,6 +226,18 @@ def _slot(experiments: str, id: str, run: bool) -> str:
         return slot
 
 
+def _begun(kept: str, path: str | None) -> bool:
+    """Whether a path may go there in the trash: nothing is there, or what is at the path, too.
+
+    The folder of a run that is there already goes before the record.
+    """
+    if not lexists(kept):
+        return True
+    if path is None or not lexists(path):
+        return path is not None and os.path.basename(kept) == RUN
+    return holds(kept, path)
+
+
 def _put_back(kept: str, record: str) -> None:
     """Moves without overwriting."""
     try:
@@ -211,6 +247,6 @@ def _put_back(kept: str, record: str) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        os.rename(kept, record)  # no hard links here
+        move(kept, record)  # no hard links here, or another device
         return
     os.unlink(kept)

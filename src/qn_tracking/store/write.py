@@ -28,6 +28,8 @@ NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EN
 # What file systems answer that cannot sync a folder (CIFS, many of FUSE): they keep the names in
 # their own way, and nothing more can be done. Of a file the same answer is a failure.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_MOVING = ".moving"
+"""The end of the name of a copy that is not whole yet."""
 
 
 def publish(path: str, data: bytes) -> None:
@@ -72,6 +74,86 @@ def _name(temporary: str, path: str) -> None:
         # replaced. A crash in between leaves an empty file.
         os.close(os.open(path, _NEW, 0o666))
         os.replace(temporary, path)
+
+
+def move(source: str, target: str) -> None:
+    """Gives a file or a folder a name that is free, on another device by a copy. Raises OSError.
+
+    After a kill in the midst of that there may be both, the one at the target whole; then the same
+    call takes the other away.
+    """
+    if not os.path.lexists(target):
+        try:
+            os.rename(source, target)
+            return
+        except OSError as error:
+            # Also of a folder in a lower layer of overlayfs.
+            if error.errno != errno.EXDEV:
+                raise
+        temporary = join(dirname(target), f".{basename(target)}{_MOVING}")
+        remove(temporary)
+        try:
+            _copy(source, temporary)
+            os.rename(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                remove(temporary)
+            raise
+        sync_folder(dirname(target) or ".")
+    elif not holds(target, source):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    remove(source)
+
+
+def holds(target: str, source: str) -> bool:
+    """Whether all that is at one path is at another, too. Raises OSError."""
+    import filecmp
+
+    if os.path.islink(source) or os.path.islink(target) or isdir(source) != isdir(target):
+        return False
+    if not isdir(source):
+        return filecmp.cmp(source, target, shallow=False)
+    return all(
+        os.path.lexists(join(target, name)) and holds(join(target, name), join(source, name))
+        for name in os.listdir(source)
+    )
+
+
+def _copy(source: str, target: str) -> None:
+    """A durable copy of a file or a folder. Raises OSError."""
+    import shutil
+
+    if os.path.islink(source) or not isdir(source):
+        shutil.copy2(source, target, follow_symlinks=False)
+        if not os.path.islink(source):
+            sync_file(target)
+        return
+    os.mkdir(target)
+    for name in os.listdir(source):
+        _copy(join(source, name), join(target, name))
+    shutil.copystat(source, target)
+    sync_folder(target)
+
+
+def remove(path: str) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there. Raises OSError."""
+    import shutil
+
+    if isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def remove_emptied(folder: str) -> None:
+    """Removes a folder from which all was moved; what a kill has left of a move may be there.
+    Raises OSError.
+    """
+    for name in os.listdir(folder):
+        if name.endswith(_MOVING):
+            remove(join(folder, name))
+    os.rmdir(folder)
 
 
 def create(path: str, data: bytes, *, durable: bool = False) -> None:

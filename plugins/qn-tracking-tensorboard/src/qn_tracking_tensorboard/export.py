@@ -47,7 +47,7 @@ def export(experiments: str, id: str, folder: str) -> Exported:
             read.check_count(experiment, lines.count)
         with write.naming(target):
             if lexists(target):
-                os.rename(target, f"{partial}.old")
+                write.move(target, f"{partial}.old")
             os.rename(partial, target)
             write.sync_folder(folder)
     finally:
