@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qn_tracking import devices, program, uncommitted
 from qn_tracking.captured import CELLS, GPUS, IF_ANY, SCRIPT, assembled
 from qn_tracking.code import is_installed, source_digest
+from qn_tracking.files import cause_of
 from qn_tracking.machine import distributions_of, job_facts, package_facts, system_facts
 from qn_tracking.redact import redact_value, strip_url
 from qn_tracking.repository import GIT_SECONDS, Command, GitError, Repository, Status, escaped
@@ -79,7 +80,10 @@ class Capture:
         try:
             _check_memory(known["warnings"].append)
             if self._folder is not None:
-                os.mkdir(self._folder, 0o700)  # the changes in it may hold secrets
+                try:
+                    os.mkdir(self._folder, 0o700)  # the changes in it may hold secrets
+                except OSError as error:
+                    self._not_kept(error)
             known["git"] = self._attempt(lambda: self._git(place, config, here, own, sources))
             if script:
                 known[SCRIPT] = self._attempt(lambda: self._script(here or place, own))
@@ -92,12 +96,20 @@ class Capture:
             known["gpus"] = self._attempt(self._gpus)
             self._attempt(self._ask_for_changes)
             if self._folder is not None:
-                _write(join(self._folder, _KNOWN), known)
-        except OSError as error:  # of the folder
-            known["warnings"].append(f"git and system are not kept while it runs: {error.strerror}")
+                try:
+                    _write(join(self._folder, _KNOWN), known)
+                except OSError as error:
+                    self._not_kept(error)
         except BaseException:
             self.stop()
             raise
+
+    def _not_kept(self, error: OSError) -> None:
+        """From now on what is read is in memory: the disk is full, for instance."""
+        self.forget()
+        self._folder = None
+        cause = f"git and system are not kept while it runs: {cause_of(error)}"
+        self._known["warnings"].append(cause)
 
     def _gpus(self) -> list[dict[str, Any]] | str | None:
         """The GPUs, if they are known by now; None while their program runs."""
@@ -131,7 +143,7 @@ class Capture:
             warn("git: took too long")
             return None
         except (GitError, OSError) as error:
-            reason = str(error)
+            reason = cause_of(error) if isinstance(error, OSError) else str(error)
             if "not a git repository" in reason and ".git" in reason and ": " in reason:
                 reason = "no repository here; commit and changes are not recorded"
             warn(f"git: {escaped(reason)}")
@@ -251,7 +263,11 @@ class Capture:
         if self._folder is None:
             return None
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(join(self._folder, name), flags, 0o600)
+        try:
+            return os.open(join(self._folder, name), flags, 0o600)
+        except OSError as error:
+            self._not_kept(error)
+            return None
 
     def _read(self, name: str) -> bytes:
         if name in self._given:

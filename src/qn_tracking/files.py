@@ -199,4 +199,29 @@ def os_error(path: object, cause: OSError, error: type[QnError] = StorageError) 
 
 def cause_of(error: OSError) -> str:
     """What an OSError says, without the number and the name of the file."""
-    return error.strerror.lower() if error.strerror else str(error)
+    text = error.strerror.lower() if error.strerror else str(error)
+    if error.errno == errno.EMFILE:
+        text += f": `ulimit -n` is {most_descriptors()}"
+    return text
+
+
+SPARE = 4
+"""Descriptors that the end of a run can do with: it imports, reads and writes one at a time."""
+FEW = 64
+"""Of so few descriptors none is kept back."""
+
+
+def most_descriptors() -> int:
+    """How many files a process may have open; -1 for any number."""
+    return os.sysconf("SC_OPEN_MAX")  # `resource` would have to be imported, which opens files
+
+
+def spare_descriptors() -> list[int]:
+    """Descriptors to close when a program has used up all others."""
+    found: list[int] = []
+    try:
+        while len(found) < SPARE:
+            found.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:  # the limit, or no null device
+        pass
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -10,6 +11,7 @@ from os.path import basename, dirname, join
 from typing import TYPE_CHECKING
 
 from qn_tracking.errors import StorageError, UsageError
+from qn_tracking.files import os_error
 from qn_tracking.records.codec import document
 from qn_tracking.records.limits import MAX_START
 from qn_tracking.records.model import Artifact, Episode, Experiment, Logged, RunInfo
@@ -29,6 +31,8 @@ from qn_tracking.store.write import (
     prepare,
     published,
     side_by_side,
+    sync_file,
+    sync_folder,
     sync_names,
     write_all,
 )
@@ -82,7 +86,9 @@ class JsonStorage:
         prepare(root)
         for folder in (root, dirname(self._folder)):  # says now if nothing can be written there
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise StorageError("permission denied", file=folder, hint="EACCES")
+                fixed = os.statvfs(folder).f_flag & os.ST_RDONLY
+                number = errno.EROFS if fixed else errno.EACCES
+                raise os_error(folder, OSError(number, os.strerror(number)))
         if run.lives:
             self._go_on(run)
             return
@@ -278,8 +284,20 @@ class JsonStorage:
         folders = self._folder, dirname(self._folder)
         with ExitStack() as stack:
             with naming(self._folder):
-                texts_open = [stack.enter_context(opened(path)) for path in files]
-                names_open = [stack.enter_context(opened(path, os.O_DIRECTORY)) for path in folders]
+                try:
+                    texts_open = [stack.enter_context(opened(path)) for path in files]
+                    names_open = [
+                        stack.enter_context(opened(path, os.O_DIRECTORY)) for path in folders
+                    ]
+                except OSError as error:
+                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    stack.close()  # too few for all at once: one after the other
+                    texts_open, names_open = [], []
+                    for path in files:
+                        sync_file(path)
+                    for path in folders:
+                        sync_folder(path)
             side_by_side(
                 [
                     *(file.sync for file in self._files),

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from qn_tracking.cli.parser import Answered, Parser
 from qn_tracking.errors import QnError, UsageError, did_you_mean, printable
-from qn_tracking.files import current_folder, fill_standard_descriptors
+from qn_tracking.files import cause_of, current_folder, fill_standard_descriptors
 from qn_tracking.importing import leave_out_current_folder
 
 TYPE_CHECKING = False  # as a checker of types sees it, without the import of `typing`
@@ -367,7 +367,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         raise
     except OSError as error:
         where = f"{printable(error.filename)}: " if error.filename else ""
-        text = f"{where}{printable(error.strerror or error)}"
+        text = f"{where}{printable(cause_of(error))}"
         if not where:  # that the current folder was removed is said without its name
             try:
                 current_folder()

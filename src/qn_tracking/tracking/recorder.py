@@ -32,7 +32,13 @@ from qn_tracking.errors import (
     short,
     storable,
 )
-from qn_tracking.files import fill_standard_descriptors, own_arguments
+from qn_tracking.files import (
+    FEW,
+    fill_standard_descriptors,
+    most_descriptors,
+    own_arguments,
+    spare_descriptors,
+)
 from qn_tracking.records import codec
 from qn_tracking.records.limits import (
     MAX_EPISODE,
@@ -202,6 +208,7 @@ class Recorder:
         self._recount = False
         self._last_words: tuple[str, BaseException | ErrorInfo | None] | None = None
         self._ran, self._had = 0.0, 0
+        self._spare: list[int] = []
         if resume is not None:
             self._take_up(resume)
 
@@ -313,6 +320,10 @@ class Recorder:
             self._call_run_end(self._seal(status, error, started=False), masked=True)
             raise
         self._state, self._was_running = "running", True
+        if 0 <= (most := most_descriptors()) < FEW:
+            self.warn(f"`ulimit -n` is {most}: a run may need more open files")
+        else:
+            self._spare = spare_descriptors()
         for artifact in self._artifacts[self._had :]:
             self._emitter.artifact_added(self.run, artifact)
         if self._capture:
@@ -825,6 +836,9 @@ class Recorder:
             if self._current is not None:
                 self._catch_up()
             self._state = "over"
+        while self._spare:
+            with suppress(OSError):  # closed by a program that closes all that it knows nothing of
+                os.close(self._spare.pop())
         if self._at_exit:
             import atexit
 
