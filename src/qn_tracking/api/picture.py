@@ -82,15 +82,14 @@ class Picture:
         return name
 
     def text(self, columns: int = 80, *, unicode: bool = True) -> str:
-        """The picture for a terminal of so many columns."""
-        import textwrap
-
+        """The picture for a terminal of so many columns; of 0, of 80 in which no name is cut."""
         from qn_tracking.render.chart import chart
         from qn_tracking.render.table import Column, table
-        from qn_tracking.render.text import means, sparkline
+        from qn_tracking.render.text import means, sparkline, wrapped
 
         low, high = self._bounds
-        out = [self.title]
+        available, columns = columns, columns or 80
+        out = wrapped(self.title, columns)
         rows, titles = [list(row) for row in self.rows], list(self.titles)
         if len(self._curves) <= CHARTS:
             for name, values in self._curves:
@@ -104,8 +103,8 @@ class Picture:
             Column(title.upper(), least=8 if n == 0 else None, right=n > 0)
             for n, title in enumerate(titles)
         ]
-        out += ["", table(heads, rows, columns).rstrip()]
-        out += textwrap.wrap(self.caption, max(columns, 40))
+        out += ["", table(heads, rows, available).rstrip()]
+        out += wrapped(self.caption, columns, "")
         text = "\n".join(line.rstrip() for line in out) + "\n"
         return text if unicode else text.encode("ascii", "replace").decode()
 

@@ -10,12 +10,12 @@ from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.benchmark.entries import Entry, Listed, Row
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.cli.options import leaderboard as of_folder
-from qn_tracking.cli.output import print_json, print_table
+from qn_tracking.cli.output import print_json, print_rows, print_table, print_wrapped
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 from qn_tracking.render.board import circuits, cpu, estimate, limits, middle, number, ranks, working
 from qn_tracking.render.table import Column, columns_of, table
-from qn_tracking.render.text import counted, rows as text_rows, sparkline
+from qn_tracking.render.text import counted, sparkline, wrapped
 
 TOP = 10
 
@@ -81,7 +81,7 @@ def _leaderboard(args: Namespace, leaderboard: Leaderboard) -> int:
         return 0
     current = next((board.protocol for board in boards.values()), None)
     rules = "" if current is None else f", protocol version {current}"
-    print(f"by {METRICS[args.metric].title}{rules}")
+    print_wrapped(f"by {METRICS[args.metric].title}{rules}")
     for board in boards.values():
         if board.rows or board.open or board.archive:
             print(f"\n{board.name}")
@@ -90,12 +90,12 @@ def _leaderboard(args: Namespace, leaderboard: Leaderboard) -> int:
             print("  open division, not ranked")
             _print_rows(board.open, args)
         for version in dict.fromkeys(row.entry.protocol for row in board.archive):
-            print(f"  archive: protocol version {version}, ranked by its own rules")
+            print_wrapped(f"  archive: protocol version {version}, ranked by its own rules")
             _print_rows([row for row in board.archive if row.entry.protocol == version], args)
     empty = [(board.name, board.command) for board in boards.values() if not board.rows]
     if empty:
         print("\nno entry yet:")
-        print(text_rows(empty), end="")
+        print_rows(empty)
     return 0
 
 
@@ -161,9 +161,11 @@ def _table(rows: Sequence[Row | Listed], metric: str) -> str:
                 *(() if isinstance(row, Row) else (printable("; ".join(row.differs)),)),
             )
         )
-    text = table(columns, cells, max(columns_of() - 2, 0))
+    space = max(columns_of() - 2, 0)
+    text = table(columns, cells, space)
     if guarded:
-        text = text.rstrip("\n") + "\n" + limits(min(share["runs"] for share in shares if share))
+        runs = min(share["runs"] for share in shares if share)
+        text += "\n".join(wrapped(limits(runs), space, ""))
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
@@ -211,5 +213,5 @@ def _contributor(args: Namespace, leaderboard: Leaderboard) -> int:
     print("\nbest, and the trend over time")
     for board, entry in found.best.items():
         line = sparkline(found.trend[board], 0, 1)
-        print(f"  {board}  {estimate(entry.aggregates[PRIMARY])}  {entry.id}  {line}")
+        print_wrapped(f"  {board}  {estimate(entry.aggregates[PRIMARY])}  {entry.id}  {line}")
     return 0

@@ -8,13 +8,12 @@ from qn_tracking.benchmark.entries import Entry
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY, ranked
 from qn_tracking.benchmark.versus import EntryComparison
 from qn_tracking.cli.options import leaderboard as of_folder
-from qn_tracking.cli.output import print_json
+from qn_tracking.cli.output import print_json, print_rows, print_wrapped
 from qn_tracking.cli.parser import valued
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.inference.pair import Welch
 from qn_tracking.inference.rules import p_text
 from qn_tracking.render.board import estimate
-from qn_tracking.render.text import rows
 
 EXAMPLES = """examples:
   qn-bench compare 20260131T12 20260201T09
@@ -82,11 +81,11 @@ def _print(found: EntryComparison) -> None:
         ("detectable Δ", _detectable(found, runs)),
         ("P(first better)", f"{pair.improvement:.2f}"),
     ]
-    print(f"{METRICS[metric].title}, protocol version {found.protocol}")
-    print(rows(figures), end="")
+    print_wrapped(f"{METRICS[metric].title}, protocol version {found.protocol}")
+    print_rows(figures)
     for note in found.notes:
-        print(printable(note))
-    print(found.sentence)
+        print_wrapped(printable(note))
+    print_wrapped(found.sentence)
 
 
 def _detectable(found: EntryComparison, runs: int) -> str | None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 
 from qn_tracking.benchmark.entries import Entry
 from qn_tracking.benchmark.metrics import METRICS, PRIMARY
 from qn_tracking.benchmark.reports import Details
 from qn_tracking.cli.options import leaderboard as of_folder
-from qn_tracking.cli.output import print_findings, print_json, print_text
+from qn_tracking.cli.output import print_findings, print_json, print_rows, print_text, print_wrapped
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 from qn_tracking.inference.interval import Bootstrap
 from qn_tracking.records.submission import Submission
 from qn_tracking.render import board as words
-from qn_tracking.render.text import rows, sparkline
+from qn_tracking.render.text import sparkline
 
 EXAMPLES = """examples:
   qn-bench show 20260131T12
@@ -40,8 +39,8 @@ def run(args: Namespace) -> int:
         print_json(found.plain())
         return 0
     entry = found.entry
-    print(f"{entry.id}  {entry.board}  {printable(entry.brain)}")
-    sys.stdout.write(rows(_rows(found)))
+    print_wrapped(f"{entry.id}  {entry.board}  {printable(entry.brain)}")
+    print_rows(_rows(found))
     _print_runs(found)
     if found.findings:
         print()
@@ -142,4 +141,4 @@ def _print_runs(found: Details) -> None:
         width = max(1, len(outcomes) // 25)
         chunks = [outcomes[at : at + width] for at in range(0, len(outcomes), width)]
         line = sparkline([sum(chunk) / len(chunk) for chunk in chunks], 0, 1)
-        print(f"  {i:>3}  {found.entry.values[PRIMARY][i]:>6.1%}  {line}  seed {run.seed}")
+        print_wrapped(f"  {i:>3}  {found.entry.values[PRIMARY][i]:>6.1%}  {line}  seed {run.seed}")

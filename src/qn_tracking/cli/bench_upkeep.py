@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from qn_tracking.api.leaderboard import Leaderboard
 from qn_tracking.cli.options import leaderboard as of_folder
-from qn_tracking.cli.output import print_json
+from qn_tracking.cli.output import print_json, print_wrapped
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 
@@ -47,7 +47,7 @@ def _outdated(args: Namespace, leaderboard: Leaderboard) -> int:
         return 0
     for one in found:
         why = "; ".join(one.verification["why"])
-        print(f"{one.id}  {printable(why)}\n  {printable(one.command)}")
+        print_wrapped(f"{one.id}  {printable(why)}\n  {printable(one.command)}")
     if not found:
         print("no verification is out of date")
     return 0

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from qn_tracking.cli import signals
-from qn_tracking.cli.output import print_findings, print_json, warn
+from qn_tracking.cli.output import print_findings, print_json, print_rows, print_wrapped, warn
 from qn_tracking.cli.parser import flag, valued
 from qn_tracking.errors import printable
 
@@ -133,7 +133,7 @@ def _plain(report: VerificationReport) -> dict[str, Any]:
 
 def print_plan(report: VerificationReport, args: Namespace) -> None:
     """Prints what would be run, and what it costs."""
-    from qn_tracking.render.text import duration, rows
+    from qn_tracking.render.text import duration
 
     submission, plan = report.submission, report.plan
     assert plan is not None
@@ -146,24 +146,21 @@ def print_plan(report: VerificationReport, args: Namespace) -> None:
         code = f"commit {report.source.commit if report.source else '?'}"
         code += "" if args.trust else ", which needs --trust"
     print("nothing was run")
-    sys.stdout.write(
-        rows(
-            [
-                ("submission", report.path),
-                ("level", report.level),
-                ("code", code),
-                ("runs again", f"{len(plan.repeat)} of {len(submission.runs)}"),
-                ("fresh seeds", len(plan.fresh) or None),
-                ("episodes each", submission.episodes),
-                ("cost", f"{duration(report.cpu_seconds)} of CPU, as it was recorded"),
-            ]
-        )
+    print_rows(
+        [
+            ("submission", report.path),
+            ("level", report.level),
+            ("code", code),
+            ("runs again", f"{len(plan.repeat)} of {len(submission.runs)}"),
+            ("fresh seeds", len(plan.fresh) or None),
+            ("episodes each", submission.episodes),
+            ("cost", f"{duration(report.cpu_seconds)} of CPU, as it was recorded"),
+        ]
     )
 
 
 def print_report(report: VerificationReport) -> None:
     """Prints the outcome; errors on standard error."""
-    from qn_tracking.render.text import rows
     from qn_tracking.reproduce.verification import reason_of
 
     if report.outcome == "interrupted":
@@ -194,8 +191,8 @@ def print_report(report: VerificationReport) -> None:
             "a check by someone other than the contributor: it counts once it is merged or signed"
         )
         about.append(("counts as", "the contributor's own: self-checked" if report.own else other))
-    print(f"{printable(report.submission.id)}: {report.outcome}, level {report.level}")
-    sys.stdout.write(rows(about))
+    print_wrapped(f"{printable(report.submission.id)}: {report.outcome}, level {report.level}")
+    print_rows(about)
 
 
 def _replication(found: Replicated) -> list[tuple[str, object]]:

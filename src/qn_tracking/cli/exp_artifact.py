@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 
 from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
-from qn_tracking.cli.output import print_plain
+from qn_tracking.cli.output import print_plain, print_wrapped
 from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import UsageError, printable
 
@@ -74,9 +74,9 @@ def _artifact(args: Namespace) -> int:
             how = "kept" if one.kept else one.path
             which = one.sha256[:12] if names.count(one.name) > 1 else None
             words = (one.name, which, one.type, f"{one.size:,} bytes", how, one.source and "used")
-            print("  ".join(printable(word) for word in words if word))
+            print_wrapped("  ".join(printable(word) for word in words if word))
         if not found and not args.json:
-            print(f"{id} has no files (qn-exp attach adds one)")
+            print_wrapped(f"{id} has no files (qn-exp attach adds one)")
         return 0
     path = store.artifact(id, args.name, args.output or os.path.basename(args.name))
     if args.json:

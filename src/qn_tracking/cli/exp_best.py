@@ -119,7 +119,7 @@ def _print_part(found: Ranking, part: Part) -> None:
     from qn_tracking.render.table import Column
 
     metric = found.metric.rpartition(".")[2]
-    print(f"\n{printable(part.name)}")
+    print_wrapped(f"\n{printable(part.name)}")
     columns = [
         Column("RANK", right=True),
         Column(found.by.rpartition(".")[2].upper(), least=12),
@@ -226,7 +226,7 @@ def _print_not_finite(found: Mapping[str, str]) -> None:
     if found:
         few = [f"{id} ({value})" for id, value in list(found.items())[:5]]
         more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
-        print(f"left out, as not finite: {', '.join(few)}{more}")
+        print_wrapped(f"left out, as not finite: {', '.join(few)}{more}")
 
 
 def _print(args: Namespace, found: Best) -> None:
@@ -235,7 +235,7 @@ def _print(args: Namespace, found: Best) -> None:
 
     way = "lowest" if args.lowest else "highest"
     less = f"; {found.without_metric} without it" if found.without_metric else ""
-    print(f"{way} {printable(found.metric)} of each {printable(args.within)}{less}")
+    print_wrapped(f"{way} {printable(found.metric)} of each {printable(args.within)}{less}")
     _print_not_finite(found.not_finite)
     if not len(found):
         print("no matching experiments")
@@ -271,4 +271,6 @@ def _print(args: Namespace, found: Best) -> None:
             for row, cells in zip(rows, found.cells, strict=True)
         ]
     print_table(columns, rows)
-    print("the best of many is in part the luckiest: without --single, groups are ranked by means")
+    print_wrapped(
+        "the best of many is in part the luckiest: without --single, groups are ranked by means"
+    )

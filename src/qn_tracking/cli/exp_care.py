@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from qn_tracking.cli.options import RUN_OR_STUDY, do_all, experiments, one_id, tags
-from qn_tracking.cli.output import print_plain, print_section, warn
+from qn_tracking.cli.output import print_plain, print_section, print_wrapped, warn
 from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import StorageError, UsageError, printable
 
@@ -199,8 +199,8 @@ def _check(args: Namespace) -> int:
         print_plain({"experiments_dir": store.folder, "faults": faults, **plain(report)})
         return 1 if faults else 0
     for finding in report.findings:
-        print(f"{finding.level}: {finding}")
-    print(
+        print_wrapped(f"{finding.level}: {finding}")
+    print_wrapped(
         f"{counted(faults, 'fault') if faults else 'no faults'} in"
         f" {counted(report.records, 'record')}, {counted(report.journals, 'journal')},"
         f" {counted(report.episodes, 'episode')}"

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from qn_tracking.api.arms import Arms
 from qn_tracking.cli.options import experiments
-from qn_tracking.cli.output import print_plain, warn
+from qn_tracking.cli.output import print_plain, print_wrapped, warn
 from qn_tracking.cli.parser import Parser, flag, many, valued
 from qn_tracking.errors import UsageError, printable, short
 
@@ -54,8 +54,8 @@ def run(args: Namespace) -> int:
         return int(bool(found.left))
     # Of an arm that is not there, each of its metrics says the same.
     for sentence in dict.fromkeys(one.sentence for one in found.left):
-        print(printable(sentence))
-    print(printable(found.summary))
+        print_wrapped(printable(sentence))
+    print_wrapped(printable(found.summary))
     return int(bool(found.left))
 
 

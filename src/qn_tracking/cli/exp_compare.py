@@ -129,14 +129,18 @@ def _runs(args: Namespace, found: RunComparison) -> None:
     if found.changed:
         print("\nwhat changed")
         for name, text in found.changed.items():
-            print(f"  {name:<9} {printable(text)}")
+            print_wrapped(f"  {name:<9} {printable(text)}")
         if found.identical or found.same_outcome:
             print()
     for places in found.identical:
         digest = found.runs[places[0]]["digests"]["exact"]
-        print(f"{letters(places)} are identical, every number of every episode: {digest[:12]}")
+        print_wrapped(
+            f"{letters(places)} are identical, every number of every episode: {digest[:12]}"
+        )
     for places in found.same_outcome:
-        print(f"{letters(places)} have the same outcome: they differ in rewards or metrics only")
+        print_wrapped(
+            f"{letters(places)} have the same outcome: they differ in rewards or metrics only"
+        )
     if found.packages_by == "digest" and found.differences["packages"]:
         warn("the list of packages is not here for all: only its digest is compared")
     _print_sections(found.differences, len(found.runs), args.all)
@@ -154,9 +158,9 @@ def _runs(args: Namespace, found: RunComparison) -> None:
             delta = metric_text(metric.delta, name, signed=True)
             delta += interval_text(metric.low, metric.high, name, least=-1.0)
         rows.append([printable(name), *cells, delta])
-    print("\nmetrics (intervals are of these episodes, not of other runs)")
+    print_wrapped("\nmetrics (intervals are of these episodes, not of other runs)")
     print_table(_columns("METRIC", len(found.runs), ("B - A", 1)), rows)
-    print(found.conclusion)
+    print_wrapped(found.conclusion)
 
 
 def _heading(abouts: Sequence[dict[str, Any]]) -> None:
@@ -170,9 +174,9 @@ def _heading(abouts: Sequence[dict[str, Any]]) -> None:
         if about["origin"]:
             words.append(f"from {about['origin']}")
         text = separator.join(printable(word) for word in words if word)
-        print(f"{letters([i])}  {about['id']}  {text}")
+        print_wrapped(f"{letters([i])}  {about['id']}  {text}")
         for note in about["origin_notes"]:
-            print(f"   {printable(note)}")
+            print_wrapped(f"   {printable(note)}")
 
 
 # ------------------------------------------------------------------------------------------- groups
@@ -263,7 +267,7 @@ def _print_legend(found: GroupComparison) -> None:
         some = ", ".join(doc["id"] for doc in group.runs[:3])
         more = ", …" if len(group.runs) > 3 else ""
         count = counted(len(group.runs), "run")
-        print(f"{letters([i])}  {printable(group.name)}  {count}: {some}{more}")
+        print_wrapped(f"{letters([i])}  {printable(group.name)}  {count}: {some}{more}")
 
 
 def _print_everything(args: Namespace, found: GroupComparison) -> None:
@@ -272,10 +276,10 @@ def _print_everything(args: Namespace, found: GroupComparison) -> None:
         [printable(name), *(_sample(one, name) for one in samples)]
         for name, samples in found.summary.samples.items()
     ]
-    print("\nmetrics: mean over runs, 95% interval")
+    print_wrapped("\nmetrics: mean over runs, 95% interval")
     print_table(_columns("METRIC", len(found.groups)), rows)
     if found.summary.pairs:
-        print(
+        print_wrapped(
             "\ndifferences, conventional: Welch's interval, permutation p after Holm, Hedges' g,"
             " P(improvement)"
         )
@@ -357,7 +361,7 @@ def _print_sections(sections: Sections, sides: int, everything: bool) -> None:
         shown = [row for row in rows if everything or not row.same]
         differ = sum(not row.same for row in rows)
         count = f"{differ} of {len(rows)} differ" if differ else f"all {len(rows)} the same"
-        print(f"\n{section}: {count}")
+        print_wrapped(f"\n{section}: {count}")
         if shown:
             cells = [[printable(row.field), *map(_text, row.values)] for row in shown]
             print_table(_columns("FIELD", sides), cells)

@@ -107,5 +107,5 @@ def run(args: Namespace) -> int:
     else:
         from qn_tracking.render.table import columns_of
 
-        sys.stdout.write(picture.text(columns_of() or 80, unicode=unicode_out()))
+        sys.stdout.write(picture.text(columns_of(), unicode=unicode_out()))
     return 0

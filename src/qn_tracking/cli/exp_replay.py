@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from qn_tracking.cli import signals
 from qn_tracking.cli.options import RUN_ID, one_id, up_to
-from qn_tracking.cli.output import difference_text, once, print_plain, unicode_out, warn
+from qn_tracking.cli.output import (
+    difference_text,
+    once,
+    print_plain,
+    print_wrapped,
+    unicode_out,
+    warn,
+)
 from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
 
@@ -113,14 +120,14 @@ def _show(found: Replay, path: str | None, speed: float) -> None:
             _animate(found, speed)
         else:
             sys.stdout.write(_text(found, -1, PIPED))
-        print(printable(found.caption))
+        print_wrapped(printable(found.caption))
     if found.outcome == "not compared":
-        print("not compared: the episodes of the record are not here")
+        print_wrapped("not compared: the episodes of the record are not here")
         return
     which = f"episodes 0 to {found.episode.index}" if found.episode.index else "episode 0"
-    print(f"{found.outcome}: {which} and the record")
+    print_wrapped(f"{found.outcome}: {which} and the record")
     if found.first_difference is not None:
-        print(f"first at {difference_text(found.first_difference)}")
+        print_wrapped(f"first at {difference_text(found.first_difference)}")
 
 
 def _text(found: Replay, number: int, space: tuple[int, int]) -> str:

@@ -13,7 +13,9 @@ from qn_tracking.cli.output import (
     once,
     print_error,
     print_plain,
+    print_rows,
     print_table,
+    print_wrapped,
     warn,
 )
 from qn_tracking.cli.parser import Parser, flag, many, valued
@@ -130,7 +132,7 @@ def _all(experiments: Experiments, args: Namespace) -> int:
         for cause, count in causes.items():
             if count > 1:
                 print_error(f"{counted(count - 1, 'more run')}: {cause}")
-        print(found.summary)
+        print_wrapped(found.summary)
     return found.exit_code
 
 
@@ -163,7 +165,6 @@ def print_plan(plan: Plan, json: bool) -> None:
     if json:
         print_plain(about)
         return
-    from qn_tracking.render.text import rows
 
     shown = {
         **about,
@@ -172,7 +173,8 @@ def print_plan(plan: Plan, json: bool) -> None:
         "command": plan.command,
         "packages": f"{plan.packages} recorded" if plan.packages else "the installed ones",
     }
-    sys.stdout.write("ok, nothing was run\n" + rows(shown.items()))
+    print("ok, nothing was run")
+    print_rows(shown.items())
 
 
 def _plain(found: Rerun) -> dict[str, Any]:
@@ -211,18 +213,20 @@ def print_outcome(found: Rerun) -> None:
     if not found.plan.episodes and found.series:
         count = f"{len(found.series)} series"
     if found.outcome == "identical":
-        print(f"identical: every number of {count}, {found.digests.exact[:12]}")
+        print_wrapped(f"identical: every number of {count}, {found.digests.exact[:12]}")
     elif found.outcome == "same outcome":
-        print(
+        print_wrapped(
             f"same outcome: success, termination, steps and counts of {count};"
             " floating point differs"
         )
     else:
         print("different" if found.first_difference else "different: the digests are not the same")
     if found.first_difference is not None:
-        print(f"first at {difference_text(found.first_difference)}")
+        print_wrapped(f"first at {difference_text(found.first_difference)}")
     elif found.outcome != "identical" and found.plan.compared_by == "digest":
-        print("the episodes of the original are not here, so the first difference is not known")
+        print_wrapped(
+            "the episodes of the original are not here, so the first difference is not known"
+        )
     _print_series(found)
     if found.outcome != "identical" or any(found.series.values()):
         _print_explanations(found)
@@ -238,10 +242,14 @@ def _print_series(found: Rerun) -> None:
     for name, first in [*differ.items()][:MOST_SERIES]:
         where = f"  {printable(name)}: first at step {first.step}"
         if first.field == "point":
-            print(f"{where}, which only the {'original' if first.present[0] else 're-run'} has")
+            print_wrapped(
+                f"{where}, which only the {'original' if first.present[0] else 're-run'} has"
+            )
         else:
             what = "" if first.field == "value" else f"{first.field} "
-            print(f"{where}: {what}{exact_text(first.first)}, now {exact_text(first.second)}")
+            print_wrapped(
+                f"{where}: {what}{exact_text(first.first)}, now {exact_text(first.second)}"
+            )
     if len(differ) > MOST_SERIES:
         print(f"  and {len(differ) - MOST_SERIES} more")
 
@@ -258,11 +266,15 @@ def _print_explanations(found: Rerun) -> None:
         for row in differences
     ]
     if found.plan.lives:
-        print("the original was resumed: what its loop loaded then may not be all that it had")
+        print_wrapped(
+            "the original was resumed: what its loop loaded then may not be all that it had"
+        )
     if not rows:
-        print("code, packages and machine are the same as far as they were recorded")
+        print_wrapped("code, packages and machine are the same as far as they were recorded")
         if found.plan.command is not None:
-            print("perhaps the script draws random numbers that do not derive from its seed")
+            print_wrapped(
+                "perhaps the script draws random numbers that do not derive from its seed"
+            )
         return
     print("\nwhat may explain it")
     columns = [Column("FIELD", least=12), Column("ORIGINAL", least=6), Column("RE-RUN", least=6)]

@@ -12,6 +12,7 @@ from qn_tracking.cli.output import (
     print_plain,
     print_section,
     print_text,
+    print_wrapped,
     unicode_out,
     value_text,
     warn,
@@ -155,20 +156,20 @@ def _print(
         doc["status"],
     ]
     separator = " · " if unicode_out() else "  "
-    print(separator.join(printable(word) for word in words if word))
+    print_wrapped(separator.join(printable(word) for word in words if word))
     for title, pairs in sections:
         print_section(title, pairs)
         if title == "results":
             _print_curve(doc.get("results") or {})
     warnings = doc.get("warnings") or []
     for text in warnings[:MOST_WARNINGS]:
-        print(f"warning  {printable(short(text, LONGEST))}")
+        print_wrapped(f"warning  {printable(short(text, LONGEST))}")
     if len(warnings) > MOST_WARNINGS:
-        print(f"warning  and {len(warnings) - MOST_WARNINGS:,} more (--json has all)")
+        print_wrapped(f"warning  and {len(warnings) - MOST_WARNINGS:,} more (--json has all)")
     if earlier:
-        print(f"warning  {earlier:,} more of earlier lives (runs/{doc['id']}/lives)")
+        print_wrapped(f"warning  {earlier:,} more of earlier lives (runs/{doc['id']}/lives)")
     for failure in doc.get("failures") or []:
-        print(f"failure  {printable(failure['plugin'])}: {printable(failure['error'])}")
+        print_wrapped(f"failure  {printable(failure['plugin'])}: {printable(failure['error'])}")
 
 
 def _sections(
@@ -318,7 +319,7 @@ def _print_curve(results: dict[str, Any]) -> None:
     wide = min((columns_of() or 80) - 2, 72)
     lines = chart(curve, low, high, columns=wide, unicode=unicode_out())
     if lines:
-        print(f"{printable(results.get('curve_of'))} over the run")
+        print_wrapped(f"{printable(results.get('curve_of'))} over the run")
         for line in lines:
             print(f"  {line}")
 

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from qn_tracking.cli.options import RUN_ID, experiments, one_id, up_to
-from qn_tracking.cli.output import unicode_out
+from qn_tracking.cli.output import print_wrapped, unicode_out
 from qn_tracking.cli.parser import Parser, flag, valued
 from qn_tracking.errors import printable
 from qn_tracking.records.model import Episode
@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
         _print(episode, args.json)
     if not args.json:
         mark = "—" if unicode_out() else "-"
-        print(f"{mark} {printable(store.status(id))}, {counted(count or 0, 'episode')}")
+        print_wrapped(f"{mark} {printable(store.status(id))}, {counted(count or 0, 'episode')}")
     return 0
 
 
@@ -67,4 +67,4 @@ def _print(episode: Episode, as_json: bool) -> None:
         parts.append(f"reward {episode.reward:.4g}")
     parts += [f"{printable(key)} {value}" for key, value in episode.counts.items()]
     parts += [f"{printable(key)} {value:.4g}" for key, value in episode.metrics.items()]
-    sys.stdout.write("  ".join(part for part in parts if part).rstrip() + "\n")
+    print_wrapped("  ".join(part for part in parts if part).rstrip())

@@ -96,18 +96,21 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 
 
 def print_wrapped(text: str) -> None:
-    """Prints a sentence on as many lines as the terminal needs, the others indented."""
-    from textwrap import wrap
-
+    """Prints lines, each on as many as the terminal needs, the others indented."""
     from qn_tracking.render.table import columns_of
+    from qn_tracking.render.text import wrapped
 
     wide = columns_of()
-    lines = [text]
-    if wide:
-        lines = wrap(
-            text, wide, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    sys.stdout.write("\n".join(lines) + "\n")
+    for line in text.split("\n"):
+        sys.stdout.write("\n".join(wrapped(line, wide)) + "\n")
+
+
+def print_rows(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> None:
+    """Prints `name  value` lines that fit the terminal."""
+    from qn_tracking.render.table import columns_of
+    from qn_tracking.render.text import rows
+
+    sys.stdout.write(rows(pairs, indent, columns_of()))
 
 
 def progress(
@@ -129,11 +132,10 @@ def progress(
 
 def print_section(title: str, pairs: Iterable[tuple[str, object]]) -> None:
     """Prints a title and `name  value` lines below it; nothing if no value is there."""
-    from qn_tracking.render.text import rows
-
-    text = rows(pairs)
-    if text:
-        sys.stdout.write(f"{printable(title)}\n{text}")
+    found = [pair for pair in pairs if pair[1] is not None]
+    if found:
+        print_wrapped(printable(title))
+        print_rows(found)
 
 
 def number_text(value: float | str | None) -> str:
@@ -355,11 +357,11 @@ def print_submitted(made: Submitted, *, as_json: bool, quiet: bool = False) -> i
 
         runs = counted(claim["n"], "run")
         category = submission.category
-        print(f"final success {claim['mean']:.1%} over {runs}, category {category}")
+        print_wrapped(f"final success {claim['mean']:.1%} over {runs}, category {category}")
         if made.division is not None:
             print(f"division {printable(made.division)}")
         print(f"saved {printable(made.path)}")
-        print(
+        print_wrapped(
             "To have it on the leaderboard: commit this file on a branch, and open a pull request;"
             " CONTRIBUTING.md explains how."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from qn_tracking.cli.output import print_json, unicode_out, warn
+from qn_tracking.cli.output import print_json, print_rows, unicode_out, warn
 from qn_tracking.errors import printable
 
 TYPE_CHECKING = False
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 def list_configs(as_json: bool) -> int:
     """Prints the shipped configurations, each with its first line."""
     from qn_tracking.config import shipped
-    from qn_tracking.render.text import rows
 
     found = {name: _about(path) for name, path in shipped().items()}
     if as_json:
         print_json([{"name": name, "about": about} for name, about in found.items()])
     else:
-        sys.stdout.write(rows(found.items(), ""))
+        print_rows(found.items(), "")
     return 0
 
 
@@ -79,11 +78,12 @@ def _import_plugins(args: Namespace) -> int:
 
 
 def _print_aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table that is as wide as it is, for `grep`."""
-    from qn_tracking.render.table import Column, table
+    from qn_tracking.cli.output import print_table
+    from qn_tracking.render.table import Column
 
-    sys.stdout.write(
-        table([Column(title) for title in titles], [list(map(printable, row)) for row in rows])
+    print_table(
+        [Column(title, least=len(title)) for title in titles],
+        [list(map(printable, row)) for row in rows],
     )
 
 
@@ -92,7 +92,7 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
     if as_json:
         print_json(about)
         return 0
-    from qn_tracking.render.text import duration, rows
+    from qn_tracking.render.text import duration
 
     for text in about.pop("warnings"):
         warn(text)
@@ -106,7 +106,8 @@ def dry_run(about: dict[str, Any], as_json: bool) -> int:
     differs = about.get("differs") or ()
     place = next((at for at, (name, _) in enumerate(lines) if name == "differs"), len(lines))
     lines[place : place + 1] = [("" if n else "differs", text) for n, text in enumerate(differs)]
-    sys.stdout.write("ok, nothing was run\n" + rows(lines))
+    print("ok, nothing was run")
+    print_rows(lines)
     return 0
 
 
@@ -154,12 +155,13 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
     shown = rows(lines, columns=columns_of())
     sys.stdout.write(f"ok, nothing was run: {printable(record.name or 'a study')}\n{shown}")
     sys.stdout.write("arms\n")
-    sys.stdout.write(rows([(arm.name, (arm.config.digest or "")[:8]) for arm in record.every_arm]))
+    print_rows([(arm.name, (arm.config.digest or "")[:8]) for arm in record.every_arm])
     return 0
 
 
 def summary(experiment: Experiment, path: str | None) -> None:
     """Prints what came of a run, and where its record is."""
+    from qn_tracking.render.table import columns_of
     from qn_tracking.render.text import duration, rows, sparkline
 
     results = experiment.results
@@ -190,7 +192,9 @@ def summary(experiment: Experiment, path: str | None) -> None:
         for name, spread in results.metrics.items()
         if name not in ("steps", "reward")
     ]
-    sys.stdout.write(_title(experiment.config.label, experiment.subject) + rows(lines))
+    sys.stdout.write(
+        _title(experiment.config.label, experiment.subject) + rows(lines, columns=columns_of())
+    )
     if curve:  # drawn by us, so not escaped
         sys.stdout.write(f"  {curve}\n")
     if path is not None:
@@ -200,6 +204,7 @@ def summary(experiment: Experiment, path: str | None) -> None:
 
 def study_summary(study: Study, found: StudySummary, seconds: float) -> None:
     """Prints what came of a study."""
+    from qn_tracking.render.table import columns_of
     from qn_tracking.render.text import duration, rows
 
     record, final = study.record, found.final
@@ -223,7 +228,7 @@ def study_summary(study: Study, found: StudySummary, seconds: float) -> None:
     arm = record.arms[0]
     one = len(record.arms) == 1
     title = _title(arm.config.label, arm.subject) if one else f"{len(record.arms)} arms\n"
-    sys.stdout.write(title + rows(lines))
+    sys.stdout.write(title + rows(lines, columns=columns_of()))
     sys.stdout.flush()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qn_tracking.cli.output import print_plain, print_table
+from qn_tracking.cli.output import print_plain, print_table, print_wrapped
 from qn_tracking.cli.study_print import cell, line
 from qn_tracking.errors import UsageError, printable
 from qn_tracking.render.table import Column, columns_of
@@ -40,7 +40,7 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
             print(line(cell(printable(text)) for text in (*cells, one.metric, one.says)))
         return
     count = "1 study" if len(found) == 1 else f"{len(found):,} studies"
-    print(f"{count} in {printable(store.folder)}")
+    print_wrapped(f"{count} in {printable(store.folder)}")
     # On a wide terminal what it shows is worth more than when it was made.
     least = 48 if (columns_of() or 80) >= 80 else 20
     columns = [
@@ -67,7 +67,7 @@ def print_studies(store: Experiments, args: Namespace, stated: Conditions) -> No
     if rows:
         print_table(columns, [list(map(printable, row)) for row in rows])
     if len(shown) < len(found):
-        print("more: --limit N, or 0 for all")
+        print_wrapped("more: --limit N, or 0 for all")
 
 
 def _done(one: StudyLine) -> str:

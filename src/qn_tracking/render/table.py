@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-from qn_tracking.render.text import fit, width
+from qn_tracking.render.text import fit, rows as text_rows, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 GAP = 2
+LEAST = 6
+"""Columns of the first cells of a table, or as many as these need."""
 
 
 class Column:
@@ -63,8 +65,8 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: i
     """Rows of printable cells under their titles, in at most so many terminal columns (0: any).
 
     If the columns are too wide, cells are cut with a tilde as far as allowed, then whole columns
-    are omitted, and then the first one is cut. A column whose cells are all empty is always
-    omitted.
+    are omitted, and then the first one is cut. Where little would be left of that, each row is a
+    list of its cells. A column whose cells are all empty is always omitted.
     """
     kept = [
         i for i, c in enumerate(columns) if c.drop == 0 or c.keep or any(row[i] for row in rows)
@@ -83,7 +85,9 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: i
                 continue
             droppable = [i for i in kept if columns[i].drop]
             if not droppable:
-                widths[kept[0]] = max(1, widths[kept[0]] - over)
+                if widths[kept[0]] - over < min(LEAST, widths[kept[0]]):
+                    return _listed(columns, rows, available)
+                widths[kept[0]] -= over
                 break
             first = max(droppable, key=lambda i: columns[i].drop)
             kept.remove(first)
@@ -95,6 +99,18 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: i
     lines = [_line(columns, kept, widths, [c.title for c in columns], plain=True)]
     lines += [_line(columns, kept, widths, row, plain=False) for row in rows]
     return "".join(lines)
+
+
+def _listed(columns: Sequence[Column], rows: Sequence[Sequence[str]], available: int) -> str:
+    """Each row as lines of its own, for a terminal that is too narrow for a table."""
+    return "\n".join(
+        text_rows(
+            [(c.title, cell) for c, cell in zip(columns, row, strict=True) if cell],
+            indent="",
+            columns=available,
+        )
+        for row in rows
+    )
 
 
 def _total(widths: dict[int, int]) -> int:

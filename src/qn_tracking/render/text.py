@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 
 from qn_tracking.errors import printable
 
+NARROW = 20
+"""Columns that a value needs beside its name."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
 
@@ -100,22 +103,57 @@ def means(values: Sequence[float], points: int) -> list[float]:
     return [sum(values[a:b]) / (b - a) for a, b in cuts]
 
 
+def wrapped(text: str, columns: int, indent: str = "  ") -> list[str]:
+    """A text on as many lines of so many terminal columns (0: any) as it takes, the rest indented.
+
+    Of a word that is longer, such as a path, nothing is cut: a terminal breaks it as it likes, and
+    it can be copied. One with wide characters is broken here.
+    """
+    if not columns or width(text) <= columns:
+        return [text]
+    lines, line, used = [], "", 0
+    for word in _words(text, columns - len(indent)):
+        size = width(word)
+        if line.strip() and used + size > columns:
+            lines.append(line.rstrip())
+            word = word.lstrip(" ")
+            line, used, size = indent, len(indent), width(word)
+        line, used = line + word, used + size
+    return [*lines, line]
+
+
+def _words(text: str, space: int) -> Iterator[str]:
+    """The words of a text, each with the spaces before it."""
+    for word in re.findall(r" *[^ ]+", text):
+        if word.isascii() or width(word.lstrip(" ")) <= space:
+            yield word
+        else:
+            spaces = len(word) - len(word.lstrip(" "))
+            yield word[: spaces + 1]
+            yield from word[spaces + 1 :]
+
+
 def rows(pairs: Iterable[tuple[str, object]], indent: str = "  ", columns: int = 0) -> str:
     """`name  value` lines, aligned; values are made printable, None is left out.
 
-    Of so many terminal `columns` (0: any), a value goes on below itself.
+    Of so many terminal `columns` (0: any), a value goes on below itself, or below its name where
+    a word would not fit, or little space is left.
     """
     kept = [(printable(name), printable(value)) for name, value in pairs if value is not None]
     wide = max((width(name) for name, _ in kept), default=0)
-    if columns:
-        from textwrap import wrap
-
-        left = max(columns - len(indent) - wide - 2, 20)
-        split = [
-            (name, wrap(value, left, break_long_words=False, break_on_hyphens=False) or [""])
-            for name, value in kept
-        ]
-        kept = [
-            ("" if place else name, line) for name, some in split for place, line in enumerate(some)
-        ]
-    return "".join(f"{indent}{fit(name, wide)}  {value}\n" for name, value in kept)
+    before = len(indent) + wide + 2
+    if not columns:
+        return "".join(f"{indent}{fit(name, wide)}  {value}\n" for name, value in kept)
+    out = []
+    for name, value in kept:
+        head = f"{indent}{fit(name, wide)}  "
+        longest = max(map(width, _words(value, NARROW)), default=0)
+        if columns - before < max(longest, min(NARROW, width(value))):
+            out += wrapped(f"{indent}{name}", columns)
+            head, space = f"{indent}  ", columns - len(indent) - 2
+        else:
+            space = columns - before
+        for line in wrapped(value, space, ""):
+            out.append(head + line)
+            head = " " * width(head)
+    return "".join(f"{line}\n" for line in out)
