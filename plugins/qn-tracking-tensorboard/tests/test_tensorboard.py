@@ -147,6 +147,37 @@ def test_scalars_of_other_writers_are_read(project):
     assert read("theirs")["old"] == [(7, 0.25)]
 
 
+KILLED = """
+import os, signal, time
+from glob import glob
+from qn_tracking import Recorder, make_manager
+manager = make_manager({"json_storage": {}, "tensorboard": {}})
+run = Recorder({}, manager=manager, experiments_dir="experiments").start()
+(path,) = glob("exports/tensorboard/*/events*")
+empty = os.path.getsize(path)
+for step in range(100):
+    run.log({"loss": step}, step=step)
+while os.path.getsize(path) == empty:  # nobody flushes but the thread
+    time.sleep(0.02)
+for step in range(100, 200):
+    run.log({"loss": step}, step=step)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_loses_what_was_not_written_yet_and_the_export_has_it(project):
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    (id,) = os.listdir("exports/tensorboard")
+    seen = read(project / "exports" / "tensorboard" / id)["loss"]
+    assert seen == [(step, step) for step in range(len(seen))]
+    assert seen
+    assert qn_exp("recover", id).returncode == 0
+    assert qn_exp("tensorboard", "export", id).returncode == 0
+    whole = read(project / "exports" / "tensorboard" / id)["loss"]
+    assert whole == [(step, step) for step in range(200)]
+
+
 def test_a_file_that_breaks_off_is_read_so_far_and_a_damaged_one_refused(project):
     id = recorded().id
     (path,) = (project / "exports" / "tensorboard" / id).glob("events*")
