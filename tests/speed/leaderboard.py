@@ -22,7 +22,7 @@ from time import perf_counter
 from attrs import evolve
 
 from qn_tracking import config as configuration
-from qn_tracking.api.leaderboard import validators
+from qn_tracking.api.board import validators
 from qn_tracking.benchmark import aggregate, files
 from qn_tracking.benchmark.category import categorize
 from qn_tracking.benchmark.protocol import rulebook
