@@ -163,6 +163,39 @@ if __name__ == "__main__":
 """
 
 
+GUARDED = """
+import os
+from pathlib import Path
+from qn_tracking import Study
+
+Path(f"imported-{os.getpid()}").touch()
+
+def main():
+    study = Study.declare("small.yml", n_seeds=3, episodes=2, name="once")
+    print(study.run(jobs=2).finished)
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "imports"),
+    [
+        ('if __name__ == "__main__":\n    main()', True),
+        ('if "__main__" != __name__:\n    pass\nelse:\n    main()', True),
+        ("main()", False),
+        ('if __name__ == "__main__":\n    pass\nmain()', False),
+    ],
+)
+def test_a_script_with_a_guard_is_imported_by_the_processes_of_the_runs(
+    project: Path, start: str, imports: bool
+) -> None:
+    Path("script.py").write_text(GUARDED + start)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    assert (len(list(Path().glob("imported-*"))) > 1) == imports
+    assert len(list(Path("experiments/studies").iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("script", "how", "studies"),
     [

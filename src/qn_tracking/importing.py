@@ -70,20 +70,66 @@ def unsafe_again() -> None:
         del os.environ[_SAFE_PATH]
 
 
-class WithoutScript:
-    """Processes that `multiprocessing` starts meanwhile do not import the script of the user.
+def notice_script() -> None:
+    """Remembers it if the script of the user does now what a process that imports it would do, too.
 
-    They need nothing of it. One that starts a study without a guard would start it again in each,
-    and one that came through a pipe cannot be imported at all.
+    It does not if that stands below `if __name__ == "__main__":`.
+    """
+    WithoutScript.needed = WithoutScript.needed or not _guarded()
+
+
+def _guarded() -> bool:
+    from threading import main_thread
+
+    script = sys.modules["__main__"]
+    file = getattr(script, "__file__", None)
+    if file is None:  # at a prompt, in a notebook: nothing is imported
+        return True
+    frame = sys._current_frames().get(main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_globals is vars(script) and frame.f_code.co_name == "<module>":
+            place = file, frame.f_lineno
+            if place not in _GUARDED:
+                _GUARDED[place] = _below_a_guard(*place)
+            return _GUARDED[place]
+        frame = frame.f_back
+    return False
+
+
+_GUARDED: dict[tuple[str, int], bool] = {}
+
+
+def _below_a_guard(file: str, line: int) -> bool:
+    """Whether a line of a file is in an `if` that asks for `__name__`; not of what is no file."""
+    import ast
+
+    try:
+        with open(file, "rb") as stream:
+            tree = ast.parse(stream.read())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return False
+    return any(
+        isinstance(node, ast.If)
+        and any(isinstance(one, ast.Name) and one.id == "__name__" for one in ast.walk(node.test))
+        and node.lineno <= line <= (node.end_lineno or node.lineno)
+        for node in ast.walk(tree)
+    )
+
+
+class WithoutScript:
+    """Processes that `multiprocessing` starts meanwhile do not import the script of the user, if
+    that would start a study again in each of them, or is not possible, as of one from a pipe.
     """
 
+    needed = False
     _lock = RLock()
     """Held meanwhile, so that a thread restores what another one has found."""
 
     def __enter__(self) -> None:
+        notice_script()
         self._lock.acquire()
         self._script = vars(sys.modules["__main__"])
-        names = ("__spec__", "__file__")
+        names = ("__spec__", "__file__") if self.needed else ()
         self._found: dict[str, object] = {k: self._script[k] for k in names if k in self._script}
         self._script.update(dict.fromkeys(self._found))
 

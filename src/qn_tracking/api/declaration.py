@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from qn_tracking.api.arms import Arms
+from qn_tracking.importing import notice_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Declaration(Arms):
         experiments_dir: str,
         plans: Sequence[Plan] | None = None,
     ) -> None:
+        notice_script()  # one that declares a study again in each process of it
         self.record = record
         self.experiments_dir = experiments_dir
         self._plans = plans
