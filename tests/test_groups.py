@@ -88,7 +88,8 @@ def test_runs_are_gathered_into_a_study_that_is_marked_so(make: Make, qn_exp: Pr
     assert page.splitlines()[0].startswith(f"rates ({study.id}) · gathered afterwards, not")
     assert "does it matter?" in page
     assert "rate=0.2 usually beats rate=0.1: p 0.0022" in page
-    assert "TO 80%: median episodes to reach it, - if most did not" in page  # of 40 episodes
+    said_of = "TO 80%: median episodes until runs have reached and keep it, - if most were not 20"
+    assert said_of in " ".join(page.split())  # of 40 episodes
     assert said(qn_exp("show", study.id, "--json"))["declared"] is False
     assert sorted(Experiments().ids("rates")) == sorted(slow + fast)
 
@@ -161,6 +162,11 @@ def test_a_list_has_one_row_for_a_study(make: Make, qn_exp: Program, qn_run: Pro
     assert compared.startswith("<GroupComparison of ")
     few = qn_exp("list", "--limit", "2")
     assert few.stdout.startswith("newest 2 of 7 experiments")
+    assert few.stdout.endswith(
+        "more: --limit counts runs, 0 for all; --studies lists the studies\n"
+    )
+    flat = qn_exp("list", "--limit", "2", "--flat")
+    assert flat.stdout.endswith("more: --limit N, or 0 for all\n")
     assert [row[:2] for row in rows_of(few)][:1] == [["lr", "6"]]  # the limit cuts no study
     assert [row[:2] for row in rows_of(qn_exp("list", "--seed", "1"))] == [["lr", "2/6"]]
     assert said(qn_exp("show", "@1", "--json"))["id"].endswith(".s005")

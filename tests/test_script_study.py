@@ -70,6 +70,7 @@ def test_arms_are_named_by_what_was_set_in_a_report_and_for_a_submission(qn_exp:
     report = Experiments("experiments").report(made.id)
     text = markdown(report.blocks, dict.fromkeys(report.pictures, "x.svg"))
     assert "| rate=0.9 | rate=0.9 |" in text
+    assert f"    qn-exp rerun {made.id} --at-commit\n" in text  # as of a simulation
 
 
 def test_what_is_declared_is_the_command_and_where_it_runs() -> None:

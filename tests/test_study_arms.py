@@ -17,12 +17,14 @@ from attrs import evolve
 from conftest import Program
 from qn_tracking import Experiments, Study
 from qn_tracking.api.arms import Arms
+from qn_tracking.api.study_table import conventional, remarks
 from qn_tracking.cli import study_print
 from qn_tracking.errors import UsageError
 from qn_tracking.records.model import Membership
 from qn_tracking.store.studies import run_id
 from qn_tracking.studies.arms import Side, compare, table
 from qn_tracking.studies.comparison import PRIMARY
+from qn_tracking.studies.declare import arm_named
 from qn_tracking.studies.levels import levels
 from qn_tracking.studies.plan import make_plan
 from qn_tracking.tracking.manager import make_manager, make_simulation
@@ -385,7 +387,12 @@ def test_the_table_is_short(project: Path, qn_exp: Program) -> None:
     assert sum(line.startswith("- ") for line in lines) == 5
     assert "- and 4 more, not decided (--all prints them)" in lines
     everything = qn_exp("show", "lr", "--all").stdout.splitlines()
-    assert sum(line.startswith("- ") for line in everything) == 36
+    conventional = everything.index(
+        "conventional, for comparison with other papers; each p stands alone, none decides:"
+    )
+    assert sum(line.startswith("- ") for line in everything[:conventional]) == 36
+    assert sum(" against " in line for line in everything[conventional:]) == 36
+    assert "conventional" not in done.stdout
 
 
 def test_formats(project: Path, qn_exp: Program) -> None:
@@ -404,7 +411,10 @@ def test_formats(project: Path, qn_exp: Program) -> None:
     for form, mark, pairs in (("markdown", "- ", 2), ("latex", "% - ", 2), ("latex", "% - ", 3)):
         every = ["--all"] if pairs == 3 else []
         lines = qn_exp("show", "three", "--format", form, *every).stdout.splitlines()
-        assert sum(line.startswith(mark) for line in lines) == pairs
+        texts = [line for line in lines if line.startswith(mark)]
+        verdicts = [line for line in texts if "usually beats" in line or "not decided" in line]
+        assert len(verdicts) == pairs
+        assert (len(texts) > pairs) == bool(every)  # what is conventional is for who asks for all
     for how in (("--json",), ("--format", "json")):
         doc = json.loads(qn_exp("show", "lr", *how).stdout)
         assert (doc["study"], doc["runs"], doc["finished"]) == (study.id, 10, 10)
@@ -414,6 +424,60 @@ def test_formats(project: Path, qn_exp: Program) -> None:
         assert list(doc["arms"][0]["values"]) == ["0", "1", "2", "3", "4"]
     other = json.loads(qn_exp("show", "lr", "--metric", "reward", "--json").stdout)
     assert other["compared"]["metric"] == "reward"
+
+
+TO_80 = "80%: median episodes until runs have reached and keep it, - if most were not 20 before"
+
+
+def test_what_columns_are_is_said_in_the_words_of_their_titles(
+    project: Path, qn_exp: Program
+) -> None:
+    study = declared(2, 5)
+    made = levels([{"success": [False] * 20 + [True] * 380}, {"success": [True, False] * 200}], "")
+    assert made is not None
+    assert dict(made.counts) == {"reached": 1, "never reached": 1}
+    finish(study, rates(0.0, 1.0))
+    shown = study.table()
+    shown = evolve(shown, rows=tuple(evolve(row, levels=made) for row in shown.rows))
+    plateau = "mean of the runs that level off at 80% or more, and how many do"
+    upper, lower = ([*remarks(shown, lower=is_lower)][1] for is_lower in (False, True))
+    assert upper.startswith(f"PLATEAU: {plateau}; TO {TO_80}")
+    assert lower.startswith(f"plateau: {plateau}; to {TO_80}")
+    title = qn_exp("show", "lr", "--format", "markdown").stdout
+    assert " plateau " not in title  # of 20 episodes none is looked at
+
+
+@pytest.mark.parametrize("text", ["0.00001", "1e-5", f"{SHORT}=0.000010", f"{SHORT}=1E-05"])
+def test_an_arm_is_known_by_any_way_to_write_its_value(text: str) -> None:
+    names = [f"{SHORT}=0.0001", f"{SHORT}=1e-05", f"{SHORT}=9007199254740993"]
+    assert arm_named(names, text) == names[1]
+    with pytest.raises(UsageError, match="no such arm"):
+        arm_named(names, f"{SHORT}=9007199254740992")
+    for other in ("nan", "inf", f"{SHORT}=", "=", "1e999999999"):
+        with pytest.raises(UsageError):
+            arm_named(names, other)
+
+
+def test_other_tests_are_shown_on_request_and_agree_with_scipy(
+    project: Path, qn_exp: Program
+) -> None:
+    scipy = pytest.importorskip("scipy.stats")
+    study = declared(2, 8)
+    finish(study, rates(0.4, 0.7))
+    table, found = study.table(), study.compare()
+    lines = [*conventional(table, found)]
+    assert lines[0].startswith("conventional, ")
+    values = {row.name: [*row.values.values()] for row in table.rows}
+    (pair, _), *_ = found.shown
+    sides = [values[found.arms[place]] for place in (pair.first, pair.second)]
+    p = scipy.ttest_ind(*sides, equal_var=False).pvalue
+    assert pair.tests["welch"] == pytest.approx(p)
+    assert "permuted Brunner-Munzel" not in lines[1]  # it decides, and is said above
+    assert "Welch p" in lines[1]
+    assert "Hedges' g" in lines[1]
+    assert [line.split(":")[0] for line in lines[3:]] == [f"- {row.name}" for row in table.rows]
+    assert lines[1] not in qn_exp("show", "lr").stdout
+    assert [*conventional(evolve(table, rows=()), evolve(found, contest=None))] == []
 
 
 def test_names_are_text_in_every_format(

@@ -190,7 +190,7 @@ def _results(study: Study | Gathered, table: StudyTable) -> list[Block]:
     return [
         Heading("Results"),
         Table(titles, rows),
-        *map(Text, remarks(table)),
+        *map(Text, remarks(table, lower=True)),
         *_compared(found),
         *_effects(study, table),
     ]
@@ -212,7 +212,9 @@ def _compared(found: StudyComparison) -> list[Block]:
     out.append(Items(found.sentences))
     if len(found.contest.shown) < len(found.contest.decisions):
         leader = found.arms[found.contest.leader]
-        out.append(Text(f"These are the comparisons with the best mean, {leader}."))
+        out.append(
+            Text(f"Only the comparisons with {leader}, which has the best mean, are listed.")
+        )
     return out
 
 
@@ -273,7 +275,7 @@ def _again(folder: str, study: Study | Gathered, docs: Sequence[Doc]) -> list[Bl
     if study.declared and command:
         name = os.path.basename(command[0])
         out += [Text("It was started by:"), Code(shlex.join([name, *command[1:]]))]
-    if any((doc.get("subject") or {}).get("packages") for doc in docs):
+    if any(map(_can_run_again, docs)):
         again = [
             f"qn-exp rerun {key} --at-commit{where}",
             f"qn-exp export {key} --format bundle -o {key}.zip{where}",
@@ -285,5 +287,13 @@ def _again(folder: str, study: Study | Gathered, docs: Sequence[Doc]) -> list[Bl
         )
         out += [Text(text), Code("\n".join(again))]
     elif docs:
-        out.append(Text("A script recorded the runs: it can repeat them, with their seeds."))
+        out.append(
+            Text("Their program was not recorded: it can repeat the runs, with their seeds.")
+        )
     return out
+
+
+def _can_run_again(doc: Doc) -> bool:
+    """Whether `qn-exp rerun` knows the simulation or the script of a run."""
+    facts = (doc.get("facts") or {}).get("metadata") or {}
+    return bool((doc.get("subject") or {}).get("packages") or facts.get("script"))

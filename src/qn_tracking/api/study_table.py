@@ -128,8 +128,8 @@ def _curve(row: ArmRow, unicode: bool) -> str:
     return sparkline(points, low, high, unicode=unicode) if len(points) > 1 else ""
 
 
-def remarks(table: StudyTable) -> Iterator[str]:
-    """What the columns are, and which runs have not levelled off."""
+def remarks(table: StudyTable, *, lower: bool = False) -> Iterator[str]:
+    """What the columns are, and which runs have not levelled off; `lower`: as the titles are."""
     window = f" (of the last {counted(table.window, 'episode')} of a run)" if table.window else ""
     if table.chosen:
         window = f" ({table.chosen} of a run, chosen)"
@@ -137,13 +137,17 @@ def remarks(table: StudyTable) -> Iterator[str]:
     interval = "95% interval by Gaffke's bound" if table.metric in RATES else "95% t-interval"
     yield f"{table.metric}{window}: mean over runs, {interval}{less}"
     levels = {row.name: row.levels for row in table.rows if row.levels is not None}
-    columns = []
-    if any(one.level is not None for one in levels.values()):
-        columns.append("PLATEAU: mean level of the runs that have one, and of how many")
+    columns: list[tuple[str, str]] = []
+    of = {one.of for one in levels.values() if one.level is not None}
+    if of:
+        least = f" at {RULES.threshold:.0%} or more" if "success" in of else ""
+        columns.append(("PLATEAU", f"mean of the runs that level off{least}, and how many do"))
     if any(one.timed for one in levels.values()):
-        columns.append(f"TO {RULES.threshold:.0%}: median episodes to reach it, - if most did not")
+        why = f"- if most were not {RULES.threshold_window} before their end"
+        text = f"median episodes until runs have reached and keep it, {why}"
+        columns.append((f"TO {RULES.threshold:.0%}", text))
     if columns:
-        yield "; ".join(columns)
+        yield "; ".join(f"{name.lower() if lower else name}: {text}" for name, text in columns)
     yield from said(levels)
     yield from (f"note: {note}" for note in table.notes)
 
@@ -165,7 +169,7 @@ def conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[
         yield from (f"- {text}" for text in found.all_sentences)
         return
     if len(contest.shown) < len(contest.decisions):
-        yield f"those with the best mean, {found.arms[contest.leader]} (--all prints the others):"
+        yield f"those with {found.arms[contest.leader]}, the best mean (--all prints the others):"
     decided = sum(pair.winner is not None for pair, _ in found.shown)
     shown = found.sentences[: max(SENTENCES, decided + 1)] if len(found.shown) > SENTENCES else (
         found.sentences
@@ -173,6 +177,25 @@ def conclusions(found: StudyComparison, *, all_pairs: bool = False) -> Iterator[
     yield from (f"- {text}" for text in shown)
     if len(shown) < len(found.sentences):
         yield f"- and {len(found.sentences) - len(shown)} more, not decided (--all prints them)"
+
+
+def conventional(table: StudyTable, found: StudyComparison) -> Iterator[str]:
+    """What a reviewer may ask for, and what decides nothing: other tests, the IQM's bootstrap."""
+    from qn_tracking.inference.interval import bootstrap
+    from qn_tracking.studies.sentences import other_tests
+
+    pairs = [] if found.contest is None else found.contest.pairs
+    lines = [text for pair in pairs if (text := other_tests(pair, found.arms)) is not None]
+    if lines:
+        yield "conventional, for comparison with other papers; each p stands alone, none decides:"
+        yield from (f"- {text}" for text in lines)
+    arms = {row.name: bootstrap(list(row.values.values())) for row in table.rows if row.values}
+    shown = {name: one for name, one in arms.items() if one is not None}
+    if shown:
+        yield "IQM with its percentile bootstrap, conventional (too narrow for few runs):"
+    for name, one in shown.items():
+        span = interval_text(one.low, one.high, table.metric)
+        yield f"- {name}: {metric_text(one.value, table.metric)}{span}"
 
 
 def effects(study: Arms, table: StudyTable, *, all_pairs: bool = False) -> Iterator[str]:

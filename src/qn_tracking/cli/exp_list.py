@@ -40,6 +40,9 @@ a metric; a stored field; or all fields below one, such as config.brain.* or res
 """
 
 
+FOLDED = "more: --limit counts runs, 0 for all; --studies lists the studies"
+
+
 def arguments(parser: Parser, command: str) -> None:
     add_filters(parser.add_argument_group("filters"))
     valued(
@@ -100,6 +103,7 @@ def run(args: Namespace) -> int:
             print("no matching experiments")
         return 0
     columns = found.columns or [(field.name, field) for field in FIELDS if field.listed]
+    more = "more: --limit N, or 0 for all"
     titles = columns_for(columns, keep=args.columns is not None)
     if args.flat or args.columns or args.sort:
         lines = [cells_of(columns, row) for row in found.cells()]
@@ -109,9 +113,10 @@ def run(args: Namespace) -> int:
         for row, runs in found.folded():
             first, *rest = cells_of(columns, row)
             lines.append([first, runs, *rest])
+            more = FOLDED if runs else more
     print_table(titles, lines)
     if found.more:
-        print(_clipped("more: --limit N, or 0 for all"))
+        print(_clipped(more))
     return 0
 
 

@@ -52,7 +52,7 @@ EXAMPLES = """examples:
 def arguments(parser: Parser, command: str) -> None:
     one_id(parser)
     add_options(parser)
-    flag(parser, "--all", "of a study: every pair of arms")
+    flag(parser, "--all", "of a study: every pair of arms, and other tests, as conventional")
     flag(parser, "--config", "print only the configuration, exactly as it was")
     flag(parser, "--output", "print only what the run has printed, if that is kept")
 

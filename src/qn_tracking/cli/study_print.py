@@ -105,7 +105,7 @@ def print_study(study: Arms, args: Namespace | None = None) -> None:
         _csv(table)
     elif form in ("markdown", "latex"):
         written = _markdown if form == "markdown" else _latex
-        written(study, table, more, _said(study, table, found, all_pairs=every))
+        written(study, table, more, _said(study, table, found, all_pairs=every, lower=True))
     else:
         _text(study, table, more, _said(study, table, found, all_pairs=every))
         if args is not None and study.state(table) == "not finished":
@@ -113,15 +113,21 @@ def print_study(study: Arms, args: Namespace | None = None) -> None:
 
 
 def _said(
-    study: Arms, table: StudyTable, found: StudyComparison, *, all_pairs: bool
+    study: Arms,
+    table: StudyTable,
+    found: StudyComparison,
+    *,
+    all_pairs: bool,
+    lower: bool = False,
 ) -> tuple[str, ...]:
     """What is said below the table; a sentence of a list begins with a dash."""
-    from qn_tracking.api.study_table import conclusions, effects, remarks
+    from qn_tracking.api.study_table import conclusions, conventional, effects, remarks
 
     return (
-        *remarks(table),
+        *remarks(table, lower=lower),
         *conclusions(found, all_pairs=all_pairs),
         *effects(study, table, all_pairs=all_pairs),
+        *(conventional(table, found) if all_pairs else ()),
     )
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -266,6 +267,16 @@ def _check_arms(arms: Sequence[Arm]) -> None:
         seen[meant] = name
 
 
+def _as_value(word: str) -> tuple[str, Decimal | str]:
+    """A word of the name of an arm, so that 0.00001 and 1e-05 are one value."""
+    field, _, value = word.rpartition("=")
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return field, value
+    return field, number if number.is_finite() else value
+
+
 def arm_named(names: Sequence[str], text: str) -> str:
     """The arm that is meant: by its name, or by words or values in it that no other one has.
 
@@ -273,8 +284,11 @@ def arm_named(names: Sequence[str], text: str) -> str:
     """
     if text in names:
         return text
-    words = set(text.split())
-    parts = {name: set(name.replace("=", " ").split()) | set(name.split()) for name in names}
+    words = {_as_value(word) for word in text.split()}
+    parts = {
+        name: {_as_value(word) for word in (*name.replace("=", " ").split(), *name.split())}
+        for name in names
+    }
     found = [name for name in names if words and words <= parts[name]]
     if len(found) == 1:
         return found[0]

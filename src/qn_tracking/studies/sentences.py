@@ -16,6 +16,7 @@ TESTS: Mapping[Test, str] = {
     "half-run welch": "half-run Welch",
     "guarded paired": "guarded paired",
 }
+OTHERS: Mapping[str, str] = {"welch": "Welch p", **{name: f"{t} p" for name, t in TESTS.items()}}
 ASKS: Mapping[Test, str] = {
     "brunner-munzel": "does a run of one arm usually beat a run of the other",
     "half-run welch": "is one arm better on average",
@@ -154,6 +155,18 @@ def explained(pairs: Iterable[ArmPair]) -> str | None:
                 " which takes more runs to show"
             )
     return None
+
+
+def other_tests(pair: ArmPair, names: Sequence[str]) -> str | None:
+    """The p of the tests of a pair that do not decide, and its effect; None if it has neither."""
+    said = [
+        f"{OTHERS[name]} {p_text(p)}"
+        for name in OTHERS
+        if name != pair.decides and (p := pair.tests.get(name)) is not None
+    ]
+    if pair.hedges_g is not None:
+        said.append(f"Hedges' g {pair.hedges_g:.2f}")
+    return f"{names[pair.first]} against {names[pair.second]}: {', '.join(said)}" if said else None
 
 
 def decided_by(contest: Contest, metric: str, names: Sequence[str]) -> str:
