@@ -190,6 +190,22 @@ def test_an_axis_of_one_value_has_a_length_and_no_half_of_an_episode(value: floa
     assert axis["axis"]["tickCount"] == (2 if high - low == 2 else 5)
 
 
+def test_dots_and_intervals_do_not_end_at_the_edge() -> None:
+    found = picture.rows([Row(name="a", value=2.0, low=1.0, high=3.0)], WORDS)
+    low, high = found["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert low < 1.0 < 3.0 < high
+    spread = picture.scatter([Place(name="a", x=1, y=1), Place(name="b", x=3, y=5)], WORDS)
+    for channel, (least, most) in {"x": (1, 3), "y": (1, 5)}.items():
+        low, high = spread["layer"][0]["encoding"][channel]["scale"]["domain"]
+        assert low < least < most < high
+    spread = picture.scatter([Place(name="a", x=1e-9, y=1), Place(name="b", x=3, y=5)], WORDS,
+                             log=True)  # fmt: skip
+    assert spread["layer"][0]["encoding"]["x"]["scale"]["domain"][0] > 0
+    share = Words(title="t", caption="c", percent=True)
+    found = picture.rows([Row(name="a", value=1.0)], share)
+    assert found["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0, 1]
+
+
 def test_numbers_have_six_digits_and_none_stands_for_what_is_not_finite() -> None:
     values = [0.1 + 0.2, 3.0, 123456.7, float("nan"), float("inf"), None]
     assert list(map(picture_parts.number, values)) == [0.3, 3, 123457, None, None, None]
@@ -363,6 +379,17 @@ def test_a_curve_where_all_runs_succeed_has_no_band_and_says_why(store: Experime
     assert data(found, "lines")[-1]["y"] == 1
     assert f"pointwise (none where all {AGREE})" in found.caption
     assert AGREE in store.report(store.find()).html()
+
+
+def test_lines_that_hide_each_other_are_named(store: Experiments) -> None:
+    for epsilon, value in ((0.1, 1.0), (0.2, 1.0), (0.3, 2.0), (0.4, 2.0), (0.5, 3.0)):
+        for seed in (1, 2):
+            make(epsilon, seed, [value, value])
+    alike = "the same line: epsilon=0.1 and epsilon=0.2, epsilon=0.3 and epsilon=0.4"
+    assert alike in store.find().plot("loss").caption
+    assert alike not in store.find().plot("loss", kind="final").caption  # a row each
+    assert "the same line" not in store.find(where="policy.epsilon > 0.3").plot("loss").caption
+    assert "the same line: epsilon=0.1 and" in store.find().plot("success", kind="profile").caption
 
 
 def test_smoothing_is_stated_and_is_the_mean_of_the_last_episodes(store: Experiments) -> None:
@@ -642,6 +669,8 @@ def test_parallel_coordinates_lead_from_the_settings_to_the_result(store: Experi
     ]
     labels = [(row["x"], row["g"]) for row in data(found, "labels")]
     assert labels[:3] == [("epsilon", "1"), ("epsilon", "2"), ("epsilon", "10")]  # by size
+    assert [row["x"] for row in data(found, "limits")] == ["loss", "loss"]
+    assert "colour: from orange, the lowest end of the last axis, to blue" in found.caption
     assert found.rows[-1][:4] == ["10", "1", "2", "10.15"]
     assert "mean of 2 runs each" in found.caption
 

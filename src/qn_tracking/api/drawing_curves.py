@@ -14,6 +14,7 @@ from qn_tracking.api.drawing_parts import (
     How,
     X,
     clipped,
+    coinciding,
     heading,
     of_runs,
     range_of,
@@ -267,6 +268,7 @@ def _drawn(drawing: Drawing, found: Sequence[tuple[str, list[Curve]]], wrong: in
         if window > 1 and not how.phases
         else "",
         "a line ends with the shortest run of its group" if cut else "",
+        coinciding(lines),
         "thin lines: single runs" if any(line.runs for line in lines) else "",
         f"{counted(wrong, 'value')} not finite, left out" if wrong else "",
     ]

@@ -10,11 +10,12 @@ from attrs import frozen
 
 from qn_tracking.api.picture import Picture
 from qn_tracking.config import MAPPING
-from qn_tracking.errors import UsageError, printable
+from qn_tracking.errors import UsageError, printable, short
 from qn_tracking.inference import bands
 from qn_tracking.inference.sample import LARGEST
 from qn_tracking.records.limits import MAIN_PHASE
-from qn_tracking.render.picture_parts import Spec, Words
+from qn_tracking.render.picture import Line
+from qn_tracking.render.picture_parts import Spec, Words, number
 from qn_tracking.render.text import counted
 from qn_tracking.studies.arms import mean_of
 from qn_tracking.studies.comparison import COMPUTED, PRIMARY, RATES, values_of
@@ -171,6 +172,16 @@ def captioned(parts: Sequence[str], left_out: Mapping[str, str]) -> str:
     more = f"left out: {reasons(left_out)}" if left_out else ""
     text = "; ".join(part for part in (*parts, more) if part)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def coinciding(lines: Sequence[Line]) -> str:
+    """Which lines hide each other, since they are one; empty if none do."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for line in lines:
+        points = tuple(map(number, (*line.x, *line.y)))
+        alike.setdefault(points, []).append(line.name)
+    found = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    return f"the same line: {short(', '.join(found), 200)}" if found else ""
 
 
 def with_counts(sized: Sequence[tuple[str, int]]) -> list[str]:

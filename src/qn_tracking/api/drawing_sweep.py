@@ -173,6 +173,7 @@ def draw_parallel(drawing: Drawing) -> Picture:
         f"line: {bands.STATISTICS[drawing.how.statistic]} of {sizes_of(sizes)}, without its"
         " interval, through the settings of its configuration",
         "the values of a setting are in their order, evenly apart",
+        "colour: from orange, the lowest end of the last axis, to blue, the highest",
     ]
     words = drawing.words(
         f"{heading(metric)} by the settings that differ",

@@ -10,6 +10,7 @@ from qn_tracking.api.drawing_parts import (
     Drawing,
     captioned,
     clipped,
+    coinciding,
     heading,
     of_runs,
     range_of,
@@ -110,6 +111,7 @@ def profile_of(
                 "band: Wilson's 95% interval over runs, pointwise"
                 if max(sizes) > 1
                 else "no interval: it takes several runs",
+                coinciding(lines),
             ],
             left_out,
         ),

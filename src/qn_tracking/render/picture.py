@@ -40,6 +40,8 @@ from qn_tracking.render.picture_parts import (
 
 MARKED = 11
 """Values that are written beside an axis."""
+EDGE = 0.03
+"""The share of an axis of dots that is left free at both ends."""
 SPACE = 26
 """Pixels of a cell that has space for its number."""
 
@@ -164,7 +166,7 @@ def rows(found: Sequence[Row], words: Words, *, dark: bool = False, middle: Numb
     known = [v for row in found for v in (row.value, row.low, row.high, *row.points)]
     known += [middle]
     values = [v for v in known if v is not None]
-    x = narrowed(axis_of("x", words.x, values, share=words.percent), names)
+    x = narrowed(axis_of("x", words.x, values, share=words.percent, edge=EDGE), names)
     y = names_axis(names, grid=True)
     whole = [
         {"g": name, "x": number(row.value), "low": number(row.low), "high": number(row.high)}
@@ -230,12 +232,13 @@ def scatter(found: Sequence[Place], words: Words, *, dark: bool = False, log: bo
     colour = colour_of(names, theme, legend=len(found) > 1 and not many, symbol=None)
     ys = [v for one in found for v in (one.y, one.low, one.high) if v is not None]
     ys += [v for one in found for _, v in one.points]
-    x = axis_of("x", words.x, [v for one in found for v in (one.x, *(p for p, _ in one.points))])
+    xs = [v for one in found for v in (one.x, *(p for p, _ in one.points))]
+    x = axis_of("x", words.x, xs, edge=0.0 if log else EDGE)
     if log:
         x["scale"] |= {"type": "log"}
     encoding: Spec = {
         "x": x,
-        "y": axis_of("y", words.y, ys, share=words.percent),
+        "y": axis_of("y", words.y, ys, share=words.percent, edge=EDGE),
         "color": {**colour, "legend": None},
     }
     places = [
@@ -333,7 +336,7 @@ def parallel(
         for name, axis in zip(settings, axes, strict=True)
         for i in _some(len(axis.labels))
     ]
-    labels += [{"x": result, "y": y, "g": text} for y, text in zip((0, 1), ends, strict=True)]
+    limits = [{"x": result, "y": y, "g": text} for y, text in zip((0, 1), ends, strict=True)]
     data = [
         {"x": name, "o": place, "y": number(y), "r": str(i), "k": number(one.value)}
         for i, one in enumerate(sorted(found, key=lambda one: one.value))
@@ -368,12 +371,18 @@ def parallel(
     line = layer("lines", mark, {"x": x, "y": y, "color": colour, "detail": detail, "order": order})
     text = {"type": "text", "fontSize": 9, "align": "right", "dx": -4, "color": theme.ink}
     edge = {**text, "stroke": theme.paper, "strokeWidth": 3}  # so that lines do not hide a number
+    right = {**text, "align": "left", "dx": 4}
     said = {"x": x, "y": y, "text": {"field": "g"}}
     made = framed(
         words,
         theme,
-        [line, layer("labels", edge, said), layer("labels", text, said)],
-        {"lines": data, "labels": labels},
+        [
+            line,
+            layer("labels", edge, said),
+            layer("labels", text, said),
+            layer("limits", right, said),
+        ],
+        {"lines": data, "labels": labels, "limits": limits},
         HEIGHT,
     )
     return {**made, "width": width}

@@ -146,14 +146,21 @@ def colour_of(
     }
 
 
-def axis_of(channel: str, title: str, values: Sequence[float], *, share: bool = False) -> Spec:
-    """A quantitative axis around all values, also where there is one, or all are the same."""
+def axis_of(
+    channel: str, title: str, values: Sequence[float], *, share: bool = False, edge: float = 0.0
+) -> Spec:
+    """A quantitative axis around all values, also where there is one, or all are the same.
+
+    `edge` is a share of the axis that is left free at both ends, so that nothing looks cut off.
+    """
     low, high = min(values, default=0.0), max(values, default=1.0)
     largest, whole = max(-low, high), False
     if low == high:
         whole = abs(low) < 1e5 and low == int(low)  # of six digits, the last one has to differ
         margin = 1.0 if whole else abs(low) / 10
         low, high = low - margin, high + margin
+    else:
+        low, high = low - edge * (high - low), high + edge * (high - low)
     scale: Spec = {"domain": [0, 1] if share else [number(low), number(high)], "zero": False}
     ticks = 2 if whole and not share else 5  # no half of an episode
     axis: Spec = {"title": short(printable(title), 50), "tickCount": ticks}
