@@ -101,6 +101,11 @@ def test_the_page_of_a_run_shows_its_series_and_what_had_changed(store: Experime
     first, _, _, changed, *_ = ids()["runs"]
     page = Page(Path(f"site/runs/{changed}.html"))
     assert len(page.all("figure")) == 2  # success and entropy
+    # Beside each picture is its table, by the name and in the unit of the picture.
+    labels = [one.get("aria-label") for one in page.all("div")]
+    assert {"Success rate over the run", "entropy", "All series"} <= {*labels}
+    rates = page.text.partition("success rate")[2].partition("Metrics of its episodes")[0]
+    assert "%" in rates
     assert "broken: no picture, it has no finite value." in page.text
     assert "brain.rate" in page.text.partition("What had changed")[2]
     assert "No run of the same environment and brain" in text(f"runs/{first}.html")

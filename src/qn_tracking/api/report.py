@@ -103,7 +103,10 @@ class RunReport(Report):
             drawn = self.pictures[key] = draw()
         except UsageError as error:
             return [Text(f"No picture ({name}): {error.cause}.")]
-        return [Figure(key, drawn.spec["description"]), Table(drawn.titles, drawn.rows)]
+        return [
+            Figure(key, drawn.spec["description"]),
+            Table(drawn.titles, drawn.rows, drawn.title),
+        ]
 
 
 def _metric(docs: Sequence[Doc]) -> str:

@@ -93,9 +93,10 @@ def difference(pair: EntryComparison) -> str:
     """The difference with its interval, in points of a percentage where the metric is a rate."""
     delta, low, high = bounds(pair)
     scale, unit = (100, " points") if METRICS[pair.metric].format == "percent" else (1, "")
-    text = f"{scale * delta:+.3g}"
+    form = "+.1f" if unit else "+.3g"
+    text = f"{scale * delta:{form}}"
     if low is not None and high is not None:
-        text += f" [{scale * low:+.3g}, {scale * high:+.3g}]"
+        text += f" [{scale * low:{form}}, {scale * high:{form}}]"
     return text + unit
 
 

@@ -84,7 +84,7 @@ class RunPage:
                 percent=of == "success_rate",
             )
             yield self._drawn(f"curve {number}", Line(name="run", x=x, y=values), text)
-            yield _points("episode", x, values)
+            yield _points(text, x, values)
         spreads = [
             [name, *(text_of(_short(one.get(key))) for key in ("n", "mean", "sd", "min", "max"))]
             for name, one in (results.get("metrics") or {}).items()
@@ -114,14 +114,14 @@ class RunPage:
             caption = f"{counted(one['n'], 'value')} of one run; a point: {point}."
             words = Words(title=name, caption=caption, x="step", y=name)
             yield self._drawn(f"series {number}", Line(name="run", x=steps, y=values), words)
-            yield _points("step", steps, values)
+            yield _points(words, steps, values)
         rows = [
             [name, f"{one['n']:,}", f"{one['first_step']:,} to {one['last_step']:,}"]
             + [text_of(_short(one.get(key))) for key in ("last", "mean", "sd", "min", "max")]
             for name, one in series.items()
         ]
         titles = ["series", "values", "steps", "last", "mean", "sd", "least", "most"]
-        yield Table(titles, rows)
+        yield Table(titles, rows, "All series")
 
     def _drawn(self, name: str, line: Line, words: Words) -> Figure:
         spec = picture.lines([line], words)
@@ -227,10 +227,12 @@ def _cut(lines: Sequence[str]) -> Code:
     return Code("\n".join([*lines[:LINES], *more]))
 
 
-def _points(axis: str, x: Sequence[float], y: Sequence[float | None]) -> Table:
-    """Five places of a curve, as a table."""
+def _points(words: Words, x: Sequence[float], y: Sequence[float | None]) -> Table:
+    """Five places of a picture, as a table."""
     places = sorted({(len(x) - 1) * i // 4 for i in range(5)})
-    return Table([axis, "value"], [[f"{x[i]:,.4g}", text_of(_short(y[i]))] for i in places])
+    value = _rate if words.percent else _short
+    rows = [[f"{x[i]:,.4g}", text_of(value(y[i]))] for i in places]
+    return Table([words.x, words.y], rows, words.title)
 
 
 def _rate(value: Any) -> str | None:

@@ -293,7 +293,7 @@ def _study(store: Folder, study: Study | Gathered, links: Mapping[str, str]) -> 
         blocks.append(block)
         if isinstance(block, Figure):
             drawn = made.pictures[block.name]
-            blocks.append(Table(drawn.titles, drawn.rows))
+            blocks.append(Table(drawn.titles, drawn.rows, drawn.title))
     return {
         **shown,
         "title": made.title,

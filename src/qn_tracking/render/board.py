@@ -66,11 +66,12 @@ def estimate(found: Mapping[str, Any] | None, *, rate: bool = True) -> str:
     """`97.5% [94.1, 100.0]`; `pooled` where the runs do not differ."""
     if found is None:
         return "–"
-    mean = f"{found['mean']:{'.1%' if rate else '.3g'}}"
+    large = not rate and abs(found["mean"]) >= 1
+    mean = f"{found['mean']:{'.1%' if rate else '.4g' if large else '.3g'}}"
     if found["low"] is None:
         return mean
-    scale, digits = (100, 1) if rate else (1, 3)
-    low, high = (f"{found[side] * scale:.{digits}f}" for side in ("low", "high"))
+    scale, form = (100, ".1f") if rate else (1, ".4g" if large else ".3f")
+    low, high = (f"{found[side] * scale:{form}}" for side in ("low", "high"))
     return f"{mean} [{low}, {high}]" + (" pooled" if found["pooled"] else "")
 
 

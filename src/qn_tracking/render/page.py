@@ -49,6 +49,8 @@ pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
 @media (max-width: 40rem) {
   .wide table { width: max-content }
   .wide :is(th, td) { max-width: 16rem }
+  .wide table:not(:has(th:nth-child(3))) { width: auto }
+  table:not(:has(th:nth-child(3))) td { overflow-wrap: anywhere }
 }
 """
 )

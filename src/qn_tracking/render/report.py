@@ -45,10 +45,11 @@ class Code:
 
 @frozen
 class Table:
-    """Rows under their titles."""
+    """Rows under their titles; `caption` is what a page calls it, by default as its heading."""
 
     titles: Sequence[str]
     rows: Sequence[Sequence[str]]
+    caption: str = ""
 
 
 @frozen
