@@ -182,6 +182,21 @@ def test_long_names_that_begin_alike_are_cut_in_the_middle(most: int) -> None:
     assert [(len(name), name[-1]) for name in shown] == [(most, "A"), (most, "B")]
 
 
+def test_long_names_of_a_sweep_are_told_apart_by_their_values() -> None:
+    def arm(*values: object) -> str:
+        return "learning_rate.method={} initial_learning_rate={} l2_reg=0 method={}".format(*values)
+
+    names = [arm("adam", 0.005, "clip"), arm("adam", 0.01, "clip"), arm("dynamic", 0.01, "raw")]
+    short = picture_parts.distinct(names, 40)
+    assert short == ["adam 0.005 clip", "adam 0.01 clip", "dynamic 0.01 raw"]
+    assert picture_parts.distinct(names, 200) == names
+    assert picture_parts.distinct(names[1:], 40) != short[1:]  # cut, they are not alike
+    # Of any other names nothing is taken away.
+    for others in ([*names, "x" * 50], [*names, names[0] + " a b"]):
+        assert all("learning" in name for name in picture_parts.distinct(others, 40)[:2])
+    assert len({*picture_parts.distinct([names[0], names[0], names[1]], 40)}) == 3
+
+
 @pytest.mark.parametrize("value", [0, 1, 1.0, 0.3, 99_999, 1_234_567, 1e17, 1e300, -7])
 def test_an_axis_of_one_value_has_a_length_and_no_half_of_an_episode(value: float) -> None:
     axis = picture_parts.axis_of("x", "episode", [value, value])

@@ -72,7 +72,7 @@ def distinct(names: Sequence[str], most: int = LONGEST) -> list[str]:
     """The names on one line, of at most so many characters, no two the same."""
     out: list[str] = []
     taken: set[str] = set()
-    for name in names:
+    for name in _values_alone(names, most):
         shown = unique = cut(name, most)
         count = 1
         while unique in taken:
@@ -81,6 +81,19 @@ def distinct(names: Sequence[str], most: int = LONGEST) -> list[str]:
         taken.add(unique)
         out.append(unique)
     return out
+
+
+def _values_alone(names: Sequence[str], most: int) -> Sequence[str]:
+    """Names of a sweep, `a.b=1 c=2`, of which two look alike if cut, by the values that differ."""
+    if len({cut(name, most) for name in names}) == len({*names}):
+        return names
+    split = [[word.partition("=") for word in name.split(" ")] for name in names]
+    fields = {tuple(field + mark for field, mark, _ in words) for words in split}
+    if len(fields) > 1 or not all(field.endswith("=") for field in fields.pop()):
+        return names
+    columns = [[value for *_, value in words] for words in zip(*split, strict=True)]
+    kept = [values for values in columns if len({*values}) > 1]
+    return [" ".join(values) for values in zip(*kept, strict=True)]
 
 
 def number(value: Number) -> Number:
