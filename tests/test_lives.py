@@ -447,7 +447,8 @@ def test_wherever_the_beginning_of_a_life_fails_the_run_can_go_on(
         assert rows[id] in ("interrupted", "crashed"), (name, number)
         assert finished(id).results.episodes == 10
         assert all("tmp" in text for text in faults()), (name, number)
-    assert struck > 0
+    # Where a link is refused, a copy takes its place.
+    assert struck > 0 or (name, error) == ("link", OSError)
 
 
 @pytest.mark.parametrize("past", [interrupted, killed])

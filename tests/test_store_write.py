@@ -65,7 +65,18 @@ def test_a_failure_leaves_nothing(
     assert not [name for name in os.listdir(project) if name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.EINVAL,
+        errno.EBADF,
+        errno.ENOTSUP,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EACCES,
+        errno.EROFS,
+    ],
+)
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_file_system_that_cannot_sync_a_folder_is_no_failure_one_that_cannot_sync_a_file_is(
     project: Path, monkeypatch: pytest.MonkeyPatch, kind: str, number: int

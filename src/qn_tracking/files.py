@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """Without O_NONBLOCK, opening a FIFO without a writer waits for ever."""
-# What file systems without locks answer (Lustre and FUSE as some mount them, NFS without its
-# daemon), and NFS for a file that is not open for writing.
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
 
 
 def load(
@@ -132,14 +129,16 @@ def inside(folder: str, *names: str) -> str:
 def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
     """Locks an open file until it is closed; False where the file system has no locks.
 
-    Raises BlockingIOError if another process holds it and it does not `wait`, and OSError.
+    Those answer in many ways (ENOSYS, ENOLCK, EIO or EREMOTEIO of NFS without its daemon, EPERM of
+    a sandbox): whatever is not the word that another process holds it. A disk that is broken says
+    so at the next write. Raises BlockingIOError if another process holds it and it does not `wait`.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+    except BlockingIOError:
+        raise
+    except OSError:
         return False
     return True
 
@@ -147,7 +146,7 @@ def lock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
 def lock_soon(fd: int, seconds: float = 1.0) -> bool:
     """Locks an open file, as `lock`, waiting for those who only look whether it is locked.
 
-    Raises BlockingIOError if another process holds it for so long, and OSError.
+    Raises BlockingIOError if another process holds it for so long.
     """
     end = time.monotonic() + seconds
     while True:

@@ -30,7 +30,6 @@ from qn_tracking.store.journal import run_file
 from qn_tracking.store.recover import recover
 from qn_tracking.store.reference import resolve
 from qn_tracking.store.write import (
-    NO_LINKS,
     create,
     holds,
     make_folder,
@@ -251,9 +250,9 @@ def _also(path: str, kept: str) -> None:
     with suppress(FileExistsError, FileNotFoundError):  # of a beginning that was killed; not here
         try:
             os.link(path, kept, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError:  # no hard links here
             create(kept, read.load(path)[0], durable=True)
 
 

@@ -18,7 +18,6 @@ from qn_tracking.files import inside
 from qn_tracking.ids import check_id, is_id
 from qn_tracking.store import paths, studies, unfinished
 from qn_tracking.store.write import (
-    NO_LINKS,
     holds,
     make_folder,
     move,
@@ -244,9 +243,7 @@ def _put_back(kept: str, record: str) -> None:
         os.link(kept, record, follow_symlinks=False)
     except FileExistsError:
         pass  # linked by an interrupted restoring, as has been looked at
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
+    except OSError:
         move(kept, record)  # no hard links here, or another device
         return
     os.unlink(kept)

@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from io import BufferedRandom
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# What file systems without hard links answer.
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
-# What file systems answer that cannot sync a folder (CIFS, many of FUSE): they keep the names in
-# their own way, and nothing more can be done. Of a file the same answer is a failure.
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# By these the sync of a folder has failed. Any other answer is of a file system that cannot sync
+# one (CIFS, many of FUSE): it keeps the names in its own way, and nothing more can be done. Of a
+# file every answer is a failure.
+_SYNC_FAILED = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
 _MOVING = ".moving"
 """The end of the name of a copy that is not whole yet."""
 
@@ -67,9 +66,10 @@ def _name(temporary: str, path: str) -> None:
     """Gives a file its final name, which must be free. Raises OSError."""
     try:
         os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
+    except FileExistsError:
+        raise
+    except OSError:
+        # File systems without hard links answer in many ways; what is wrong otherwise shows here.
         # Without links nothing is both exclusive and atomic: the name is taken first, and then
         # replaced. A crash in between leaves an empty file.
         os.close(os.open(path, _NEW, 0o666))
@@ -248,7 +248,7 @@ def sync_names(fd: int) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
+        if error.errno in _SYNC_FAILED:
             raise
 
 
