@@ -180,6 +180,20 @@ SHAPES = [
     f"pypi-{LONG}",
     f"AIza{LONG}",
     f"eyJ{LONG}.{LONG}.{LONG}",
+    *(f"gl{kind}-{LONG}" for kind in ("dt", "rt", "cbt", "ptt", "soat")),
+    *(f"shp{kind}_{LONG}" for kind in ("at", "ca", "pa", "ss")),
+    *(f"{prefix}_{LONG}" for prefix in ("dckr_pat", "lsv2_pt", "lsv2_sk", "glsa", "figd", "whsec")),
+    *(
+        f"{prefix}-{LONG}"
+        for prefix in ("nvapi", "GOCSPX", "tskey-auth", "xapp-1", "AGE-SECRET-KEY")
+    ),
+    *(f"{prefix}{LONG}" for prefix in ("ya29.", "ATATT3", "dop_v1_", "wandb_v1_", "hvs.", "hvb.")),
+    *(f"{prefix}{LONG * 2}" for prefix in ("gsk_", "r8_", "xai-", "pplx-")),
+    "dapi" + "0a1b" * 8,
+    f"SG.{LONG}.{LONG}",
+    f"eyJhcGlf{LONG}==",
+    f"hooks.slack.com/services/T0/B0/{LONG}",
+    f"discord.com/api/webhooks/123/{LONG}",
 ]
 GLUE = st.sampled_from(["", " ", "=", ":", ",", "-", "_", "/", '"', "'", "\n", "é", "--", "(", "@"])
 WORD = st.sampled_from(["", "x", "password=x", "a=b", "--set", "token", "[redacted]", "https://h/"])

@@ -48,11 +48,18 @@ _ORDINARY = re.compile(r"[0-9]{0,12}|[0-9]{0,4}[^\W\d_]{0,20}[0-9]{0,4}")
 # prefix that may end another word, as `sk-` ends `disk-`, must be at the start of a word.
 _SHAPES = re.compile(
     r"""
-      gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[\w-]{16,}
+      gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,}
+    | gl(?:pat|dt|rt|cbt|ptt|soat)-[\w-]{16,}
     | (?:AKIA|ASIA)[0-9A-Z]{16} | xox[abeprs]-[A-Za-z0-9-]{10,} | hf_[A-Za-z0-9]{20,}
     | npm_[A-Za-z0-9]{20,} | pypi-[A-Za-z0-9_-]{20,} | AIza[0-9A-Za-z_-]{30,}
+    | (?:dckr_pat_|nvapi-|GOCSPX-|ya29\.|lsv2_[ps][kt]_|glsa_|figd_|shp(?:at|ca|pa|ss)_|whsec_
+        |tskey-|xapp-|dop_v1_|wandb_v1_|ATATT3|AGE-SECRET-KEY-) [\w.-]{20,}
+    | hooks\.slack\.com/services/[\w/-]{20,} | discord(?:app)?\.com/api/webhooks/[\w/-]{20,}
     | (?:(?<![A-Za-z0-9])|(?<=^-[A-Za-z])) (?:
-        sk-(?:proj|svcacct|admin|ant)-[\w-]{20,} | sk-[A-Za-z0-9_]{20,}[\w-]*
+        gsk_[A-Za-z0-9]{40,} | r8_[A-Za-z0-9]{30,} | (?:xai|pplx)-[A-Za-z0-9]{40,}
+      | dapi[0-9a-f]{32} | SG\.[\w-]{16,}\.[\w-]{16,} | hv[bs]\.[\w-]{20,}
+      | eyJhcGlf[A-Za-z0-9+/_-]{30,}=*
+      | sk-(?:proj|svcacct|admin|ant)-[\w-]{20,} | sk-[A-Za-z0-9_]{20,}[\w-]*
       | [rs]k_(?:live|test)_[A-Za-z0-9]{10,}
       | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
       )
@@ -93,6 +100,18 @@ _ASSIGNED = re.compile(
 # that makes the word a name.
 _EXACT = (
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA", "ASIA", "xox"),
+    *("gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-", "dckr_pat_", "nvapi-", "GOCSPX-", "ya29."),
+    *("lsv2_", "glsa_", "figd_", "shpat_", "shpca_", "shppa_", "shpss_", "whsec_", "tskey-"),
+    *(
+        "xapp-",
+        "dop_v1_",
+        "wandb_v1_",
+        "ATATT3",
+        "AGE-SECRET-KEY-",
+        "hooks.slack.com/",
+        "/webhooks/",
+    ),
+    *("gsk_", "r8_", "xai-", "pplx-", "dapi", "SG.", "hvb.", "hvs."),
     *("hf_", "npm_", "pypi-", "AIza", "sk-", "sk_", "rk_", "eyJ", "Bearer", "Basic"),
 )
 _NAME_ENDS = re.compile(r"""["']?\s*(?:[:=]|(?<=\s)["'])""")
@@ -274,7 +293,7 @@ def redact_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 
     The program is reduced to its name, because its path may be private.
     """
-    out = [redact_text(program.rpartition("/")[2]) for program in arguments[:1]]
+    out = [redact_text(program).rpartition("/")[2] for program in arguments[:1]]
     name = ""  # of the value that follows
     for given in arguments[1:]:
         # First by form, then by name: a value, or a name itself, may contain a secret.
