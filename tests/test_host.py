@@ -13,12 +13,16 @@ from collections import UserList, UserString, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import InitVar, dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -466,6 +470,32 @@ def test_a_secret_of_pydantic_is_not_looked_at() -> None:
     assert as_config({"key": pydantic.SecretStr("hush")}).data == {"key": "[redacted]"}
 
 
+class Column:
+    """As of Polars: no `Sequence`, without dimensions, and with an `item` for one value alone."""
+
+    def __init__(self, values: list[int]) -> None:
+        self._values = values
+
+    def item(self) -> int:
+        (one,) = self._values
+        return one
+
+    def to_list(self) -> list[int]:
+        return self._values
+
+
+class Many:
+    """A host's value that has no single number."""
+
+    def item(self) -> int:
+        raise ValueError("more than one")
+
+
+def test_a_value_that_gives_no_number_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"x: has no value: ValueError: more than one"):
+        as_config({"x": Many()})
+
+
 def step(size: float, end: float = 0.0) -> None:
     """A schedule, as options contain them."""
 
@@ -483,6 +513,14 @@ def step(size: float, end: float = 0.0) -> None:
         (np.array("a"), "a"),
         (np.str_("a"), "a"),
         (UserString("a"), "a"),
+        (np.dtype("float32"), "float32"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (datetime(2026, 1, 2, 3, tzinfo=UTC), "2026-01-02T03:00:00+00:00"),
+        (timedelta(seconds=90), "0:01:30"),
+        (Decimal("0.10"), "0.10"),
+        (Fraction(1, 3), "1/3"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Column([1, 2]), (1, 2)),
         (math.sqrt, "sqrt"),
         (np.tanh, "tanh"),
         (np.float32, "float32"),
@@ -537,9 +575,11 @@ def test_a_value_that_the_host_may_read_otherwise_is_warned_of_at_the_start(proj
 
 
 def test_files_of_other_kinds_mean_the_same(project: Path) -> None:
-    Path("a.yml").write_text("brain: {gamma: 0.9}\nlayers: [1, 2]\nseed: 3\n")
-    Path("a.json").write_text('{\n\t"brain": {"gamma": 0.9},\n\t"layers": [1, 2], "seed": 3}')
-    Path("a.toml").write_text("layers = [1, 2]\nseed = 3\n[brain]\ngamma = 0.9\n")
+    Path("a.yml").write_text("brain: {gamma: 0.9}\nlayers: [1, 2]\nseed: 3\nday: 1979-05-27\n")
+    Path("a.json").write_text(
+        '{\n\t"brain": {"gamma": 0.9},\n\t"layers": [1, 2], "seed": 3, "day": "1979-05-27"}'
+    )
+    Path("a.toml").write_text("layers = [1, 2]\nseed = 3\nday = 1979-05-27\n[brain]\ngamma = 0.9\n")
     found = [load(name) for name in ("a.yml", "a.json", "a.toml")]
     assert len({config.digest for config in found}) == 1
     assert {config.settings["seed"] for config in found} == {3}
@@ -555,12 +595,11 @@ def test_files_of_other_kinds_mean_the_same(project: Path) -> None:
         ("a.json", "[1]", "a.json: expected a mapping"),
         ("a.json", '{"a": 36893488147419103232}', "beyond 2**53"),
         ("a.toml", "a = ", "a.toml: TOML: "),
-        ("a.toml", "a = 1979-05-27", "a.toml: a: expected text, a number, a list or a mapping"),
         ("a.toml", "a = " + "[" * 100_000, "a.toml: "),
         ("a.toml", "a = 1" + "0" * 5_000, "a.toml: "),
         ("a.json", '{"a": "\\ud800"}', "not valid Unicode text"),
     ],
-    ids=range(11),
+    ids=range(10),
 )
 def test_a_file_that_will_not_do_is_one_line(
     project: Path, name: str, text: str, said: str

@@ -23,6 +23,11 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = STORED_DEPTH - 2
 """A record holds it two levels down."""
 MAX_NODES = 100_000
+_SAID_AS_TEXT = (
+    *(("torch", "device"), ("torch", "dtype"), ("numpy", "dtype"), ("uuid", "UUID")),
+    *(("decimal", "Decimal"), ("fractions", "Fraction"), ("datetime", "timedelta")),
+)
+"""No text, but one text says all of it, as of a date."""
 CHARACTERS = 100
 """Of a text that count as one more value: aliases repeat texts, too."""
 
@@ -58,10 +63,16 @@ class _Reader:
             return value
         if isinstance(value, (str, UserString, os.PathLike)):
             return self._text(value, path)
+        if callable(getattr(type(value), "isoformat", None)):
+            return self._text(value.isoformat(), path)
+        if any(_derives(type(value), *one) for one in _SAID_AS_TEXT):
+            return self._text(str(value), path)
         if hasattr(type(value), "get_secret_value"):  # of pydantic: never looked at
             return MARK
         if getattr(type(value), "__pydantic_root_model__", False):
             return self.read(value.root, path, depth + 1)
+        if callable(getattr(type(value), "to_list", None)):  # a column of pandas or Polars
+            value = value.to_list()
         members = _members(value)
         if members is not None:
             return self._mapping(*members, path, depth)
@@ -122,7 +133,7 @@ class _Reader:
         return self._text(next(known, type(value).__qualname__), path)
 
     def _number(self, value: Any, path: str) -> Any:
-        number = scalar(value)
+        number = self._get(scalar, value, path)
         if isinstance(number, bool):
             return bool(number)
         if isinstance(number, str):
