@@ -16,7 +16,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
@@ -361,6 +361,25 @@ def test_an_algorithm_without_steps_is_refused_at_the_start() -> None:
         callback.init_callback(ARS(BasePolicy, "CartPole-v1", 0.1))
         with pytest.raises(UsageError, match="^ARS does not report its steps .*TrackEpisodes"):
             callback.on_training_start({}, {})
+
+
+def test_inside_of_a_callback_that_leaves_out_steps_it_is_refused() -> None:
+    """Of five episodes it would record one."""
+    with track({}, warn=quiet) as run, pytest.raises(UsageError, match="does not see every step"):
+        PPO("MlpPolicy", "CartPole-v1", **PPO_SMALL).learn(64, EveryNTimesteps(32, Track(run)))
+
+
+@pytest.mark.parametrize("environments", [1, 3])
+def test_it_may_be_one_of_several_and_go_on_with_a_training(environments: int) -> None:
+    vector = make_vec_env("CartPole-v1", environments, seed=1)
+    model = PPO("MlpPolicy", vector, **PPO_SMALL)
+    with track({}, warn=quiet) as run:
+        callback = Track(run)
+        for fresh in (True, False, True):
+            several = CallbackList([EveryNTimesteps(32, CallbackList([])), callback])
+            model.learn(64 * environments, several, reset_num_timesteps=fresh)
+    assert run.experiment is not None
+    assert run.experiment.results.episodes > 3
 
 
 def test_names_are_several() -> None:

@@ -69,7 +69,8 @@ class Track(BaseCallback):
     the program ends.
 
     A training raises UsageError at its start if the run has ended, and if its algorithm reports no
-    steps to callbacks, as ARS.
+    steps to callbacks, as ARS; later, if it sees some steps only, as inside of
+    `EveryNTimesteps`.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Track(BaseCallback):
         self._steps: list[int] = []
         self._monitored: list[bool] = []
         self._normalized: VecNormalize | None = None
+        self._seen = 0
 
     def _on_training_start(self) -> None:
         name = type(self.model).__name__
@@ -103,6 +105,7 @@ class Track(BaseCallback):
         spec = environments.get_attr("spec", 0)[0]
         run = self._started_run()
         run.describe(environment=getattr(spec, "id", ""), brain=name.lower(), family="classical")
+        self._seen = self.model.num_timesteps
         self._normalized = unwrap_vec_normalize(environments)
         self._monitored = environments.env_is_wrapped(Monitor)
         # A training may be continued; then its open episodes continue, too.
@@ -136,6 +139,12 @@ class Track(BaseCallback):
         self._values.write(self.logger.name_to_value)
 
     def _on_step(self) -> bool:
+        if self.num_timesteps - self._seen > len(self._steps):
+            raise UsageError(
+                "Track does not see every step, so that episodes would be missing",
+                hint="give it to learn() itself, not to a callback that is called now and then",
+            )
+        self._seen = self.num_timesteps
         rewards = self.locals["rewards"]
         if self._normalized is not None:
             rewards = self._normalized.get_original_reward()
