@@ -397,6 +397,8 @@ def test_what_is_not_of_a_run_is_left_out_and_named(store: list[str], qn_exp: Pr
         assert {name: there[name] for name in there if name != ".gitignore"} == {
             name: before[name] for name in before if name != ".gitignore"
         }
+    # What a run that is not over has besides is nobody's.
+    (Path("experiments") / run / ".capture").mkdir()
     done = qn_exp("export", "--format", "bundle", "-o", "out.zip")
     assert done.stderr.count("left out: not a file of a run") == len(left)
     with zipfile.ZipFile("out.zip") as out:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from typing import IO, Any
 
+from qn_tracking import capture
 from qn_tracking.errors import StorageError
 from qn_tracking.files import inside, kind_of, load, open_file, os_error
 from qn_tracking.ids import is_id
@@ -181,9 +182,14 @@ def files(folder: str, record: bytes, warn: Callable[[str], None]) -> list[str]:
             continue
         if own.has(entry.name) and entry.is_file(follow_symlinks=False):
             out.append(entry.name)
-        elif not (entry.name.endswith(".tmp") and entry.name.startswith(".")):
+        elif not (entry.name == capture.FOLDER or _is_temporary(entry.name)):
+            # A sink that keeps a run for later does so before the run's own end.
             warn(f"{entry.path}: {_LEFT_OUT}")
     return out
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 class _Own:
