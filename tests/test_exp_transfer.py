@@ -852,6 +852,7 @@ def test_the_folders_of_our_own_runs_hold_no_records(store: list[str], qn_exp: P
         ("results.total_runs", None, "missing"),
         ("results", [], "expected a mapping"),
         ("timestamp", "yesterday", "expected a time"),
+        ("timestamp", "0001-01-01T00:00:00+14:00", "expected a time"),
         ("experiment_id", "../../x", "expected a time"),
         ("brain.type", 3, "expected text"),
         ("extra", 2**60, "2**53"),

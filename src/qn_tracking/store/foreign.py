@@ -407,6 +407,6 @@ class _Fields:
             when = datetime.fromisoformat(text)
             if when.tzinfo is None:
                 when = when.replace(tzinfo=UTC)
-            return utc(when.timestamp())
+            return utc(when.astimezone(UTC).timestamp())
         except (ValueError, OverflowError):
             raise self.wrong(field, f"expected a time, got {text[:40]!r}") from None
