@@ -102,15 +102,8 @@ _EXACT = (
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA", "ASIA", "xox"),
     *("gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-", "dckr_pat_", "nvapi-", "GOCSPX-", "ya29."),
     *("lsv2_", "glsa_", "figd_", "shpat_", "shpca_", "shppa_", "shpss_", "whsec_", "tskey-"),
-    *(
-        "xapp-",
-        "dop_v1_",
-        "wandb_v1_",
-        "ATATT3",
-        "AGE-SECRET-KEY-",
-        "hooks.slack.com/",
-        "/webhooks/",
-    ),
+    *("xapp-", "dop_v1_", "wandb_v1_", "ATATT3", "AGE-SECRET-KEY-"),
+    *("hooks.slack.com/", "/webhooks/"),
     *("gsk_", "r8_", "xai-", "pplx-", "dapi", "SG.", "hvb.", "hvs."),
     *("hf_", "npm_", "pypi-", "AIza", "sk-", "sk_", "rk_", "eyJ", "Bearer", "Basic"),
 )
