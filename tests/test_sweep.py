@@ -206,6 +206,16 @@ def test_a_design_that_can_conclude_nothing_says_so_first(qn_run: Program) -> No
     assert not Path("experiments").exists()
 
 
+def test_a_dry_run_shows_the_seeds_that_will_run(qn_run: Program) -> None:
+    def seeds(*args: str) -> str:
+        done = qn_run("small.yml", "--sweep", f"{LR}=0.1,0.2", *args, "--dry-run")
+        return next(line for line in done.stdout.splitlines() if line.startswith("  seeds"))
+
+    assert seeds("--seeds", "4,5").split()[1:] == ["4,", "5"]
+    assert seeds("--n-seeds", "2", "--seed", "1") == seeds("--n-seeds", "2", "--seed", "1")
+    assert "drawn at the start (--seed N draws the same ones again)" in seeds("--n-seeds", "2")
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -118,8 +118,11 @@ def _warn_unchecked(names: Sequence[str]) -> None:
         warn(f"unchecked code of this folder: {listed} (--plugins {listed} imports it)")
 
 
-def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
-    """Prints the arms and the runs of a study, and what they can show; returns the exit code."""
+def study_dry_run(study: Study, jobs: int, as_json: bool, *, drawn: bool) -> int:
+    """Prints the arms and the runs of a study, and what they can show; returns the exit code.
+
+    Seeds that were `drawn` at random for it will be others when it runs.
+    """
     seconds = study.expected_seconds(jobs)
     about = {**study.about, "expected_seconds": seconds}
     script, arms = study.record.script, len(study.record.every_arm)
@@ -137,6 +140,7 @@ def study_dry_run(study: Study, jobs: int, as_json: bool) -> int:
     done = sum(state.status in ("completed", "pruned") for state in study.runs())
     runs = f"{counted(arms, 'arm')} x {counted(seeds, 'seed')} = {record.every_run:,}"
     some = ", ".join(map(str, record.seeds[:12])) + (", …" if seeds > 12 else "")
+    some = "drawn at the start (--seed N draws the same ones again)" if drawn else some
     lines: list[tuple[str, object]] = [
         ("question", record.question),
         ("runs", runs + (f", {record.every_run - done:,} to run" if done else "")),

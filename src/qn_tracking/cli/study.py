@@ -46,7 +46,9 @@ def main(args: Namespace) -> int:
     if args.dry_run:
         if args.executor not in (None, "local"):
             executor_plugin(args.executor, study.record.blocked)
-        return study_dry_run(study, args.jobs or 1, args.json)
+        given = (args.seed, args.seeds, args.resume, args.extend)
+        drawn = all(one is None for one in given)
+        return study_dry_run(study, args.jobs or 1, args.json, drawn=drawn)
     quiet = args.quiet or args.json
     display = Display(silent=quiet)
 
