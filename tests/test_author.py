@@ -414,7 +414,7 @@ def test_help_that_cannot_be_printed_is_one_line(pushing: Path) -> None:
     ("type", "code", "said"),
     [
         ("int", 2, "error: what: invalid int value: 'x' (see qn-exp push --help)\n"),
-        ("open", 3, "error: x: No such file or directory\n"),
+        ("open", 3, "error: x: no such file or directory\n"),
         ("exit", 1, "error: plugin command.push: SystemExit: x\n"),
         ("{}.__getitem__", 1, "error: plugin command.push: KeyError: 'x'\n"),
     ],
