@@ -356,6 +356,19 @@ def test_what_cannot_be_started_again_is_said_in_one_sentence(script: Script, ca
 
 
 @pytest.mark.parametrize(
+    "start",
+    ["{python} -c '{code}'", "echo '{code}' | {python}", "echo '{code}' | {python} /dev/stdin"],
+)
+def test_a_program_that_is_in_no_file_is_refused(project: Path, start: str) -> None:
+    code = "import qn_tracking as q; r = q.track({}).start(); r.episode(steps=1); r.end()"
+    shell = start.format(python=sys.executable, code=code)
+    subprocess.run(["sh", "-c", shell], check=True, capture_output=True)
+    (id,) = Experiments("experiments").find().ids
+    with pytest.raises(UnsupportedError, match="python -c, or from standard input"):
+        Experiments("experiments").rerun(id)
+
+
+@pytest.mark.parametrize(
     "script",
     [
         Script(kind="module", name="pip", arguments=("install", "evil")),

@@ -25,6 +25,8 @@ NUMERIC = (
     *("PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG"),
 )
 """Variables on which the last bit of a sum may depend, or the order of a set."""
+_PIPES = ("/dev/", "/proc/", "<")
+"""How the name of what is piped to Python begins: of `python <(…)`, and `<stdin>`."""
 MAX_SOURCES, MAX_SOURCE = 500, 1 << 20
 """So many files of code, at most, are looked at; so many bytes of each."""
 
@@ -48,6 +50,8 @@ def started(base: str, folder: str, loaded: Sequence[tuple[str, str]]) -> dict[s
     elif file is None:
         typed = hasattr(sys, "ps1") or (sys.flags.interactive and own_arguments()[:1] != ["-c"])
         kind = "interactive" if typed else "text"
+    elif file.startswith(_PIPES):
+        kind = "text"
     elif spec is not None:
         kind, name = "module", spec.name
     else:
