@@ -211,6 +211,16 @@ def test_seeds_that_no_record_holds_are_refused(recording: Any) -> None:
                 envs.reset(seed=seed)
 
 
+def test_each_wrapper_names_the_other_where_that_one_is_meant(recording: Any) -> None:
+    with recording() as (run, _):
+        with pytest.raises(UsageError, match="for one environment.*TrackVectorEpisodes"):
+            TrackEpisodes(gymnasium.make_vec("CartPole-v1", 2), run)  # type: ignore[arg-type]
+        with pytest.raises(
+            UsageError, match="expected a gymnasium.vector.VectorEnv, got .*TrackEpisodes"
+        ):
+            TrackVectorEpisodes(gymnasium.make("CartPole-v1"), run)  # type: ignore[arg-type]
+
+
 def test_a_vector_that_does_not_say_how_it_resets_is_refused(recording: Any) -> None:
     envs = gymnasium.make_vec("CartPole-v1", num_envs=2)
     del envs.metadata["autoreset_mode"]

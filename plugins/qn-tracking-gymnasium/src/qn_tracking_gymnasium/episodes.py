@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import Autoreset, TimeLimit
 
 from qn_tracking.plugin import UsageError
@@ -40,9 +41,10 @@ class TrackEpisodes(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
     those that a `reset` cut short; the first causes a warning of the run. Steps between an end
     and the next `reset` belong to no episode.
 
-    Raises UsageError for an environment that resets itself, because the step that resets looks like
-    a step of an episode; and in a forked process, such as a worker of `AsyncVectorEnv`, where the
-    run does not record. `step` also raises the errors of `run.episode`.
+    Raises UsageError for a vector of environments; for an environment that resets itself, because
+    the step that resets looks like a step of an episode; and in a forked process, such as a worker
+    of `AsyncVectorEnv`, where the run does not record. `step` also raises the errors of
+    `run.episode`.
     """
 
     def __init__(
@@ -53,6 +55,10 @@ class TrackEpisodes(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         success: Success | Shared = None,
         info: Mapping[str, str] | Iterable[str] = (),
     ) -> None:
+        if isinstance(env, VectorEnv):
+            raise UsageError(
+                "TrackEpisodes is for one environment", hint="TrackVectorEpisodes is for many"
+            )
         super().__init__(env)
         if any(isinstance(one, Autoreset) for one in wrappers(env)):
             raise UsageError(

@@ -20,7 +20,7 @@ class TrackVectorEpisodes(VectorWrapper):
     `NEXT_STEP`, where the step after the end only resets and belongs to no episode; `SAME_STEP`,
     where the last info is `infos["final_info"]`; or `DISABLED`, with `options["reset_mask"]`.
 
-    Raises UsageError for a vector without that mode.
+    Raises UsageError for a vector without that mode, and for an environment that is no vector.
     """
 
     def __init__(
@@ -31,6 +31,11 @@ class TrackVectorEpisodes(VectorWrapper):
         success: Success = None,
         info: Mapping[str, str] | Iterable[str] = (),
     ) -> None:
+        if not isinstance(env, VectorEnv):
+            raise UsageError(
+                f"expected a gymnasium.vector.VectorEnv, got {type(env).__name__}",
+                hint="TrackEpisodes is for one environment",
+            )
         super().__init__(env)
         mode = env.metadata.get("autoreset_mode")
         if not isinstance(mode, AutoresetMode):
