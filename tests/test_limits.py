@@ -329,3 +329,24 @@ def test_commands_on_a_disk_that_takes_nothing_say_so_in_a_line(
         assert done.stderr.splitlines()[-1].endswith(f"({error})")
         assert "Traceback" not in done.stderr
     assert Experiments().check().findings == ()
+
+
+def test_what_a_program_has_opened_is_not_closed_at_the_end(project: Path) -> None:
+    """One that closes what it knows nothing of, as daemons do, gets the same numbers again."""
+
+    def null_devices() -> set[int]:
+        numbers = map(int, os.listdir("/proc/self/fd"))
+        return {fd for fd in numbers if os.path.realpath(f"/proc/self/fd/{fd}") == os.devnull}
+
+    before = null_devices()
+    run = track({}, seed=1, warn=lambda text: None).start()
+    kept = sorted(null_devices() - before)
+    assert kept
+    for fd in kept:
+        os.close(fd)
+    own = [os.open(project / f"own{fd}", os.O_CREAT | os.O_WRONLY) for fd in kept]
+    assert set(own) & set(kept)
+    run.end()
+    for fd in own:
+        os.write(fd, b"mine")
+        os.close(fd)

@@ -349,3 +349,13 @@ def test_a_refused_start_leaves_nothing(project: Path) -> None:
     assert done.returncode == 1
     assert "plugin mysink:Sink: run_start: OSError: no server" in done.stderr
     assert not Path("experiments").exists()
+
+
+def test_a_file_that_could_not_get_its_name_leaves_none(tmp_path: Path) -> None:
+    """Another program cleans up meanwhile: an empty record would hold the name."""
+    path = tmp_path / "record.json"
+    with pytest.raises(StorageError), write.published(str(path)) as stream:
+        stream.write(b"{}")
+        for other in tmp_path.iterdir():
+            other.unlink()
+    assert [*tmp_path.iterdir()] == []

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import time
+from contextlib import suppress
 
 from qn_tracking.errors import StorageError, UsageError
 from qn_tracking.records.limits import MAX_BYTES
@@ -224,3 +225,12 @@ def spare_descriptors() -> list[int]:
     except OSError:  # the limit, or no null device
         pass
     return found
+
+
+def close_spare(descriptors: list[int]) -> None:
+    """Closes them, but for numbers that the program has closed and used for files of its own."""
+    while descriptors:
+        fd = descriptors.pop()
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(fd), os.stat(os.devnull)):
+                os.close(fd)

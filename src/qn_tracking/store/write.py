@@ -73,7 +73,11 @@ def _name(temporary: str, path: str) -> None:
         # Without links nothing is both exclusive and atomic: the name is taken first, and then
         # replaced. A crash in between leaves an empty file.
         os.close(os.open(path, _NEW, 0o666))
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(path)
+            raise
 
 
 def move(source: str, target: str) -> None:

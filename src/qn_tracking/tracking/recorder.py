@@ -34,6 +34,7 @@ from qn_tracking.errors import (
 )
 from qn_tracking.files import (
     FEW,
+    close_spare,
     fill_standard_descriptors,
     most_descriptors,
     own_arguments,
@@ -836,9 +837,7 @@ class Recorder:
             if self._current is not None:
                 self._catch_up()
             self._state = "over"
-        while self._spare:
-            with suppress(OSError):  # closed by a program that closes all that it knows nothing of
-                os.close(self._spare.pop())
+        close_spare(self._spare)
         if self._at_exit:
             import atexit
 
